@@ -1,0 +1,17 @@
+"""Ablation studies with evidence; see README.md."""
+
+__version__ = '0.1.0'
+
+
+def run(config, workdir, **options):
+  """Plans, trains what is missing, reports; see `dlsteroids.launch.study.run`."""
+  from dlsteroids.launch import study
+
+  return study.run(config, workdir, **options)
+
+
+def check(module):
+  """What is wrong with a plug-in; see `dlsteroids.launch.check.check`."""
+  from dlsteroids.launch import check as check_lib
+
+  return check_lib.check(module)

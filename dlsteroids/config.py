@@ -1,0 +1,329 @@
+"""Configs: one home for every value, strict overrides, traced numbers, digests.
+
+A config is a nested dict with the sections below. What belongs to a plug-in (model,
+data, task) has its home in that module's `DEFAULTS`; the rest has it here.
+"""
+
+import copy
+import difflib
+import hashlib
+import importlib
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+PLUGINS = {'model': 'models', 'data': 'data', 'task': 'tasks'}
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+  'optimizer': {
+    'name': 'sgd',  # sgd, adam, adamw
+    'learning_rate': 0.1,  # peak, after warm-up
+    'momentum': 0.9,  # sgd
+    'nesterov': False,  # sgd
+    'beta1': 0.9,  # adam, adamw
+    'beta2': 0.999,  # adam, adamw
+    'epsilon': 1e-8,  # adam, adamw
+    'weight_decay': 0.0,  # on weights, not on biases and norms; adamw decouples it
+    'clip': math.inf,  # largest global gradient norm
+    'schedule': 'cosine',  # constant, cosine, linear, step (a tenth at 1/2 and 3/4)
+    'warmup': 0.0,  # share of the steps
+    'final': 0.0,  # learning rate at the end, as a share of the peak
+  },
+  'train': {
+    'steps': 1000,
+    'batch_size': 64,
+    'evaluations': 10,  # on validation and test, evenly spaced, the last at the end
+    'eval_batch': 500,
+    'matmul': 'default',  # default, high, highest: jax_default_matmul_precision
+  },
+  'study': {
+    'name': 'study',
+    'question': '',  # one line for the report's head
+    'design': 'one_out',  # one_out, one_in, ladder, factorial, arms
+    'seeds': 10,
+    'first_seed': 0,
+    'only': '',  # factors to keep, comma-separated; all if empty
+    'metric': 'accuracy',  # decides, on the test split
+    'alpha': 0.05,
+    'margin': 0.0,  # of equivalence, in the metric's unit; 0: none declared
+    'looks': 1,  # declared beforehand
+    'tune': '',  # 'optimizer.learning_rate=0.01,0.03;…': an equal grid for every arm
+    'tune_seeds': 3,  # disjoint from the claim's
+    'allow_mixed': '',  # provenance fields that may differ within this study
+  },
+  'engine': {  # how it runs: changes no result (beyond rounding), enters no fingerprint
+    'strategy': 'auto',  # auto, map, vmap
+    'width': 0,  # members per device in one program; 0: by rule
+    'checkpoint_seconds': 120.0,
+    'keep': 'last',  # last, none: the final variables of every run
+    'tensorboard': False,
+  },
+}
+
+# Numbers that enter a program as arguments: changing them compiles nothing.
+# A plug-in adds its own by a module-level TRACED = ('option', ...).
+TRACED = frozenset(
+  {
+    'optimizer.learning_rate',
+    'optimizer.momentum',
+    'optimizer.beta1',
+    'optimizer.beta2',
+    'optimizer.epsilon',
+    'optimizer.weight_decay',
+    'optimizer.clip',
+    'optimizer.warmup',
+    'optimizer.final',
+    'train.steps',
+  }
+)
+
+TRAINING = ('model', 'data', 'task', 'optimizer', 'train')  # what a run depends on
+PLACES = ('data.path', 'data.download')  # where bytes come from; their digest counts
+
+
+class UserError(ValueError):
+  """A mistake the user can mend: its message is one clear line."""
+
+
+def available(kind: str) -> list[str]:
+  """Names of the plug-ins shipped for `kind` ('models', 'data', 'tasks')."""
+  folder = pathlib.Path(__file__).parent / kind
+  return sorted(
+    path.stem for path in folder.glob('*.py') if '\nDEFAULTS' in path.read_text()
+  )
+
+
+def find(kind: str, name: str) -> ModuleType:
+  """The plug-in module of `kind` called `name`: shipped, or dotted from anywhere.
+
+  Raises:
+    UserError: if there is none, if its import fails, or if it has no `DEFAULTS`.
+  """
+  if '.' not in name:
+    if name not in available(kind):
+      guess = did_you_mean(name, available(kind))
+      raise UserError(
+        f'unknown {kind} module {name!r}{guess}; available: '
+        f'{", ".join(available(kind))}, or a dotted module of your own'
+      )
+    name = f'dlsteroids.{kind}.{name}'
+  try:
+    module = importlib.import_module(name)
+  except ModuleNotFoundError as error:
+    raise UserError(f'cannot import {kind} module {name!r}: {error}') from error
+  except Exception as error:
+    raise UserError(
+      f'{kind} module {name!r} fails at import: {type(error).__name__}: {error}'
+    ) from error
+  if not isinstance(getattr(module, 'DEFAULTS', None), Mapping):
+    raise UserError(f'{name!r} has no DEFAULTS dict, so it cannot be a {kind} module')
+  return module
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+  """' (did you mean X?)' or nothing."""
+  close = difflib.get_close_matches(name, list(names), 1)
+  return f' (did you mean {close[0]!r}?)' if close else ''
+
+
+def base(model: str, data: str, task: str = 'classify') -> Any:
+  """A complete, locked ConfigDict for a model, a data set and a task, by name.
+
+  Raises:
+    UserError: if a name is unknown.
+  """
+  import ml_collections
+
+  tree = copy.deepcopy(DEFAULTS)
+  for section, name in (('model', model), ('data', data), ('task', task)):
+    defaults = dict(find(PLUGINS[section], name).DEFAULTS)
+    tree[section] = {'name': name, **copy.deepcopy(defaults)}
+  return ml_collections.ConfigDict(tree).lock()
+
+
+def resolve(tree: Any, overridden: Iterable[str] = ()) -> dict[str, Any]:
+  """A config as a complete plain dict, every name looked up, every value checked.
+
+  A section whose `name` was switched keeps the values of options both plug-ins have,
+  takes the new one's defaults for the rest, and drops what the new one lacks, unless
+  the user set just that (`overridden`, dotted paths).
+
+  Raises:
+    UserError: unknown section or option, or a value of the wrong type.
+  """
+  tree = tree.to_dict() if hasattr(tree, 'to_dict') else copy.deepcopy(dict(tree))
+  known = [*PLUGINS, *DEFAULTS]
+  for section in tree:
+    if section not in known:
+      guess = did_you_mean(section, known)
+      raise UserError(
+        f'unknown config section {section!r}{guess}; there are {", ".join(known)}'
+      )
+  overridden = set(overridden)
+  for section in known:
+    given = dict(tree.get(section, {}))
+    if section in PLUGINS:
+      if not given.get('name'):
+        raise UserError(f'config.{section}.name is missing')
+      defaults = dict(find(PLUGINS[section], given['name']).DEFAULTS)
+      defaults = {'name': given['name'], **defaults}
+    else:
+      defaults = DEFAULTS[section]
+    for key in [key for key in given if key not in defaults]:
+      if f'{section}.{key}' in overridden or section not in PLUGINS:
+        raise UserError(unknown_path(f'{section}.{key}', {section: defaults}))
+      del given[key]
+    tree[section] = {
+      key: coerce(f'{section}.{key}', value, given.get(key, value))
+      for key, value in defaults.items()
+    }
+  check(tree)
+  return tree
+
+
+def check(tree: Mapping[str, Any]) -> None:
+  """Raises UserError for values that no study can run with."""
+  train, study = tree['train'], tree['study']
+  positive = {
+    'train.steps': train['steps'],
+    'train.batch_size': train['batch_size'],
+    'train.evaluations': train['evaluations'],
+    'train.eval_batch': train['eval_batch'],
+    'study.seeds': study['seeds'],
+    'study.tune_seeds': study['tune_seeds'],
+    'study.looks': study['looks'],
+  }
+  for path, value in positive.items():
+    if value < 1:
+      raise UserError(f'config.{path} must be at least 1, not {value}')
+  if study['first_seed'] < 0:
+    raise UserError('config.study.first_seed must be at least 0')
+  if not 0 < study['alpha'] < 1:
+    raise UserError(f'config.study.alpha must lie in (0, 1), not {study["alpha"]}')
+  if study['margin'] < 0:
+    raise UserError(f'config.study.margin must not be negative: {study["margin"]}')
+  choices = {
+    'optimizer.name': ('sgd', 'adam', 'adamw'),
+    'optimizer.schedule': ('constant', 'cosine', 'linear', 'step'),
+    'train.matmul': ('default', 'high', 'highest'),
+    'study.design': ('one_out', 'one_in', 'ladder', 'factorial', 'arms'),
+    'engine.strategy': ('auto', 'map', 'vmap'),
+    'engine.keep': ('last', 'none'),
+  }
+  for path, names in choices.items():
+    section, key = path.split('.')
+    choose(path, tree[section][key], names)
+
+
+def choose(path: str, value: str, names: Iterable[str]) -> str:
+  """`value` if it is among `names`; else a UserError that lists them."""
+  names = tuple(names)
+  if value not in names:
+    guess = did_you_mean(str(value), names)
+    raise UserError(f'config.{path}: unknown {value!r}{guess}; use {", ".join(names)}')
+  return value
+
+
+def override(
+  tree: Mapping[str, Any], pairs: Iterable[tuple[str, Any]]
+) -> dict[str, Any]:
+  """A copy of a resolved config with `(path, value)` pairs applied, strictly.
+
+  A changed `model.name`, `data.name` or `task.name` is applied first, so the other
+  pairs may set options of the plug-in it switches to.
+
+  Raises:
+    UserError: unknown path, or a value of another type.
+  """
+  pairs = list(pairs)
+  result = copy.deepcopy(dict(tree))
+  for path, value in pairs:
+    section, _, key = path.partition('.')
+    if key == 'name' and section in PLUGINS:
+      result[section]['name'] = coerce(path, '', value)
+      result = resolve(result)
+  for path, value in pairs:
+    section, _, key = path.partition('.')
+    if section not in result or key not in result[section]:
+      raise UserError(unknown_path(path, result))
+    result[section][key] = coerce(path, result[section][key], value)
+  check(result)
+  return result
+
+
+def unknown_path(path: str, tree: Mapping[str, Mapping[str, Any]]) -> str:
+  section = path.partition('.')[0]
+  if section in tree:
+    names = [f'{section}.{key}' for key in tree[section]]
+    where = f'config.{section} has {", ".join(tree[section])}'
+  else:
+    names = [f'{name}.{key}' for name in tree for key in tree[name]]
+    where = f'the sections are {", ".join(tree)}'
+  return f'unknown config path {path!r}{did_you_mean(path, names)}; {where}'
+
+
+def coerce(path: str, old: Any, new: Any) -> Any:
+  """`new` if it has the type of `old` (an int may become a float); else UserError."""
+  if isinstance(old, bool) or isinstance(new, bool):
+    good = isinstance(old, bool) and isinstance(new, bool)
+  elif isinstance(old, float) and isinstance(new, int):
+    return float(new)
+  elif isinstance(old, tuple | list):
+    if isinstance(new, tuple | list):
+      head = old[0] if old else None
+      if head is None or isinstance(head, tuple | list):
+        return tuple(new)
+      return tuple(coerce(f'{path}[{i}]', head, item) for i, item in enumerate(new))
+    good = False
+  else:
+    good = type(old) is type(new)
+  if not good:
+    raise UserError(
+      f'config.{path} expects {type(old).__name__} (like {old!r}), not {new!r}'
+    )
+  return new
+
+
+def get(tree: Mapping[str, Any], path: str) -> Any:
+  section, _, key = path.partition('.')
+  return tree[section][key]
+
+
+def traced_paths(tree: Mapping[str, Any]) -> list[str]:
+  """The config paths whose values enter a program as arguments, sorted."""
+  paths = set(TRACED)
+  for section, kind in PLUGINS.items():
+    module = find(kind, tree[section]['name'])
+    paths |= {f'{section}.{name}' for name in getattr(module, 'TRACED', ())}
+  return sorted(path for path in paths if path.split('.')[1] in tree[path.split('.')[0]])
+
+
+def hyper(tree: Mapping[str, Any]) -> dict[str, float]:
+  """The traced numbers of a config by path."""
+  return {path: float(get(tree, path)) for path in traced_paths(tree)}
+
+
+def static(tree: Mapping[str, Any]) -> dict[str, Any]:
+  """What remains for the compiler: the training sections without traced numbers."""
+  result = training(tree)
+  for path in traced_paths(tree):
+    section, _, key = path.partition('.')
+    del result[section][key]
+  return result
+
+
+def training(tree: Mapping[str, Any]) -> dict[str, Any]:
+  """The sections a run's result depends on."""
+  return {
+    section: {k: v for k, v in tree[section].items() if f'{section}.{k}' not in PLACES}
+    for section in TRAINING
+  }
+
+
+def digest(value: Any) -> str:
+  """sha256 (32 hex digits) of a JSON-like value, independent of dict order."""
+  text = json.dumps(value, sort_keys=True, separators=(',', ':'), default=list)
+  return hashlib.sha256(text.encode()).hexdigest()[:32]

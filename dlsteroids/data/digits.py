@@ -1,0 +1,39 @@
+"""scikit-learn's digits: 1,797 real scans of 8×8, embedded, so nothing is downloaded.
+
+The test half of Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998,
+UCI). It has no official split of its own: the seed draws test and validation,
+stratified. Pixels of 0..16 are stored as 15 times that (0..240), exactly invertible,
+so that they show as ordinary grey images.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import sklearn.datasets
+
+from dlsteroids import types
+from dlsteroids.data import images, transform
+
+DEFAULTS: dict[str, Any] = {
+  'test': 0.2,  # share of all examples, drawn by the seed
+  **images.OPTIONS,
+}
+SCALE = 15
+# Fixed (the rounded moments of all 1,797 scans), since the seed draws the training set.
+MOMENTS = transform.Moments(np.array([73.0]), np.array([[90.0**2]]))
+
+
+def load(config: Mapping[str, Any]) -> types.Dataset:
+  """The digits as [1797, 8, 8, 1].
+
+  Raises:
+    UserError: an option out of range.
+  """
+  config = images.complete(config, DEFAULTS)
+  raw = sklearn.datasets.load_digits()
+  pixels = (raw.images * SCALE).astype(np.uint8)[..., None]
+  labels = raw.target.astype(np.int32)
+  classes = tuple(str(name) for name in raw.target_names)
+  parts = images.Parts('digits', pixels, labels, (len(labels), 0, 0), classes)
+  return images.make(parts, config, MOMENTS)

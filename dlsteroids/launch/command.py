@@ -1,0 +1,149 @@
+"""The command line: absl flags, the four actions, and one line for every mistake."""
+
+import contextlib
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from dlsteroids import config as config_lib
+from dlsteroids.launch import files, machine
+
+ACTIONS = ('plan', 'run', 'report', 'replay')
+
+
+def define(values: flags.FlagValues) -> None:
+  config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'the study: a file of configs/ or your own, with ":smoke" for a quick look',
+    lock_config=True,
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'workdir', None, 'where results go; default: studies/<name>', flag_values=values
+  )
+  flags.DEFINE_enum(
+    'action',
+    'run',
+    ACTIONS,
+    'run: train what is missing and report; plan: say what that takes; report: from '
+    'what is stored; replay: one run again with finite checks',
+    flag_values=values,
+  )
+  flags.DEFINE_string('arm', 'baseline', 'for replay', flag_values=values)
+  flags.DEFINE_integer('seed', 0, 'for replay', flag_values=values)
+  flags.DEFINE_bool('latex', False, 'also write effects.tex', flag_values=values)
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the command; returns the exit code: 0, 2 for a mistake, 130 if interrupted."""
+  values = flags.FlagValues()
+  define(values)
+  with own_output():
+    try:
+      return act(parse(values, argv), argv)
+    except config_lib.UserError as error:
+      print(f'dlsteroids: {error}', file=sys.stderr)
+      return 2
+    except OSError as error:
+      place = f' {error.filename}' if error.filename else ''
+      print(f'dlsteroids: {error.strerror or error}{place}', file=sys.stderr)
+      return 2
+    except KeyboardInterrupt:
+      print('dlsteroids: interrupted; the same command continues', file=sys.stderr)
+      return 130
+
+
+@contextlib.contextmanager
+def own_output():
+  """Keeps libraries' notices off the user's terminal unless asked for."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  from absl import logging
+
+  logging.set_verbosity(os.environ.get('DLSTEROIDS_LOG', 'error'))
+  yield
+
+
+def parse(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
+  """Parses flags; UserError for anything wrong with them or with the config file."""
+  for word in argv[1:]:
+    if word.startswith(('--config=', '-config=')):
+      files.load(word.partition('=')[2].partition(':')[0])
+  try:
+    rest = values(list(argv))[1:]
+  except config_lib.UserError:
+    raise
+  except flags.UnrecognizedFlagError as error:
+    raise config_lib.UserError(unrecognized(error, values)) from error
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    text = str(error).splitlines()[0]
+    raise config_lib.UserError(f'command line: {text}') from error
+  if rest:
+    raise config_lib.UserError(f'unexpected argument {rest[0]!r}; flags begin with --')
+  if values['config'].value is None:
+    shipped = sorted(str(path) for path in pathlib.Path('configs').glob('[a-z]*.py'))
+    raise config_lib.UserError(
+      f'--config=FILE is missing; shipped: {", ".join(shipped) or "none here"}'
+    )
+  return values
+
+
+def unrecognized(error: flags.UnrecognizedFlagError, values: flags.FlagValues) -> str:
+  name = error.flagname
+  if name.startswith('config.') and values['config'].value is not None:
+    tree = values['config'].value.to_dict()
+    return config_lib.unknown_path(name.removeprefix('config.'), tree)
+  own = ['config', 'workdir', 'action', 'arm', 'seed', 'latex']
+  return (
+    f'unknown flag --{name}{config_lib.did_you_mean(name, own)}; there are '
+    f'{", ".join("--" + flag for flag in own)} and --config.SECTION.OPTION'
+  )
+
+
+def act(values: flags.FlagValues, argv: Sequence[str]) -> int:
+  from dlsteroids.launch import progress, study, summary
+
+  config = values.config
+  config_flag = values['config']
+  machine.prepare(config.train.matmul if 'train' in config else 'default')
+  overridden = config_flags.get_override_values(config_flag)
+  command = 'python -m experiments.launch ' + shlex.join(
+    word for word in argv[1:] if not word.startswith('--action')
+  )
+  path = config_flags.get_config_filename(config_flag)
+  asked = files.read(path, config, overridden, command)
+  workdir = pathlib.Path(values.workdir or default_workdir(path, config))
+  metric = config.study.metric
+  if values.action == 'plan':
+    made = study.plan_of(asked, workdir)
+    print('\n'.join(summary.lines(made, workdir)))
+    return 0
+  if values.action == 'replay':
+    made = study.plan_of(asked, workdir)
+    run = study.replayed(made, values.arm, values.seed)
+    from dlsteroids.launch import replay
+
+    replay.replay(made, run, print)
+    return 0
+  if values.action == 'report':
+    with machine.hold(workdir) if workdir.exists() else contextlib.nullcontext():
+      answer = study.export(workdir)
+  else:
+    with progress.Progress(metric) as shown:
+      answer = study.train(asked, workdir, shown.watch, shown.say)
+  if values.latex:
+    summary.write_latex(answer)
+  print('\n'.join(summary.findings(answer)))
+  print(f'report: {answer.report}')
+  return 0
+
+
+def default_workdir(path: str, config) -> str:
+  """studies/<name>, with the mode if there is one: a smoke run is another study."""
+  mode = path.partition(':')[2]
+  return f'studies/{config.study.name}' + (f'-{mode}' if mode else '')

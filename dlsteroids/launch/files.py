@@ -1,0 +1,94 @@
+"""Config files: Python that the user runs, with get_config and get_factors."""
+
+import importlib.util
+import inspect
+import pathlib
+import sys
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from dlsteroids import config as config_lib
+from dlsteroids.launch import study
+
+
+def load(path: str) -> ModuleType:
+  """The module of a config file.
+
+  Raises:
+    UserError: if it does not exist, fails, or lacks get_config or get_factors.
+  """
+  file = pathlib.Path(path)
+  if not file.is_file():
+    shipped = sorted(str(p) for p in pathlib.Path('configs').glob('[a-z]*.py'))
+    raise config_lib.UserError(
+      f'no config file {path!r}; shipped: {", ".join(shipped) or "none here"}'
+    )
+  spec = importlib.util.spec_from_file_location(file.stem, file)
+  assert spec is not None
+  assert spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  folder = str(pathlib.Path.cwd())
+  if folder not in sys.path:  # so that a user's own package beside it is found
+    sys.path.insert(0, folder)
+  try:
+    spec.loader.exec_module(module)
+  except config_lib.UserError:
+    raise
+  except Exception as error:
+    raise config_lib.UserError(
+      f'config file {path}: {type(error).__name__}: {error}'
+    ) from error
+  for name in ('get_config', 'get_factors'):
+    if not callable(getattr(module, name, None)):
+      raise config_lib.UserError(f'config file {path} has no function {name}')
+  return module
+
+
+def call(module: ModuleType, name: str, *args: Any) -> Any:
+  """A config file's function, its mistakes as one line."""
+  try:
+    return getattr(module, name)(*args)
+  except config_lib.UserError:
+    raise
+  except Exception as error:
+    text = str(error).splitlines()[0] if str(error) else ''
+    raise config_lib.UserError(
+      f'config file {module.__spec__.origin}: {name}: {type(error).__name__}: {text}'  # type: ignore[union-attr]
+    ) from error
+
+
+def get_config(module: ModuleType, mode: str) -> Any:
+  """`get_config()`, or `get_config(mode)` if a mode was asked for."""
+  takes = len(inspect.signature(module.get_config).parameters)
+  if mode and not takes:
+    raise config_lib.UserError(f'{module.__name__}.get_config takes no mode: {mode!r}')
+  return call(module, 'get_config', *((mode,) if takes else ()))
+
+
+def read(
+  path: str, config: Any = None, overridden: Iterable[str] = (), command: str = ''
+) -> study.Asked:
+  """What a config file asks; 'file.py:mode' calls `get_config('mode')`.
+
+  Args:
+    path: of the file, with its mode.
+    config: the config if flags changed it already.
+    overridden: the paths that flags set.
+    command: how the user called, for the report.
+  """
+  name, _, mode = path.partition(':')
+  module = load(name)
+  if config is None:
+    config = get_config(module, mode)
+  tree = config_lib.resolve(config, overridden)
+  factors = call(module, 'get_factors', view(tree))
+  arms = call(module, 'get_arms', view(tree)) if hasattr(module, 'get_arms') else ()
+  return study.Asked(config, tuple(factors), tuple(arms), frozenset(overridden), command)
+
+
+def view(tree: Any) -> Any:
+  """A resolved config with attribute access, for `get_factors(config)`."""
+  import ml_collections
+
+  return ml_collections.FrozenConfigDict(tree)

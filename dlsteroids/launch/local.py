@@ -1,0 +1,265 @@
+"""Runs a plan's batches on this machine, compiling the next program as one trains."""
+
+import concurrent.futures
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlsteroids import config as config_lib
+from dlsteroids.launch import machine, prepare
+from dlsteroids.results import store
+from dlsteroids.study import plan
+from dlsteroids.train import checkpoint, loop, probes
+from dlsteroids.train import member as member_lib
+from dlsteroids.train import program as program_lib
+
+
+class Status(NamedTuple):
+  """Where an execution stands; what the launcher shows."""
+
+  batch: int  # from 1
+  batches: int
+  program: str
+  arms: tuple[str, ...]
+  members: int
+  progress: loop.Progress
+  images_per_second: float
+  done_steps: float  # member-steps finished in earlier batches
+  total_steps: float
+
+
+Watch = Callable[[Status], None]
+
+
+def execute(
+  made: prepare.Plan,
+  runs: Sequence[plan.Run],
+  workdir: pathlib.Path,
+  watch: Watch = lambda status: None,
+  say: Callable[[str], None] = lambda line: None,
+) -> dict[str, str]:
+  """Trains what the store lacks of `runs`; returns reasons by failed fingerprint.
+
+  A batch that fails is said at once and the others go on. One that runs out of memory
+  is tried again with half the members per device, and plan.json remembers.
+  """
+  done = store.read(workdir).records
+  layouts = dict(made.layouts)
+  todo = plan.batches(
+    plan.unique(runs), done.__contains__, lambda name: layouts[name].members
+  )
+  total = sum(batch.steps * len(batch.runs) for batch in todo)
+  failures: dict[str, str] = {}
+  finished = 0.0
+  with Compiler(made) as compiler:
+    compiler.start(todo, layouts)
+    number = 0
+    while number < len(todo):
+      batch = todo[number]
+      number += 1
+
+      def tell(progress, batch=batch, number=number, finished=finished):
+        rate = progress.steps_per_second * len(batch.runs)
+        size = batch.runs[0].config['train']['batch_size']
+        arms = tuple(dict.fromkeys(run.arm for run in batch.runs))
+        watch(
+          Status(
+            number, len(todo), batch.program, arms, len(batch.runs), progress,
+            rate * size, finished, total,
+          )
+        )  # fmt: skip
+
+      try:
+        train_batch(made, batch, compiler, layouts[batch.program], workdir, tell)
+      except config_lib.UserError:
+        raise
+      except OSError as error:
+        raise config_lib.UserError(
+          f'cannot write results to {workdir}: {error.strerror or error}; free the disk, '
+          'then the same command continues'
+        ) from error
+      except Exception as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        layout = layouts[batch.program]
+        if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
+          half = layout._replace(width=layout.width // 2)
+          say(f'program {batch.program} ran out of memory; width {half.width} from here')
+          layouts[batch.program] = half
+          remember(workdir, batch.program, half)
+          compiler.forget(batch.program)
+          cut = [
+            plan.Batch(batch.program, batch.steps, batch.runs[i : i + half.members])
+            for i in range(0, len(batch.runs), half.members)
+          ]
+          todo[number - 1 : number] = cut
+          number -= 1
+          continue
+        say(f'failed: {", ".join(sorted({run.arm for run in batch.runs}))}: {text}')
+        failures |= {run.fingerprint: text for run in batch.runs}
+      finished += batch.steps * len(batch.runs)
+  return failures
+
+
+def remember(workdir: pathlib.Path, program: str, layout: program_lib.Layout) -> None:
+  """Writes a program's new layout to plan.json."""
+  path = workdir / 'plan.json'
+  written = store.read_json(path)
+  written['programs'][program] |= {'width': layout.width}
+  store.write_json(path, written)
+
+
+class Compiler:
+  """Compiles programs in the background, in the order they will be wanted."""
+
+  def __init__(self, made: prepare.Plan):
+    self.made = made
+    self.pool = concurrent.futures.ThreadPoolExecutor(1)
+    self.futures: dict[str, concurrent.futures.Future] = {}
+    self.data: dict[str, Any] = {}
+
+  def __enter__(self) -> 'Compiler':
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    self.pool.shutdown(wait=False, cancel_futures=True)
+
+  def start(
+    self, todo: Sequence[plan.Batch], layouts: Mapping[str, program_lib.Layout]
+  ) -> None:
+    for batch in todo:
+      if batch.program not in self.futures:
+        layout = layouts[batch.program]
+        self.futures[batch.program] = self.pool.submit(self.compile, batch, layout)
+
+  def forget(self, program: str) -> None:
+    del self.futures[program]
+
+  def get(
+    self, batch: plan.Batch, layout: program_lib.Layout
+  ) -> tuple[program_lib.Program, Mapping[str, Any]]:
+    """The compiled program of a batch and its data on the devices."""
+    self.start([batch], {batch.program: layout})
+    return self.futures[batch.program].result()
+
+  def compile(
+    self, batch: plan.Batch, layout: program_lib.Layout
+  ) -> tuple[program_lib.Program, Mapping[str, Any]]:
+    config = batch.runs[0].config
+    dataset = self.made.dataset(config)
+    made = program_lib.make(self.made.members[batch.program], layout)
+    if dataset.digest not in self.data:
+      self.data[dataset.digest] = program_lib.place_data(dataset, made.mesh)
+    data = self.data[dataset.digest]
+    with jax.default_matmul_precision(config['train']['matmul']):
+      slots = program_lib.place(make_slots(self.made, batch, layout), made)
+      return program_lib.compile_all(made, slots, data), data
+
+
+def make_slots(
+  made: prepare.Plan, batch: plan.Batch, layout: program_lib.Layout
+) -> list[dict[str, Any]]:
+  """A batch's slots, its runs dealt to the devices in turn, the rest padding."""
+  slots: list[Any] = [None] * layout.members
+  for i, run in enumerate(batch.runs):
+    slots[position(i, layout)] = member_lib.slot(
+      run.config, made.dataset(run.config), run.seed
+    )
+  first = slots[0]
+  return [slot or {**first, 'live': first['live'] & False} for slot in slots]
+
+
+def position(i: int, layout: program_lib.Layout) -> int:
+  """Where the i-th run of a batch lies: device by device in turn."""
+  return (i % layout.devices) * layout.width + i // layout.devices
+
+
+def train_batch(
+  made: prepare.Plan,
+  batch: plan.Batch,
+  compiler: Compiler,
+  layout: program_lib.Layout,
+  workdir: pathlib.Path,
+  watch: Callable[[loop.Progress], None],
+) -> None:
+  """Trains a batch and stores its runs; nothing is stored if anything fails."""
+  program, data = compiler.get(batch, layout)
+  config = batch.runs[0].config
+  dataset = made.dataset(config)
+  split = dataset.split(batch.runs[0].seed)
+  folder = workdir / 'checkpoints' / batch.name
+  slots = make_slots(made, batch, layout)
+  result = loop.train(
+    program,
+    slots,
+    data,
+    {name: len(split[name]) for name in member_lib.SPLITS},
+    steps=batch.steps,
+    evaluations=config['train']['evaluations'],
+    deciding=made.config['study']['metric'],
+    folder=folder,
+    checkpoint_seconds=made.config['engine']['checkpoint_seconds'],
+    watch=watch,
+  )
+  facts = made.facts[batch.program]
+  records, arrays = [], {}
+  for i, run in enumerate(batch.runs):
+    at = position(i, layout)
+    records.append(
+      {
+        'fingerprint': run.fingerprint,
+        'identity': run.identity,
+        'seed': run.seed,
+        'params': facts.params,
+        'flops': facts.flops * batch.steps,
+        'executed_flops': facts.executed_flops * batch.steps,
+        **result.records[at],
+      }
+    )
+    arrays[run.fingerprint] = evidence(made, run, result, slots[at], at)
+  if made.config['engine']['keep'] == 'last':
+    checkpoint.keep(folder, result.variables)
+  store.write_batch(
+    workdir,
+    {
+      'program': batch.program,
+      'members': [run.fingerprint for run in batch.runs],
+      'positions': [position(i, layout) for i in range(len(batch.runs))],
+      'layout': layout._asdict(),
+      'provenance': machine.provenance(),
+      'sources': made.code[batch.runs[0].arm],
+      'time': machine.now(),
+    },
+    records,
+    arrays,
+  )
+  checkpoint.drop(folder)
+
+
+def evidence(
+  made: prepare.Plan, run: plan.Run, result: loop.Result, slot: Any, at: int
+) -> dict[str, Any]:
+  """A claim run's arrays: test predictions with their truth; probes of the first seed."""
+  if run.tuned == plan.SEARCH:
+    return {}
+  dataset = made.dataset(run.config)
+  found = dict(result.arrays[at])
+  if 'label' in dataset.arrays and found:
+    indices = dataset.split(run.seed)['test']
+    found |= {'test/index': indices, 'test/label': dataset.arrays['label'][indices]}
+  if run.seed == made.config['study']['first_seed'] and run.tuned == plan.UNTUNED:
+    probe = probes.make(made.members[run.program], dataset, slot)
+    if probe:
+      found |= probe(jax.device_get(jax.tree.map(lambda x: x[at], result.variables)))
+  return {name: narrow(value) for name, value in found.items()}
+
+
+def narrow(value: Any) -> Any:
+  """Integers of a small range in one byte or two; everything else as it is."""
+  if value.dtype.kind == 'i' and value.size and value.min() >= 0:
+    for kind in ('uint8', 'uint16'):
+      if value.max() <= np.iinfo(kind).max:
+        return value.astype(kind)
+  return value

@@ -1,0 +1,118 @@
+"""The machine: devices before JAX starts, provenance after, and who holds a workdir."""
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import socket
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from dlsteroids import config as config_lib
+
+LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+
+
+def cores() -> int:
+  """Processor cores this process may use."""
+  return len(os.sched_getaffinity(0))
+
+
+def prepare(matmul: str = 'default') -> None:
+  """Gives the CPU one host device per core and turns the compilation cache on.
+
+  Must come before the first JAX call; afterwards the device count stays as it is.
+  """
+  import jax
+
+  with contextlib.suppress(RuntimeError):  # JAX already runs
+    jax.config.update('jax_num_cpu_devices', cores())
+  cache = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(cache_folder() / 'jax')
+  jax.config.update('jax_compilation_cache_dir', cache)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+  jax.config.update('jax_default_matmul_precision', matmul)
+
+
+def cache_folder() -> pathlib.Path:
+  """`$DLSTEROIDS_CACHE`, or dlsteroids in the user's cache folder."""
+  default = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')) / 'dlsteroids'
+  return pathlib.Path(os.environ.get('DLSTEROIDS_CACHE', default)).expanduser()
+
+
+def provenance() -> dict[str, Any]:
+  """What, besides the run itself, its bits depend on. Paired runs agree in it."""
+  import jax
+
+  device = jax.local_devices()[0]
+  found: dict[str, Any] = {
+    name: importlib.metadata.version(name) for name in LIBRARIES
+  }
+  found['platform'] = device.platform
+  found['device'] = processor() if device.platform == 'cpu' else device.device_kind
+  found['cores'] = cores()
+  return found
+
+
+def processor() -> str:
+  """The CPU's name, or its architecture."""
+  with contextlib.suppress(OSError):
+    for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines():
+      if line.startswith('model name'):
+        return line.partition(':')[2].strip()
+  return platform.processor() or platform.machine()
+
+
+def git_commit() -> str:
+  """The commit of the checkout this package lies in, '+' if edited; '' if there is none."""
+  folder = pathlib.Path(__file__).resolve().parents[2]
+  if not (folder / '.git').exists():
+    return ''
+
+  def git(*words):
+    return subprocess.run(
+      ['git', '-C', str(folder), *words], capture_output=True, text=True, check=False
+    ).stdout.strip()
+
+  return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain') else '')
+
+
+def now() -> str:
+  return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+
+
+@contextlib.contextmanager
+def hold(workdir: pathlib.Path) -> Iterator[None]:
+  """Holds a workdir against a second launch, until the process ends, however it ends.
+
+  Raises:
+    UserError: saying who holds it, or that it can't be written.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = open(workdir / '.lock', 'a+')  # noqa: SIM115 - held as long as the context
+  except OSError as error:
+    raise config_lib.UserError(
+      f'cannot write to workdir {workdir}: {error.strerror}'
+    ) from error
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      file.seek(0)
+      try:
+        who = json.loads(file.read())
+        text = f'process {who["pid"]} on {who["host"]} since {who["since"]}'
+      except ValueError:
+        text = 'another process'
+      raise config_lib.UserError(f'workdir {workdir} is held by {text}') from error
+    file.truncate(0)
+    me = {'pid': os.getpid(), 'host': socket.gethostname(), 'since': now()}
+    file.write(json.dumps(me))
+    file.flush()
+    yield

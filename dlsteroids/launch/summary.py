@@ -1,0 +1,124 @@
+"""What the launcher prints: the plan, and the findings after a run."""
+
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from dlsteroids.launch import prepare, study
+from dlsteroids.results import (
+  formats,
+  latex,
+  looks,
+  reach,
+  sentences,
+  statistics,
+  store,
+  tables,
+)
+from dlsteroids.study import designs, plan
+
+
+def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
+  """The action `plan`, a line each; nothing is compiled or trained."""
+  index = store.read(workdir) if workdir.exists() else store.Index({}, ())
+  search = prepare.search_runs(made)
+  claims = prepare.claim_runs(made)
+  tuned = len(claims) if search else 0  # at most: a tuned run may equal an untuned one
+  wanted = plan.unique([*search, *claims])
+  missing = [run for run in wanted if run.fingerprint not in index.records]
+  told = [f'study {made.config["study"]["name"]}: {data_line(made)}']
+  told += designs.explain(made.design)
+  told.append(
+    f'runs: {len(claims)} ({len(made.arms)} arms x {made.config["study"]["seeds"]} seeds)'
+    + (f', {len(search)} to tune and up to {tuned} tuned' if search else '')
+    + f'; {len(wanted) - len(missing)} stored, {len(missing)} to train'
+  )
+  programs = dict.fromkeys(run.program for run in missing)
+  told.append(f'programs to compile: {len(programs)}')
+  for name in programs:
+    layout, facts = made.layouts[name], made.facts[name]
+    arms = [arm for arm, c in made.arms.items() if plan.program_id(c) == name]
+    told.append(
+      f'  {name}: {facts.params:,} parameters, {formats.flops(facts.flops)} a step, '
+      f'{layout.strategy} {layout.width} x {layout.devices} devices: {", ".join(arms)}'
+    )
+  flops = sum(
+    made.facts[run.program].flops * run.config['train']['steps'] for run in missing
+  )
+  told.append(
+    f'steps: {study.steps_of(missing):,}; nominal training compute: '
+    f'{formats.flops(flops)}'
+  )
+  told.append(f'estimated time: {estimate(made, missing, index)}')
+  return told + power_lines(made, workdir, index)
+
+
+def data_line(made: prepare.Plan) -> str:
+  dataset = made.dataset(made.config)
+  split = dataset.split(made.config['study']['first_seed'])
+  sizes = ', '.join(f'{len(indices):,} {name}' for name, indices in split.items())
+  official = 'official test split' if dataset.official_test else 'the seed draws it'
+  return f'{dataset.name}, {sizes} ({official})'
+
+
+def estimate(
+  made: prepare.Plan, missing: list[plan.Run], index: store.Index
+) -> str:
+  """Time from stored runs of the same program, else of any, by FLOPs; else unknown."""
+  if not missing:
+    return 'none, all runs are stored'
+  rates: dict[str, float] = {}
+  for record in index.records.values():
+    if record.run['wall_s'] > 0:
+      rates[record.batch['program']] = record.run['flops'] / record.run['wall_s']
+  if not rates:
+    return 'unknown before the first runs'
+  mean = sum(rates.values()) / len(rates)
+  seconds = 0.0
+  for run in missing:
+    work = made.facts[run.program].flops * run.config['train']['steps']
+    seconds += work / rates.get(run.program, mean)
+  return f'{formats.seconds(seconds)} and compilation'
+
+
+def power_lines(
+  made: prepare.Plan, workdir: pathlib.Path, index: store.Index
+) -> list[str]:
+  """The smallest reachable p, and the noise floor if runs of the reference exist."""
+  asked = study.Asked(made.config, ())
+  claim = study.Claim(prepare.claim_runs(made), {})
+  path = workdir / 'study.json'
+  told = study.describe(made, asked, claim, store.read_json(path) if path.exists() else {})
+  design = reach.reach(told)
+  planned = [tables.Planned(r.arm, r.seed, r.tuned, r.fingerprint) for r in claim.runs]
+  runs = tables.runs({**told, 'tune': {}}, planned, index, {})
+  floor = math.nan
+  if len(runs):
+    floor = reach.noise_floor({**told, 'tune': {}}, runs)
+  if math.isnan(floor):
+    return [design.sentence, 'noise floor: unknown before two runs of the reference']
+  name = told['metric']['name']
+  least = statistics.minimal_detectable(
+    floor, len(told['seeds']), told['alpha'], len(told['contrasts'])
+  )
+  return [
+    design.sentence,
+    f'noise floor: A/A standard deviation {formats.delta(name, floor, unit=True)}; '
+    f'detectable with 80 % power: {formats.delta(name, least, unit=True)}',
+  ]
+
+
+def findings(answer: study.Answer) -> list[str]:
+  """The report's sentences."""
+  told = store.read_json(answer.workdir / 'study.json')
+  look = looks.state(told, answer.runs)
+  return sentences.summary(told, answer.effects, look)
+
+
+def write_latex(answer: study.Answer) -> pathlib.Path:
+  """effects.tex beside the report."""
+  told: Mapping[str, Any] = store.read_json(answer.workdir / 'study.json')
+  path = answer.workdir / 'effects.tex'
+  store.write_atomically(path, latex.table(told, answer.effects))
+  return path

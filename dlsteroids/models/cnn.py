@@ -1,0 +1,175 @@
+"""Convolutional networks in stages, every piece of which can be ablated."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlsteroids import config as config_lib
+from dlsteroids.models import layers
+
+DEFAULTS = {
+  'widths': (32, 64),  # channels of each stage; a stage ends with pooling
+  'depth': 1,  # convolutions per stage
+  'kernel': 3,
+  'mixer': 'conv',  # conv; local: no weight sharing; dense: no locality; pointwise: 1x1
+  'activation': 'relu',
+  'norm': 'none',  # none, lrn, batch, layer, group; lrn follows the activation
+  'pool': 'max',  # max, average, stride (a strided convolution instead), none
+  'pool_window': 2,  # 3 with stride 2: AlexNet's overlapping pooling
+  'pool_stride': 2,
+  'residual': False,  # x + f(x) around every mixer, projected where channels change
+  'head': 'dense',  # dense: flatten; average: global average pooling
+  'hidden': (128,),  # dense layers between the stages and the output
+  'dropout': 0.0,  # after each hidden dense layer, or before the output if there is none
+  'dropout_conv': 0.0,  # after each stage
+  'dropout_input': 0.0,
+  'init': 'he',  # he, glorot, lecun, normal
+  'dtype': 'float32',  # or bfloat16
+}
+TRACED = ('dropout', 'dropout_conv', 'dropout_input')
+
+
+class Stage(nn.Module):
+  """`depth` times mixer → norm → activation, then pooling; [B, H, W, C] maps."""
+
+  width: int
+  depth: int
+  kernel: int
+  mixer: str
+  activation: Callable
+  norm: str
+  pool: str
+  pool_window: int
+  pool_stride: int
+  residual: bool
+  init_fn: Callable
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: Any, *, train: bool) -> Any:
+    for index in range(self.depth):
+      last = index == self.depth - 1
+      stride = self.pool_stride if self.pool == 'stride' and last else 1
+      y = self.mix(x, index, stride)
+      if self.norm != 'lrn':
+        y = self.normalise(y, index, train)
+      if self.residual:
+        y += self.shortcut(x, index, stride)
+      y = self.activation(y)
+      if self.norm == 'lrn':
+        y = self.normalise(y, index, train)
+      self.sow('intermediates', f'conv{index}_out', y)
+      x = y
+    kind = 'none' if self.pool == 'stride' else self.pool
+    return layers.pool(x, kind, self.pool_window, self.pool_stride)
+
+  def normalise(self, x: Any, index: int, train: bool) -> Any:
+    return layers.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')(x, train=train)
+
+  def mix(self, x: Any, index: int, stride: int) -> Any:
+    common = {
+      'use_bias': self.norm != 'batch',
+      'kernel_init': self.init_fn,
+      'dtype': self.dtype,
+    }
+    if self.mixer == 'local':
+      y = layers.LocalConv(
+        self.width, (self.kernel,) * 2, name=f'local{index}', **common
+      )(x)
+      return y[:, ::stride, ::stride]
+    if self.mixer == 'dense':
+      y = layers.DenseMixer(self.width, name=f'dense{index}', **common)(x)
+      return y[:, ::stride, ::stride]
+    size = 1 if self.mixer == 'pointwise' else self.kernel
+    return layers.Conv(
+      self.width, (size, size), (stride, stride), name=f'conv{index}', **common
+    )(x)
+
+  def shortcut(self, x: Any, index: int, stride: int) -> Any:
+    if x.shape[-1] == self.width and stride == 1:
+      return x
+    return layers.Conv(
+      self.width,
+      (1, 1),
+      (stride, stride),
+      use_bias=False,
+      kernel_init=self.init_fn,
+      dtype=self.dtype,
+      name=f'shortcut{index}',
+    )(x)
+
+
+class CNN(nn.Module):
+  """Stages, then a head, [B, H, W, C] -> [B, outputs]."""
+
+  outputs: int
+  widths: tuple[int, ...]
+  stage: Callable[..., nn.Module]  # (width, name) -> module
+  activation: Callable
+  head: str
+  hidden: tuple[int, ...]
+  init_fn: Callable
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: Any, *, train: bool, hyper: Mapping[str, Any]) -> Any:
+    def drop(x, name, rate):
+      return layers.Dropout(name=name)(x, hyper[f'model.{rate}'], train=train)
+
+    x = drop(x.astype(self.dtype), 'dropout_input', 'dropout_input')
+    for index, width in enumerate(self.widths):
+      x = self.stage(width=width, name=f'stage{index}')(x, train=train)
+      x = drop(x, f'dropout_conv{index}', 'dropout_conv')
+    if self.head == 'average':
+      x = x.mean((1, 2))  # [B, C]
+    x = x.reshape(x.shape[0], -1)
+    for index, units in enumerate(self.hidden):
+      x = layers.dense(
+        units, f'dense{index}', kernel_init=self.init_fn, dtype=self.dtype
+      )(x)
+      x = drop(self.activation(x), f'dropout{index}', 'dropout')
+    if not self.hidden:
+      x = drop(x, 'dropout0', 'dropout')
+    x = layers.dense(
+      self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
+    )(x)
+    return x.astype(jnp.float32)
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+  """The module for `DEFAULTS`' options and `outputs`, the number of output units."""
+  choose = config_lib.choose
+  activation = layers.activation(config['activation'])
+  init_fn = layers.initializer('model.init', config['init'])
+  dtype = layers.dtype(config['dtype'])
+  mixers = ('conv', 'local', 'dense', 'pointwise')
+
+  def stage(width: int, name: str) -> nn.Module:
+    return Stage(
+      width=width,
+      depth=config['depth'],
+      kernel=config['kernel'],
+      mixer=choose('model.mixer', config['mixer'], mixers),
+      activation=activation,
+      norm=choose('model.norm', config['norm'], layers.NORMS),
+      pool=choose('model.pool', config['pool'], ('max', 'average', 'stride', 'none')),
+      pool_window=config['pool_window'],
+      pool_stride=config['pool_stride'],
+      residual=config['residual'],
+      init_fn=init_fn,
+      dtype=dtype,
+      name=name,
+    )
+
+  return CNN(
+    outputs=config['outputs'],
+    widths=tuple(config['widths']),
+    stage=stage,
+    activation=activation,
+    head=choose('model.head', config['head'], ('dense', 'average')),
+    hidden=tuple(config['hidden']),
+    init_fn=init_fn,
+    dtype=dtype,
+  )

@@ -1,0 +1,248 @@
+"""Building blocks that models share; each can be replaced by a function of the user's.
+
+Every linen submodule gets an explicit name, so that two arms that share a layer start it
+from the same values.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlsteroids import config as config_lib
+from dlsteroids import rng
+from dlsteroids.models import ops
+from dlsteroids.models import pool as pool_lib
+
+ACTIVATIONS: Mapping[str, Callable] = {
+  'relu': jax.nn.relu,
+  'leaky_relu': jax.nn.leaky_relu,
+  'elu': jax.nn.elu,
+  'gelu': jax.nn.gelu,
+  'silu': jax.nn.silu,
+  'softplus': jax.nn.softplus,
+  'tanh': jnp.tanh,
+  'sigmoid': jax.nn.sigmoid,
+  'identity': lambda x: x,
+}
+
+INITIALIZERS: Mapping[str, Callable] = {
+  'he': nn.initializers.he_normal(),
+  'glorot': nn.initializers.glorot_normal(),
+  'lecun': nn.initializers.lecun_normal(),
+  'normal': nn.initializers.normal(0.01),  # AlexNet's
+}
+
+
+def block(path: str, name: str, table: Mapping[str, Any]) -> Any:
+  """The function called `name`: from `table`, or `package.module.function`.
+
+  Raises:
+    UserError: naming the config path, what was asked for, and what exists.
+  """
+  if '.' not in name:
+    return table[config_lib.choose(path, name, table)]
+  module, _, attribute = name.rpartition('.')
+  try:
+    return getattr(importlib.import_module(module), attribute)
+  except (ImportError, AttributeError) as error:
+    raise config_lib.UserError(
+      f'config.{path}: cannot find {name!r}: {error}'
+    ) from error
+
+
+def dropout(x: Any, rate: Any, key: Any) -> Any:
+  """Inverted dropout whose `rate` in [0, 1) may be traced (Srivastava et al. 2014).
+
+  Rate 0 returns `x` to the bit, so dropout on and off share one program. The rate is
+  met to 2**-24.
+  """
+  uniform = (rng.bits(key, x.shape) >> 8).astype(jnp.float32) * 2.0**-24
+  keep = uniform >= rate
+  scale = jnp.asarray(1.0 / (1.0 - rate), x.dtype)
+  return jnp.where(keep, x * scale, jnp.zeros_like(x))
+
+
+class Dropout(nn.Module):
+  """Dropout with a traced rate; its mask is drawn from the stream 'dropout'."""
+
+  @nn.compact
+  def __call__(self, x: Any, rate: Any, *, train: bool) -> Any:
+    return dropout(x, rate, self.make_rng('dropout')) if train else x
+
+
+class Conv(nn.Module):
+  """2-D convolution, [B, H, W, C] -> [B, H', W', features], kernel HWIO.
+
+  Attributes:
+    padding: 'SAME', 'VALID' or ((top, bottom), (left, right)).
+  """
+
+  features: int
+  kernel: tuple[int, int]
+  strides: tuple[int, int] = (1, 1)
+  padding: Any = 'SAME'
+  groups: int = 1
+  use_bias: bool = True
+  kernel_init: Callable = INITIALIZERS['he']
+  bias_init: Callable = nn.initializers.zeros_init()
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Any) -> Any:
+    shape = (*self.kernel, x.shape[-1] // self.groups, self.features)
+    kernel = self.param('kernel', self.kernel_init, shape)
+    y = ops.conv(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      strides=self.strides,
+      padding=self.padding,
+      groups=self.groups,
+    )
+    if self.use_bias:
+      y += self.param('bias', self.bias_init, (self.features,)).astype(self.dtype)
+    return y
+
+
+class LocalConv(nn.Module):
+  """Convolution without weight sharing: every position has its own SAME kernel."""
+
+  features: int
+  kernel: tuple[int, int]
+  use_bias: bool = True
+  kernel_init: Callable = INITIALIZERS['he']
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Any) -> Any:
+    _, height, width, channels = x.shape
+    taps = self.kernel[0] * self.kernel[1] * channels
+
+    def init(key, shape):  # fan-in of one position
+      values = self.kernel_init(key, (taps, height * width * self.features))
+      values = values.reshape(taps, height, width, self.features)
+      return values.transpose(1, 2, 0, 3).reshape(shape)  # [H, W, taps, F]
+
+    shape = (height, width, taps, self.features)
+    kernel = self.param('kernel', init, shape)
+    y = ops.local_conv(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      window=self.kernel,
+      padding='SAME',
+    )
+    if self.use_bias:
+      bias = self.param(
+        'bias', nn.initializers.zeros_init(), (height, width, self.features)
+      )
+      y += bias.astype(self.dtype)
+    return y
+
+
+class DenseMixer(nn.Module):
+  """A fully connected layer from one feature map to the next: no locality at all."""
+
+  features: int
+  use_bias: bool = True
+  kernel_init: Callable = INITIALIZERS['he']
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Any) -> Any:
+    batch, height, width, _ = x.shape
+    y = dense(
+      height * width * self.features,
+      'dense',
+      use_bias=self.use_bias,
+      kernel_init=self.kernel_init,
+      dtype=self.dtype,
+    )(x.reshape(batch, -1))  # [B, H*W*C]
+    return y.reshape(batch, height, width, self.features)
+
+
+def dense(
+  features: int,
+  name: str,
+  *,
+  use_bias: bool = True,
+  kernel_init: Callable = INITIALIZERS['he'],
+  bias_init: Callable = nn.initializers.zeros_init(),
+  dtype: Any = jnp.float32,
+) -> nn.Dense:
+  """`nn.Dense` with this project's initial values."""
+  return nn.Dense(
+    features,
+    use_bias=use_bias,
+    kernel_init=kernel_init,
+    bias_init=bias_init,
+    dtype=dtype,
+    name=name,
+  )
+
+
+NORMS = ('none', 'lrn', 'batch', 'layer', 'group')
+
+
+class Norm(nn.Module):
+  """Normalisation by name.
+
+  lrn: AlexNet §3.3 (k=2, n=5, alpha=1e-4, beta=.75). batch: Ioffe & Szegedy 2015, running
+  averages with momentum `momentum` for evaluation. layer: over channels and positions of
+  an example (Ba et al. 2016). group: `groups` of channels, or as many as divide them
+  (Wu & He 2018).
+  """
+
+  kind: str
+  momentum: float = 0.9
+  groups: int = 8
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Any, *, train: bool) -> Any:
+    if self.kind == 'lrn':
+      return pool_lib.lrn(x)
+    if self.kind == 'batch':
+      return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=self.momentum,
+        dtype=self.dtype,
+        name='batch',
+      )(x)
+    if self.kind == 'layer':
+      axes = tuple(range(1, x.ndim))
+      return nn.LayerNorm(
+        reduction_axes=axes, feature_axes=-1, dtype=self.dtype, name='layer'
+      )(x)
+    if self.kind == 'group':
+      groups = next(g for g in range(self.groups, 0, -1) if x.shape[-1] % g == 0)
+      return nn.GroupNorm(groups, dtype=self.dtype, name='group')(x)
+    return x
+
+
+def pool(x: Any, kind: str, window: int, stride: int) -> Any:
+  """'max' or 'average' pooling without padding; 'none' returns `x`.
+
+  A window that exceeds a side of `x` is cut to it, so tiny maps pool to one position.
+  """
+  if kind == 'none':
+    return x
+  size = tuple(min(window, side) for side in x.shape[1:3])
+  function = pool_lib.max_pool if kind == 'max' else pool_lib.avg_pool
+  return function(x, size, (stride, stride), 'VALID')
+
+
+def initializer(path: str, name: str) -> Callable:
+  return block(path, name, INITIALIZERS)
+
+
+def activation(name: str) -> Callable:
+  return block('model.activation', name, ACTIVATIONS)
+
+
+def dtype(name: str) -> Any:
+  """float32, or bfloat16 for compute (parameters and loss stay float32)."""
+  return jnp.dtype(config_lib.choose('model.dtype', name, ('float32', 'bfloat16')))
+

@@ -1,0 +1,67 @@
+"""Multi-layer perceptrons, down to the perceptron with one hidden sigmoid layer."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlsteroids import config as config_lib
+from dlsteroids.models import layers
+
+DEFAULTS = {
+  'hidden': (512, 512),  # units per hidden layer; () is a linear classifier
+  'activation': 'relu',
+  'norm': 'none',  # none, batch, layer
+  'dropout': 0.0,  # after each hidden layer
+  'dropout_input': 0.0,
+  'init': 'he',  # he, glorot, lecun, normal
+  'dtype': 'float32',  # or bfloat16
+}
+TRACED = ('dropout', 'dropout_input')
+
+
+class MLP(nn.Module):
+  """Fully connected layers on the flattened input, [B, ...] -> [B, outputs]."""
+
+  outputs: int
+  hidden: tuple[int, ...]
+  activation: Callable
+  norm: str
+  init_fn: Callable
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: Any, *, train: bool, hyper: Mapping[str, Any]) -> Any:
+    x = x.reshape(x.shape[0], -1).astype(self.dtype)  # [B, H*W*C]
+    x = layers.Dropout(name='dropout_input')(
+      x, hyper['model.dropout_input'], train=train
+    )
+    for index, units in enumerate(self.hidden):
+      x = layers.dense(
+        units,
+        f'dense{index}',
+        use_bias=self.norm != 'batch',
+        kernel_init=self.init_fn,
+        dtype=self.dtype,
+      )(x)
+      x = layers.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')(x, train=train)
+      x = self.activation(x)
+      self.sow('intermediates', f'dense{index}_out', x)
+      x = layers.Dropout(name=f'dropout{index}')(x, hyper['model.dropout'], train=train)
+    x = layers.dense(
+      self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
+    )(x)
+    return x.astype(jnp.float32)
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+  """The module for `DEFAULTS`' options and `outputs`, the number of output units."""
+  return MLP(
+    outputs=config['outputs'],
+    hidden=tuple(config['hidden']),
+    activation=layers.activation(config['activation']),
+    norm=config_lib.choose('model.norm', config['norm'], ('none', 'batch', 'layer')),
+    init_fn=layers.initializer('model.init', config['init']),
+    dtype=layers.dtype(config['dtype']),
+  )

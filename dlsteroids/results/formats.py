@@ -1,0 +1,134 @@
+"""How numbers read: shares as percent, FLOPs and seconds with units, honest signs."""
+
+import math
+from typing import Any
+
+MINUS = '\u2212'
+THIN = '\u202f'  # narrow no-break space: a number and its unit stay together
+NOTHING = '–'
+
+
+def is_share(metric: str) -> bool:
+  """Whether `metric` ('test/accuracy' or 'accuracy') is a share, read in percent."""
+  return metric.rsplit('/', 1)[-1].endswith(('accuracy', 'error_rate'))
+
+
+def missing(value: Any) -> bool:
+  """Whether a cell of a table is empty: None, '', or not a number."""
+  if value is None or value == '':
+    return True
+  return isinstance(value, float) and math.isnan(value)
+
+
+def _sign(text: str) -> str:
+  return text.replace('-', MINUS)
+
+
+def number(value: float, digits: int = 4) -> str:
+  """`value` with `digits` significant digits; thousands are grouped."""
+  if missing(value):
+    return NOTHING
+  if math.isinf(value):
+    return '∞' if value > 0 else f'{MINUS}∞'
+  if value == 0:
+    return '0'
+  if float(value).is_integer() and abs(value) < 1e15:
+    return _sign(f'{int(value):,}')
+  size = math.floor(math.log10(abs(value)))
+  if -5 < size < 9:
+    return _sign(f'{value:,.{max(0, digits - 1 - size)}f}')
+  return _sign(f'{value:.{digits - 1}e}')
+
+
+def value(metric: str, amount: float) -> str:
+  """A metric's value: '97.84 %' for shares, four significant digits otherwise."""
+  if is_share(metric) and not missing(amount) and math.isfinite(amount):
+    return _sign(f'{100 * amount:.2f}{THIN}%')
+  return number(amount)
+
+
+def delta(metric: str, amount: float, *, unit: bool = False) -> str:
+  """A signed difference; for shares in percentage points ('−3.41')."""
+  if missing(amount):
+    return NOTHING
+  if math.isinf(amount):
+    return '∞' if amount > 0 else f'{MINUS}∞'
+  share = is_share(metric)
+  text = f'{100 * amount:+.2f}' if share else f'{amount:+.4g}'
+  if not any(digit in text for digit in '123456789'):
+    text = text.lstrip('+-')  # a rounded nought has no sign
+  return _sign(text) + (f'{THIN}points' if share and unit else '')
+
+
+def interval(metric: str, low: float, high: float) -> str:
+  """An interval of differences: '[−3.90, −2.92]'; an open end is shown as ∞."""
+  if missing(low) or missing(high):
+    return NOTHING
+  return f'[{delta(metric, low)}, {delta(metric, high)}]'
+
+
+def unit(metric: str) -> str:
+  """What differences of `metric` are counted in, for axis labels; '' if unitless."""
+  return 'percentage points' if is_share(metric) else ''
+
+
+def p_value(p: float) -> str:
+  """A p-value with two significant digits; very small ones as a bound."""
+  if missing(p):
+    return NOTHING
+  return f'{p:.2g}' if p >= 1e-4 else '< 0.0001'
+
+
+def _scaled(amount: float, suffixes: tuple[str, ...]) -> str:
+  if missing(amount):
+    return NOTHING
+  step = 0
+  while abs(amount) >= 999.5 and step < len(suffixes) - 1:
+    amount, step = amount / 1000, step + 1
+  digits = 0 if abs(amount) >= 99.5 or (step == 0 and amount == int(amount)) else 1
+  digits = 2 if 0 < abs(amount) < 9.95 and step else digits
+  return f'{amount:.{digits}f}{THIN}{suffixes[step]}'.rstrip()
+
+
+def flops(amount: float) -> str:
+  """Floating-point operations: '24.9 GFLOP'."""
+  prefixes = ('', 'k', 'M', 'G', 'T', 'P', 'E', 'Z')
+  return _scaled(amount, tuple(f'{prefix}FLOP' for prefix in prefixes))
+
+
+def tick(amount: float) -> str:
+  """An axis label: '0', '300', '1.5 k', '10 G'."""
+  step = 0
+  while abs(amount) >= 1000 and step < 6:
+    amount, step = amount / 1000, step + 1
+  return f'{amount:.4g}{THIN}{("", "k", "M", "G", "T", "P", "E")[step]}'.strip(THIN)
+
+
+def count(amount: float) -> str:
+  """A whole number, grouped: '28,970'."""
+  return NOTHING if missing(amount) else f'{int(amount):,}'
+
+
+def seconds(amount: float) -> str:
+  """A duration: '0.31 s', '4 min 10 s', '2 h 05 min'."""
+  if missing(amount):
+    return NOTHING
+  if amount < 100:
+    return f'{amount:.2g}{THIN}s' if amount < 9.95 else f'{amount:.0f}{THIN}s'
+  minutes, rest = divmod(round(amount), 60)
+  if minutes < 60:
+    return f'{minutes}{THIN}min {rest}{THIN}s'
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}{THIN}h {minutes:02d}{THIN}min'
+
+
+def listing(names: list[str]) -> str:
+  """Names in a sentence: 'a', 'a and b', 'a, b and c'."""
+  if len(names) < 2:
+    return ''.join(names)
+  return f'{", ".join(names[:-1])} and {names[-1]}'
+
+
+def clip(text: str, width: int) -> str:
+  """`text` cut to `width` characters, the cut shown by an ellipsis."""
+  return text if len(text) <= width else f'{text[: width - 1]}…'

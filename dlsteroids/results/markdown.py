@@ -1,0 +1,75 @@
+"""The report as Markdown, fit for a pull request."""
+
+import re
+from collections.abc import Mapping
+
+from dlsteroids.results import answers, canvas, notes, page, sheets, summary
+
+_SPECIAL = re.compile(r'([\\`*_{}\[\]|#~])')
+
+
+def escape(words: str) -> str:
+  """Text that Markdown prints as it stands, on one line."""
+  words = words.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
+  return _SPECIAL.sub(r'\\\1', ' '.join(words.split('\n')))
+
+
+def render_sheet(sheet: sheets.Sheet) -> str:
+  """A pipe table."""
+  head = [escape(cell) for cell in sheet.head]
+  rule = ['---:' if numeric else '---' for numeric in sheet.numeric]
+  rows = [[escape(cell) or ' ' for cell in row] for row in sheet.rows]
+  return '\n'.join(f'| {" | ".join(row)} |' for row in (head, rule, *rows))
+
+
+def render(
+  source: summary.Source,
+  found: answers.Answers,
+  made: sheets.Sheets,
+  drawings: Mapping[str, canvas.Drawing],
+) -> str:
+  """The whole text; figures are linked as `figures/NAME.png`."""
+  study = source.study
+  parts = [f'# {escape(notes.ask(study))}', escape(notes.head(source))]
+  parts += [f'> **Note.** {escape(text)}' for text in notes.warn(source)]
+  parts += _answer(found)
+  if 'effects' in drawings:
+    parts.append(_image(drawings['effects']))
+  for sheet in made.effects:
+    parts += [f'**{sheet.title}**', render_sheet(sheet)]
+  for extra in (made.interactions, made.anova, made.compute, made.problems):
+    if extra is not None:
+      parts += [f'## {extra.title}', render_sheet(extra)]
+  others = [_image(d) for name, d in drawings.items() if name != 'effects']
+  if others:
+    parts += ['<details><summary>More figures</summary>', *others, '</details>']
+  parts += ['## Notes', '\n'.join(f'- {escape(t)}' for t in notes.list_notes(source))]
+  parts += ['## Run it again', _code(study['command'])]
+  parts += ['One run alone:', _code(page.give_replay(study))]
+  rows = page.list_provenance(study)
+  parts.append(escape('; '.join(f'{name} {value}' for name, value in rows)) + '.')
+  return '\n\n'.join(parts) + '\n'
+
+
+def _answer(found: answers.Answers) -> list[str]:
+  if found.refusal:
+    return [f'**{escape(found.refusal)}**']
+  parts = []
+  if found.standing:
+    parts += [f'**The verdicts of look {found.look} stand:**', _list(found.standing)]
+    parts.append('**Exploratory, at this look:**')
+  return [*parts, _list(found.answers)] if found.answers else parts
+
+
+def _list(found: tuple[answers.Answer, ...]) -> str:
+  return '\n'.join(f'- {answers.MARKS[a.verdict]} {escape(a.sentence)}' for a in found)
+
+
+def _image(drawing: canvas.Drawing) -> str:
+  alt = escape(drawing.alt)
+  return f'![{alt}](figures/{drawing.name}.png)\n\n*{escape(drawing.caption)}*'
+
+
+def _code(command: str) -> str:
+  fence = '`' * max(3, 1 + max(map(len, re.findall('`+', command)), default=2))
+  return f'{fence}sh\n{command}\n{fence}'

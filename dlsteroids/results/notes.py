@@ -1,0 +1,126 @@
+"""What a reader must know to read the numbers right, in whole sentences."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlsteroids.results import formats, looks, pairs, reach, summary
+
+
+def ask(study: Mapping[str, Any]) -> str:
+  """The study's title question."""
+  factors = [f['name'].replace('_', ' ') for f in study['factors']]
+  data = study['data']['name']
+  if not factors:
+    return f'How do the arms of {study["name"]} compare on {data}?'
+  if len(factors) == 1:
+    return f'Does {factors[0]} matter on {data}?'
+  return f'Which of {formats.listing(factors)} matters on {data}?'
+
+
+def head(source: summary.Source) -> str:
+  """The intact arm's result and what it cost, in one or two sentences."""
+  study, metric = source.study, pairs.deciding(source.study)
+  arm, state = summary.intact_arm(study), pairs.declared(study)
+  values = summary.scores_of(source, state).value[arm].dropna()
+  cost = next(r for r in summary.compute_of(source, state) if r['arm'] == arm)
+  what = metric.replace('/', ' ')
+  if not len(values):
+    return (
+      f'No run of {arm} has ended yet; a run of it is {formats.flops(cost["run"])}.'
+    )
+  seeds = f'{len(values)} seed{"s" if len(values) > 1 else ""}'
+  low, high = (formats.value(metric, float(v)) for v in (values.min(), values.max()))
+  spread = f'mean of {seeds}, from {low} to {high}' if len(values) > 1 else seeds
+  who = 'The intact model' if _is_intact(study, arm) else f'The arm {arm}'
+  text = (
+    f'{who} reaches {formats.value(metric, float(values.mean()))} {what} ({spread})'
+  )
+  text += f' with {formats.count(cost["params"])} parameters'
+  text += f' at {formats.flops(cost["run"])} a run'
+  wall = formats.seconds(cost['wall'])
+  return text + (f' ({wall}).' if wall != formats.NOTHING else '.')
+
+
+def _is_intact(study: Mapping[str, Any], arm: str) -> bool:
+  intact = {f['name']: f['levels'][0]['name'] for f in study['factors']}
+  assignment = next(dict(a['assignment']) for a in study['arms'] if a['name'] == arm)
+  return all(assignment.get(k, level) == level for k, level in intact.items())
+
+
+def warn(source: summary.Source) -> list[str]:
+  """What limits the whole report: missing runs, looks beyond those declared."""
+  warnings = []
+  for state in sorted({0, pairs.declared(source.study)}):
+    count = summary.count_runs(source, state)
+    if not count.missing:
+      continue
+    kind = 'tuned runs' if state else 'runs'
+    seeds = len(source.study['seeds'])
+    bare = [arm for arm, absent in count.missing if len(absent) == seeds]
+    text = f'This report is partial: {count.found} of {count.wanted} {kind} have ended'
+    if bare:
+      text += f'; no runs yet of {formats.listing(bare)}'
+    warnings.append(f'{text}.')
+  look = looks.state(source.study, source.tables.runs)
+  return [*warnings, look.note] if look.note else warnings
+
+
+def list_notes(source: summary.Source) -> list[str]:
+  """How the numbers were made and what they may not be taken for."""
+  study = source.study
+  notes = [
+    _variance(study),
+    'Differences are paired by seed and tested by exact sign flips; intervals invert '
+    'the same test. Simulated with strongly skewed differences they cover .88 to .94 '
+    'instead of .95 at 6 to 10 seeds.',
+    'The best step is chosen on validation, by the same rule in every arm; the test '
+    'split has no part in it.',
+  ]
+  design = reach.reach(study, looks.state(study, source.tables.runs).alpha)
+  if design.reachable:
+    notes.append(design.sentence)
+  floor = reach.noise_floor(study, source.tables.runs)
+  if not formats.missing(floor):
+    words = formats.delta(pairs.deciding(study), floor, unit=True).lstrip('+')
+    notes.append(f'Noise floor: differences of unpaired seeds scatter by {words} (SD).')
+  if not study['margin']:
+    notes.append('No margin was declared, so nothing can be called equivalent.')
+  notes.append(
+    'Nominal FLOPs count multiply-accumulates of products and convolutions twice, '
+    'padding included; executed FLOPs are those of the program really run.'
+  )
+  return notes + _tuning(study) + _arms(study)
+
+
+def _variance(study: Mapping[str, Any]) -> str:
+  text = 'All intervals and p-values are over seeds, on this test set.'
+  if study['data']['official_test']:
+    return f'{text} The test split is the published one, the same for every seed.'
+  return (
+    f'{text} There is no official test split: the seed draws the split too, and the '
+    'spread over seeds contains that.'
+  )
+
+
+def _tuning(study: Mapping[str, Any]) -> list[str]:
+  tune = study.get('tune') or {}
+  if not tune:
+    return []
+  grid = '; '.join(
+    f'{path} of {", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in vs)}'
+    for path, vs in tune['grid'].items()
+  )
+  seeds = ', '.join(map(str, tune['seeds']))
+  return [
+    f'Tuned numbers come from an equal grid per arm ({grid}), chosen on validation '
+    f'with seeds {seeds}, which take no part in the claim.'
+  ]
+
+
+def _arms(study: Mapping[str, Any]) -> list[str]:
+  notes = [f'Excluded: {text}.' for text in study['excluded']]
+  for arm in study['arms']:
+    if arm['inapplicable']:
+      names = formats.listing(list(arm['inapplicable']))
+      notes.append(f'In {arm["name"]}, {names} cannot apply: it is the arm without.')
+  return notes

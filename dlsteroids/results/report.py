@@ -1,0 +1,77 @@
+"""The report of a study: a page, a text for a pull request, and the figures."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dlsteroids.results import (
+  answers,
+  figures,
+  markdown,
+  page,
+  sheets,
+  store,
+  summary,
+)
+
+Tables = summary.Tables
+
+
+def write(
+  workdir: pathlib.Path,
+  study: Mapping[str, Any],
+  tables: summary.Tables,
+  arrays: summary.Arrays,
+) -> pathlib.Path:
+  """Writes `report.html`, `report.md` and `figures/*.png` into `workdir`.
+
+  Every file appears whole or not at all, and equal inputs give equal bytes. Arms
+  without runs are named as missing; nothing is claimed that the effects do not claim.
+
+  Args:
+    workdir: the study's folder.
+    study: the content of study.json.
+    tables: its runs, curves and effects, and the factorial tables if there are any.
+    arrays: `(arm, seed)` -> stored arrays of an untuned run, or None.
+
+  Returns:
+    the path of `report.html`.
+
+  Raises:
+    OSError: a file can't be written; those written before it stay.
+  """
+  workdir = pathlib.Path(workdir)
+  source = summary.Source(study, tables, _remember(arrays))
+  found = answers.gather(source)
+  if found.refusal:
+    tables = tables._replace(effects=answers.silence(tables.effects))
+    source = source._replace(tables=tables)
+  drawings = figures.draw(source)
+  made = sheets.gather(source)
+  html = page.render(source, found, made, drawings)
+  text = markdown.render(source, found, made, drawings)
+  folder = workdir / 'figures'
+  for name in figures.NAMES:
+    path = folder / f'{name}.png'
+    if name in drawings:
+      store.write_atomically(path, drawings[name].png)
+    else:  # one of an earlier report would be taken for this one's
+      path.unlink(missing_ok=True)
+  store.write_atomically(workdir / 'report.md', text)
+  target = workdir / 'report.html'
+  store.write_atomically(target, html)
+  return target
+
+
+def _remember(arrays: summary.Arrays) -> summary.Arrays:
+  """Reads each run's arrays once: several parts of a report look at them."""
+  known: dict[tuple[str, int], Mapping[str, np.ndarray] | None] = {}
+
+  def read(arm: str, seed: int) -> Mapping[str, np.ndarray] | None:
+    if (arm, seed) not in known:
+      known[arm, seed] = arrays(arm, seed)
+    return known[arm, seed]
+
+  return read

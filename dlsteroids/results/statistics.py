@@ -1,0 +1,293 @@
+"""What may be said of one row of paired differences: tests, intervals, shares.
+
+The definitions are those of the project's statistics page; nothing here knows of
+studies, arms or files. Every number is deterministic: whatever is sampled uses a numpy
+PCG64 generator with the constant `KEY`.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.optimize
+import scipy.stats
+
+Numbers = np.ndarray | Sequence[float]
+Better = Literal['higher', 'lower']
+
+KEY = 1969  # of every sampled flip and resample (the year of Hartigan's paper)
+EXACT_SEEDS = 16  # up to here all 2^n flips are visited
+FLIPS = 99_999  # sampled flips above that
+RESAMPLES = 9_999  # bootstrap replicates
+TIE = 1e-12  # relative to the largest value the statistic can take
+INVERSION = 'inversion'
+STUDENT = 'student-t (descriptive)'
+
+
+class Interval(NamedTuple):
+  """An interval of the mean in the deltas' unit, and how it was made.
+
+  Attributes:
+    low, high: its ends; nan where there is none (fewer than two deltas).
+    kind: `INVERSION` or `STUDENT`, the `ci_kind` of the effects table.
+  """
+
+  low: float
+  high: float
+  kind: str
+
+
+def _deltas(values: Numbers) -> np.ndarray:
+  """Returns `values` as float64 [n]; raises ValueError on another shape or on nan."""
+  deltas = np.asarray(values, np.float64)
+  if deltas.ndim != 1 or not np.isfinite(deltas).all():
+    raise ValueError(f'expected finite deltas [n], got {values!r}')
+  return deltas
+
+
+def _snap(sums: np.ndarray, deltas: np.ndarray) -> np.ndarray:
+  """Sets sums that differ from zero by rounding only to zero."""
+  # a flipped sum is total - 2 * (sum of the flipped), hence half of the tolerance
+  sums[np.abs(sums) <= TIE / 2 * np.abs(deltas).sum()] = 0
+  return sums
+
+
+def _subsets(deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Sums and sizes of the subsets to flip: all 2^n with the empty first, or sampled."""
+  if len(deltas) <= EXACT_SEEDS:
+    sums, sizes = np.zeros(1), np.zeros(1, np.int64)
+    for delta in deltas:
+      sums = np.concatenate([sums, sums + delta])
+      sizes = np.concatenate([sizes, sizes + 1])
+    return _snap(sums, deltas), sizes
+  # one bit a flip straight from the bit generator, whose stream numpy keeps for good,
+  # and one delta after another: no [FLIPS, n] table, and no BLAS to round differently
+  raw = np.random.PCG64(KEY)
+  words = -(-FLIPS // 64)
+  sums, sizes = np.zeros(FLIPS), np.zeros(FLIPS, np.int64)
+  for delta in deltas:
+    drawn = np.asarray(raw.random_raw(words)).astype('<u8').view(np.uint8)
+    bits = np.unpackbits(drawn, bitorder='little')[:FLIPS]
+    sums += bits * delta
+    sizes += bits
+  return _snap(sums, deltas), sizes
+
+
+def _most(alpha: float, total: int) -> int:
+  """The largest count c with c / total <= alpha, decided as `p <= alpha` decides."""
+  count = int(alpha * total) + 1
+  while count / total > alpha:
+    count -= 1
+  return count
+
+
+def smallest_p(n: int) -> float:
+  """The smallest two-sided p that the sign-flip test of `n` deltas can reach."""
+  if n < 1:
+    return 1.0
+  return 2.0 ** (1 - n) if n <= EXACT_SEEDS else max(2.0 ** (1 - n), 1 / (FLIPS + 1))
+
+
+def sign_flip(values: Numbers) -> float:
+  """Two-sided sign-flip test of a zero mean: the share of |flipped| >= |observed|.
+
+  Exact up to `EXACT_SEEDS` deltas, above that (b + 1) / (B + 1) over `FLIPS` flips.
+
+  Args:
+    values: paired differences [n], any unit.
+
+  Returns:
+    p in (0, 1]; nan without deltas.
+  """
+  deltas = _deltas(values)
+  if not len(deltas):
+    return math.nan
+  total = float(_snap(deltas.sum(keepdims=True), deltas)[0])
+  if total == 0:
+    return 1.0
+  deltas = deltas * math.copysign(1, total)
+  if len(deltas) <= EXACT_SEEDS:
+    # flips <= -observed mirror those >= observed: twice one side is both sides
+    return min(1.0, 2 * one_sided(deltas))
+  sums, _ = _subsets(deltas)
+  rest = _snap(deltas.sum() - sums, deltas)
+  return (np.count_nonzero((sums <= 0) | (rest <= 0)) + 1) / (FLIPS + 1)
+
+
+def one_sided(values: Numbers) -> float:
+  """One-sided sign-flip test of a mean <= 0: the share of flipped >= observed."""
+  deltas = _deltas(values)
+  if not len(deltas):
+    return math.nan
+  sums, _ = _subsets(deltas)
+  # flipping a subset gives total - 2 * (its sum), so >= observed means its sum <= 0
+  count = int(np.count_nonzero(sums <= 0))
+  if len(deltas) <= EXACT_SEEDS:
+    return count / len(sums)
+  return (count + 1) / (FLIPS + 1)
+
+
+def equivalence(values: Numbers, margin: float) -> float:
+  """Two one-sided sign-flip tests of |mean| >= margin: the larger p.
+
+  Args:
+    values: paired differences [n].
+    margin: in the same unit, above zero; otherwise raises ValueError.
+  """
+  if not margin > 0:
+    raise ValueError(f'equivalence needs a margin above 0, got {margin!r}')
+  deltas = _deltas(values)
+  return max(one_sided(deltas + margin), one_sided(margin - deltas))
+
+
+def interval(values: Numbers, alpha: float) -> Interval:
+  """The means that the two-sided sign-flip test does not reject (Hartigan 1969).
+
+  Exactly: order statistic floor(alpha * 2^n / 2) from each end of the 2^n - 1 means of
+  non-empty subsets. It excludes 0 if and only if `sign_flip(values) <= alpha`. Where it
+  is unbounded (n <= 5 at alpha = .05), Student's t interval stands in and says so.
+  """
+  deltas = _deltas(values)
+  n = len(deltas)
+  if n == 0 or smallest_p(n) > alpha:
+    return student_t(deltas, alpha)
+  sums, sizes = _subsets(deltas)
+  if n <= EXACT_SEEDS:
+    rank = _most(alpha, 2 ** (n - 1))
+    low = high = sums[1:] / sizes[1:]
+  else:
+    # the sampled test counts a flip against a mean below the observed one as soon as
+    # the flipped deltas or the others average to no more than that mean
+    rank = _most(alpha, FLIPS + 1)
+    rest = _snap(deltas.sum() - sums, deltas)
+    with np.errstate(invalid='ignore', divide='ignore'):
+      means = np.stack([sums / sizes, rest / (n - sizes)])
+    low = np.where(np.isnan(means), -np.inf, means).min(0)
+    high = np.where(np.isnan(means), np.inf, means).max(0)
+  return Interval(
+    float(np.partition(low, rank - 1)[rank - 1]),
+    float(np.partition(high, len(high) - rank)[len(high) - rank]),
+    INVERSION,
+  )
+
+
+def student_t(values: Numbers, alpha: float) -> Interval:
+  """Student's t interval of the mean, descriptive only; nan ends below two deltas."""
+  deltas = _deltas(values)
+  if len(deltas) < 2:
+    return Interval(math.nan, math.nan, STUDENT)
+  half = scipy.stats.t.ppf(1 - alpha / 2, len(deltas) - 1)
+  half = float(half * deltas.std(ddof=1) / math.sqrt(len(deltas)))
+  mean = float(deltas.mean())
+  return Interval(mean - half, mean + half, STUDENT)
+
+
+def holm(p_values: Numbers) -> np.ndarray:
+  """Holm's step-down adjustment [m]; a p that is nan (no pairs) counts as 1."""
+  p = np.asarray(p_values, np.float64)
+  p = np.where(np.isnan(p), 1.0, p)
+  order = np.argsort(p, kind='stable')
+  stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+  adjusted = np.empty_like(p)
+  adjusted[order] = np.minimum(stepped, 1)
+  return adjusted
+
+
+def _wins(component: Numbers, other: Numbers, better: Better) -> np.ndarray:
+  """[n, m]: 1 where component[i] is better than other[j], ½ where they tie."""
+  if better not in ('higher', 'lower'):
+    raise ValueError(f"better is 'higher' or 'lower', got {better!r}")
+  gap = np.subtract.outer(_deltas(component), _deltas(other))
+  return (np.sign(gap) * (1 if better == 'higher' else -1) + 1) / 2
+
+
+def improvement(component: Numbers, other: Numbers, better: Better) -> float:
+  """Probability of improvement (Agarwal et al. 2021): the share of all n × m pairs.
+
+  Args:
+    component: scores [n] of the side that has the component.
+    other: scores [m] of the side that lacks it.
+    better: which direction of the metric is better.
+
+  Returns:
+    The share in [0, 1] of pairs in which `component` is better, ties ½; nan if empty.
+  """
+  wins = _wins(component, other, better)
+  return float(wins.mean()) if wins.size else math.nan
+
+
+def improvement_interval(
+  component: Numbers, other: Numbers, better: Better, alpha: float
+) -> tuple[float, float]:
+  """Percentile interval of `improvement`, resampling the n shared seeds jointly."""
+  wins = _wins(component, other, better)
+  n = len(wins)
+  if wins.shape != (n, n):
+    raise ValueError(f'seeds are resampled jointly, got {wins.shape} scores')
+  if n == 0:
+    return math.nan, math.nan
+  counts = resample(generator(), n, RESAMPLES)
+  shares = ((counts @ wins) * counts).sum(1) / n**2
+  low, high = np.quantile(shares, [alpha / 2, 1 - alpha / 2])
+  return float(low), float(high)
+
+
+def generator() -> np.random.Generator:
+  """A fresh generator with the constant key, so that equal inputs give equal bits."""
+  return np.random.Generator(np.random.PCG64(KEY))
+
+
+def resample(rng: np.random.Generator, n: int, times: int) -> np.ndarray:
+  """How often each of n things is drawn in n draws with replacement: [times, n]."""
+  drawn = rng.integers(n, size=(times, n)) + n * np.arange(times)[:, None]
+  return np.bincount(drawn.ravel(), minlength=times * n).reshape(times, n)
+
+
+def iqm(values: Any) -> float:
+  """Interquartile mean: the mean after floor(n / 4) values are cut at each end."""
+  ordered = np.sort(np.asarray(values, np.float64).ravel())
+  cut = len(ordered) // 4
+  return float(ordered[cut : len(ordered) - cut].mean()) if len(ordered) else math.nan
+
+
+def noise_floor(scores: Numbers) -> float:
+  """SD √2·σ of A/A differences, from one arm's scores over seeds; nan below two.
+
+  It bounds the SD of paired differences unless seeds correlate negatively.
+  """
+  values = _deltas(scores)
+  return math.sqrt(2) * float(values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
+def minimal_detectable(
+  sd: float, n: int, alpha: float, contrasts: int = 1, power: float = 0.8
+) -> float:
+  """The smallest mean delta found with probability `power` at alpha / contrasts.
+
+  The power is that of the two-sided t test, which the sign-flip test approaches; with
+  few seeds the flips are coarse and somewhat more is needed.
+
+  Args:
+    sd: standard deviation of the paired deltas, e.g. `noise_floor`.
+    n: seeds.
+
+  Returns:
+    A delta in the unit of `sd`; inf where `n` seeds cannot reach alpha, nan for nan.
+  """
+  level = alpha / contrasts
+  if math.isnan(sd):
+    return math.nan
+  if smallest_p(n) > level:
+    return math.inf
+  limit = scipy.stats.t.ppf(1 - level / 2, n - 1)
+
+  def missing(shift: float) -> float:
+    # scipy's lower tail is nan where it is too small to matter
+    lower = np.nan_to_num(scipy.stats.nct.cdf(-limit, n - 1, shift))
+    return float(scipy.stats.nct.sf(limit, n - 1, shift) + lower - power)
+
+  far = 1.0
+  while missing(far) < 0:
+    far *= 2
+  return float(scipy.optimize.brentq(missing, 0, far)) * sd / math.sqrt(n)

@@ -1,0 +1,91 @@
+"""The tables of a study: exports of the store, joined with the study's arms."""
+
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dlsteroids.results import store
+
+CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
+
+
+class Planned(NamedTuple):
+  """A run the study asks for."""
+
+  arm: str
+  seed: int
+  tuned: int  # 0 as configured, 1 with the arm's tuned numbers
+  fingerprint: str
+
+
+def runs(
+  study: Mapping[str, Any],
+  planned: Sequence[Planned],
+  index: store.Index,
+  failures: Mapping[str, str],
+) -> pd.DataFrame:
+  """One row per finished or failed run, in the order of the plan."""
+  levels = {arm['name']: arm['assignment'] for arm in study['arms']}
+  factors = [factor['name'] for factor in study['factors']]
+  rows = []
+  for run in planned:
+    record = index.records.get(run.fingerprint)
+    if record is None and run.fingerprint not in failures:
+      continue
+    row: dict[str, Any] = {'arm': run.arm, 'seed': run.seed}
+    row |= {name: levels[run.arm].get(name, '') for name in factors}
+    if record is None:
+      rows.append(row | {'status': 'failed', 'tuned': run.tuned})
+      continue
+    facts = record.run
+    row |= {'status': facts['status'], 'tuned': run.tuned}
+    row |= {
+      name: facts[name] for name in ('steps', 'params', 'flops', 'wall_s', 'best_step')
+    }
+    rows.append(row | facts['values'])
+  fixed = ['arm', 'seed', *factors, 'status', 'tuned']
+  fixed += ['steps', 'params', 'flops', 'wall_s', 'best_step']
+  frame = pd.DataFrame(rows)
+  return frame.reindex(columns=fixed + [c for c in frame if c not in fixed])
+
+
+def curves(planned: Sequence[Planned], index: store.Index) -> pd.DataFrame:
+  """Learning curves of the untuned runs: one row per evaluation and metric."""
+  rows = []
+  for run in planned:
+    record = index.records.get(run.fingerprint)
+    if record is None or run.tuned:
+      continue
+    per_step = record.run['flops'] / max(record.run['steps'], 1)
+    rows += [
+      (run.arm, run.seed, step, step * per_step, split, metric, value)
+      for step, split, metric, value in record.run['curves']
+    ]
+  return pd.DataFrame(rows, columns=CURVES)
+
+
+def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
+  """A CSV whose numbers read back to the bit; appears atomically."""
+  store.write_atomically(path, frame.to_csv(index=False, float_format=exact))
+
+
+def exact(value: float) -> str:
+  """The shortest decimal that reads back to the same float."""
+  if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+    return f'{value:.1f}'
+  return repr(float(value))
+
+
+def arrays_of(planned: Sequence[Planned], index: store.Index) -> Any:
+  """`(arm, seed) -> {name: array} or None` over the untuned runs."""
+  names = {(run.arm, run.seed): run.fingerprint for run in planned if not run.tuned}
+
+  def arrays(arm: str, seed: int) -> dict[str, np.ndarray] | None:
+    record = index.records.get(names.get((arm, seed), ''))
+    return store.read_arrays(record) if record else None
+
+  return arrays

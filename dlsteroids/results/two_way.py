@@ -1,0 +1,146 @@
+"""Intervals over seeds and test examples together, from stored predictions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dlsteroids.results import pairs, statistics
+
+Arrays = Callable[[str, int], Mapping[str, np.ndarray] | None]
+RESAMPLES = 1_999
+CHUNK = 64  # replicates at a time, so that memory stays at CHUNK × examples
+
+
+class TwoWay(NamedTuple):
+  """A percentile interval of an accuracy delta over seeds × test examples.
+
+  Attributes:
+    delta: arm - reference, share of test examples.
+    low, high: the interval's ends.
+    seeds: how many seeds it rests on.
+    examples: test examples per seed.
+    nested: whether each seed has a test split of its own.
+  """
+
+  delta: float
+  low: float
+  high: float
+  seeds: int
+  examples: int
+  nested: bool
+
+
+def two_way(
+  study: Mapping[str, Any],
+  runs: pd.DataFrame,
+  arrays: Arrays,
+  contrast: Mapping[str, Any],
+  alpha: float | None = None,
+) -> TwoWay | None:
+  """Bootstraps a contrast's accuracy delta over seeds and test examples.
+
+  With an official test split, seeds and examples are crossed: both are resampled, the
+  same examples at every seed. Otherwise examples are resampled within each drawn seed.
+  Examples are matched by their index in the data set. A diverged run is right on every
+  example with the fallback's probability; a failed run drops its seed.
+
+  Args:
+    runs: the runs table, for the statuses of the untuned runs.
+    arrays: `(arm, seed)` -> 'test/index', 'test/prediction', 'test/label' [N], or None.
+    alpha: 1 - the coverage; the study's alpha if None.
+
+  Returns:
+    The interval, or None if no seed has predictions of every cell.
+
+  Raises:
+    ValueError: arms of one seed, or seeds of an official split, saw other examples.
+  """
+  nested = not study['data']['official_test']
+  mine = pairs.select(study, runs, 0)
+  keys = zip(mine['arm'].tolist(), mine['seed'].tolist())
+  status: dict[tuple[str, int], str] = dict(zip(keys, mine['status'].tolist()))
+  differences, indices = [], []
+  for seed in study['seeds']:
+    found = _difference(study, status, arrays, contrast, seed)
+    if found is not None:
+      differences.append(found[1])
+      indices.append(found[0])
+  if not differences:
+    return None
+  for index in indices[1:]:
+    alike = len(index) == len(indices[0])
+    if not (alike and (nested or np.array_equal(index, indices[0]))):
+      raise ValueError('seeds differ in their test examples where they should not')
+  table = np.stack(differences)  # [n, N]
+  means = (_nested if nested else _crossed)(table)
+  level = study['alpha'] if alpha is None else alpha
+  low, high = np.quantile(means, [level / 2, 1 - level / 2])
+  n, examples = table.shape
+  return TwoWay(float(table.mean()), float(low), float(high), n, examples, nested)
+
+
+def _difference(
+  study: Mapping[str, Any],
+  status: Mapping[tuple[str, int], str],
+  arrays: Arrays,
+  contrast: Mapping[str, Any],
+  seed: int,
+) -> tuple[np.ndarray, np.ndarray] | None:
+  """Sorted example indices [N] and the contrast's difference in correctness there."""
+  index: np.ndarray | None = None
+  means: list[np.ndarray | float] = []
+  for side in pairs.cells(contrast):
+    total: np.ndarray | float = 0.0
+    for arm in side:
+      state = status.get((arm, seed), 'failed')
+      stored = arrays(arm, seed)
+      if state == 'failed' or (state == 'ok' and not _scored(stored)):
+        return None
+      if stored is not None and _scored(stored):
+        order = np.argsort(stored['test/index'], kind='stable')
+        mine = np.asarray(stored['test/index'])[order]
+        if index is not None and not np.array_equal(index, mine):
+          raise ValueError(f'arm {arm!r} saw other test examples at seed {seed}')
+        index = mine
+      if state == 'diverged':
+        total = total + float(pairs.metric(study, 'test/accuracy')['fallback'])
+      elif stored is not None:
+        total = total + (stored['test/prediction'] == stored['test/label'])[order]
+    means.append(total / len(side))
+  if index is None:
+    return None
+  return index, np.broadcast_to(np.asarray(means[0] - means[1], float), index.shape)
+
+
+def _scored(stored: Mapping[str, np.ndarray] | None) -> bool:
+  """Whether a run's predictions are there."""
+  return stored is not None and 'test/prediction' in stored
+
+
+def _crossed(table: np.ndarray) -> np.ndarray:
+  """Replicates [RESAMPLES] of the mean of `table` [n, N], both axes resampled."""
+  rng = statistics.generator()
+  n, examples = table.shape
+  means = []
+  for start in range(0, RESAMPLES, CHUNK):
+    times = min(CHUNK, RESAMPLES - start)
+    rows = statistics.resample(rng, n, times)
+    columns = statistics.resample(rng, examples, times)
+    means.append(((rows @ table) * columns).sum(1) / (n * examples))
+  return np.concatenate(means)
+
+
+def _nested(table: np.ndarray) -> np.ndarray:
+  """Replicates [RESAMPLES]: rows resampled, then each drawn row's own columns."""
+  rng = statistics.generator()
+  n, examples = table.shape
+  # drawing N examples of a row is drawing N of its few distinct differences
+  values = np.unique(table)
+  shares = np.stack([(table == value).mean(1) for value in values], 1)
+  drawn = rng.integers(n, size=(RESAMPLES, n))
+  counts = rng.multinomial(
+    examples, shares[drawn] / shares[drawn].sum(-1, keepdims=True)
+  )
+  return (counts @ values).sum(1) / (n * examples)

@@ -1,0 +1,275 @@
+"""Designs: which arms a study has, and which contrasts it makes between them.
+
+    one_out    baseline, and every non-intact level alone: what is lost without it
+    one_in     bare, and every factor added alone: what it brings by itself
+    ladder     from bare to baseline, one factor more per rung
+    factorial  all combinations; effects averaged over the other factors
+    arms       the arms that the user spells out
+
+An arm is trained once per seed; a contrast is a claim about arms, paired by seed.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from dlsteroids import config as config_lib
+from dlsteroids.study import explicit, relations
+from dlsteroids.study import factors as factors_lib
+from dlsteroids.study import space as space_lib
+from dlsteroids.study.builder import Builder
+from dlsteroids.study.factors import Arm, Contrast, ExplicitArm, Factor
+from dlsteroids.study.relations import Override
+from dlsteroids.study.space import Space
+
+DESIGNS = ('one_out', 'one_in', 'ladder', 'factorial', 'arms')
+MAX_ARMS = 256
+_MAX_COMBINATIONS = 4096  # beyond, a factorial is not even enumerated
+
+
+class Design(NamedTuple):
+  """What is compared.
+
+  Attributes:
+    arms: to train; names are unique, no two arms make the same config.
+    contrasts: to test.
+    excluded: one text per pair of levels that cannot be together: what was dropped.
+    notes: what `requires` made inapplicable or merged, and what a design left out.
+    factors: the selected ones, in the order given.
+    kind: the design's name.
+  """
+
+  arms: tuple[Arm, ...]
+  contrasts: tuple[Contrast, ...]
+  excluded: tuple[str, ...]
+  notes: tuple[str, ...]
+  factors: tuple[Factor, ...]
+  kind: str
+
+
+def expand(
+  design: str,
+  config: Mapping[str, Any],
+  factors: tuple[Factor, ...],
+  arms: tuple[ExplicitArm, ...] = (),
+  only: str = '',
+  override: Override = config_lib.override,
+) -> Design:
+  """The arms and contrasts of a study.
+
+  Args:
+    design: 'one_out', 'one_in', 'ladder', 'factorial' or 'arms'.
+    config: the resolved baseline config, nested; equal to every intact level.
+    factors: the components under test.
+    arms: for the design 'arms'.
+    only: comma-separated names of the factors to select (all if empty); the others
+      stay intact. The order is that of `factors`, for a ladder that of `only`.
+    override: `(config, pairs) -> config`, strict; `config.override` but for tests.
+
+  Raises:
+    UserError: an unknown design or selection, anything wrong with a factor or with an
+      arm, two arms that are the same model, more than `MAX_ARMS` arms, or none to
+      compare.
+  """
+  if design not in DESIGNS:
+    guess = config_lib.did_you_mean(design, DESIGNS)
+    raise config_lib.UserError(
+      f'study.design: unknown {design!r}{guess}; use {", ".join(DESIGNS)}'
+    )
+  if not (arms if design == 'arms' else factors):
+    what = 'arms (get_arms)' if design == 'arms' else 'factors (get_factors)'
+    raise config_lib.UserError(f'design {design}: the config file gives no {what}')
+  if design == 'arms' and only:
+    raise config_lib.UserError(
+      'study.only selects factors; the design arms has its own list of arms'
+    )
+  space = space_lib.make(factors, only)
+  relations.check_values(space.factors, config, override)
+  start = space_lib.settle(space, space_lib.intact(space))
+  if clash := space_lib.clash(space, start):
+    raise config_lib.UserError(f'the intact model itself is excluded: {clash}')
+  builder = Builder(space, config, override)
+  match design:
+    case 'one_out':
+      _one_out(builder)
+    case 'one_in':
+      _one_in(builder)
+    case 'ladder':
+      _ladder(builder, space_lib.select(only, tuple(f.name for f in space.factors)))
+    case 'factorial':
+      _factorial(builder)
+    case 'arms':
+      explicit.collect(builder, arms)
+  if arms and design != 'arms':
+    builder.notes.append(f'{len(arms)} explicit arms are no part of design {design}')
+  return _finish(design, builder)
+
+
+def explain(design: Design) -> list[str]:
+  """Lines for `plan`: arms with their overrides, contrasts, exclusions, notes."""
+  count = f'{len(design.arms)} arms, {len(design.contrasts)} contrasts'
+  lines = [f'design {design.kind}: {count}']
+  for factor in design.factors:
+    names = ', '.join(level.name for level in factor.levels)
+    needs = f'; requires {", ".join(factor.requires)}' if factor.requires else ''
+    lines.append(f'factor {factor.name}: {names}{needs}')
+  for arm in design.arms:
+    text = factors_lib.show(arm.overrides) or 'the config as it is'
+    if arm.inapplicable:
+      text += f' [inapplicable: {", ".join(arm.inapplicable)}]'
+    lines.append(f'arm {arm.name}: {text}')
+  lines += [f'contrast {c.factor}: {c.arm} - {c.reference}' for c in design.contrasts]
+  lines += [f'excluded: {text}' for text in design.excluded]
+  return lines + [f'note: {text}' for text in design.notes]
+
+
+def _one_out(builder: Builder) -> None:
+  space = builder.space
+  intact = space_lib.intact(space)
+  baseline = builder.add(intact, 'baseline')
+  for factor in space.factors:
+    for level in factor.levels[1:]:
+      levels = {**intact, factor.name: level.name}
+      arm = builder.add(levels, f'{factor.name}={level.name}')
+      builder.contrast(factor.name, level.name, arm, baseline, 'reference')
+
+
+def _one_in(builder: Builder) -> None:
+  """A factor is added to the bare model, or to that and what the factor requires."""
+  space = builder.space
+  name = lambda cell: space_lib.label_added(space, cell)
+  bare = space_lib.bare(space)
+  _check_bare(builder, bare)
+  builder.add(bare, name)
+  for factor in space.factors:
+    start = space_lib.admit(space, bare, factor.name)
+    reference = builder.add(start, name)
+    if start != bare:
+      builder.notes.append(
+        f'{factor.name} is added to {reference or "an excluded combination"}: it '
+        f'requires {", ".join(factor.requires)}'
+      )
+    for level in factor.levels[:-1]:
+      arm = builder.add({**start, factor.name: level.name}, name)
+      builder.contrast(factor.name, level.name, arm, reference, 'arm')
+  builder.add(space_lib.intact(space), 'baseline')
+
+
+def _ladder(builder: Builder, order: tuple[str, ...]) -> None:
+  """Rungs add factors in `order`, each in one step from its last level to its first."""
+  space = builder.space
+  levels, intact = space_lib.bare(space), space_lib.intact(space)
+  _check_bare(builder, levels)
+  by_name = {factor.name: factor for factor in space.factors}
+  reference = builder.add(levels, 'bare')
+  for rung, name in enumerate(order, 1):
+    levels[name] = intact[name]
+    cell = space_lib.settle(space, levels)
+    if name in cell.inapplicable:
+      raise config_lib.UserError(
+        f'design ladder: {name} requires {", ".join(by_name[name].requires)}, which '
+        f'comes later in {", ".join(order)}; set study.only={",".join(space.order)}'
+      )
+    last = rung == len(order)
+    arm = builder.add(levels, 'baseline' if last else f'rung{rung}+{name}')
+    if not arm:
+      raise config_lib.UserError(
+        f'design ladder: rung {rung}, adding {name}, is excluded '
+        f'({space_lib.clash(space, cell)}); give another order by study.only'
+      )
+    builder.contrast(name, intact[name], arm, reference, 'arm')
+    reference = arm
+    skipped = [level.name for level in by_name[name].levels[1:-1]]
+    if skipped:
+      builder.notes.append(f'the ladder skips {name}={", ".join(skipped)}')
+
+
+def _factorial(builder: Builder) -> None:
+  """Pairs cells that differ in one factor (and in what it makes inapplicable)."""
+  space = builder.space
+  count = math.prod(len(factor.levels) for factor in space.factors)
+  combinations: list[dict[str, str]] = []
+  if count <= _MAX_COMBINATIONS:
+    combinations = [dict(levels) for levels in _product(space.factors)]
+    cells = {space_lib.settle(space, levels) for levels in combinations}
+    count = sum(not space_lib.clash(space, cell) for cell in cells)
+  if count > MAX_ARMS:
+    raise config_lib.UserError(_too_many('factorial', count, space))
+  name = lambda cell: space_lib.label(space, dict(cell.assignment), cell.inapplicable)
+  names = {
+    frozenset(levels.items()): builder.add(levels, name) for levels in combinations
+  }
+  for factor in space.factors:
+    first = factor.levels[0].name
+    others = [other for other in space.factors if other.name != factor.name]
+    for level in factor.levels[1:]:
+      pairs = []
+      for rest in _product(others):
+        arm = names[frozenset((*rest, (factor.name, first)))]
+        reference = names[frozenset((*rest, (factor.name, level.name)))]
+        if arm and reference and arm != reference:
+          pairs.append((arm, reference))
+      builder.contrast_means(factor, level.name, pairs)
+
+
+def _check_bare(builder: Builder, bare: dict[str, str]) -> None:
+  """Raises UserError if the factors' last levels cannot be together."""
+  clash = space_lib.clash(builder.space, space_lib.settle(builder.space, bare))
+  if clash:
+    raise config_lib.UserError(
+      f'the bare model, every factor at its last level, is excluded ({clash}); use '
+      'design one_out, factorial or arms, or select other factors by study.only'
+    )
+
+
+def _product(factors: Iterable[Factor]) -> Iterator[tuple[tuple[str, str], ...]]:
+  """All combinations as `(factor, level)` pairs, the last factor fastest."""
+  return itertools.product(
+    *([(factor.name, level.name) for level in factor.levels] for factor in factors)
+  )
+
+
+def _too_many(design: str, count: int, space: Space) -> str:
+  text = f'design {design}: {count} arms, more than {MAX_ARMS}'
+  if design == 'arms':
+    return text
+  names = [factor.name for factor in space.factors]
+  plural = 's' if len(names) > 1 else ''
+  text += (
+    f' ({len(names)} factor{plural}); select factors '
+    f'(study.only={",".join(names[:2])}), give them fewer levels'
+  )
+  if design == 'factorial':
+    alone = 1 + sum(len(factor.levels) - 1 for factor in space.factors)
+    text += f', or use design one_out ({alone} arms) or ladder ({len(names) + 1} arms)'
+  return text
+
+
+def _finish(design: str, builder: Builder) -> Design:
+  """The design; raises UserError if it compares nothing or has too many arms."""
+  space = builder.space
+  if not builder.contrasts:
+    raise config_lib.UserError(
+      f'design {design} leaves nothing to compare: '
+      f'{"; ".join(builder.excluded) or "all its arms are one"}'
+    )
+  if len(builder.arms) > MAX_ARMS:
+    raise config_lib.UserError(_too_many(design, len(builder.arms), space))
+  excluded, notes = builder.describe()
+  tested = {(c.factor, c.level) for c in builder.contrasts}
+  if design in ('one_out', 'factorial'):
+    notes += [
+      f'{factor.name}={level.name} has no contrast: its arms are excluded'
+      for factor in space.factors
+      for level in factor.levels[1:]
+      if (factor.name, level.name) not in tested
+    ]
+  return Design(
+    tuple(builder.arms.values()),
+    tuple(builder.contrasts),
+    tuple(excluded),
+    tuple(notes),
+    space.factors,
+    design,
+  )

@@ -1,0 +1,81 @@
+"""The design `arms`: arms that the user spells out, each with its reference."""
+
+from dlsteroids import config as config_lib
+from dlsteroids.study import relations
+from dlsteroids.study import space as space_lib
+from dlsteroids.study.builder import Builder
+from dlsteroids.study.factors import ExplicitArm, Pairs
+from dlsteroids.study.space import Space
+
+
+def collect(builder: Builder, arms: tuple[ExplicitArm, ...]) -> None:
+  """Adds the intact model and each explicit arm, and compares it with its reference.
+
+  Raises:
+    UserError: a name or an arm that comes twice, an unknown factor, level or reference,
+      an override of a path that a factor sets, or on which no run depends.
+  """
+  space = builder.space
+  intact = space_lib.intact(space)
+  given: dict[str, tuple[dict[str, str], Pairs]] = {'baseline': (intact, ())}
+  kept = {'baseline': builder.add(intact, 'baseline')}
+  for arm in arms:
+    if arm.name in given:
+      raise config_lib.UserError(f'two arms are called {arm.name!r}')
+    new = (
+      {**intact, **_explicit_levels(space, arm)},
+      tuple(sorted(arm.overrides, key=lambda pair: pair[0])),
+    )
+    same = [name for name, old in given.items() if old == new]
+    if same:
+      raise config_lib.UserError(f'arms {same[0]} and {arm.name} are the same')
+    given[arm.name] = new
+    kept[arm.name] = builder.add(new[0], arm.name, arm.overrides)
+  for arm in arms:
+    if arm.reference not in kept or arm.reference == arm.name:
+      names = [name for name in kept if name != arm.name]
+      raise config_lib.UserError(
+        f'arm {arm.name}: unknown reference {arm.reference!r}'
+        f'{config_lib.did_you_mean(arm.reference, names)}; there are {", ".join(names)}'
+      )
+    if kept[arm.name] == arm.name:  # neither excluded nor merged into another
+      levels, extra = given[arm.name]
+      before, extra_before = given[arm.reference]
+      changed = [pair for pair in levels.items() if pair not in before.items()]
+      factor = arm.name
+      level = ','.join(
+        [f'{name}={its}' for name, its in changed]
+        + [
+          f'{path}={value}'
+          for path, value in extra
+          if (path, value) not in extra_before
+        ]
+      )
+      if len(changed) == 1 and extra == extra_before:
+        factor, level = changed[0]
+      if not kept[arm.reference]:
+        builder.notes.append(
+          f'{arm.name} has no contrast: its reference {arm.reference} is excluded'
+        )
+      level = level or arm.name  # the arm lacks what its reference changes
+      builder.contrast(factor, level, arm.name, kept[arm.reference], arm.component)
+
+
+def _explicit_levels(space: Space, arm: ExplicitArm) -> dict[str, str]:
+  """The levels an explicit arm names, checked."""
+  what = f'arm {arm.name}'
+  by_name = {factor.name: factor for factor in space.factors}
+  for name, level in arm.levels:
+    relations.check_level(what, relations.find(what, name, by_name), level)
+  for path, _ in arm.overrides:
+    owner = space_lib.owner(space, path)
+    if owner:
+      raise config_lib.UserError(
+        f'{what}: {path} belongs to factor {owner}; choose one of its levels instead'
+      )
+    if path.partition('.')[0] not in config_lib.TRAINING:
+      raise config_lib.UserError(
+        f'{what}: no run depends on {path}; an arm may set paths of '
+        f'{", ".join(config_lib.TRAINING)}'
+      )
+  return dict(arm.levels)

@@ -1,0 +1,76 @@
+"""Orbax checkpoints, one per program batch: to continue it, and to keep what it learned."""
+
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def save(folder: pathlib.Path, step: int, state: Any, progress: Mapping[str, Any]) -> None:
+  """Saves device state and host progress (arrays by name) at `step`, keeping the last."""
+  with manager(folder) as checkpoints:
+    import orbax.checkpoint as ocp
+
+    checkpoints.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(state),
+        progress=ocp.args.StandardSave(dict(progress)),
+      ),
+    )
+    checkpoints.wait_until_finished()
+
+
+def restore(
+  folder: pathlib.Path, like: Any
+) -> tuple[int, Any, dict[str, np.ndarray]] | None:
+  """The last whole checkpoint as (step, state, progress), or None if there is none.
+
+  Args:
+    folder: of this batch.
+    like: a state of the same shapes and shardings.
+  """
+  if not folder.exists():
+    return None
+  import orbax.checkpoint as ocp
+
+  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+  with manager(folder) as checkpoints:
+    for step in sorted(checkpoints.all_steps(), reverse=True):
+      try:
+        found = checkpoints.restore(
+          step,
+          args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract),
+            progress=ocp.args.StandardRestore(),
+          ),
+        )
+      except Exception:  # a damaged step: orbax raises many kinds; try the one before
+        continue
+      progress = jax.tree.map(np.asarray, found['progress'])
+      return step, found['state'], progress
+  return None
+
+
+def manager(folder: pathlib.Path) -> Any:
+  import orbax.checkpoint as ocp
+
+  options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+  return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def keep(folder: pathlib.Path, variables: Any) -> None:
+  """Replaces a batch's checkpoints by the final variables of its members."""
+  import orbax.checkpoint as ocp
+
+  final = folder.with_name(folder.name + '-final')
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(final.absolute(), variables, force=True)
+  drop(folder)
+
+
+def drop(folder: pathlib.Path) -> None:
+  shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,124 @@
+"""Training one batch of members from the host: stretches, evaluations, checkpoints."""
+
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlsteroids import types
+from dlsteroids.train import checkpoint, history, program
+
+CHUNK_SECONDS = 1.0  # between two looks at the clock; no number depends on it
+
+
+class Progress(NamedTuple):
+  """What the launcher shows while a batch trains."""
+
+  step: int
+  steps: int
+  steps_per_second: float  # of the whole batch
+  value: float  # mean of the deciding metric on validation; nan before the first
+
+
+class Result(NamedTuple):
+  records: Mapping[int, dict[str, Any]]  # by live slot: status, values, curves …
+  arrays: Mapping[int, dict[str, np.ndarray]]  # by live slot, at its best step
+  variables: Any  # at the last step, members leading
+
+
+def boundaries(steps: int, evaluations: int) -> list[int]:
+  """The steps after which a run is evaluated: evenly spaced, the last at the end."""
+  count = min(steps, evaluations)
+  return sorted({round(steps * (i + 1) / count) for i in range(count)})
+
+
+def train(
+  made: program.Program,
+  slots: Sequence[Mapping[str, Any]],
+  data: Mapping[str, Any],
+  counts: Mapping[str, int],
+  *,
+  steps: int,
+  evaluations: int,
+  deciding: str,
+  folder: pathlib.Path | None = None,
+  checkpoint_seconds: float = 120.0,
+  watch: Callable[[Progress], None] = lambda progress: None,
+) -> Result:
+  """Trains a full batch of members for `steps` steps, continuing where it was left.
+
+  Args:
+    made: a program whose layout has as many members as there are slots.
+    slots: from `member.slot`; those not live are padding.
+    data: the data set's arrays on the program's mesh.
+    counts: examples in 'validation' and 'test'.
+    steps: of every member.
+    evaluations: how many, evenly spaced.
+    deciding: name of the metric whose best validation value picks the best step.
+    folder: for checkpoints; none are written without it.
+    checkpoint_seconds: the least time between two checkpoints.
+    watch: told about the progress after every chunk and evaluation.
+  """
+  live = np.flatnonzero([bool(slot['live']) for slot in slots])
+  placed = program.place(slots, made)
+  state = made.init(placed, data)
+  past = history.new(made.member, deciding, len(live))
+  step = 0
+  found = checkpoint.restore(folder, state) if folder else None
+  if found:
+    step, state, saved = found
+    past = history.load(past, saved)
+  clock = Clock(step)
+  fresh = step in (0, *past.steps)
+  for boundary in boundaries(steps, evaluations):
+    while step < boundary:
+      stop = min(boundary, step + clock.chunk)
+      state = made.stretch(
+        state, placed, data, jnp.int32(step), jnp.int32(stop), jnp.bool_(fresh)
+      )
+      jax.block_until_ready(state['diverged'])
+      step, fresh = stop, False
+      watch(Progress(step, steps, clock.tick(step), past.mean()))
+      if folder and step < steps and clock.since_save() > checkpoint_seconds:
+        checkpoint.save(folder, step, state, history.dump(past))
+        clock.saved()
+    if boundary not in past.steps:
+      values = jax.device_get(made.evaluate(state, placed, data))
+      values = jax.tree.map(lambda x: x[live], values)
+      past = history.append(past, made.member, counts, boundary, values)
+      watch(Progress(step, steps, clock.rate, past.mean()))
+    fresh = True
+  seconds = clock.elapsed() / len(live)
+  records = {at: history.record(past, i, steps, seconds) for i, at in enumerate(live)}
+  arrays = {at: history.arrays_of(past, i) for i, at in enumerate(live)}
+  return Result(records, arrays, state['variables'])
+
+
+class Clock:
+  """Chooses how many steps to run between two looks, and when to save."""
+
+  def __init__(self, step: int):
+    self.start = self.last = self.save = time.monotonic()
+    self.step, self.chunk, self.rate = step, 1, 0.0
+
+  def tick(self, step: int) -> float:
+    now = time.monotonic()
+    self.rate = (step - self.step) / max(now - self.last, 1e-9)
+    self.chunk = max(1, min(self.chunk * 4, int(self.rate * CHUNK_SECONDS)))
+    self.last, self.step = now, step
+    return self.rate
+
+  def since_save(self) -> float:
+    return time.monotonic() - self.save
+
+  def saved(self) -> None:
+    self.save = self.last = time.monotonic()
+
+  def elapsed(self) -> float:
+    return time.monotonic() - self.start
+
+

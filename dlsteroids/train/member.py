@@ -1,0 +1,180 @@
+"""What one member of a program does, as pure functions: init, a stretch, an evaluation.
+
+A member is described by a dict of arrays, its *slot*: `seed` int32, `live` bool, `hyper`
+{path: float32}, `train` int32 [N_train], `evaluate` int32 [batches, B]: indices of the
+validation examples, then of the test examples, each padded to whole batches.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlsteroids import config as config_lib
+from dlsteroids import rng, types
+from dlsteroids.train import step as step_lib
+
+SPLITS = ('validation', 'test')
+
+
+class Member(NamedTuple):
+  """Pure functions of one member; `data` are the data set's arrays.
+
+  Attributes:
+    init: `(slot, data) -> state`.
+    stretch: `(state, slot, data, start, stop, fresh) -> state`: steps start..stop - 1;
+      `fresh` empties the training sums first. All three are traced.
+    evaluate: `(state, slot, data) -> values by metric, one row a batch`.
+    step: `(state, batch, keys, hyper) -> (state, scalars, finite)`.
+    task: the task.
+    sizes: batches of validation and of test.
+  """
+
+  init: Callable
+  stretch: Callable
+  evaluate: Callable
+  step: Callable
+  task: types.Task
+  sizes: Mapping[str, int]
+
+
+def batches(count: int, size: int) -> int:
+  return -(-count // size)
+
+
+def slot(
+  config: Mapping[str, Any], dataset: types.Dataset, seed: int, live: bool = True
+) -> dict[str, Any]:
+  """The arrays that tell a program which member to train."""
+  split = dataset.split(seed)
+  size = config['train']['eval_batch']
+  padded = []
+  for name in SPLITS:
+    indices = split[name]
+    short = batches(len(indices), size) * size - len(indices)
+    padded.append(np.concatenate([indices, np.repeat(indices[:1], short)]))
+  return {
+    'seed': np.int32(seed),
+    'live': np.bool_(live),
+    'hyper': {k: np.float32(v) for k, v in config_lib.hyper(config).items()},
+    'train': np.asarray(split['train'], np.int32),
+    'evaluate': np.concatenate(padded).astype(np.int32).reshape(-1, size),
+  }
+
+
+def take(data: Mapping[str, Any], indices: Any) -> dict[str, Any]:
+  """The examples at `indices`; arrays have the leading axis N."""
+  return {name: array[indices] for name, array in data.items()}
+
+
+def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
+  """The member functions of a resolved config.
+
+  Raises:
+    UserError: if the training split is smaller than a batch, or the plug-ins disagree.
+  """
+  size = config['train']['batch_size']
+  split = dataset.split(0)
+  examples = len(split['train'])
+  if examples < size:
+    raise config_lib.UserError(
+      f'config.train.batch_size={size} exceeds the {examples} training examples of '
+      f'{dataset.name}'
+    )
+  task = config_lib.find('tasks', config['task']['name']).build(config, dataset)
+  step = step_lib.make(task)
+  per_epoch = examples // size
+  eval_size = config['train']['eval_batch']
+  mask = np.concatenate(
+    [
+      np.arange(batches(len(split[name]), eval_size) * eval_size) < len(split[name])
+      for name in SPLITS
+    ]
+  ).reshape(-1, eval_size)
+
+  def init(slot, data):
+    key = rng.root(slot['seed'])
+    batch = dataset.transform(take(data, slot['train'][:2]), rng.Keys(key), train=False)
+    state = step_lib.init(task, key, batch, slot['hyper'])
+    return state | {
+      'order': slot['train'],
+      'diverged': jnp.int32(-1),
+      'sums': zero_sums(state, slot, data),
+    }
+
+  def draw(order, slot, data, keys):
+    key = rng.stream(keys.root, 'order', keys.step // per_epoch)
+    order = jax.lax.cond(
+      keys.step % per_epoch == 0,
+      lambda: jax.random.permutation(key, slot['train'], independent=False),
+      lambda: order,
+    )
+    start = (keys.step % per_epoch) * size
+    batch = take(data, jax.lax.dynamic_slice(order, (start,), (size,)))
+    return order, dataset.transform(batch, keys, train=True)
+
+  def advance(index, state, slot, data):
+    keys = rng.Keys(rng.root(slot['seed']), index)
+    order, batch = draw(state['order'], slot, data, keys)
+    learned = {name: state[name] for name in ('variables', 'optimizer')}
+    new, scalars, finite = step(learned, batch, keys, slot['hyper'])
+    alive = state['diverged'] < 0
+    new = jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, learned)
+    sums = {k: state['sums'][k] + v for k, v in scalars.items()}
+    sums['steps'] = state['sums']['steps'] + 1
+    diverged = jnp.where(alive & ~finite, index, state['diverged'])
+    return {**new, 'order': order, 'diverged': diverged, 'sums': sums}
+
+  def zero_sums(state, slot, data):
+    def scalars(state, slot, data):
+      keys = rng.Keys(rng.root(slot['seed']))
+      _, batch = draw(slot['train'], slot, data, keys)
+      return step(state, batch, keys, slot['hyper'])[1]
+
+    shapes = jax.eval_shape(scalars, state, slot, data)
+    return {name: jnp.float32(0) for name in [*shapes, 'steps']}
+
+  def stretch(state, slot, data, start, stop, fresh):
+    sums = jax.tree.map(lambda x: jnp.where(fresh, 0.0, x), state['sums'])
+    return jax.lax.fori_loop(
+      start, stop, lambda i, s: advance(i, s, slot, data), {**state, 'sums': sums}
+    )
+
+  def evaluate(state, slot, data):
+    def measure(_, batch):
+      indices, mask = batch
+      keys = rng.Keys(rng.root(slot['seed']))
+      examples = dataset.transform(take(data, indices), keys, train=False)
+      examples = {**examples, 'mask': mask.astype(jnp.float32)}
+      out = task.outputs(state['variables'], examples, keys, slot['hyper'])
+      check_mask(out, mask)
+      return None, {name: m.measure(out) for name, m in task.metrics.items()}
+
+    return jax.lax.scan(measure, None, (slot['evaluate'], jnp.asarray(mask)))[1]
+
+  sizes = {name: batches(len(split[name]), eval_size) for name in SPLITS}
+  return Member(init, stretch, evaluate, step, task, sizes)
+
+
+def check_mask(outputs: types.Outputs, mask: Any) -> None:
+  """Raises UserError unless a task's outputs carry the batch's mask [B]."""
+  shape = getattr(outputs.get('mask'), 'shape', None)
+  if shape != mask.shape:
+    raise config_lib.UserError(
+      f"a task's outputs must carry 'mask' of shape {mask.shape}, not {shape}"
+    )
+
+
+def abstract(
+  member: Member, slot: Any, data: Any, dataset: types.Dataset, size: int
+) -> tuple[Any, Any]:
+  """Shapes of a member's state and of one transformed training batch of `size`."""
+  state = jax.eval_shape(member.init, slot, data)
+
+  def batch(slot, data):
+    keys = rng.Keys(rng.root(slot['seed']))
+    return dataset.transform(take(data, slot['train'][:size]), keys, train=True)
+
+  return state, jax.eval_shape(batch, slot, data)

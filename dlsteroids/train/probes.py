@@ -1,0 +1,60 @@
+"""Looks inside a trained network, for the report: first-layer filters, activation maps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlsteroids import rng, types
+from dlsteroids.train import member as member_lib
+
+IMAGES = 4
+LARGEST = 512  # units whose weights are shown; more are cut
+
+
+def make(
+  member: member_lib.Member, dataset: types.Dataset, slot: Mapping[str, Any]
+) -> Any:
+  """A jitted `variables -> {name: array}`; None if there is nothing to show."""
+  task = member.task
+  if task.layers is None or 'image' not in dataset.arrays:
+    return None
+  layers = task.layers
+  indices = dataset.split(int(slot['seed']))['test'][:IMAGES]
+  raw = {name: array[indices] for name, array in dataset.arrays.items()}
+
+  def look(variables, hyper):
+    keys = rng.Keys(rng.root(0))
+    return layers(variables, dataset.transform(raw, keys, train=False), hyper)
+
+  compiled = jax.jit(look)
+
+  def probe(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    maps = jax.device_get(compiled(variables, slot['hyper']))
+    found = {'probe/images': raw['image']}
+    for name, value in maps.items():
+      if value.ndim == 4:
+        found[f'probe/activation/{name}'] = np.asarray(value, np.float32)
+    return found | filters(variables, dataset.arrays['image'].shape[1:])
+
+  return probe
+
+
+def filters(
+  variables: Mapping[str, Any], shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+  """The first layer's kernels [kh, kw, C, F], or weights [H, W, C, units] of an MLP."""
+  height, width, channels = shape
+  leaves = jax.tree_util.tree_leaves_with_path(
+    {name: player['params'] for name, player in variables.items()}
+  )
+  kernels = [(path, leaf) for path, leaf in leaves if path[-1].key == 'kernel']
+  kernels.sort(key=lambda pair: pair[0][-2].key == 'output')  # the last choice
+  for _, leaf in kernels:
+    if leaf.ndim == 4 and leaf.shape[2] == channels and max(leaf.shape[:2]) > 1:
+      return {'probe/filters': np.asarray(leaf[..., :LARGEST], np.float32)}
+    if leaf.ndim == 2 and leaf.shape[0] == height * width * channels:
+      weights = np.asarray(leaf[:, :LARGEST], np.float32)
+      return {'probe/weights': weights.reshape(height, width, channels, -1)}
+  return {}

@@ -1,0 +1,153 @@
+"""One compiled program for all runs of equal static config: members over devices.
+
+The only place with jit, vmap, shardings and donation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlsteroids import types
+from dlsteroids.train import member as member_lib
+
+P = jax.sharding.PartitionSpec
+AXIS = 'member'
+ONCE = {'xla_backend_optimization_level': 0}  # runs once: compile it fast
+
+
+class Layout(NamedTuple):
+  """How members lie on devices: `width` on each of `devices`, by 'map' or 'vmap'."""
+
+  strategy: str
+  width: int
+  devices: int
+
+  @property
+  def members(self) -> int:
+    return self.width * self.devices
+
+
+class Program(NamedTuple):
+  """Compiled functions over a batch of members (leading axis S = width x devices)."""
+
+  layout: Layout
+  member: member_lib.Member
+  mesh: jax.sharding.Mesh
+  init: Callable  # (slots, data) -> states
+  stretch: Callable  # (states, slots, data, start, stop, fresh) -> states; donates
+  evaluate: Callable  # (states, slots, data) -> values
+
+
+def make_mesh(devices: int) -> jax.sharding.Mesh:
+  return jax.make_mesh(
+    (devices,),
+    (AXIS,),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.local_devices()[:devices],
+  )
+
+
+def over_members(function: Callable, layout: Layout, mesh: Any, scalars: int) -> Callable:
+  """`function(tree, data, *scalars)` of one member, made one of many.
+
+  'map' runs a device's members one after another and skips those that are not live;
+  'vmap' runs them side by side.
+  """
+
+  def skipping(tree, data, *rest):
+    def run():
+      return function(tree, data, *rest)
+
+    shape = jax.eval_shape(run)
+
+    def skip():
+      return jax.tree.map(lambda s: zeros_like(s), shape)
+
+    return jax.lax.cond(tree['slot']['live'], run, skip)
+
+  def many(tree, data, *rest):
+    if layout.strategy == 'map':
+      return jax.lax.map(lambda one: skipping(one, data, *rest), tree)
+    return jax.vmap(function, in_axes=(0, None, *(None,) * scalars))(tree, data, *rest)
+
+  return jax.shard_map(
+    many,
+    mesh=mesh,
+    in_specs=(P(AXIS), P(), *(P(),) * scalars),
+    out_specs=P(AXIS),
+    check_vma=False,
+  )
+
+
+def zeros_like(shape: jax.ShapeDtypeStruct) -> Any:
+  if jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key):
+    return jax.random.wrap_key_data(jnp.zeros((*shape.shape, 2), jnp.uint32))
+  return jnp.zeros(shape.shape, shape.dtype)
+
+
+def make(member: member_lib.Member, layout: Layout) -> Program:
+  """The jitted functions of a program; nothing is compiled before its first call."""
+  mesh = make_mesh(layout.devices)
+
+  def init(tree, data):
+    return member.init(tree['slot'], data)
+
+  def stretch(tree, data, start, stop, fresh):
+    return member.stretch(tree['state'], tree['slot'], data, start, stop, fresh)
+
+  def evaluate(tree, data):
+    return {
+      'values': member.evaluate(tree['state'], tree['slot'], data),
+      'sums': tree['state']['sums'],
+      'diverged': tree['state']['diverged'],
+    }
+
+  inits = over_members(init, layout, mesh, 0)
+  stretches = over_members(stretch, layout, mesh, 3)
+  evaluates = over_members(evaluate, layout, mesh, 0)
+  return Program(
+    layout=layout,
+    member=member,
+    mesh=mesh,
+    init=jax.jit(lambda slots, data: inits({'slot': slots}, data)),
+    stretch=jax.jit(
+      lambda state, slots, data, start, stop, fresh: stretches(
+        {'state': state, 'slot': slots}, data, start, stop, fresh
+      ),
+      donate_argnums=0,
+    ),
+    evaluate=jax.jit(
+      lambda state, slots, data: evaluates({'state': state, 'slot': slots}, data)
+    ),
+  )
+
+
+def compile_all(program: Program, slots: Any, data: Any) -> Program:
+  """The same program with its three functions compiled for these shapes."""
+  init = program.init.lower(slots, data).compile(compiler_options=ONCE)
+  state = jax.eval_shape(program.init, slots, data)
+  sharding = jax.sharding.NamedSharding(program.mesh, P(AXIS))
+  state = jax.tree.map(
+    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), state
+  )
+  numbers = (jnp.int32(0), jnp.int32(1), jnp.bool_(True))
+  return program._replace(
+    init=init,
+    stretch=program.stretch.lower(state, slots, data, *numbers).compile(),
+    evaluate=program.evaluate.lower(state, slots, data).compile(),
+  )
+
+
+def place(slots: Sequence[Any], program: Program) -> Any:
+  """Slots of the members of a batch, stacked and laid on their devices."""
+  stacked = jax.tree.map(lambda *xs: np.stack(xs), *slots)
+  sharding = jax.sharding.NamedSharding(program.mesh, P(AXIS))
+  return jax.device_put(stacked, sharding)
+
+
+def place_data(dataset: types.Dataset, mesh: Any) -> Mapping[str, Any]:
+  """The data set's arrays, as stored, on every device of the mesh."""
+  return jax.device_put(dict(dataset.arrays), jax.sharding.NamedSharding(mesh, P()))

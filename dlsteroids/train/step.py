@@ -1,0 +1,67 @@
+"""One step for every task: each turn's gradient moves its player, all inside a trace."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dlsteroids import rng, types
+
+State = dict[str, Any]
+
+
+def init(task: types.Task, key: Any, batch: types.Batch, hyper: types.Hyper) -> State:
+  """Initial variables and optimizer states by player, for one member."""
+  keys = rng.Keys(key)
+  variables = {name: player.init(keys, batch) for name, player in task.players.items()}
+  moments = {
+    name: player.optimizer(hyper).init(variables[name]['params'])
+    for name, player in task.players.items()
+  }
+  return {'variables': variables, 'optimizer': moments}
+
+
+def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]]:
+  """`(state, batch, keys, hyper) -> (state, scalars, finite)`.
+
+  `finite` tells whether every turn's loss was; if not, the returned state is the one
+  before the step, to the bit.
+  """
+
+  def move(turn, state, batch, keys, hyper):
+    variables = state['variables']
+    mine = variables[turn.player]
+
+    def loss(params):
+      moved = {**variables, turn.player: {**mine, 'params': params}}
+      return turn.loss(moved, batch, keys, hyper)
+
+    (value, (new, scalars)), grads = jax.value_and_grad(loss, has_aux=True)(
+      mine['params']
+    )
+    optimizer = task.players[turn.player].optimizer(hyper)
+    updates, moments = optimizer.update(
+      grads, state['optimizer'][turn.player], mine['params']
+    )
+    variables = {name: {**old, **new.get(name, {})} for name, old in variables.items()}
+    variables[turn.player] |= {'params': optax.apply_updates(mine['params'], updates)}
+    moments = {**state['optimizer'], turn.player: moments}
+    return {'variables': variables, 'optimizer': moments}, scalars, jnp.isfinite(value)
+
+  def step(state, batch, keys, hyper):
+    before, finite, logged = state, jnp.bool_(True), {}
+    for turn in task.turns:
+      for index in range(turn.repeat):
+        part = batch
+        if turn.repeat > 1:
+          part = jax.tree.map(lambda x, index=index: x[index], batch)
+        state, scalars, good = move(turn, state, part, keys, hyper)
+        logged |= scalars
+        finite &= good
+    state = {**state, 'variables': task.after_step(state['variables'], keys, hyper)}
+    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, before)
+    return state, logged, finite
+
+  return step

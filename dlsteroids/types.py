@@ -1,0 +1,114 @@
+"""The five types everything hangs on: named tuples of pure functions.
+
+They hold functions, so they are closed over and never passed through `jax.jit`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+Array = Any  # a jax.Array or a tracer of one
+Batch = Mapping[str, Array]
+Variables = dict[str, Any]  # {'params': ..., 'batch_stats': ..., other collections}
+Hyper = Mapping[str, Array]  # traced numbers by config path
+Outputs = Mapping[str, Array]  # per-example results; carries a 'mask' [B]
+
+
+class Player(NamedTuple):
+  """One network, or several that share an optimizer, and that optimizer.
+
+  Attributes:
+    init: `(keys, batch) -> Variables`, the initial values for one member.
+    optimizer: `hyper -> optax.GradientTransformation`, built inside the trace so that
+      its numbers can be traced.
+  """
+
+  init: Callable[..., Variables]
+  optimizer: Callable[[Hyper], Any]
+
+
+class Turn(NamedTuple):
+  """One gradient move by one player while the others are held fixed.
+
+  Attributes:
+    player: name of the player that moves.
+    loss: `(variables by player, batch, keys, hyper) -> (scalar, (new, scalars))`, where
+      `new` holds changed collections by player and `scalars` what is worth logging.
+    repeat: how often the move is made per step; above 1 its batch has that leading axis.
+  """
+
+  player: str
+  loss: Callable[..., tuple[Array, tuple[Mapping[str, Variables], Mapping[str, Array]]]]
+  repeat: int = 1
+
+
+class Metric(NamedTuple):
+  """A number measured on a split: per batch, merged, then finished.
+
+  Attributes:
+    measure: `outputs -> values`, a pytree of sums (`merge='sum'`) or of per-example
+      rows (`merge='concat'`).
+    finish: `values -> {suffix: number or array}`; suffix '' is the metric's own name.
+    better: which direction is an improvement; '' for arrays that are only stored.
+    fallback: what a diverged run scores, in the metric's unit.
+    merge: how batches join.
+  """
+
+  measure: Callable[[Outputs], Any]
+  finish: Callable[[Any], Mapping[str, Any]]
+  better: Literal['higher', 'lower', '']
+  fallback: float = float('nan')
+  merge: Literal['sum', 'concat'] = 'sum'
+
+
+def unchanged(variables: Mapping[str, Variables], keys: Any, hyper: Hyper) -> Any:
+  """The identity `Task.after_step`."""
+  del keys, hyper
+  return variables
+
+
+class Task(NamedTuple):
+  """How something is taught: players, their turns, and how the result is measured.
+
+  Attributes:
+    players: by name.
+    turns: in order, made once per step.
+    outputs: `(variables by player, batch, keys, hyper) -> Outputs` for the metrics.
+    metrics: by name; the study's deciding metric is one of them.
+    after_step: `(variables, keys, hyper) -> variables` (moving averages, image pools).
+    layers: `(variables, batch, hyper) -> {layer name: activations [B, ...]}` for
+      the report's probes; empty if there is nothing to show.
+  """
+
+  players: Mapping[str, Player]
+  turns: tuple[Turn, ...]
+  outputs: Callable[..., Outputs]
+  metrics: Mapping[str, Metric]
+  after_step: Callable[..., Any] = unchanged
+  layers: Callable[..., Mapping[str, Array]] | None = None
+
+
+class Dataset(NamedTuple):
+  """Examples that lie on the device as they are stored, and how to see them.
+
+  Attributes:
+    name: as results name it.
+    arrays: every example of every split, leading axis N; images uint8 [N, H, W, C],
+      labels int32 [N].
+    split: `seed -> {'train', 'validation', 'test'}` of int32 indices into the arrays;
+      their sizes do not depend on the seed.
+    transform: `(batch, keys, *, train) -> batch`, pure; normalises and, in training,
+      augments. Images become float32 [B, H, W, C].
+    digest: sha256 (hex) of the arrays and of every option that shapes them.
+    classes: class names, in label order.
+    official_test: whether the test split is the published one (else the seed draws it).
+  """
+
+  name: str
+  arrays: Mapping[str, np.ndarray]
+  split: Callable[[int], Mapping[str, np.ndarray]]
+  transform: Callable[..., Batch]
+  digest: str
+  classes: tuple[str, ...] = ()
+  official_test: bool = True
