@@ -81,7 +81,7 @@ TRACED = frozenset(
 )
 
 TRAINING = ('model', 'data', 'task', 'optimizer', 'train')  # what a run depends on
-PLACES = ('data.path', 'data.download')  # where bytes come from; their digest counts
+PLACES = ('data.path', 'data.download', 'data.label')  # the digest of the bytes counts
 
 
 class UserError(ValueError):

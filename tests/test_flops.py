@@ -4,7 +4,6 @@ import functools
 
 import flax.linen as nn
 import jax
-import numpy as np
 import pytest
 from jax import lax
 from jax import numpy as jnp
@@ -236,4 +235,3 @@ def test_a_gradient_penalty_counts_alike_in_both_formulations():
 def test_nothing_is_computed():
   huge = _shape(10**6, 10**6)
   assert _both(jnp.matmul, huge, huge) == 2e18
-  assert np.isfinite(_both(jnp.matmul, huge, huge))

@@ -37,7 +37,7 @@ ROLES = {
 }
 VERDICTS = {'helps': BLUE, 'hurts': ORANGE, 'equivalent': VIOLET}
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
   'font.family': 'DejaVu Sans',  # ships with matplotlib: the PNG is the same anywhere
   'font.size': 8.5,
   'text.color': INK,

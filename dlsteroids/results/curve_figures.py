@@ -94,7 +94,11 @@ def _frame_x(ax: axes.Axes, low: float, high: float, x: str) -> None:
   if x == 'flops' and low > 0 and high / low > 10:
     ax.set_xscale('log')
     ticks, _ = scales.make_log('').ticks(low, high)
-    ticks = ticks if len(ticks) < 5 else ticks[:: -(-len(ticks) // 4)]
+    kept: list[float] = []
+    for tick in ticks:  # where labels have room beside each other
+      if not kept or np.log(tick / kept[-1]) > 0.25 * np.log(high / low):
+        kept.append(tick)
+    ticks = kept
     ax.set_xlim(low * 0.9, high * 1.1)
   else:
     ticks = [t for t in np.linspace(0, _round(high), 3) if t <= high]
@@ -104,7 +108,7 @@ def _frame_x(ax: axes.Axes, low: float, high: float, x: str) -> None:
   # Labels at a panel's edge would run into the next panel's.
   for tick, label in zip(ticks, ax.get_xticklabels()):
     share = (ax.transData.transform((tick, 0))[0] - ax.bbox.x0) / ax.bbox.width
-    side = 'left' if share < 0.08 else 'right' if share > 0.92 else 'center'
+    side: Any = 'left' if share < 0.08 else 'right' if share > 0.92 else 'center'
     label.set_horizontalalignment(side)
 
 
@@ -151,7 +155,8 @@ def _arrange(
     clipped = formats.clip(panel.title, max(16, int(width * 14)))
     ax.set_title(clipped, loc='left', fontsize=8, color=canvas.INK, weight='bold')
     if panel.arm is None:
-      ax.text(0.5, 0.4, 'no runs yet', transform=ax.transAxes, ha='center')
+      look: dict[str, Any] = {'color': canvas.SOFT, 'ha': 'right', 'fontsize': 7.5}
+      ax.text(0.97, 0.07, 'no runs yet', transform=ax.transAxes, **look)
   return fig, scale
 
 

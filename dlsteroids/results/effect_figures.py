@@ -171,7 +171,8 @@ def _write_numbers(
   fig: figures.Figure, metric: str, row: Mapping[str, Any], middle: float, kind: str
 ) -> None:
   numbers = formats.delta(metric, row['delta'])
-  numbers += f' {formats.interval(metric, row["ci_low"], row["ci_high"])}'
+  if _finite(row['delta']):
+    numbers += f' {formats.interval(metric, row["ci_low"], row["ci_high"])}'
   canvas.write(fig, canvas.WIDTH - _RIGHT + 0.14, middle, numbers, fontsize=7)
   verdict = '' if formats.missing(row['verdict']) else row['verdict']
   look: dict[str, Any] = {

@@ -12,6 +12,7 @@ from dlsteroids.results import canvas, formats, summary
 _PLUS = np.array([0.16, 0.49, 0.80])  # mid-tones: they read on white and on black
 _MINUS = np.array([0.87, 0.42, 0.13])
 _REST = np.array([0.5, 0.5, 0.5, 0.12])
+_NAME = 18  # characters of a class's name
 _ABLATES = re.compile(r'activation|conv', re.I)
 
 
@@ -24,17 +25,18 @@ def draw_confusion(source: summary.Source) -> canvas.Drawing | None:
   size = len(counts)
   names = [str(name) for name in source.study['data']['classes']]
   names += [str(i) for i in range(len(names), size)]
-  longest = min(14, max(len(name) for name in names))
-  left = 0.5 + 0.085 * longest
-  side = min(4.8, max(2.2, 0.44 * size))
+  longest = min(_NAME, max(len(name) for name in names))
+  left = 0.5 + 0.07 * longest
+  beside = 0.9 + 0.1 * min(15, longest)  # inches for the words at the right
+  side = min(4.8, max(2.2, 0.44 * size), canvas.WIDTH - left - beside - 0.3)
   turned = longest > 3
-  fig = canvas.make_figure(0.3 + side + 0.35 + (0.07 * longest if turned else 0.1))
-  middle = left + (canvas.WIDTH - left - side) / 3
+  fig = canvas.make_figure(0.3 + side + 0.35 + (0.055 * longest if turned else 0.1))
+  middle = left + (canvas.WIDTH - left - side - beside - 0.3) / 2
   ax = canvas.add_axes(fig, middle, 0.15, side, side)
   _draw_cells(ax, counts)
   every = -(-size // 25)
   ticks = list(range(0, size, every))
-  labels = [formats.clip(names[i], 14) for i in ticks]
+  labels = [formats.clip(names[i], _NAME) for i in ticks]
   angle, side_of = (45, 'right') if turned else (0, 'center')
   ax.set_xticks(ticks, labels, rotation=angle, ha=side_of)
   ax.set_yticks(ticks, labels)
@@ -43,7 +45,7 @@ def draw_confusion(source: summary.Source) -> canvas.Drawing | None:
   ax.tick_params(length=0)
   for spine in ax.spines.values():
     spine.set_visible(False)
-  _write_confusions(fig, counts, names, middle + side + 0.35)
+  _write_confusions(fig, counts, names, middle + side + 0.3)
   arm = summary.intact_arm(source.study)
   plural = 'seeds' if seeds > 1 else 'seed'
   caption = (
@@ -97,9 +99,9 @@ def _write_confusions(
     if not wrong[i, j]:
       break
     share = 100 * wrong[i, j] / counts[i].sum()
-    words = f'{formats.clip(names[i], 12)} for {formats.clip(names[j], 12)}'
+    words = f'{formats.clip(names[i], 15)} for {formats.clip(names[j], 15)}'
     words += f': {share:.1f}{formats.THIN}%'
-    canvas.write(fig, left, 0.55 + 0.22 * line, words, fontsize=8)
+    canvas.write(fig, left, 0.55 + 0.2 * line, words, fontsize=7)
 
 
 def _ink(values: np.ndarray, reach: float) -> np.ndarray:
@@ -134,7 +136,7 @@ def _filters(probes: Mapping[str, np.ndarray]) -> np.ndarray | None:
   for name in ('probe/filters', 'probe/weights'):
     if name not in probes:
       continue
-    weights = np.nan_to_num(np.moveaxis(np.float64(probes[name]), -1, 0)[:32])
+    weights = np.nan_to_num(np.moveaxis(probes[name].astype(float), -1, 0)[:32])
     if weights.shape[-1] == 3:
       reach = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
       colour = 0.5 + 0.5 * weights / np.where(reach == 0, 1, reach)
@@ -239,7 +241,7 @@ def draw_activations(source: summary.Source) -> canvas.Drawing | None:
       ax = canvas.add_axes(fig, left, top, first, strip)
       ax.imshow(_tile(images, 1), interpolation='none', aspect='auto')
       canvas.bare(ax)
-      maps = np.nan_to_num(np.float64(arrays[name][:show, ..., :channels]))
+      maps = np.nan_to_num(arrays[name][:show, ..., :channels].astype(float))
       reach = float(np.quantile(np.abs(maps), 0.995))
       tiles = _ink(np.moveaxis(maps, -1, 1), reach)  # [M, C, H, W, 4]
       sheet = _tile(tiles.reshape(-1, *tiles.shape[2:]), maps.shape[-1])

@@ -12,6 +12,7 @@ import markupsafe
 from dlsteroids.results import (
   answers,
   canvas,
+  figures,
   formats,
   notes,
   pairs,
@@ -65,7 +66,7 @@ def render(
     found=found,
     marks=answers.MARKS,
     verdict=sheets.VERDICT,
-    drawings=trusted,
+    drawings=dict.fromkeys(figures.NAMES) | trusted,
     **made._asdict(),
     notes=notes.list_notes(source),
     config=list_settings(study['config']),

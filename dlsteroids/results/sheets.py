@@ -101,7 +101,8 @@ def _effects(
   rows = []
   for row in summary.effects_of(source, metric, state):
     interval = formats.interval(metric, row['ci_low'], row['ci_high'])
-    interval += '*' if 'descriptive' in str(row['ci_kind']) else ''
+    if 'descriptive' in str(row['ci_kind']) and interval != formats.NOTHING:
+      interval += '*'
     cells = {
       'Factor': str(row['factor'] or row['arm']),
       'Change': effect_figures.name_change(source.study, row),

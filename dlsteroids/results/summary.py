@@ -103,9 +103,11 @@ def list_problems(source: Source) -> list[dict[str, Any]]:
   runs = source.tables.runs
   bad = runs[runs['status'] != 'ok']
   rows = []
-  for (arm, tuned, status), group in bad.groupby(['arm', 'tuned', 'status'], sort=True):
+  for _, group in bad.groupby(['arm', 'tuned', 'status'], sort=True):
+    first = group.iloc[0]
     seeds = sorted(int(s) for s in group['seed'])
-    rows.append({'arm': arm, 'tuned': int(tuned), 'status': status, 'seeds': seeds})
+    names = {'arm': str(first['arm']), 'status': str(first['status'])}
+    rows.append({**names, 'tuned': int(first['tuned']), 'seeds': seeds})
   return rows
 
 

@@ -1,0 +1,77 @@
+"""The networks that are timed, described once for every framework; imports neither."""
+
+from typing import Any, NamedTuple
+
+BATCH = 128
+MOMENTUM = 0.9
+LEARNING_RATE = 0.01
+DROPOUT = 0.25  # after every hidden dense layer
+
+
+class Case(NamedTuple):
+  """A network and how many seeds of it are trained.
+
+  Attributes:
+    about: one line for the page.
+    shape: of an image, (H, W, C).
+    widths: channels per stage of `depth` convolutions, ReLU, and 2×2 max pooling; none
+      for a perceptron.
+    depth: convolutions per stage.
+    kernel: their height and width; SAME padding.
+    hidden: units of the dense layers, each with ReLU and dropout.
+    seeds: how many.
+    batch: examples per step.
+  """
+
+  about: str
+  shape: tuple[int, int, int]
+  widths: tuple[int, ...]
+  depth: int
+  kernel: int
+  hidden: tuple[int, ...]
+  seeds: int
+  batch: int = BATCH
+
+
+CASES = {
+  'lenet': Case(
+    'LeNet-size CNN, 5×5 1→32→64, dense 128', (28, 28, 1), (32, 64), 1, 5, (128,), 4
+  ),
+  'cifar': Case(
+    '4-layer CNN, 3×3 3→32→32→64→64, dense 128', (32, 32, 3), (32, 64), 2, 3, (128,), 4
+  ),
+  'mlp': Case('MLP 784-512-512-10', (28, 28, 1), (), 0, 0, (512, 512), 16),
+  'digits': Case(
+    'CNN on 8×8, 3×3 1→16→32, dense 64', (8, 8, 1), (16, 32), 1, 3, (64,), 16, 64
+  ),
+  'tiny': Case('toy CNN', (8, 8, 1), (4, 4), 1, 3, (8,), 2, 8),
+  'tiny_mlp': Case('toy MLP', (4, 4, 1), (), 0, 0, (8, 8), 3, 8),
+}
+
+
+def make_config(name: str, count: int, changes: dict[str, Any] | None = None) -> Any:
+  """The project's ConfigDict of a case on `count` random images."""
+  from dlsteroids import config as config_lib
+
+  case = CASES[name]
+  model = 'cnn' if case.widths else 'mlp'
+  config = config_lib.base(model=model, data='experiments.bench_data')
+  config.data.shape = case.shape
+  config.data.count = count
+  config.model.hidden = case.hidden
+  config.model.dropout = DROPOUT
+  if case.widths:
+    config.model.widths = case.widths
+    config.model.depth = case.depth
+    config.model.kernel = case.kernel
+  config.optimizer.learning_rate = LEARNING_RATE
+  config.optimizer.momentum = MOMENTUM
+  config.train.batch_size = case.batch
+  config.train.eval_batch = 128
+  config.study.name = f'bench_{name}'
+  config.study.seeds = case.seeds
+  with config.unlocked():
+    for path, value in (changes or {}).items():
+      section, _, key = path.partition('.')
+      config[section][key] = value
+  return config
