@@ -11,7 +11,7 @@ from dlsteroids.study import factors
 
 
 def get_config(mode: str = ''):
-  """Two stages of 5x5 convolutions, batch norm, ReLU, max pooling; dropout in the head."""
+  """Two stages of 3x3 convolutions, batch norm, ReLU, max pooling; dropout in the head."""
   config = config_lib.base(model='cnn', data='mnist')
   config.study.name = 'mnist_cnn'
   config.study.question = 'Which parts of a small CNN matter on MNIST?'
@@ -19,7 +19,6 @@ def get_config(mode: str = ''):
   config.study.margin = 0.001
   config.data.validation = 0.1
   config.model.widths = (16, 32)
-  config.model.kernel = 5
   config.model.norm = 'batch'
   config.model.hidden = (128,)
   config.model.dropout = 0.5
