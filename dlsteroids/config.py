@@ -63,22 +63,21 @@ DEFAULTS: dict[str, dict[str, Any]] = {
   },
 }
 
-# Numbers that enter a program as arguments: changing them compiles nothing.
-# A plug-in adds its own by a module-level TRACED = ('option', ...).
-TRACED = frozenset(
-  {
-    'optimizer.learning_rate',
-    'optimizer.momentum',
-    'optimizer.beta1',
-    'optimizer.beta2',
-    'optimizer.epsilon',
-    'optimizer.weight_decay',
-    'optimizer.clip',
-    'optimizer.warmup',
-    'optimizer.final',
-    'train.steps',
-  }
-)
+# Numbers that enter a program as arguments: changing them compiles nothing. Each with
+# its range, low <= number < high (an infinite high is itself allowed). A plug-in adds
+# its own by a module-level TRACED = {'option': (low, high)}, or just ('option', ...).
+TRACED = {
+  'optimizer.learning_rate': (0.0, math.inf),
+  'optimizer.momentum': (0.0, 1.0),
+  'optimizer.beta1': (0.0, 1.0),
+  'optimizer.beta2': (0.0, 1.0),
+  'optimizer.epsilon': (0.0, math.inf),
+  'optimizer.weight_decay': (0.0, math.inf),
+  'optimizer.clip': (0.0, math.inf),
+  'optimizer.warmup': (0.0, 1.0),
+  'optimizer.final': (0.0, math.inf),
+  'train.steps': (1.0, math.inf),
+}
 
 TRAINING = ('model', 'data', 'task', 'optimizer', 'train')  # what a run depends on
 PLACES = ('data.path', 'data.download', 'data.label')  # the digest of the bytes counts
@@ -86,6 +85,10 @@ PLACES = ('data.path', 'data.download', 'data.label')  # the digest of the bytes
 
 class UserError(ValueError):
   """A mistake the user can mend: its message is one clear line."""
+
+  def __init__(self, message: str):
+    # Messages quote what other libraries say, at times over several lines.
+    super().__init__(' '.join(filter(None, map(str.strip, message.splitlines()))))
 
 
 def available(kind: str) -> list[str]:
@@ -102,9 +105,9 @@ def find(kind: str, name: str) -> ModuleType:
   Raises:
     UserError: if there is none, if its import fails, or if it has no `DEFAULTS`.
   """
-  if '.' not in name:
+  if not isinstance(name, str) or '.' not in name:
     if name not in available(kind):
-      guess = did_you_mean(name, available(kind))
+      guess = did_you_mean(str(name), available(kind))
       raise UserError(
         f'unknown {kind} module {name!r}{guess}; available: '
         f'{", ".join(available(kind))}, or a dotted module of your own'
@@ -164,14 +167,13 @@ def resolve(tree: Any, overridden: Iterable[str] = ()) -> dict[str, Any]:
       )
   overridden = set(overridden)
   for section in known:
-    given = dict(tree.get(section, {}))
-    if section in PLUGINS:
-      if not given.get('name'):
-        raise UserError(f'config.{section}.name is missing')
-      defaults = dict(find(PLUGINS[section], given['name']).DEFAULTS)
-      defaults = {'name': given['name'], **defaults}
-    else:
-      defaults = DEFAULTS[section]
+    given = tree.get(section, {})
+    if not isinstance(given, Mapping):
+      raise UserError(f'config.{section} must be a section, not {given!r}')
+    given = dict(given)
+    if section in PLUGINS and not given.get('name'):
+      raise UserError(f'config.{section}.name is missing')
+    defaults = defaults_of(section, given)
     for key in [key for key in given if key not in defaults]:
       if f'{section}.{key}' in overridden or section not in PLUGINS:
         raise UserError(unknown_path(f'{section}.{key}', {section: defaults}))
@@ -184,21 +186,25 @@ def resolve(tree: Any, overridden: Iterable[str] = ()) -> dict[str, Any]:
   return tree
 
 
+def defaults_of(section: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+  """Every option of a section with its default; the plug-in's that `given` names."""
+  if section not in PLUGINS:
+    return DEFAULTS[section]
+  name = given['name']
+  return {'name': name, **find(PLUGINS[section], name).DEFAULTS}
+
+
 def check(tree: Mapping[str, Any]) -> None:
   """Raises UserError for values that no study can run with."""
-  train, study = tree['train'], tree['study']
-  positive = {
-    'train.steps': train['steps'],
-    'train.batch_size': train['batch_size'],
-    'train.evaluations': train['evaluations'],
-    'train.eval_batch': train['eval_batch'],
-    'study.seeds': study['seeds'],
-    'study.tune_seeds': study['tune_seeds'],
-    'study.looks': study['looks'],
-  }
-  for path, value in positive.items():
-    if value < 1:
-      raise UserError(f'config.{path} must be at least 1, not {value}')
+  study = tree['study']
+  for path, (low, high) in traced_paths(tree).items():
+    value = get(tree, path)
+    if not (low <= value < high or value == high == math.inf):
+      raise UserError(f'config.{path} must lie in [{low:g}, {high:g}), not {value}')
+  paths = [f'train.{key}' for key in ('batch_size', 'evaluations', 'eval_batch')]
+  for path in [*paths, 'study.seeds', 'study.tune_seeds', 'study.looks']:
+    if get(tree, path) < 1:
+      raise UserError(f'config.{path} must be at least 1, not {get(tree, path)}')
   if study['first_seed'] < 0:
     raise UserError('config.study.first_seed must be at least 0')
   if not 0 < study['alpha'] < 1:
@@ -249,7 +255,10 @@ def override(
     section, _, key = path.partition('.')
     if section not in result or key not in result[section]:
       raise UserError(unknown_path(path, result))
-    result[section][key] = coerce(path, result[section][key], value)
+    like = result[section][key]
+    if like == ():  # tells no type
+      like = defaults_of(section, result[section])[key]
+    result[section][key] = coerce(path, like, value)
   check(result)
   return result
 
@@ -280,7 +289,7 @@ def coerce(path: str, old: Any, new: Any) -> Any:
     good = False
   else:
     good = type(old) is type(new)
-  if not good:
+  if not good or new != new:  # not a number
     raise UserError(
       f'config.{path} expects {type(old).__name__} (like {old!r}), not {new!r}'
     )
@@ -292,13 +301,25 @@ def get(tree: Mapping[str, Any], path: str) -> Any:
   return tree[section][key]
 
 
-def traced_paths(tree: Mapping[str, Any]) -> list[str]:
-  """The config paths whose values enter a program as arguments, sorted."""
-  paths = set(TRACED)
+def traced_paths(tree: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+  """The config paths whose values enter a program as arguments, sorted; their ranges.
+
+  Raises:
+    UserError: if a plug-in's TRACED names no number of its DEFAULTS.
+  """
+  ranges = dict(TRACED)
   for section, kind in PLUGINS.items():
     module = find(kind, tree[section]['name'])
-    paths |= {f'{section}.{name}' for name in getattr(module, 'TRACED', ())}
-  return sorted(path for path in paths if path.split('.')[1] in tree[path.split('.')[0]])
+    own = getattr(module, 'TRACED', ())
+    for name in own:
+      if not isinstance(module.DEFAULTS.get(name), int | float):
+        raise UserError(
+          f'{module.__name__}.TRACED names {name!r}, no number in its DEFAULTS'
+        )
+      span = own[name] if isinstance(own, Mapping) else (-math.inf, math.inf)
+      ranges[f'{section}.{name}'] = span
+  known = (path for path in ranges if path.split('.')[1] in tree[path.split('.')[0]])
+  return {path: ranges[path] for path in sorted(known)}
 
 
 def hyper(tree: Mapping[str, Any]) -> dict[str, float]:

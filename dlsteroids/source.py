@@ -59,7 +59,9 @@ def strip_docstrings(tree: ast.AST) -> ast.AST:
   for node in ast.walk(tree):
     body = getattr(node, 'body', None)
     if (
-      isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+      isinstance(
+        node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+      )
       and body
       and isinstance(body[0], ast.Expr)
       and isinstance(body[0].value, ast.Constant)

@@ -35,7 +35,7 @@ class Turn(NamedTuple):
     player: name of the player that moves.
     loss: `(variables by player, batch, keys, hyper) -> (scalar, (new, scalars))`, where
       `new` holds changed collections by player and `scalars` what is worth logging.
-    repeat: how often the move is made per step; above 1 its batch has that leading axis.
+    repeat: how often the move is made per step, each time on the next batch.
   """
 
   player: str

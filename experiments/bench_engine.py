@@ -1,8 +1,10 @@
 """The project's own engine under the clock: runs in worker processes, with JAX."""
 
+import importlib.metadata
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,82 +71,116 @@ def timed(function: Callable[[], Any]) -> float:
   return time.perf_counter() - begin
 
 
-def engine(
-  case: str, count: int, changes: Mapping[str, Any] = {}, devices: int = 0
-) -> Offer:
-  """A study's baseline over its seeds, as `local.execute` trains it, storing apart."""
-  start(devices)
-  made = make_plan(case, count, dict(changes))
-  return Offer(facts_of(made), {'train': trainer(made)})
+class Ready(NamedTuple):
+  """Runs in batches, with their program compiled and their slots filled."""
+
+  compiled: program_lib.Program
+  data: Any
+  slots: Sequence[Any]  # of each batch
+  counts: Mapping[str, int]
+  runs: int
 
 
-def trainer(
-  made: prepare.Plan, layout: program_lib.Layout | None = None, seeds: int = 0
-) -> Callable[[int], Sample]:
-  """`steps -> Sample` of training the first `seeds` seeds (0: all) of the baseline.
-
-  Timed from the end of each batch's first stretch (one step) to the end of its last:
-  compilation, initial values and the one evaluation at the end are not in it.
-  """
+def baseline(made: prepare.Plan, seeds: int = 0) -> list[plan.Run]:
+  """Runs of the baseline at the first `seeds` seeds (0: all)."""
   runs = [run for run in prepare.claim_runs(made) if run.arm == 'baseline']
-  runs = runs[: seeds or len(runs)]
-  program = runs[0].program
-  layout = layout or made.layouts[program]
-  todo = plan.batches(runs, lambda _: False, lambda _: layout.members)
+  return runs[: seeds or len(runs)]
+
+
+def make_ready(
+  made: prepare.Plan,
+  runs: Sequence[plan.Run],
+  layout: program_lib.Layout | None = None,
+) -> Ready:
+  """Batches runs of one program as `local.execute` does, in the study's own layout."""
+  wanted = layout or made.layouts[runs[0].program]
+  todo = plan.batches(runs, lambda _: False, lambda _: wanted.members)
   with local.Compiler(made) as compiler:
-    compiled, data = compiler.get(todo[0], layout)
-  dataset = made.dataset(runs[0].config)
-  split = dataset.split(runs[0].seed)
-  counts = {name: len(split[name]) for name in member.SPLITS}
-  slots = [local.make_slots(made, batch, layout) for batch in todo]
+    compiled, data = compiler.get(todo[0], wanted)
+  split = made.dataset(runs[0].config).split(runs[0].seed)
+  return Ready(
+    compiled,
+    data,
+    [local.make_slots(made, batch, wanted) for batch in todo],
+    {name: len(split[name]) for name in member.SPLITS},
+    len(runs),
+  )
+
+
+def train_batch(ready: Ready, slots: Any, steps: int) -> float:
+  """Seconds of `steps` steps of a batch, trained by the study's own loop.
+
+  From the end of the first stretch (one step more) to the end of the last: initial
+  values and the one evaluation at the end are not in it.
+  """
+  times: list[float] = []
+
+  def watch(progress: loop.Progress) -> None:
+    if np.isnan(progress.value):  # not evaluated yet
+      times.append(time.perf_counter())
+
+  loop.train(
+    ready.compiled,
+    slots,
+    ready.data,
+    ready.counts,
+    steps=steps + 1,
+    evaluations=1,
+    deciding='accuracy',
+    watch=watch,
+  )
+  return times[-1] - times[0]
+
+
+def trainer(ready: Ready) -> Callable[[int], Sample]:
+  """`steps -> Sample` of training all batches, one after another."""
 
   def train(steps: int) -> Sample:
-    seconds = 0.0
-    for mine in slots:
-      times: list[float] = []
-
-      def watch(progress: loop.Progress, times: list[float] = times) -> None:
-        if not times or progress.step <= steps and np.isnan(progress.value):
-          times.append(time.perf_counter())
-
-      loop.train(
-        compiled,
-        mine,
-        data,
-        counts,
-        steps=steps + 1,
-        evaluations=1,
-        deciding='accuracy',
-        watch=watch,
-      )
-      seconds += times[-1] - times[0]
-    return Sample(seconds, len(runs) * steps)
+    seconds = sum(train_batch(ready, slots, steps) for slots in ready.slots)
+    return Sample(seconds, ready.runs * steps)
 
   return train
+
+
+def engine(case: str, count: int) -> Offer:
+  """A study's baseline over its seeds."""
+  start()
+  made = make_plan(case, count, {})
+  return Offer(facts_of(made), {'train': trainer(make_ready(made, baseline(made)))})
 
 
 def layouts(
   case: str,
   count: int,
-  seeds: int,
-  wanted: Sequence[Sequence[Any]],
+  wanted: Sequence[tuple[str, int, int, int]],
   devices: int = 0,
 ) -> Offer:
-  """The same runs in several layouts [strategy, width, devices], named by `show`."""
+  """Rates in several layouts, each (strategy, width, devices) with a number of seeds."""
   start(devices)
-  made = make_plan(case, count, {'study.seeds': seeds})
-  found = [program_lib.Layout(*layout) for layout in wanted]
-  return Offer(
-    facts_of(made),
-    {show(layout): trainer(made, layout, seeds) for layout in found},
-  )
+  made = make_plan(case, count, {'study.seeds': max(seeds for *_, seeds in wanted)})
+  measures = {}
+  for *words, seeds in wanted:
+    layout = program_lib.Layout(*words)
+    ready = make_ready(made, baseline(made, seeds), layout)
+    measures[show(layout)] = trainer(ready)
+  return Offer(facts_of(made), measures)
+
+
+def backend() -> Offer:
+  """Only says which versions there are and what JAX runs on."""
+  versions = {name: importlib.metadata.version(name) for name in machine.LIBRARIES}
+  versions |= {'python': platform.python_version(), 'backend': jax.default_backend()}
+  return Offer(versions, {})
 
 
 def overhead(case: str, count: int) -> Offer:
   """One seed by the engine, and the same step in a bare jitted loop."""
   start()
   made = make_plan(case, count, {'study.seeds': 1})
-  return Offer(facts_of(made), {'train': trainer(made), 'bare': bare(made)})
+  return Offer(
+    facts_of(made),
+    {'train': trainer(make_ready(made, baseline(made))), 'bare': bare(made)},
+  )
 
 
 def bare(made: prepare.Plan) -> Callable[[int], Sample]:

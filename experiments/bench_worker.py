@@ -5,6 +5,7 @@ prints one JSON line of facts, then answers each line {"name": …, "steps": …
 line {"seconds": …, "seed_steps": …}, so that competitors can take turns on one machine.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -15,6 +16,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+MODULES = {  # where the function lies that makes an offer of this kind
+  'backend': 'bench_engine',
+  'engine': 'bench_engine',
+  'layouts': 'bench_engine',
+  'overhead': 'bench_engine',
+  'compile_study': 'bench_start',
+  'rates': 'bench_start',
+  'train_torch': 'bench_torch',
+  'torch_versions': 'bench_torch',
+}
 MARK = 'bench '  # begins a worker's own lines; libraries print to stdout, too
 
 
@@ -38,12 +49,7 @@ def serve(text: str) -> None:
   """The worker's side: makes its offer, then measures until stdin ends."""
   spec = json.loads(text)
   kind = spec.pop('kind')
-  if kind == 'torch':
-    from experiments import bench_torch as module
-  elif kind == 'start':
-    from experiments import bench_start as module
-  else:
-    from experiments import bench_engine as module
+  module = importlib.import_module(f'experiments.{MODULES[kind]}')
   offer = getattr(module, kind)(**spec)
   print(MARK + json.dumps(offer.facts), flush=True)
   for line in sys.stdin:

@@ -5,7 +5,8 @@ import os
 import pathlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -16,13 +17,14 @@ from dlsteroids.launch import files, machine
 ACTIONS = ('plan', 'run', 'report', 'replay')
 
 
-def define(values: flags.FlagValues) -> None:
+def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
   config_flags.DEFINE_config_file(
     'config',
     None,
     'the study: a file of configs/ or your own, with ":smoke" for a quick look',
     lock_config=True,
     flag_values=values,
+    sys_argv=list(argv),
   )
   flags.DEFINE_string(
     'workdir', None, 'where results go; default: studies/<name>', flag_values=values
@@ -43,7 +45,7 @@ def define(values: flags.FlagValues) -> None:
 def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit code: 0, 2 for a mistake, 130 if interrupted."""
   values = flags.FlagValues()
-  define(values)
+  define(values, argv)
   with own_output():
     try:
       return act(parse(values, argv), argv)
@@ -65,24 +67,24 @@ def own_output():
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   from absl import logging
 
-  logging.set_verbosity(os.environ.get('DLSTEROIDS_LOG', 'error'))
+  logging.set_verbosity(os.environ.get('DLSTEROIDS_LOG', 'fatal'))
   yield
 
 
 def parse(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
   """Parses flags; UserError for anything wrong with them or with the config file."""
-  for word in argv[1:]:
-    if word.startswith(('--config=', '-config=')):
-      files.load(word.partition('=')[2].partition(':')[0])
+  for word, after in zip(argv[1:], [*argv[2:], '']):
+    flag, equals, value = word.partition('=')
+    if flag in ('--config', '-config'):
+      check_paths(argv, files.load_config(value if equals else after).to_dict())
   try:
     rest = values(list(argv))[1:]
   except config_lib.UserError:
     raise
   except flags.UnrecognizedFlagError as error:
-    raise config_lib.UserError(unrecognized(error, values)) from error
+    raise config_lib.UserError(unrecognized(error.flagname)) from error
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-    text = str(error).splitlines()[0]
-    raise config_lib.UserError(f'command line: {text}') from error
+    raise config_lib.UserError(illegal(str(error), values)) from error
   if rest:
     raise config_lib.UserError(f'unexpected argument {rest[0]!r}; flags begin with --')
   if values['config'].value is None:
@@ -93,11 +95,18 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
   return values
 
 
-def unrecognized(error: flags.UnrecognizedFlagError, values: flags.FlagValues) -> str:
-  name = error.flagname
-  if name.startswith('config.') and values['config'].value is not None:
-    tree = values['config'].value.to_dict()
-    return config_lib.unknown_path(name.removeprefix('config.'), tree)
+def check_paths(argv: Sequence[str], tree: Mapping[str, Any]) -> None:
+  """Raises UserError for a `--config.SECTION.OPTION` that the config does not have."""
+  for word in argv[1:]:
+    flag = word.partition('=')[0].lstrip('-')
+    if word.startswith('-') and flag.startswith('config.'):
+      path = flag.removeprefix('config.')
+      section, _, key = path.partition('.')
+      if key not in tree.get(section, {}):
+        raise config_lib.UserError(config_lib.unknown_path(path, tree))
+
+
+def unrecognized(name: str) -> str:
   own = ['config', 'workdir', 'action', 'arm', 'seed', 'latex']
   return (
     f'unknown flag --{name}{config_lib.did_you_mean(name, own)}; there are '
@@ -105,20 +114,43 @@ def unrecognized(error: flags.UnrecognizedFlagError, values: flags.FlagValues) -
   )
 
 
+def illegal(text: str, values: flags.FlagValues) -> str:
+  """One line for a value that absl or ml_collections refused."""
+  text = text.splitlines()[0] if text else 'cannot be read'
+  path, _, given = text.removeprefix('flag --config.').partition('=')
+  section, _, key = path.partition('.')
+  tree = values['config'].value.to_dict() if values['config'].value else {}
+  if text.startswith('flag --config.') and key in tree.get(section, {}):
+    old = tree[section][key]
+    given = given.partition(': ')[0]
+    return f'config.{path} expects {type(old).__name__} (like {old!r}), not {given!r}'
+  return f'command line: {text}'
+
+
+def spoken(argv: Sequence[str]) -> str:
+  """The command that repeats this one as a run, whatever the action was."""
+  words = list(argv[1:])
+  for i, word in reversed(list(enumerate(words))):
+    if word in ('--action', '-action'):
+      del words[i : i + 2]
+    elif word.startswith(('--action=', '-action=')):
+      del words[i]
+  return 'python -m experiments.launch ' + shlex.join(words)
+
+
 def act(values: flags.FlagValues, argv: Sequence[str]) -> int:
-  from dlsteroids.launch import progress, study, summary
+  from dlsteroids.launch import manifest, progress, study, summary
 
   config = values.config
   config_flag = values['config']
-  machine.prepare(config.train.matmul if 'train' in config else 'default')
   overridden = config_flags.get_override_values(config_flag)
-  command = 'python -m experiments.launch ' + shlex.join(
-    word for word in argv[1:] if not word.startswith('--action')
-  )
   path = config_flags.get_config_filename(config_flag)
-  asked = files.read(path, config, overridden, command)
-  workdir = pathlib.Path(values.workdir or default_workdir(path, config))
-  metric = config.study.metric
+  tree = config_lib.resolve(config, overridden)
+  machine.prepare(tree['train']['matmul'])
+  asked = files.read(path, config, overridden, spoken(argv))
+  name = tree['study']['name']
+  workdir = pathlib.Path(values.workdir or default_workdir(path, name))
+  manifest.check(workdir, name)
   if values.action == 'plan':
     made = study.plan_of(asked, workdir)
     print('\n'.join(summary.lines(made, workdir)))
@@ -134,7 +166,7 @@ def act(values: flags.FlagValues, argv: Sequence[str]) -> int:
     with machine.hold(workdir) if workdir.exists() else contextlib.nullcontext():
       answer = study.export(workdir)
   else:
-    with progress.Progress(metric) as shown:
+    with progress.Progress(tree['study']['metric']) as shown:
       answer = study.train(asked, workdir, shown.watch, shown.say)
   if values.latex:
     summary.write_latex(answer)
@@ -143,7 +175,7 @@ def act(values: flags.FlagValues, argv: Sequence[str]) -> int:
   return 0
 
 
-def default_workdir(path: str, config) -> str:
+def default_workdir(path: str, name: str) -> str:
   """studies/<name>, with the mode if there is one: a smoke run is another study."""
   mode = path.partition(':')[2]
-  return f'studies/{config.study.name}' + (f'-{mode}' if mode else '')
+  return f'studies/{name}' + (f'-{mode}' if mode else '')

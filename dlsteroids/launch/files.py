@@ -25,19 +25,19 @@ def load(path: str) -> ModuleType:
       f'no config file {path!r}; shipped: {", ".join(shipped) or "none here"}'
     )
   spec = importlib.util.spec_from_file_location(file.stem, file)
-  assert spec is not None
-  assert spec.loader is not None
+  if spec is None or spec.loader is None:
+    raise config_lib.UserError(f'config file {path} is no Python file (*.py)')
   module = importlib.util.module_from_spec(spec)
-  folder = str(pathlib.Path.cwd())
-  if folder not in sys.path:  # so that a user's own package beside it is found
-    sys.path.insert(0, folder)
+  for folder in (pathlib.Path.cwd(), file.absolute().parent):
+    if str(folder) not in sys.path:  # so that a user's own package there is found
+      sys.path.append(str(folder))
   try:
     spec.loader.exec_module(module)
   except config_lib.UserError:
     raise
   except Exception as error:
     raise config_lib.UserError(
-      f'config file {path}: {type(error).__name__}: {error}'
+      f'config file {path}: {type(error).__name__}: {first_line(error)}'
     ) from error
   for name in ('get_config', 'get_factors'):
     if not callable(getattr(module, name, None)):
@@ -52,10 +52,14 @@ def call(module: ModuleType, name: str, *args: Any) -> Any:
   except config_lib.UserError:
     raise
   except Exception as error:
-    text = str(error).splitlines()[0] if str(error) else ''
     raise config_lib.UserError(
-      f'config file {module.__spec__.origin}: {name}: {type(error).__name__}: {text}'  # type: ignore[union-attr]
+      f'config file {module.__file__}: {name}: {type(error).__name__}: '
+      f'{first_line(error)}'
     ) from error
+
+
+def first_line(error: Exception) -> str:
+  return next(iter(str(error).splitlines()), '')
 
 
 def get_config(module: ModuleType, mode: str) -> Any:
@@ -63,7 +67,30 @@ def get_config(module: ModuleType, mode: str) -> Any:
   takes = len(inspect.signature(module.get_config).parameters)
   if mode and not takes:
     raise config_lib.UserError(f'{module.__name__}.get_config takes no mode: {mode!r}')
-  return call(module, 'get_config', *((mode,) if takes else ()))
+  config = call(module, 'get_config', *((mode,) if takes else ()))
+  if not hasattr(config, 'to_dict'):
+    raise config_lib.UserError(
+      f'config file {module.__file__}: get_config must return a ConfigDict, as '
+      f'dlsteroids.config.base makes it, not {type(config).__name__}'
+    )
+  return config
+
+
+def load_config(path: str) -> Any:
+  """The config of 'file.py' or 'file.py:mode', unchanged by flags."""
+  name, _, mode = path.partition(':')
+  return get_config(load(name), mode)
+
+
+def listed(module: ModuleType, name: str, tree: Any) -> tuple[Any, ...]:
+  """What a config file's `get_factors` or `get_arms` lists."""
+  found = call(module, name, view(tree))
+  if not isinstance(found, tuple | list):
+    raise config_lib.UserError(
+      f'config file {module.__file__}: {name} must return a tuple, not '
+      f'{type(found).__name__}'
+    )
+  return tuple(found)
 
 
 def read(
@@ -82,9 +109,9 @@ def read(
   if config is None:
     config = get_config(module, mode)
   tree = config_lib.resolve(config, overridden)
-  factors = call(module, 'get_factors', view(tree))
-  arms = call(module, 'get_arms', view(tree)) if hasattr(module, 'get_arms') else ()
-  return study.Asked(config, tuple(factors), tuple(arms), frozenset(overridden), command)
+  factors = listed(module, 'get_factors', tree)
+  arms = listed(module, 'get_arms', tree) if hasattr(module, 'get_arms') else ()
+  return study.Asked(config, factors, arms, frozenset(overridden), command)
 
 
 def view(tree: Any) -> Any:

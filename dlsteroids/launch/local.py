@@ -1,6 +1,8 @@
 """Runs a plan's batches on this machine, compiling the next program as one trains."""
 
 import concurrent.futures
+import errno
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -76,13 +78,15 @@ def execute(
         train_batch(made, batch, compiler, layouts[batch.program], workdir, tell)
       except config_lib.UserError:
         raise
-      except OSError as error:
-        raise config_lib.UserError(
-          f'cannot write results to {workdir}: {error.strerror or error}; free the disk, '
-          'then the same command continues'
-        ) from error
       except Exception as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        full = os.strerror(errno.ENOSPC)
+        if isinstance(error, OSError) or full in str(error):
+          why = full if full in str(error) else getattr(error, 'strerror', '') or text
+          raise config_lib.UserError(
+            f'cannot write results to {workdir}: {why}; mend that, then the same '
+            'command continues'
+          ) from error
         layout = layouts[batch.program]
         if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
           half = layout._replace(width=layout.width // 2)
@@ -107,7 +111,9 @@ def remember(workdir: pathlib.Path, program: str, layout: program_lib.Layout) ->
   """Writes a program's new layout to plan.json."""
   path = workdir / 'plan.json'
   written = store.read_json(path)
-  written['programs'][program] |= {'width': layout.width}
+  entry = written['programs'][program]
+  asked = entry.get('halved_from', entry['width'])
+  entry |= {'width': layout.width, 'halved_from': asked}
   store.write_json(path, written)
 
 
@@ -189,7 +195,8 @@ def train_batch(
   config = batch.runs[0].config
   dataset = made.dataset(config)
   split = dataset.split(batch.runs[0].seed)
-  folder = workdir / 'checkpoints' / batch.name
+  origin = config_lib.digest([layout, machine.provenance()])[:8]  # of equal bits
+  folder = workdir / 'checkpoints' / f'{batch.name}-{origin}'
   slots = make_slots(made, batch, layout)
   result = loop.train(
     program,

@@ -182,14 +182,18 @@ def layout(
   """
   devices = len(jax.local_devices())
   engine = config['engine']
+  if engine['width'] < 0:
+    raise config_lib.UserError(
+      f'config.engine.width must be at least 0 (by rule), not {engine["width"]}'
+    )
   platform = jax.default_backend()
   strategy = engine['strategy']
   if strategy == 'auto':
     strategy = 'map' if platform == 'cpu' and facts.convolves else 'vmap'
     strategy = before['strategy'] if before else strategy
-  width = engine['width'] or (
-    before['width'] if before else WIDTHS.get((platform, strategy), WIDTH)
-  )
+  width = engine['width'] or WIDTHS.get((platform, strategy), WIDTH)
+  if before and (not engine['width'] or before.get('halved_from') == width):
+    width = before['width']
   if before and (strategy, width) != (before['strategy'], before['width']):
     raise config_lib.UserError(
       f'this workdir was planned with strategy={before["strategy"]}, '

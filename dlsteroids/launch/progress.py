@@ -16,7 +16,7 @@ class Progress:
     self.metric = metric
     self.stream = stream or sys.stderr
     self.start: float | None = None
-    self.last = 0.0
+    self.first = self.total = self.last = 0.0
     self.bar: Any = None
     self.task: Any = None
 
@@ -50,8 +50,8 @@ class Progress:
     """Shows where the execution stands."""
     now = time.monotonic()
     done = status.done_steps + status.progress.step * status.members
-    if self.start is None:
-      self.start, self.first = now, done
+    if self.start is None or status.total_steps != self.total:  # the search is over
+      self.start, self.first, self.total = now, done, status.total_steps
     share = (done - self.first) / max(status.total_steps - self.first, 1)
     spent = now - self.start
     eta = spent * (1 - share) / share if share > 0.01 else None

@@ -94,15 +94,7 @@ def name_culprits(member, before, run, dataset, step, where, say) -> None:
   learned = {name: one[name] for name in ('variables', 'optimizer')}
   finite(learned, f'before step {where}', say)
   keys = rng.Keys(rng.root(run.seed), where)
-  size = run.config['train']['batch_size']
-  per_epoch = len(slot['train']) // size
-  order = one['order']
-  if where % per_epoch == 0:
-    key = rng.stream(keys.root, 'order', where // per_epoch)
-    order = jax.random.permutation(key, slot['train'])
-  start = (where % per_epoch) * size
-  batch = member_lib.take(arrays, order[start : start + size])
-  batch = dataset.transform(batch, keys, train=True)
+  _, batch = jax.jit(member.draw)(one['order'], slot, arrays, keys)
   try:
     with jax.debug_nans(True), jax.debug_infs(True):
       member.step(learned, batch, keys, slot['hyper'])

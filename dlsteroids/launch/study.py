@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-import dlsteroids
 from dlsteroids import config as config_lib
-from dlsteroids.launch import files, local, machine, prepare
+from dlsteroids.launch import files, local, machine, manifest, prepare
 from dlsteroids.results import effects, factorial, looks, report, store, tables
 from dlsteroids.study import plan
 
@@ -69,85 +68,65 @@ def train(
   workdir: pathlib.Path,
   watch: local.Watch = lambda status: None,
   say: Callable[[str], None] = print,
-  planned: Callable[[prepare.Plan, 'Claim'], None] = lambda made, claim: None,
+  planned: Callable[[prepare.Plan, manifest.Claim], None] = lambda made, claim: None,
 ) -> Answer:
   """The action `run`."""
   made = plan_of(asked, workdir)
   with machine.hold(workdir):
+    old = manifest.check(workdir, made.config['study']['name'])
     index = read_store(workdir, say)
-    old = check_workdir(made, workdir)
-    check_stored(made, prepare.claim_runs(made), index, say)
-    write_plan(made, workdir)
-    failures: dict[str, str] = {}
     search = prepare.search_runs(made)
+    wanted = [*search, *prepare.claim_runs(made)]
+    for line in stale(made, wanted, index):
+      say(line)
+    check_mixed(made, wanted, index)
+    manifest.write_plan(made, workdir)
+    failures: dict[str, str] = {}
     if search:
       failures |= local.execute(made, search, workdir, watch, say)
-    claim = make_claim(made, search, store.read(workdir))
+      index = store.read(workdir)
+    claim = make_claim(made, search, index)
+    check_mixed(made, claim.runs, index)
     planned(made, claim)
-    write_study(made, asked, workdir, claim, old, failures)
+    manifest.write_study(made, asked.command, workdir, claim, old, failures)
     failures |= local.execute(made, claim.runs, workdir, watch, say)
-    write_study(made, asked, workdir, claim, old, failures)
+    manifest.write_study(made, asked.command, workdir, claim, old, failures)
+    if all(run.fingerprint in failures for run in claim.runs):
+      raise config_lib.UserError(f'every run failed: {next(iter(failures.values()))}')
     return export(workdir, say)
 
 
-class Claim(NamedTuple):
-  """The runs that the claim rests on, and what tuning chose for each arm."""
-
-  runs: Sequence[plan.Run]
-  chosen: Mapping[str, Mapping[str, float]]
-
-
 def plan_of(asked: Asked, workdir: pathlib.Path) -> prepare.Plan:
-  path = workdir / 'plan.json'
-  layouts = store.read_json(path)['programs'] if path.exists() else {}
+  layouts = manifest.read_layouts(workdir)
   return prepare.make(
     asked.config, asked.factors, asked.arms, layouts, asked.overridden
   )
 
 
 def read_store(workdir: pathlib.Path, say: Callable[[str], None]) -> store.Index:
+  """The store of a workdir that is held; what is damaged is said and set aside."""
   index = store.read(workdir)
-  for line in index.damaged:
+  for line in store.clean(workdir, index):
     say(f'damaged: {line}')
   return index
 
 
-def check_workdir(made: prepare.Plan, workdir: pathlib.Path) -> Mapping[str, Any]:
-  """The study.json that lies there, {} if none.
-
-  Raises:
-    UserError: if it is another study's.
-  """
-  path = workdir / 'study.json'
-  if not path.exists():
-    return {}
-  try:
-    old = store.read_json(path)
-    name = old['name']
-  except (ValueError, KeyError) as error:
-    raise config_lib.UserError(f'{path} is not a study.json: {error}') from error
-  if name != made.config['study']['name']:
-    raise config_lib.UserError(
-      f'workdir {workdir} holds study {name!r}, this is {made.config["study"]["name"]!r}: '
-      'use another --workdir'
-    )
-  return old
-
-
-def check_stored(
-  made: prepare.Plan,
-  runs: Sequence[plan.Run],
-  index: store.Index,
-  say: Callable[[str], None],
-) -> None:
-  """Names edited modules; raises UserError if stored runs had other provenance."""
+def stale(
+  made: prepare.Plan, runs: Sequence[plan.Run], index: store.Index
+) -> list[str]:
+  """Lines naming the modules whose edit left stored runs behind."""
   wanted = {run.identity: run.fingerprint for run in runs}
   code: dict[str, str] = {}
   for part in made.code.values():
     code |= part
-  for line in store.stale(index, wanted, code):
-    say(line)
-  mine = [index.records[f] for f in wanted.values() if f in index.records]
+  return store.stale(index, wanted, code)
+
+
+def check_mixed(
+  made: prepare.Plan, runs: Sequence[plan.Run], index: store.Index
+) -> None:
+  """Raises UserError if stored runs among `runs` had other provenance."""
+  mine = [index.records[f] for f in {r.fingerprint for r in runs} if f in index.records]
   allowed = made.config['study']['allow_mixed']
   lines = store.mixed(mine, machine.provenance(), allowed)
   if lines:
@@ -160,7 +139,7 @@ def check_stored(
 
 def make_claim(
   made: prepare.Plan, search: Sequence[plan.Run], index: store.Index
-) -> Claim:
+) -> manifest.Claim:
   """Tuned numbers chosen on validation, per arm, and the claim's runs."""
   metric = made.config['study']['metric']
   better = next(iter(made.members.values())).task.metrics[metric].better
@@ -175,135 +154,7 @@ def make_claim(
     scores = [r.run['values'][f'validation/{metric}'] for r in found if r]
     means = [sum(scores[j : j + count]) / count for j in range(0, size, count)]
     chosen[arm] = plan.choose(made.grid, means, better)
-  return Claim(prepare.claim_runs(made, chosen), chosen)
-
-
-def write_plan(made: prepare.Plan, workdir: pathlib.Path) -> None:
-  """plan.json: what is compiled and how members lie; its layouts are never changed."""
-  path = workdir / 'plan.json'
-  old = store.read_json(path)['programs'] if path.exists() else {}
-  programs = {
-    name: {
-      'strategy': layout.strategy,
-      'width': layout.width,
-      'arms': [a for a, c in made.arms.items() if plan.program_id(c) == name],
-      'params': made.facts[name].params,
-      'flops_per_step': made.facts[name].flops,
-    }
-    for name, layout in made.layouts.items()
-  }
-  seeds = plan.seeds(made.config)
-  store.write_json(
-    path,
-    {
-      'format': 1,
-      'programs': {**old, **programs},
-      'arms': list(made.arms),
-      'seeds': seeds,
-      'runs': [
-        {'arm': run.arm, 'seed': run.seed, 'fingerprint': run.fingerprint}
-        for run in prepare.claim_runs(made)
-      ],
-    },
-  )
-
-
-def describe(
-  made: prepare.Plan, asked: Asked, claim: Claim, old: Mapping[str, Any]
-) -> dict[str, Any]:
-  """study.json: everything the results room needs to know, and how it came about."""
-  config = made.config
-  metrics = next(iter(made.members.values())).task.metrics
-  dataset = made.dataset(config)
-  split = dataset.split(config['study']['first_seed'])
-  arms = []
-  for arm in made.design.arms:
-    program = plan.program_id(made.arms[arm.name])
-    facts = made.facts[program]
-    arms.append(
-      {
-        **arm._asdict(),
-        'assignment': dict(arm.assignment),
-        'program': program,
-        'params': facts.params,
-        'flops_per_step': facts.flops,
-        'executed_flops_per_step': facts.executed_flops,
-        'steps': made.arms[arm.name]['train']['steps'],
-      }
-    )
-  deciding = metrics[config['study']['metric']]
-  tune: dict[str, Any] = {}
-  if made.grid:
-    tune = {
-      'grid': plan.parse_grid(config['study']['tune'], config),
-      'seeds': [plan.TUNE_SEED + i for i in range(config['study']['tune_seeds'])],
-      'chosen': claim.chosen,
-    }
-  return {
-    'format': 1,
-    'name': config['study']['name'],
-    'question': config['study']['question'],
-    'design': config['study']['design'],
-    'config': config,
-    'factors': [
-      {**f._asdict(), 'levels': [level._asdict() for level in f.levels]}
-      for f in made.design.factors
-    ],
-    'arms': arms,
-    'contrasts': [contrast._asdict() for contrast in made.design.contrasts],
-    'excluded': made.design.excluded,
-    'notes': made.design.notes,
-    'seeds': plan.seeds(config),
-    'metric': {
-      'name': config['study']['metric'],
-      'split': 'test',
-      'better': deciding.better,
-      'fallback': deciding.fallback,
-    },
-    'metrics': {
-      name: {'better': m.better, 'fallback': m.fallback}
-      for name, m in metrics.items()
-      if m.better
-    },
-    'alpha': config['study']['alpha'],
-    'margin': config['study']['margin'],
-    'looks_declared': config['study']['looks'],
-    'regime': 'steps',
-    'looks': old.get('looks', []),
-    'tune': tune,
-    'command': asked.command or old.get('command', ''),
-    'provenance': {
-      **machine.provenance(),
-      'devices': next(iter(made.layouts.values())).devices,
-      'strategy': {n: layout.strategy for n, layout in made.layouts.items()},
-      'matmul': config['train']['matmul'],
-    },
-    'git': machine.git_commit(),
-    'dlsteroids': dlsteroids.__version__,
-    'data': {
-      'name': dataset.name,
-      'digest': dataset.digest,
-      'classes': dataset.classes,
-      'official_test': dataset.official_test,
-      'sizes': {name: len(indices) for name, indices in split.items()},
-    },
-  }
-
-
-def write_study(
-  made: prepare.Plan,
-  asked: Asked,
-  workdir: pathlib.Path,
-  claim: Claim,
-  old: Mapping[str, Any],
-  failures: Mapping[str, str],
-) -> None:
-  told = describe(made, asked, claim, old)
-  told['runs'] = [
-    [run.arm, run.seed, run.tuned, run.fingerprint] for run in claim.runs
-  ]
-  told['failures'] = failures
-  store.write_json(workdir / 'study.json', told)
+  return manifest.Claim(prepare.claim_runs(made, chosen), chosen)
 
 
 def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> Answer:
@@ -312,12 +163,11 @@ def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> Answer:
   Raises:
     UserError: if no run of the study has finished.
   """
-  path = workdir / 'study.json'
-  if not path.exists():
+  told = manifest.read_study(workdir)
+  if not told:
     raise config_lib.UserError(
       f'nothing to report: {workdir} holds no study; run it first (--action=run)'
     )
-  told = store.read_json(path)
   index = read_store(workdir, say)
   planned = [tables.Planned(*row) for row in told['runs']]
   if not any(run.fingerprint in index.records for run in planned):
@@ -326,7 +176,7 @@ def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> Answer:
     )
   runs = tables.runs(told, planned, index, told['failures'])
   told['looks'] = looks.log(told, runs, machine.now())
-  store.write_json(path, told)
+  store.write_json(workdir / 'study.json', told)
   curves = tables.curves(planned, index)
   found = effects.measure(told, runs)
   for name, frame in (('runs', runs), ('curves', curves), ('effects', found)):

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dlsteroids.launch import prepare, study
+from dlsteroids.launch import manifest, prepare, study
 from dlsteroids.results import (
   formats,
   latex,
@@ -21,7 +21,7 @@ from dlsteroids.study import designs, plan
 
 def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
   """The action `plan`, a line each; nothing is compiled or trained."""
-  index = store.read(workdir) if workdir.exists() else store.Index({}, ())
+  index = store.read(workdir) if workdir.exists() else store.Index({}, {})
   search = prepare.search_runs(made)
   claims = prepare.claim_runs(made)
   tuned = len(claims) if search else 0  # at most: a tuned run may equal an untuned one
@@ -34,6 +34,8 @@ def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
     + (f', {len(search)} to tune and up to {tuned} tuned' if search else '')
     + f'; {len(wanted) - len(missing)} stored, {len(missing)} to train'
   )
+  told += [f'damaged: {path.name}: {text}' for path, text in index.damaged.items()]
+  told += study.stale(made, wanted, index)
   programs = dict.fromkeys(run.program for run in missing)
   told.append(f'programs to compile: {len(programs)}')
   for name in programs:
@@ -86,10 +88,8 @@ def power_lines(
   made: prepare.Plan, workdir: pathlib.Path, index: store.Index
 ) -> list[str]:
   """The smallest reachable p, and the noise floor if runs of the reference exist."""
-  asked = study.Asked(made.config, ())
-  claim = study.Claim(prepare.claim_runs(made), {})
-  path = workdir / 'study.json'
-  told = study.describe(made, asked, claim, store.read_json(path) if path.exists() else {})
+  claim = manifest.Claim(prepare.claim_runs(made), {})
+  told = manifest.describe(made, '', claim, manifest.read_study(workdir))
   design = reach.reach(told)
   planned = [tables.Planned(r.arm, r.seed, r.tuned, r.fingerprint) for r in claim.runs]
   runs = tables.runs({**told, 'tune': {}}, planned, index, {})

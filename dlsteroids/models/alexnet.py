@@ -3,10 +3,10 @@
 60,965,224 parameters for 1,000 classes with the two-GPU grouping, 62,378,344 without.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
@@ -25,7 +25,7 @@ DEFAULTS = {
   'bias': 1.0,
   'dtype': 'float32',  # or bfloat16
 }
-TRACED = ('dropout',)
+TRACED = {'dropout': (0.0, 1.0)}
 
 # name, channels, kernel, grouped, starts with bias, normalised, pooled
 CONVS = (
@@ -71,7 +71,7 @@ class AlexNet(nn.Module):
     x = layers.dense(
       self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
     )(x)
-    return x.astype(jnp.float32)
+    return layers.logits(x)
 
   def scaled(self, channels: int) -> int:
     """Channels times `width`, rounded to a multiple of the groups."""
@@ -120,6 +120,11 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   Raises:
     UserError: if the images are too small for the strides.
   """
+  layers.check_sizes(config, 'groups', 'pool_window', 'stem_kernel', 'stem_stride')
+  if not 0 < config['width'] < math.inf:
+    raise config_lib.UserError(
+      f'config.model.width must be positive, not {config["width"]}'
+    )
   side = min(config['shape'][:2])
   if side < smallest(config):
     raise config_lib.UserError(

@@ -1,9 +1,9 @@
 """Convolutional networks in stages, every piece of which can be ablated."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
@@ -22,13 +22,17 @@ DEFAULTS = {
   'residual': False,  # x + f(x) around every mixer, projected where channels change
   'head': 'dense',  # dense: flatten; average: global average pooling
   'hidden': (128,),  # dense layers between the stages and the output
-  'dropout': 0.0,  # after each hidden dense layer, or before the output if there is none
+  'dropout': 0.0,  # after each hidden dense layer, or before the output
   'dropout_conv': 0.0,  # after each stage
   'dropout_input': 0.0,
   'init': 'he',  # he, glorot, lecun, normal
   'dtype': 'float32',  # or bfloat16
 }
-TRACED = ('dropout', 'dropout_conv', 'dropout_input')
+TRACED = {
+  'dropout': (0.0, 1.0),
+  'dropout_conv': (0.0, 1.0),
+  'dropout_input': (0.0, 1.0),
+}
 
 
 class Stage(nn.Module):
@@ -70,22 +74,19 @@ class Stage(nn.Module):
 
   def mix(self, x: Any, index: int, stride: int) -> Any:
     common = {
+      'strides': (stride, stride),
       'use_bias': self.norm != 'batch',
       'kernel_init': self.init_fn,
       'dtype': self.dtype,
     }
     if self.mixer == 'local':
-      y = layers.LocalConv(
+      return layers.LocalConv(
         self.width, (self.kernel,) * 2, name=f'local{index}', **common
       )(x)
-      return y[:, ::stride, ::stride]
     if self.mixer == 'dense':
-      y = layers.DenseMixer(self.width, name=f'dense{index}', **common)(x)
-      return y[:, ::stride, ::stride]
+      return layers.DenseMixer(self.width, name=f'dense{index}', **common)(x)
     size = 1 if self.mixer == 'pointwise' else self.kernel
-    return layers.Conv(
-      self.width, (size, size), (stride, stride), name=f'conv{index}', **common
-    )(x)
+    return layers.Conv(self.width, (size, size), name=f'conv{index}', **common)(x)
 
   def shortcut(self, x: Any, index: int, stride: int) -> Any:
     if x.shape[-1] == self.width and stride == 1:
@@ -135,34 +136,33 @@ class CNN(nn.Module):
     x = layers.dense(
       self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
     )(x)
-    return x.astype(jnp.float32)
+    return layers.logits(x)
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
   """The module for `DEFAULTS`' options and `outputs`, the number of output units."""
+  layers.check_sizes(
+    config, 'widths', 'depth', 'kernel', 'pool_window', 'pool_stride', 'hidden'
+  )
   choose = config_lib.choose
   activation = layers.activation(config['activation'])
   init_fn = layers.initializer('model.init', config['init'])
   dtype = layers.dtype(config['dtype'])
   mixers = ('conv', 'local', 'dense', 'pointwise')
-
-  def stage(width: int, name: str) -> nn.Module:
-    return Stage(
-      width=width,
-      depth=config['depth'],
-      kernel=config['kernel'],
-      mixer=choose('model.mixer', config['mixer'], mixers),
-      activation=activation,
-      norm=choose('model.norm', config['norm'], layers.NORMS),
-      pool=choose('model.pool', config['pool'], ('max', 'average', 'stride', 'none')),
-      pool_window=config['pool_window'],
-      pool_stride=config['pool_stride'],
-      residual=config['residual'],
-      init_fn=init_fn,
-      dtype=dtype,
-      name=name,
-    )
-
+  stage = functools.partial(
+    Stage,
+    depth=config['depth'],
+    kernel=config['kernel'],
+    mixer=choose('model.mixer', config['mixer'], mixers),
+    activation=activation,
+    norm=choose('model.norm', config['norm'], layers.NORMS),
+    pool=choose('model.pool', config['pool'], ('max', 'average', 'stride', 'none')),
+    pool_window=config['pool_window'],
+    pool_stride=config['pool_stride'],
+    residual=config['residual'],
+    init_fn=init_fn,
+    dtype=dtype,
+  )
   return CNN(
     outputs=config['outputs'],
     widths=tuple(config['widths']),

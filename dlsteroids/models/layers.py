@@ -1,10 +1,11 @@
 """Building blocks that models share; each can be replaced by a function of the user's.
 
-Every linen submodule gets an explicit name, so that two arms that share a layer start it
-from the same values.
+Every linen submodule gets an explicit name, so that two arms that share a layer start
+it from the same values.
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -47,11 +48,14 @@ def block(path: str, name: str, table: Mapping[str, Any]) -> Any:
     return table[config_lib.choose(path, name, table)]
   module, _, attribute = name.rpartition('.')
   try:
-    return getattr(importlib.import_module(module), attribute)
-  except (ImportError, AttributeError) as error:
+    found = getattr(importlib.import_module(module), attribute)
+  except Exception as error:  # whatever the user's module raises at import
     raise config_lib.UserError(
-      f'config.{path}: cannot find {name!r}: {error}'
+      f'config.{path}: cannot find {name!r}: {type(error).__name__}: {error}'
     ) from error
+  if not callable(found):
+    raise config_lib.UserError(f'config.{path}: {name!r} is no function: {found!r}')
+  return found
 
 
 def dropout(x: Any, rate: Any, key: Any) -> Any:
@@ -112,26 +116,30 @@ class LocalConv(nn.Module):
 
   features: int
   kernel: tuple[int, int]
+  strides: tuple[int, int] = (1, 1)
   use_bias: bool = True
   kernel_init: Callable = INITIALIZERS['he']
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: Any) -> Any:
-    _, height, width, channels = x.shape
-    taps = self.kernel[0] * self.kernel[1] * channels
+    height, width = strided(x, self.strides)
+    one = (*self.kernel, x.shape[-1], self.features)
 
-    def init(key, shape):  # fan-in of one position
-      values = self.kernel_init(key, (taps, height * width * self.features))
-      values = values.reshape(taps, height, width, self.features)
-      return values.transpose(1, 2, 0, 3).reshape(shape)  # [H, W, taps, F]
+    def init(key, shape):
+      # Each position draws for itself: fan-in and fan-out are then a convolution's.
+      def draw(index):
+        return self.kernel_init(jax.random.fold_in(key, index), one)
 
-    shape = (height, width, taps, self.features)
+      return jax.lax.map(draw, jnp.arange(height * width)).reshape(shape)
+
+    shape = (height, width, math.prod(one[:3]), self.features)  # [H', W', taps, F]
     kernel = self.param('kernel', init, shape)
     y = ops.local_conv(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       window=self.kernel,
+      strides=self.strides,
       padding='SAME',
     )
     if self.use_bias:
@@ -146,21 +154,27 @@ class DenseMixer(nn.Module):
   """A fully connected layer from one feature map to the next: no locality at all."""
 
   features: int
+  strides: tuple[int, int] = (1, 1)
   use_bias: bool = True
   kernel_init: Callable = INITIALIZERS['he']
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: Any) -> Any:
-    batch, height, width, _ = x.shape
+    height, width = strided(x, self.strides)
     y = dense(
       height * width * self.features,
       'dense',
       use_bias=self.use_bias,
       kernel_init=self.kernel_init,
       dtype=self.dtype,
-    )(x.reshape(batch, -1))  # [B, H*W*C]
-    return y.reshape(batch, height, width, self.features)
+    )(x.reshape(x.shape[0], -1))  # [B, H*W*C]
+    return y.reshape(x.shape[0], height, width, self.features)
+
+
+def strided(x: Any, strides: tuple[int, int]) -> tuple[int, int]:
+  """Height and width of what a SAME convolution of x [B, H, W, C] leaves."""
+  return -(-x.shape[1] // strides[0]), -(-x.shape[2] // strides[1])
 
 
 def dense(
@@ -169,7 +183,7 @@ def dense(
   *,
   use_bias: bool = True,
   kernel_init: Callable = INITIALIZERS['he'],
-  bias_init: Callable = nn.initializers.zeros_init(),
+  bias_init: Callable = nn.initializers.zeros,
   dtype: Any = jnp.float32,
 ) -> nn.Dense:
   """`nn.Dense` with this project's initial values."""
@@ -189,10 +203,10 @@ NORMS = ('none', 'lrn', 'batch', 'layer', 'group')
 class Norm(nn.Module):
   """Normalisation by name.
 
-  lrn: AlexNet §3.3 (k=2, n=5, alpha=1e-4, beta=.75). batch: Ioffe & Szegedy 2015, running
-  averages with momentum `momentum` for evaluation. layer: over channels and positions of
-  an example (Ba et al. 2016). group: `groups` of channels, or as many as divide them
-  (Wu & He 2018).
+  lrn: AlexNet §3.3 (k=2, n=5, alpha=1e-4, beta=.75). batch: Ioffe & Szegedy 2015,
+  running averages with momentum `momentum` for evaluation. layer: over channels and
+  positions of an example (Ba et al. 2016). group: `groups` of channels (Wu & He 2018),
+  or as many as divide them and hold two: of one, the bias before it would be dead.
   """
 
   kind: str
@@ -217,7 +231,8 @@ class Norm(nn.Module):
         reduction_axes=axes, feature_axes=-1, dtype=self.dtype, name='layer'
       )(x)
     if self.kind == 'group':
-      groups = next(g for g in range(self.groups, 0, -1) if x.shape[-1] % g == 0)
+      most = max(1, min(self.groups, x.shape[-1] // 2))
+      groups = next(g for g in range(most, 0, -1) if x.shape[-1] % g == 0)
       return nn.GroupNorm(groups, dtype=self.dtype, name='group')(x)
     return x
 
@@ -234,6 +249,21 @@ def pool(x: Any, kind: str, window: int, stride: int) -> Any:
   return function(x, size, (stride, stride), 'VALID')
 
 
+def logits(x: Any) -> Any:
+  """`x` in float32 at least: losses are never computed in half precision."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def check_sizes(config: Mapping[str, Any], *options: str) -> None:
+  """Raises UserError unless these options of a model, or all their items, are >= 1."""
+  for option in options:
+    value = config[option]
+    if min(value if isinstance(value, tuple) else (value,), default=1) < 1:
+      raise config_lib.UserError(
+        f'config.model.{option} must be at least 1, not {value}'
+      )
+
+
 def initializer(path: str, name: str) -> Callable:
   return block(path, name, INITIALIZERS)
 
@@ -245,4 +275,3 @@ def activation(name: str) -> Callable:
 def dtype(name: str) -> Any:
   """float32, or bfloat16 for compute (parameters and loss stay float32)."""
   return jnp.dtype(config_lib.choose('model.dtype', name, ('float32', 'bfloat16')))
-

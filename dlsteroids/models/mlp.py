@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
@@ -18,7 +17,7 @@ DEFAULTS = {
   'init': 'he',  # he, glorot, lecun, normal
   'dtype': 'float32',  # or bfloat16
 }
-TRACED = ('dropout', 'dropout_input')
+TRACED = {'dropout': (0.0, 1.0), 'dropout_input': (0.0, 1.0)}
 
 
 class MLP(nn.Module):
@@ -52,11 +51,12 @@ class MLP(nn.Module):
     x = layers.dense(
       self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
     )(x)
-    return x.astype(jnp.float32)
+    return layers.logits(x)
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
   """The module for `DEFAULTS`' options and `outputs`, the number of output units."""
+  layers.check_sizes(config, 'hidden')
   return MLP(
     outputs=config['outputs'],
     hidden=tuple(config['hidden']),

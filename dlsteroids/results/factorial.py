@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api
-import statsmodels.formula.api
 
 from dlsteroids.results import looks, pairs, statistics
 
@@ -113,11 +111,15 @@ def anova(study: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
     terms = {'C(seed)': 'seed', **terms}
   if not terms:
     return empty
+  # Half a second of imports that only factorial designs need.
+  import statsmodels.formula.api
+  import statsmodels.stats.anova
+
   fit = statsmodels.formula.api.ols('y ~ ' + ' + '.join(terms), table).fit()
   if fit.df_resid < 1 or fit.model.rank < fit.model.exog.shape[1]:
     return empty
   with np.errstate(divide='ignore', invalid='ignore'):
-    made = statsmodels.api.stats.anova_lm(fit, typ=2)
+    made = statsmodels.stats.anova.anova_lm(fit, typ=2)
     mean_sq = made['sum_sq'] / made['df']
   return pd.DataFrame(
     {

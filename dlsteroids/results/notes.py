@@ -7,7 +7,9 @@ from dlsteroids.results import formats, looks, pairs, reach, summary
 
 
 def ask(study: Mapping[str, Any]) -> str:
-  """The study's title question."""
+  """The study's title question: its own, or one made of its factors."""
+  if study.get('question'):
+    return str(study['question'])
   factors = [f['name'].replace('_', ' ') for f in study['factors']]
   data = study['data']['name']
   if not factors:

@@ -2,7 +2,7 @@
 
 A file `runs/<program>-<sha256[:16]>.npz` holds the records of the batch's runs as JSON and
 their per-example arrays. It appears whole or not at all; a file whose bytes do not match
-its name is set aside and said, and its runs count as missing.
+its name is said, its runs count as missing, and `clean` sets it aside.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Record(NamedTuple):
 
 class Index(NamedTuple):
   records: Mapping[str, Record]  # by fingerprint
-  damaged: tuple[str, ...]  # one line each
+  damaged: Mapping[pathlib.Path, str]  # what is wrong with a file that can't be used
 
 
 def write_atomically(path: pathlib.Path, content: bytes | str) -> None:
@@ -98,19 +98,33 @@ def read_batch(path: pathlib.Path) -> tuple[Mapping[str, Any], list[dict[str, An
 
 
 def read(workdir: pathlib.Path) -> Index:
-  """Every finished run in a workdir; damaged files are set aside as `*.damaged`."""
+  """Every finished run in a workdir; changes nothing there."""
   records: dict[str, Record] = {}
-  damaged = []
+  damaged: dict[pathlib.Path, str] = {}
   for path in sorted((workdir / FOLDER).glob('*.npz')):
     try:
       batch, runs = read_batch(path)
-    except (ValueError, KeyError, OSError, EOFError) as error:
-      damaged.append(f'{path.name}: {error}; set aside, its runs are trained again')
-      os.replace(path, path.with_suffix('.damaged'))
+    except ValueError as error:
+      damaged[path] = str(error)
       continue
     for run in runs:
       records.setdefault(run['fingerprint'], Record(run, batch, path))
-  return Index(records, tuple(damaged))
+  return Index(records, damaged)
+
+
+def clean(workdir: pathlib.Path, index: Index) -> list[str]:
+  """Sets damaged files aside as `*.damaged`, a line each; drops what a kill left half.
+
+  Only for who holds the workdir.
+  """
+  lines = []
+  for path, reason in index.damaged.items():
+    os.replace(path, path.with_suffix('.damaged'))
+    lines.append(f'{path.name}: {reason}; set aside, its runs are trained again')
+  for folder in (workdir, workdir / FOLDER, workdir / 'figures'):
+    for part in folder.glob('.*.part'):
+      part.unlink()
+  return lines
 
 
 def read_arrays(record: Record) -> dict[str, np.ndarray]:

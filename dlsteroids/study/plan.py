@@ -76,8 +76,11 @@ def seeds(config: Mapping[str, Any]) -> list[int]:
 
 
 def unique(runs: Iterable[Run]) -> list[Run]:
-  """One run per fingerprint, in order."""
-  return list({run.fingerprint: run for run in reversed(list(runs))}.values())[::-1]
+  """The first run of every fingerprint, in order."""
+  found: dict[str, Run] = {}
+  for run in runs:
+    found.setdefault(run.fingerprint, run)
+  return list(found.values())
 
 
 def batches(

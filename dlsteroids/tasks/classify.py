@@ -17,7 +17,7 @@ DEFAULTS = {
   'label_smoothing': 0.0,  # Szegedy et al. 2016
   'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
 }
-TRACED = ('label_smoothing',)
+TRACED = {'label_smoothing': (0.0, 1.0)}
 
 
 def cross_entropy(logits: Any, labels: Any, smoothing: Any) -> Any:
@@ -85,7 +85,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     },
     turns=(types.Turn('model', loss),),
     outputs=outputs,
-    metrics={**make_metrics(classes), **extra_metrics(config)},
+    metrics=extra_metrics(config, make_metrics(classes)),
     layers=show_layers,
   )
 
@@ -116,14 +116,27 @@ def make_metrics(classes: int) -> dict[str, types.Metric]:
   }
 
 
-def extra_metrics(config: Mapping[str, Any]) -> dict[str, types.Metric]:
-  """Metrics of the modules named by `task.metrics`, each `make(config) -> mapping`."""
-  found: dict[str, types.Metric] = {}
-  for name in filter(None, config['task']['metrics'].split(',')):
+def extra_metrics(
+  config: Mapping[str, Any], own: Mapping[str, types.Metric]
+) -> dict[str, types.Metric]:
+  """`own` and those of the modules of `task.metrics`, each `make(config) -> mapping`.
+
+  Raises:
+    UserError: if a module fails, or a metric's name is taken.
+  """
+  found = dict(own)
+  for name in filter(None, map(str.strip, config['task']['metrics'].split(','))):
     try:
-      found |= importlib.import_module(name.strip()).make(config)
-    except (ImportError, AttributeError) as error:
+      added = dict(importlib.import_module(name).make(config))
+    except Exception as error:  # whatever the user's module raises
       raise config_lib.UserError(
-        f'config.task.metrics: {name!r} must be a module with make(config): {error}'
+        f'config.task.metrics: {name!r} must be a module with make(config): '
+        f'{type(error).__name__}: {error}'
       ) from error
+    taken = sorted(added.keys() & found.keys())
+    if taken:
+      raise config_lib.UserError(
+        f'config.task.metrics: {name} makes {taken[0]!r}, which exists already'
+      )
+    found |= added
   return found

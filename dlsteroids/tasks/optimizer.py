@@ -38,7 +38,7 @@ def clip_by_global_norm(largest: Any) -> optax.GradientTransformation:
 
   def update(updates, state, params=None):
     del params
-    norm = optax.global_norm(updates)
+    norm = optax.tree.norm(updates)
     scale = jnp.where(norm > largest, largest / norm, 1.0)
     return jax.tree.map(lambda g: g * scale.astype(g.dtype), updates), state
 
@@ -47,14 +47,22 @@ def clip_by_global_norm(largest: Any) -> optax.GradientTransformation:
 
 def is_weight(params: Any) -> Any:
   """Mask of what weight decay applies to: kernels, not biases and norm scales."""
-  return jax.tree.map(lambda p: p.ndim > 1, params)
+
+  def decays(path, leaf):  # unshared biases have a value at each position
+    return leaf.ndim > 1 and getattr(path[-1], 'key', '') != 'bias'
+
+  return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def make(
   config: Mapping[str, Any], hyper: Mapping[str, Any]
 ) -> optax.GradientTransformation:
   """The optimizer of a config section `optimizer`, its numbers taken from `hyper`."""
-  numbers = {key.split('.')[1]: value for key, value in hyper.items() if '.' in key}
+  numbers = {
+    key.removeprefix('optimizer.'): value
+    for key, value in hyper.items()
+    if key.startswith('optimizer.')
+  }
   decay = optax.add_decayed_weights(numbers['weight_decay'], is_weight)
   rate = optax.scale_by_learning_rate(make_schedule(config['schedule'], hyper))
   adam = optax.scale_by_adam(numbers['beta1'], numbers['beta2'], numbers['epsilon'])

@@ -108,7 +108,7 @@ def append(
   }
   now = columns[past.deciding][-1]
   seen = np.asarray(evaluated['diverged'], np.int64)
-  bad = ~np.isfinite(now)
+  bad = ~np.isfinite(now) | ~np.asarray(evaluated['finite'])
   diverged = np.where(past.diverged >= 0, past.diverged, seen)
   diverged = np.where((diverged < 0) & bad, step, diverged)
   if past.steps:
@@ -137,7 +137,7 @@ def dump(past: History) -> dict[str, Any]:
   columns = {name.replace('/', '|'): np.asarray(v) for name, v in past.columns.items()}
   arrays = {name.replace('/', '|'): value for name, value in past.arrays.items()}
   return {
-    'steps': np.asarray(past.steps, np.int64).reshape(-1),
+    'steps': np.asarray([0, *past.steps], np.int64),  # orbax saves no empty array
     'best': past.best,
     'diverged': past.diverged,
     **{f'column:{name}': value for name, value in columns.items()},
@@ -156,7 +156,7 @@ def load(past: History, saved: Mapping[str, np.ndarray]) -> History:
     }
 
   return past._replace(
-    steps=tuple(int(step) for step in saved['steps']),
+    steps=tuple(int(step) for step in saved['steps'][1:]),
     best=np.asarray(saved['best']),
     diverged=np.asarray(saved['diverged']),
     columns={name: list(value) for name, value in named('column:').items()},

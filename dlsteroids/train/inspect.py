@@ -14,6 +14,7 @@ from dlsteroids import config as config_lib
 from dlsteroids import rng, types
 from dlsteroids.train import flops
 from dlsteroids.train import member as member_lib
+from dlsteroids.train import step as step_lib
 
 
 class Facts(NamedTuple):
@@ -50,8 +51,7 @@ def describe(
     lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype),
     member_lib.slot(config, dataset, 0),
   )
-  size = config['train']['batch_size']
-  state, batch = member_lib.abstract(member, slot, data, dataset, size)
+  state, batch = member_lib.abstract(member, slot, data)
   learned = {name: state[name] for name in ('variables', 'optimizer')}
 
   def step(hyper, seed, learned, batch):
@@ -68,6 +68,8 @@ def describe(
     )
 
   args = (slot['hyper'], slot['seed'], learned, batch)
+  with step_lib.formulation():
+    executed = flops.executed(step, *args)
   traced = jax.make_jaxpr(step)(*args)
   whole = jax.make_jaxpr(everything)(slot['hyper'], slot, state, batch, data)
   names = frozenset(primitives(whole.jaxpr))
@@ -77,7 +79,7 @@ def describe(
     live=alive(traced.jaxpr, sorted(slot['hyper'])),
     params=sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
     flops=flops.nominal(step, *args).flops,
-    executed_flops=flops.executed(step, *args).flops,
+    executed_flops=executed.flops,
     convolves='conv_general_dilated' in primitives(traced.jaxpr),
     primitives=names,
   )

@@ -91,7 +91,7 @@ def train(
       values = jax.tree.map(lambda x: x[live], values)
       past = history.append(past, made.member, counts, boundary, values)
       watch(Progress(step, steps, clock.rate, past.mean()))
-    fresh = True
+      fresh = True
   seconds = clock.elapsed() / len(live)
   records = {at: history.record(past, i, steps, seconds) for i, at in enumerate(live)}
   arrays = {at: history.arrays_of(past, i) for i, at in enumerate(live)}

@@ -27,6 +27,7 @@ class Member(NamedTuple):
     stretch: `(state, slot, data, start, stop, fresh) -> state`: steps start..stop - 1;
       `fresh` empties the training sums first. All three are traced.
     evaluate: `(state, slot, data) -> values by metric, one row a batch`.
+    draw: `(order, slot, data, keys) -> (order, batch)` of the step of `keys`.
     step: `(state, batch, keys, hyper) -> (state, scalars, finite)`.
     task: the task.
     sizes: batches of validation and of test.
@@ -35,6 +36,7 @@ class Member(NamedTuple):
   init: Callable
   stretch: Callable
   evaluate: Callable
+  draw: Callable
   step: Callable
   task: types.Task
   sizes: Mapping[str, int]
@@ -85,6 +87,7 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     )
   task = config_lib.find('tasks', config['task']['name']).build(config, dataset)
   step = step_lib.make(task)
+  repeats = step_lib.largest_repeat(task)
   per_epoch = examples // size
   eval_size = config['train']['eval_batch']
   mask = np.concatenate(
@@ -104,7 +107,7 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
       'sums': zero_sums(state, slot, data),
     }
 
-  def draw(order, slot, data, keys):
+  def draw_one(order, slot, data, keys):
     key = rng.stream(keys.root, 'order', keys.step // per_epoch)
     order = jax.lax.cond(
       keys.step % per_epoch == 0,
@@ -114,6 +117,16 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     start = (keys.step % per_epoch) * size
     batch = take(data, jax.lax.dynamic_slice(order, (start,), (size,)))
     return order, dataset.transform(batch, keys, train=True)
+
+  def draw(order, slot, data, keys):
+    if repeats == 1:
+      return draw_one(order, slot, data, keys)
+    parts = []
+    for index in range(repeats):
+      number = rng.Keys(keys.root, keys.step * repeats + index)
+      order, part = draw_one(order, slot, data, number)
+      parts.append(part)
+    return order, jax.tree.map(lambda *xs: jnp.stack(xs), *parts)
 
   def advance(index, state, slot, data):
     keys = rng.Keys(rng.root(slot['seed']), index)
@@ -155,7 +168,7 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     return jax.lax.scan(measure, None, (slot['evaluate'], jnp.asarray(mask)))[1]
 
   sizes = {name: batches(len(split[name]), eval_size) for name in SPLITS}
-  return Member(init, stretch, evaluate, step, task, sizes)
+  return Member(init, stretch, evaluate, draw, step, task, sizes)
 
 
 def check_mask(outputs: types.Outputs, mask: Any) -> None:
@@ -167,14 +180,12 @@ def check_mask(outputs: types.Outputs, mask: Any) -> None:
     )
 
 
-def abstract(
-  member: Member, slot: Any, data: Any, dataset: types.Dataset, size: int
-) -> tuple[Any, Any]:
-  """Shapes of a member's state and of one transformed training batch of `size`."""
+def abstract(member: Member, slot: Any, data: Any) -> tuple[Any, Any]:
+  """Shapes of a member's state and of what one training step draws."""
   state = jax.eval_shape(member.init, slot, data)
 
   def batch(slot, data):
     keys = rng.Keys(rng.root(slot['seed']))
-    return dataset.transform(take(data, slot['train'][:size]), keys, train=True)
+    return member.draw(slot['train'], slot, data, keys)[1]
 
   return state, jax.eval_shape(batch, slot, data)

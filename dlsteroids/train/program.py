@@ -12,6 +12,7 @@ import numpy as np
 
 from dlsteroids import types
 from dlsteroids.train import member as member_lib
+from dlsteroids.train import step as step_lib
 
 P = jax.sharding.PartitionSpec
 AXIS = 'member'
@@ -69,6 +70,10 @@ def over_members(function: Callable, layout: Layout, mesh: Any, scalars: int) ->
     return jax.lax.cond(tree['slot']['live'], run, skip)
 
   def many(tree, data, *rest):
+    with step_lib.formulation():
+      return every(tree, data, *rest)
+
+  def every(tree, data, *rest):
     if layout.strategy == 'map':
       return jax.lax.map(lambda one: skipping(one, data, *rest), tree)
     return jax.vmap(function, in_axes=(0, None, *(None,) * scalars))(tree, data, *rest)
@@ -80,6 +85,12 @@ def over_members(function: Callable, layout: Layout, mesh: Any, scalars: int) ->
     out_specs=P(AXIS),
     check_vma=False,
   )
+
+
+def finite(variables: Mapping[str, Any]) -> Any:
+  """Whether all trained numbers are: a loss tells of the step before, not of the last."""
+  leaves = jax.tree.leaves([player['params'] for player in variables.values()])
+  return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
 
 
 def zeros_like(shape: jax.ShapeDtypeStruct) -> Any:
@@ -103,6 +114,7 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
       'values': member.evaluate(tree['state'], tree['slot'], data),
       'sums': tree['state']['sums'],
       'diverged': tree['state']['diverged'],
+      'finite': finite(tree['state']['variables']),
     }
 
   inits = over_members(init, layout, mesh, 0)

@@ -1,5 +1,6 @@
 """One step for every task: each turn's gradient moves its player, all inside a trace."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,8 +9,18 @@ import jax.numpy as jnp
 import optax
 
 from dlsteroids import rng, types
+from dlsteroids.models import ops
 
 State = dict[str, Any]
+
+
+def formulation() -> contextlib.AbstractContextManager[Any]:
+  """How convolutions are traced: mended on a CPU, elsewhere as the backend knows them.
+
+  The mended forms were chosen on CPUs; GPU libraries look for the native ones.
+  """
+  mended = jax.default_backend() == 'cpu'
+  return contextlib.nullcontext() if mended else ops.plain()
 
 
 def init(task: types.Task, key: Any, batch: types.Batch, hyper: types.Hyper) -> State:
@@ -23,12 +34,20 @@ def init(task: types.Task, key: Any, batch: types.Batch, hyper: types.Hyper) -> 
   return {'variables': variables, 'optimizer': moments}
 
 
+def largest_repeat(task: types.Task) -> int:
+  """How many batches a step draws."""
+  return max(turn.repeat for turn in task.turns)
+
+
 def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]]:
   """`(state, batch, keys, hyper) -> (state, scalars, finite)`.
 
   `finite` tells whether every turn's loss was; if not, the returned state is the one
-  before the step, to the bit.
+  before the step, to the bit. If a turn is repeated, `batch` has a leading axis as long
+  as the largest `repeat`: the i-th move of every turn sees the i-th part of it, with
+  streams of its own.
   """
+  repeats = largest_repeat(task)
 
   def move(turn, state, batch, keys, hyper):
     variables = state['variables']
@@ -54,10 +73,11 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
     before, finite, logged = state, jnp.bool_(True), {}
     for turn in task.turns:
       for index in range(turn.repeat):
-        part = batch
-        if turn.repeat > 1:
+        part, streams = batch, keys
+        if repeats > 1:
           part = jax.tree.map(lambda x, index=index: x[index], batch)
-        state, scalars, good = move(turn, state, part, keys, hyper)
+          streams = rng.Keys(keys.root, keys.step * repeats + index)
+        state, scalars, good = move(turn, state, part, streams, hyper)
         logged |= scalars
         finite &= good
     state = {**state, 'variables': task.after_step(state['variables'], keys, hyper)}

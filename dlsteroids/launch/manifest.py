@@ -1,0 +1,196 @@
+"""What a launch writes about a study: plan.json before it trains, study.json after."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import dlsteroids
+from dlsteroids import config as config_lib
+from dlsteroids.launch import machine, prepare
+from dlsteroids.results import store
+from dlsteroids.study import plan
+
+
+class Claim(NamedTuple):
+  """The runs that the claim rests on, and what tuning chose for each arm."""
+
+  runs: Sequence[plan.Run]
+  chosen: Mapping[str, Mapping[str, float]]
+
+
+def read_layouts(workdir: pathlib.Path) -> Mapping[str, Any]:
+  """The programs of plan.json by id; {} if there is none.
+
+  Raises:
+    UserError: if it can't be read.
+  """
+  path = workdir / 'plan.json'
+  try:
+    return store.read_json(path)['programs'] if path.exists() else {}
+  except (ValueError, KeyError, TypeError) as error:
+    raise config_lib.UserError(
+      f'{path} is damaged or no plan of dlsteroids ({error}); move it away, then the '
+      'same command continues'
+    ) from error
+
+
+def read_study(workdir: pathlib.Path) -> dict[str, Any]:
+  """What study.json says; {} if there is none.
+
+  Raises:
+    UserError: if it can't be read.
+  """
+  path = workdir / 'study.json'
+  try:
+    if not path.exists():
+      return {}
+    told = store.read_json(path)
+    return {**told, 'name': told['name'], 'runs': told['runs'], 'looks': told['looks']}
+  except (ValueError, KeyError, TypeError) as error:
+    raise config_lib.UserError(
+      f'{path} is damaged or no study of dlsteroids ({error}); move it away, then '
+      '--action=run writes it again'
+    ) from error
+
+
+def check(workdir: pathlib.Path, name: str) -> dict[str, Any]:
+  """`read_study`, of the study called `name`.
+
+  Raises:
+    UserError: if it is another study's.
+  """
+  told = read_study(workdir)
+  if told and told['name'] != name:
+    raise config_lib.UserError(
+      f'workdir {workdir} holds study {told["name"]!r}, this is {name!r}: '
+      'use another --workdir'
+    )
+  return told
+
+
+def write_plan(made: prepare.Plan, workdir: pathlib.Path) -> None:
+  """plan.json: what is compiled and how members lie; its layouts are never changed."""
+  old = read_layouts(workdir)
+  programs = {
+    name: {
+      **old.get(name, {}),
+      'strategy': layout.strategy,
+      'width': layout.width,
+      'arms': [a for a, c in made.arms.items() if plan.program_id(c) == name],
+      'params': made.facts[name].params,
+      'flops_per_step': made.facts[name].flops,
+    }
+    for name, layout in made.layouts.items()
+  }
+  seeds = plan.seeds(made.config)
+  store.write_json(
+    workdir / 'plan.json',
+    {
+      'format': 1,
+      'programs': {**old, **programs},
+      'arms': list(made.arms),
+      'seeds': seeds,
+      'runs': [
+        {'arm': run.arm, 'seed': run.seed, 'fingerprint': run.fingerprint}
+        for run in prepare.claim_runs(made)
+      ],
+    },
+  )
+
+
+def describe(
+  made: prepare.Plan, command: str, claim: Claim, old: Mapping[str, Any]
+) -> dict[str, Any]:
+  """study.json: everything the results room needs to know, and how it came about."""
+  config = made.config
+  metrics = next(iter(made.members.values())).task.metrics
+  dataset = made.dataset(config)
+  split = dataset.split(config['study']['first_seed'])
+  arms = []
+  for arm in made.design.arms:
+    program = plan.program_id(made.arms[arm.name])
+    facts = made.facts[program]
+    arms.append(
+      {
+        **arm._asdict(),
+        'assignment': dict(arm.assignment),
+        'program': program,
+        'params': facts.params,
+        'flops_per_step': facts.flops,
+        'executed_flops_per_step': facts.executed_flops,
+        'steps': made.arms[arm.name]['train']['steps'],
+      }
+    )
+  deciding = metrics[config['study']['metric']]
+  tune: dict[str, Any] = {}
+  if made.grid:
+    tune = {
+      'grid': plan.parse_grid(config['study']['tune'], config),
+      'seeds': [plan.TUNE_SEED + i for i in range(config['study']['tune_seeds'])],
+      'chosen': claim.chosen,
+    }
+  return {
+    'format': 1,
+    'name': config['study']['name'],
+    'question': config['study']['question'],
+    'design': config['study']['design'],
+    'config': config,
+    'factors': [
+      {**f._asdict(), 'levels': [level._asdict() for level in f.levels]}
+      for f in made.design.factors
+    ],
+    'arms': arms,
+    'contrasts': [contrast._asdict() for contrast in made.design.contrasts],
+    'excluded': made.design.excluded,
+    'notes': made.design.notes,
+    'seeds': plan.seeds(config),
+    'metric': {
+      'name': config['study']['metric'],
+      'split': 'test',
+      'better': deciding.better,
+      'fallback': deciding.fallback,
+    },
+    'metrics': {
+      name: {'better': m.better, 'fallback': m.fallback}
+      for name, m in metrics.items()
+      if m.better
+    },
+    'alpha': config['study']['alpha'],
+    'margin': config['study']['margin'],
+    'looks_declared': config['study']['looks'],
+    'regime': 'steps',
+    'looks': old.get('looks', []),
+    'tune': tune,
+    'command': command or old.get('command', ''),
+    'provenance': {
+      **machine.provenance(),
+      'devices': next(iter(made.layouts.values())).devices,
+      'strategy': {n: layout.strategy for n, layout in made.layouts.items()},
+      'matmul': config['train']['matmul'],
+    },
+    'git': machine.git_commit(),
+    'dlsteroids': dlsteroids.__version__,
+    'data': {
+      'name': dataset.name,
+      'digest': dataset.digest,
+      'classes': dataset.classes,
+      'official_test': dataset.official_test,
+      'sizes': {name: len(indices) for name, indices in split.items()},
+    },
+  }
+
+
+def write_study(
+  made: prepare.Plan,
+  command: str,
+  workdir: pathlib.Path,
+  claim: Claim,
+  old: Mapping[str, Any],
+  failures: Mapping[str, str],
+) -> None:
+  told = describe(made, command, claim, old)
+  told['runs'] = [
+    [run.arm, run.seed, run.tuned, run.fingerprint] for run in claim.runs
+  ]
+  told['failures'] = failures
+  store.write_json(workdir / 'study.json', told)

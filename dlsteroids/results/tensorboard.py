@@ -1,0 +1,35 @@
+"""TensorBoard files of a study's curves: one run per arm and seed."""
+
+import pathlib
+import shutil
+
+import pandas as pd
+
+from dlsteroids import config as config_lib
+
+
+def write(folder: pathlib.Path, curves: pd.DataFrame) -> pathlib.Path:
+  """Writes `folder/<arm>/seed<k>/events…`, replacing what was there.
+
+  Scalars are named '<split>/<metric>', against steps.
+
+  Args:
+    folder: point TensorBoard's --logdir here.
+    curves: the rows of curves.csv.
+
+  Raises:
+    UserError: if tensorboardX is not installed.
+  """
+  try:
+    import tensorboardX
+  except ImportError as error:
+    raise config_lib.UserError(
+      "config.engine.tensorboard needs tensorboardX: pip install 'dlsteroids[tensorboard]'"
+    ) from error
+  shutil.rmtree(folder, ignore_errors=True)
+  for (arm, seed), rows in curves.groupby(['arm', 'seed'], sort=False):
+    name = str(arm).replace('/', '_')
+    with tensorboardX.SummaryWriter(str(folder / name / f'seed{seed}')) as writer:
+      for row in rows.itertuples():
+        writer.add_scalar(f'{row.split}/{row.metric}', row.value, int(row.step))
+  return folder

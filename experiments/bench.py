@@ -1,0 +1,116 @@
+"""Benchmarks: python -m experiments.bench [--only=torch,overhead] [--quick].
+
+Measures ratios within one run, prints one table and, when complete, writes
+experiments/results/bench.md and bench.json. Wants an otherwise idle machine. Takes about
+an hour for two versions of JAX on 2 cores; --quick a minute, and its numbers mean nothing.
+"""
+
+import os
+import pathlib
+import platform
+import sys
+import time
+
+from absl import app, flags
+
+from dlsteroids import config as config_lib
+from dlsteroids.launch import machine
+from experiments import bench_cases, bench_page, bench_parts, bench_worker
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list('only', [], 'parts to run: ' + ', '.join(bench_parts.PARTS))
+flags.DEFINE_bool('quick', False, 'toy sizes, to see that everything runs')
+flags.DEFINE_list('jax_python', [sys.executable], 'interpreters with JAX')
+flags.DEFINE_string('torch_python', sys.executable, "the one with torch; '' for none")
+flags.DEFINE_float('seconds', 4.0, 'of one repetition', 0.0)
+flags.DEFINE_integer('repeats', 7, 'of each measurement', 1)
+flags.DEFINE_integer('count', 50_000, 'training images', 512)
+flags.DEFINE_string('out', '', 'folder to write; default: the results, if complete')
+flags.DEFINE_string('worker', '', 'JSON; what this command starts itself with')
+
+
+def make_settings() -> bench_parts.Settings:
+  quick = FLAGS.quick
+  return bench_parts.Settings(
+    jax=FLAGS.jax_python,
+    torch=FLAGS.torch_python,
+    seconds=0.05 if quick else FLAGS.seconds,
+    repeats=2 if quick else FLAGS.repeats,
+    count=512 if quick else FLAGS.count,
+    quick=quick,
+  )
+
+
+def busy(seconds: float = 1.0) -> float:
+  """The share of processor time that others use now, 0 to 1."""
+
+  def read():
+    words = pathlib.Path('/proc/stat').read_text().split('\n', 1)[0].split()[1:]
+    numbers = [int(word) for word in words]
+    return numbers[3] + numbers[4], sum(numbers)  # idle, all
+
+  idle, total = read()
+  time.sleep(seconds)
+  idle_after, total_after = read()
+  return 1 - (idle_after - idle) / max(total_after - total, 1)
+
+
+def describe(settings: bench_parts.Settings, load: float) -> dict[str, str]:
+  """What a reader must know to repeat the run."""
+  about = {
+    'command': 'python -m experiments.bench '
+    + ' '.join(a for a in sys.argv[1:] if not a.startswith('--out')),
+    'commit': machine.git_commit() or 'none',
+    'time': machine.now(),
+    'processor': f'{machine.processor()}, {machine.cores()} cores',
+    'system': f'{platform.system()} {platform.release()}',
+    'in use by others at the start': f'{100 * load:.0f} % of the processor',
+    'settings': f'{settings.repeats} repetitions of {settings.seconds:g} s each, '
+    f'competitors taking turns; {settings.count:,} random images; float32; '
+    f'SGD with momentum {bench_cases.MOMENTUM}',
+  }
+  for kind, pythons in (
+    ('backend', settings.jax),
+    ('torch_versions', [settings.torch]),
+  ):
+    for python in filter(None, pythons):
+      about |= bench_parts.versions(python, kind)
+  if settings.quick:
+    about['warning'] = 'toy sizes (--quick): these numbers mean nothing'
+  return about
+
+
+def run(settings: bench_parts.Settings, names: list[str]) -> list[bench_page.Row]:
+  rows = []
+  for name in names:
+    print(f'{time.strftime("%H:%M:%S")} {name}', file=sys.stderr, flush=True)
+    rows += bench_parts.PARTS[name](settings)
+  return rows
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  if FLAGS.worker:
+    bench_worker.serve(FLAGS.worker)
+    return
+  names = FLAGS.only or list(bench_parts.PARTS)
+  try:
+    for name in names:
+      config_lib.choose('only', name, bench_parts.PARTS)
+  except config_lib.UserError as error:
+    sys.exit(str(error).removeprefix('config.'))
+  settings = make_settings()
+  about = describe(settings, busy())
+  rows = run(settings, names)
+  print('\n'.join(f'{name}: {value}' for name, value in about.items()))
+  print(bench_page.text(rows))
+  complete = not (settings.quick or FLAGS.only)
+  if FLAGS.out or complete:
+    folder = pathlib.Path(FLAGS.out or bench_worker.ROOT / 'experiments' / 'results')
+    bench_page.write(folder, rows, about)
+    print(f'written: {folder / "bench.md"}')
+
+
+if __name__ == '__main__':
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  app.run(main)

@@ -1,0 +1,29 @@
+"""Before the first JAX call: two CPU devices, and a cache of the session's own.
+
+All tests, workers and subprocesses share one compilation cache: programs repeat.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+if 'DLSTEROIDS_TEST_CACHE' not in os.environ:  # else a worker of the same session
+  os.environ['DLSTEROIDS_TEST_CACHE'] = tempfile.mkdtemp(prefix='dlsteroids-test-')
+  atexit.register(shutil.rmtree, os.environ['DLSTEROIDS_TEST_CACHE'], True)
+os.environ['DLSTEROIDS_CACHE'] = os.environ['DLSTEROIDS_TEST_CACHE']
+
+import jax
+import pytest
+
+jax.config.update('jax_num_cpu_devices', 2)
+jax.config.update('jax_compilation_cache_dir', os.environ['DLSTEROIDS_CACHE'] + '/jax')
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+NUMERIC = '(invalid value|divide by zero|overflow|underflow|Mean of empty|All-NaN)'
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  """Numpy's warnings are errors."""
+  config.addinivalue_line('filterwarnings', f'error:{NUMERIC}.*:RuntimeWarning')

@@ -1,0 +1,143 @@
+"""Tiny instances of every shipped model, and every value of every option of theirs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from dlsteroids import config as config_lib
+from dlsteroids import rng
+from dlsteroids.models import layers
+
+OUTPUTS = 4
+SHAPES = {'mlp': (5, 4, 1), 'cnn': (6, 5, 2), 'alexnet': (17, 18, 3)}
+TINY = {
+  'mlp': {'hidden': (6, 5)},
+  'cnn': {'widths': (4, 6), 'hidden': (5,)},
+  'alexnet': {'width': 0.03, 'stem_kernel': 3, 'stem_stride': 1, 'init': 'he'},
+}
+# One of each kind, and the user's own; test_activations traces the others.
+ACTIVATIONS = ['relu', 'tanh', 'gelu', 'identity', 'jax.numpy.sin']
+INITS = [*layers.INITIALIZERS, 'jax.nn.initializers.ones']
+DTYPES = ['float32', 'bfloat16']
+CHOICES = {
+  'mlp': {
+    'hidden': [(), (7,), (6, 5, 4)],
+    'activation': ACTIVATIONS,
+    'norm': ['none', 'batch', 'layer'],
+    'dropout': [0.0, 0.5],
+    'dropout_input': [0.0, 0.5],
+    'init': INITS,
+    'dtype': DTYPES,
+  },
+  'cnn': {
+    'widths': [(), (3,), (3, 4, 5)],
+    'depth': [1, 2],
+    'kernel': [1, 2, 5],
+    'mixer': ['conv', 'local', 'dense', 'pointwise'],
+    'activation': ACTIVATIONS,
+    'norm': ['none', 'lrn', 'batch', 'layer', 'group'],
+    'pool': ['max', 'average', 'stride', 'none'],
+    'pool_window': [1, 2, 3, 9],
+    'pool_stride': [1, 2, 3],
+    'residual': [False, True],
+    'head': ['dense', 'average'],
+    'hidden': [(), (7,), (6, 5)],
+    'dropout': [0.0, 0.5],
+    'dropout_conv': [0.0, 0.5],
+    'dropout_input': [0.0, 0.5],
+    'init': INITS,
+    'dtype': DTYPES,
+  },
+  'alexnet': {
+    'groups': [1, 2, 4],
+    'activation': ACTIVATIONS,
+    'norm': ['lrn', 'none', 'batch'],
+    'pool_window': [1, 2, 3],
+    'stem_kernel': [2, 3],
+    'stem_stride': [1],
+    'width': [0.03, 0.05],
+    'dropout': [0.0, 0.5],
+    'init': INITS,
+    'bias': [0.0, 1.0],
+    'dtype': DTYPES,
+  },
+}
+
+
+def mixtures(model):
+  """A few dicts of options in which every value of every option occurs."""
+  columns, count = {}, max(map(len, CHOICES[model].values()))
+  for seed, (option, values) in enumerate(CHOICES[model].items()):
+    picks = [index % len(values) for index in range(count)]
+    order = np.random.default_rng(seed).permutation(picks)
+    columns[option] = [values[index] for index in order]
+  return [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+
+def build(model, shape=None, outputs=OUTPUTS, **options):
+  """The module for its defaults, the tiny sizes and `options`, in that order."""
+  defaults = config_lib.find('models', model).DEFAULTS
+  assert options.keys() <= defaults.keys()
+  section = {**defaults, **TINY[model], **options}
+  shape = shape or SHAPES[model]
+  return config_lib.find('models', model).build(
+    {**section, 'outputs': outputs, 'shape': shape}
+  )
+
+
+def hyper(model, **numbers):
+  """The traced numbers of a model, 0 but for those given."""
+  names = config_lib.find('models', model).TRACED
+  assert numbers.keys() <= set(names)
+  return {f'model.{name}': jnp.float32(numbers.get(name, 0.0)) for name in names}
+
+
+def images(model, batch=8, seed=0):
+  shape = (batch, *SHAPES[model])
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def jit(function):
+  """Compiled fast, to run once."""
+  return jax.jit(function, compiler_options={'xla_backend_optimization_level': 0})
+
+
+def init(module, model, seed=0):
+  """Initial variables by flat path ('params', 'dense0', 'kernel')."""
+  return jit(lambda: trace_init(module, model, seed))()
+
+
+def trace_init(module, model, seed=0, shape=None):
+  """The same inside a trace."""
+  x = jnp.zeros((2, *(shape or SHAPES[model])))
+  key = rng.Keys(rng.root(seed))('init')
+  variables = module.init(key, x, train=False, hyper=hyper(model))
+  return traverse_util.flatten_dict(dict(variables))
+
+
+def shapes(module, model, shape=None):
+  """Shapes of the parameters by flat path, computing nothing."""
+  found = jax.eval_shape(lambda: trace_init(module, model, shape=shape))
+  return {path[1:]: leaf.shape for path, leaf in found.items() if path[0] == 'params'}
+
+
+def sizes(module, model, shape=None):
+  """Number of parameters by flat path, computing nothing."""
+  found = shapes(module, model, shape).items()
+  return {path: int(np.prod(extents)) for path, extents in found}
+
+
+def forward(module, variables, x, numbers, *, train, seed=0, step=0):
+  """Logits, and the changed collections if training; variables by flat path."""
+  nested = traverse_util.unflatten_dict(variables)
+  states = [name for name in nested if name != 'params']
+  keys = rng.Keys(rng.root(seed), step)
+  return module.apply(
+    nested,
+    x,
+    train=train,
+    hyper=numbers,
+    rngs={'dropout': keys('dropout')},
+    mutable=states if train else False,
+  )

@@ -1,0 +1,119 @@
+"""What evaluations become: best steps, divergence, fallbacks; oracle: cases by hand."""
+
+import numpy as np
+import pytest
+
+from dlsteroids import types
+from dlsteroids.train import history, loop
+from dlsteroids.train import member as member_lib
+
+NAN = float('nan')
+
+
+def make_member(better='higher'):
+  """A member with two metrics over one batch a split, and rows per test example."""
+  take = lambda merged: {'': merged}
+  metrics = {
+    'score': types.Metric(lambda out: out, take, better, -1.0),
+    'pair': types.Metric(lambda out: out, lambda m: {'low': m, 'high': m + 1}, 'lower', 7.0),
+    'rows': types.Metric(lambda out: out, take, '', merge='concat'),
+  }  # fmt: skip
+  task = types.Task({}, (), None, metrics)
+  none = lambda *args: None
+  sizes = {'validation': 1, 'test': 1}
+  return member_lib.Member(none, none, none, none, none, task, sizes)
+
+
+def evaluated(validation, test, diverged=None, finite=None):
+  """What a program returns for two members: one number a split and member."""
+  values = np.asarray([validation, test], np.float32).T  # [S, splits]
+  size = len(validation)
+  rows = np.stack([values, values * 10], -1)  # [S, splits, 2], one of padding
+  return {
+    'values': {'score': values, 'pair': values, 'rows': rows},
+    'sums': {'loss': np.full(size, 6.0), 'steps': np.full(size, 3.0)},
+    'diverged': np.asarray(diverged or [-1] * size),
+    'finite': np.asarray(finite or [True] * size),
+  }
+
+
+def follow(member, *looks):
+  past = history.new(member, 'score', 2)
+  for i, look in enumerate(looks):
+    past = history.append(past, member, {'validation': 2, 'test': 1}, 10 * i + 10, look)
+  return past
+
+
+def test_best_step_by_validation_decides_what_test_claims():
+  past = follow(
+    make_member(),
+    evaluated([0.5, 0.7], [0.1, 0.2]),
+    evaluated([0.9, 0.7], [0.3, 0.4]),  # a tie keeps the earlier step
+    evaluated([0.8, 0.6], [0.5, 0.6]),
+  )
+  one, two = (history.record(past, i, 30, 1.5) for i in (0, 1))
+  assert (one['best_step'], two['best_step']) == (20, 10)
+  assert one['values']['validation/score'] == pytest.approx(0.9)
+  assert one['values']['test/score'] == pytest.approx(0.3)
+  assert one['values']['final/test/score'] == pytest.approx(0.5)
+  assert two['values']['test/score'] == pytest.approx(0.2)
+  assert one['values']['test/pair_high'] == pytest.approx(1.3)
+  assert history.arrays_of(past, 0)['test/rows'] == pytest.approx([0.3])
+  assert history.arrays_of(past, 1)['test/rows'] == pytest.approx([0.2])
+  assert [20, 'train', 'loss', 2.0] in one['curves']
+
+
+def test_lower_is_better_for_a_loss():
+  looks = [evaluated([v, v], [v, v]) for v in (3.0, 1.0, 2.0)]
+  assert history.record(follow(make_member('lower'), *looks), 0, 30, 1)['best_step'] == 20
+
+
+def test_a_diverged_member_scores_fallbacks_and_its_curve_ends():
+  past = follow(
+    make_member(),
+    evaluated([0.5, 0.7], [0.1, 0.2]),
+    evaluated([0.9, 0.8], [0.3, 0.4], diverged=[14, -1]),
+    evaluated([0.9, 0.6], [0.3, 0.6], diverged=[14, -1]),
+  )
+  record = history.record(past, 0, 30, 1)
+  assert (record['status'], record['diverged_step'], record['best_step']) == (
+    'diverged', 14, 14,
+  )  # fmt: skip
+  assert {row[0] for row in record['curves']} == {10}
+  assert record['values']['test/score'] == -1.0
+  assert record['values']['final/test/pair_low'] == 7.0
+  assert history.arrays_of(past, 0) == {}
+  assert history.record(past, 1, 30, 1)['status'] == 'ok'
+
+
+@pytest.mark.parametrize(
+  ('score', 'finite'), [(NAN, True), (np.inf, True), (0.9, False)]
+)
+def test_an_evaluation_that_is_not_finite_marks_the_member(score, finite):
+  past = follow(
+    make_member(),
+    evaluated([0.5, 0.7], [0.1, 0.2]),
+    evaluated([score, 0.8], [0.3, 0.4], finite=[finite, True]),
+  )
+  assert list(past.diverged) == [20, -1]
+
+
+def test_dump_and_load_are_inverse():
+  member = make_member()
+  past = follow(member, evaluated([0.5, 0.7], [0.1, 0.2]), evaluated([0.9, 0], [1, 2]))
+  saved = history.dump(past)
+  again = history.load(history.new(member, 'score', 2), saved)
+  for i in (0, 1):
+    assert history.record(again, i, 20, 1) == history.record(past, i, 20, 1)
+    found = history.arrays_of(again, i)['test/rows']
+    assert np.array_equal(found, history.arrays_of(past, i)['test/rows'])
+
+
+@pytest.mark.parametrize(
+  ('steps', 'evaluations', 'want'),
+  [(10, 2, [5, 10]), (10, 3, [3, 7, 10]), (2, 10, [1, 2]), (7, 1, [7])],
+)
+def test_evaluations_are_evenly_spaced_and_the_last_is_at_the_end(
+  steps, evaluations, want
+):
+  assert loop.boundaries(steps, evaluations) == want

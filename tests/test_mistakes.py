@@ -1,0 +1,289 @@
+"""Every mistake: one clear line on stderr, exit code 2, nothing half-written."""
+
+import json
+import os
+import pathlib
+
+import pytest
+
+from dlsteroids.launch import command, local, machine
+from dlsteroids.results import store
+from dlsteroids.train import checkpoint
+from tests import studies_on_disk as disk
+
+
+@pytest.fixture
+def fails(tmp_path, capsys, monkeypatch):
+  """`fails(words, *wanted)`: runs the command, checks its one line, returns it."""
+  monkeypatch.chdir(disk.ROOT)
+
+  def run(words, *wanted, config=None, workdir=None):
+    config = config or disk.write(tmp_path)
+    workdir = workdir or tmp_path / 'work'
+    before = snapshot(workdir)
+    argv = ['launch', f'--config={config}', f'--workdir={workdir}', *words]
+    code = command.main(argv)
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert code == 2, (code, out, err)
+    assert len(lines) == 1, err
+    assert lines[0].startswith('dlsteroids: ')
+    for text in wanted:
+      assert text in lines[0]
+    assert snapshot(workdir) == before
+    return lines[0]
+
+  return run
+
+
+def snapshot(workdir):
+  """All a workdir holds, but for the lock."""
+  return {
+    str(path): path.read_bytes()
+    for path in pathlib.Path(workdir).rglob('*')
+    if path.is_file() and path.name != '.lock'
+  }
+
+
+VALUES = [
+  ('config.train.stepz=1', "'train.stepz'", "did you mean 'train.steps'"),
+  ('config.trian.steps=1', "'trian.steps'", "did you mean 'train.steps'"),
+  ('config.train.steps=abc', 'train.steps expects int', "'abc'"),
+  ('config.train.steps=1.5', 'train.steps expects int', "'1.5'"),
+  ('config.optimizer.learning_rate=fast', 'expects float', "'fast'"),
+  ('config.optimizer.nesterov=maybe', 'expects bool', "'maybe'"),
+  ('config.model.hidden=a,b', 'model.hidden', "'a"),
+  ('config.model.name=mpl', "'mpl'", "did you mean 'mlp'", 'available: '),
+  ('config.data.name=digit', "'digit'", "did you mean 'digits'", 'cifar10'),
+  ('config.task.name=clasify', "did you mean 'classify'"),
+  ('config.model.name=nolab.nets', "'nolab.nets'", 'nolab'),
+  ('config.optimizer.name=sdg', "'sdg'", "did you mean 'sgd'", 'adamw'),
+  ('config.optimizer.schedule=cos', "'cos'", 'cosine'),
+  ('config.model.activation=rellu', "'rellu'", "did you mean 'relu'"),
+  ('config.train.matmul=best', "'best'", 'highest'),
+  ('config.engine.strategy=pmap', "'pmap'", 'vmap'),
+  ('config.engine.width=-1', 'engine.width', '-1'),
+  ('config.study.design=one_of', "did you mean 'one_out'", 'factorial'),
+  ('config.study.metric=acuracy', "did you mean 'accuracy'", 'loss'),
+  ('config.study.only=dropuot', "'dropuot'", 'dropout'),
+  ('config.study.seeds=0', 'study.seeds must be at least 1'),
+  ('config.study.tune=model.hidden=1,2', 'no traced number'),
+  ('config.train.batch_size=97', 'batch_size=97 exceeds the 96'),
+  ('config.model.dropout=0.0', 'dropout'),
+  ('action=train', '--action=train', 'plan|run|report|replay'),
+  ('actoin=run', '--actoin', "did you mean 'action'"),
+]
+
+
+@pytest.mark.parametrize('case', VALUES, ids=[case[0] for case in VALUES])
+def test_a_wrong_value_is_told_in_one_line(fails, case):
+  fails([f'--{case[0]}'], *case[1:])
+
+
+def test_words_without_dashes_and_a_missing_config(fails, capsys):
+  fails(['run'], "unexpected argument 'run'")
+  assert command.main(['launch']) == 2
+  assert '--config=FILE is missing; shipped: configs/' in capsys.readouterr().err
+
+
+def test_a_config_file_that_does_not_exist(fails, tmp_path, capsys):
+  fails([], "no config file 'nowhere.py'; shipped: ", config='nowhere.py')
+  assert command.main(['launch', '--config', 'nowhere.py']) == 2
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 1
+  fails([], 'no config file', config=tmp_path)
+  text = tmp_path / 'notes.txt'
+  text.write_text('hello')
+  fails([], 'no Python file', config=text)
+
+
+FILES = {
+  'syntax': ('def get_config(:\n', ('SyntaxError',)),
+  'import': ('import nosuchmodule\n', ('ModuleNotFoundError', 'nosuchmodule')),
+  'no get_factors': ('def get_config(): pass\n', ('no function get_factors',)),
+  'no get_config': ('def get_factors(config): pass\n', ('no function get_config',)),
+  'config raises': (
+    'def get_config(): return 1 / 0\ndef get_factors(config): return ()\n',
+    ('get_config: ZeroDivisionError',),
+  ),
+  'no config': (
+    'def get_config(): return None\ndef get_factors(config): return ()\n',
+    ('get_config must return a ConfigDict', 'NoneType'),
+  ),
+}
+
+
+@pytest.mark.parametrize('kind', FILES)
+def test_a_config_file_with_a_mistake(fails, tmp_path, kind):
+  text, wanted = FILES[kind]
+  path = tmp_path / 'wrong.py'
+  path.write_text(text)
+  fails([], 'wrong.py', *wanted, config=path)
+
+
+FACTORS = {
+  'raises': ('[][0],', ('get_factors: IndexError',)),
+  'nothing': ('None', ('get_factors must return a tuple', 'NoneType')),
+  'empty': ('', ('gives no factors',)),
+  'a path': ("factors.factor('d', 'model.dropuot', 0.2, 0.0),", ('model.dropuot',)),
+  'a type': ("factors.factor('d', 'model.dropout', 0.2, 'no'),", ('model.dropout',)),
+  'a level': (
+    "factors.factor('a', 'model.activation', 'relu', 'tanhh'),",
+    ("did you mean 'tanh'",),
+  ),
+  'no change': (
+    "factors.factor('m', 'optimizer.beta1', 0.9, 0.5),",
+    ('arm m=0.5 changes nothing',),
+  ),
+}
+
+
+@pytest.mark.parametrize('kind', FACTORS)
+def test_factors_with_a_mistake(fails, tmp_path, kind):
+  text, wanted = FACTORS[kind]
+  fails([], *wanted, config=disk.write(tmp_path, factors=text))
+
+
+def test_a_mode_that_get_config_does_not_take(fails, tmp_path):
+  path = disk.write(tmp_path)
+  path.write_text(path.read_text().replace("get_config(mode='')", 'get_config()'))
+  fails([], 'takes no mode', config=f'{path}:smoke')
+
+
+def test_a_factorial_explosion_says_how_many_and_how_to_shrink(fails, tmp_path):
+  names = ('learning_rate', 'momentum', 'weight_decay', 'warmup', 'final')
+  values = (0.1, 0.9, 0.0, 0.0, 0.0)
+  text = ''.join(
+    f"factors.factor('{n}', 'optimizer.{n}', {v}, 0.01, 0.02, 0.03),"
+    for n, v in zip(names, values)
+  )
+  config = disk.write(tmp_path, factors=text)
+  fails(['--config.study.design=factorial'], '1024 arms', 'study.only', config=config)
+
+
+def test_missing_data_says_where_to_put_it(fails, tmp_path, monkeypatch):
+  monkeypatch.setenv('DLSTEROIDS_DATA', str(tmp_path / 'none'))
+  monkeypatch.setenv('DLSTEROIDS_CACHE', str(tmp_path / 'cache'))
+  config = disk.write(
+    tmp_path, data='mnist', settings='  config.data.download = False\n',
+    factors="factors.factor('a', 'model.activation', 'relu', 'tanh'),",
+  )  # fmt: skip
+  fails([], 'mnist', '$DLSTEROIDS_DATA', config=config)
+  fails(['--config.data.path=/no/such/folder'], '/no/such/folder', config=config)
+
+
+def test_report_and_replay_before_any_run(fails):
+  fails(['--action=report'], 'nothing to report', 'run it first')
+  fails(['--action=replay', '--arm=dropuot=0.0'], "did you mean 'dropout=0.0'")
+  fails(['--action=replay', '--seed=-1'], '--seed must be at least 0')
+
+
+def test_a_workdir_that_cannot_be_used(fails, tmp_path):
+  file = tmp_path / 'file'
+  file.write_text('x')
+  fails([], 'cannot write to workdir', str(file), workdir=file)
+  fails([], 'cannot write to workdir', workdir=file / 'below')
+
+
+def test_a_workdir_without_the_right_to_write(fails, tmp_path, monkeypatch):
+  real = open
+
+  def refuse(path, *args, **options):
+    if str(path).endswith('.lock'):
+      raise PermissionError(13, 'Permission denied', str(path))
+    return real(path, *args, **options)
+
+  monkeypatch.setattr('builtins.open', refuse)  # root may write everywhere
+  fails([], 'cannot write to workdir', 'Permission denied')
+
+
+@pytest.mark.parametrize('action', ['plan', 'run', 'report', 'replay'])
+def test_a_workdir_of_another_study(fails, tmp_path, action):
+  work = tmp_path / 'work'
+  work.mkdir()
+  told = {'name': 'other', 'runs': [], 'looks': []}
+  (work / 'study.json').write_text(json.dumps(told))
+  fails([f'--action={action}'], "holds study 'other', this is 'tiny'", '--workdir')
+
+
+@pytest.mark.parametrize('name', ['study.json', 'plan.json'])
+@pytest.mark.parametrize('text', ['{"format', '{}', '[]'])
+def test_a_damaged_file_of_the_study(fails, tmp_path, name, text):
+  work = tmp_path / 'work'
+  work.mkdir()
+  (work / name).write_text(text)
+  fails([], name, 'move it away')
+
+
+def test_a_held_workdir_says_by_whom(fails, tmp_path):
+  work = tmp_path / 'work'
+  with machine.hold(work):
+    fails([], f'held by process {os.getpid()} on ', ' since ')
+    fails(['--action=report'], 'held by process')
+
+
+def full(*args, **options):
+  raise OSError(28, 'No space left on device')
+
+
+def test_a_full_disk_before_training(fails, monkeypatch):
+  monkeypatch.setattr(os, 'fsync', full)
+  fails([], 'No space left on device')
+
+
+@pytest.mark.parametrize('place', ['store', 'keep', 'save'])
+def test_a_full_disk_while_training_leaves_a_study_that_continues(
+  tmp_path, monkeypatch, capsys, place
+):
+  config, work = disk.write(tmp_path), tmp_path / 'work'
+  words = ['--config.engine.keep=last', '--config.engine.checkpoint_seconds=0.0']
+  argv = ['launch', f'--config={config}', f'--workdir={work}', *words]
+
+  def orbax(*args, **options):  # what tensorstore raises
+    raise ValueError(
+      'RESOURCE_EXHAUSTED: Failed to write 9 bytes: No space left on device'
+    )
+
+  with monkeypatch.context() as patch:
+    if place == 'store':
+      patch.setattr(store, 'write_batch', full)
+    else:
+      patch.setattr(checkpoint, place, orbax)
+    assert command.main(argv) == 2
+  line = capsys.readouterr().err.splitlines()[-1]
+  assert line.startswith('dlsteroids: cannot write results to')
+  assert 'No space left on device' in line
+  assert 'the same command continues' in line
+  assert all(p['width'] > 1 for p in read_plan(work)['programs'].values())
+  before = read_plan(work)
+  assert command.main(argv) == 0
+  assert read_plan(work) == before  # a full disk is no lack of memory
+  assert (work / 'report.html').exists()
+
+
+def read_plan(work):
+  return json.loads((work / 'plan.json').read_text())
+
+
+def test_out_of_memory_halves_the_width_and_says_so(tmp_path, monkeypatch, capsys):
+  config, work = disk.write(tmp_path), tmp_path / 'work'
+  argv = ['launch', f'--config={config}', f'--workdir={work}']
+  argv.append('--config.engine.width=4')
+  train = local.loop.train
+
+  def exhausted(made, *args, **options):
+    if made.layout.width > 1:
+      raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes')
+    return train(made, *args, **options)
+
+  monkeypatch.setattr(local.loop, 'train', exhausted)
+  assert command.main(argv) == 0
+  assert 'ran out of memory; width 2 from here' in capsys.readouterr().err
+  (entry,) = read_plan(work)['programs'].values()
+  assert entry['width'] == 1
+  assert disk.trained(work) == 4
+  assert command.main([*argv, '--config.study.seeds=3']) == 0  # it remembers
+  assert 'out of memory' not in capsys.readouterr().err
+  assert disk.trained(work) == 6
+  assert command.main([*argv[:-1], '--config.engine.width=8']) == 2
+  assert 'bits depend on them' in capsys.readouterr().err

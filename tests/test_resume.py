@@ -1,0 +1,226 @@
+"""Kills, extensions, edits and damage; oracle: the same study undisturbed."""
+
+import json
+import random
+import signal
+import time
+from subprocess import TimeoutExpired
+
+import pytest
+
+from dlsteroids.launch import machine
+from dlsteroids.results import store
+from tests import studies_on_disk as disk
+
+MODELS = "factors.factor('activation', 'model.activation', 'relu', 'tanh'),"
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+  """Two programs, three arms, small batches, a checkpoint after every chunk."""
+  settings = disk.SETTINGS + (
+    '  config.study.seeds = 4\n'
+    '  config.train.steps = 300\n'
+    '  config.engine.width = 3\n'
+    '  config.engine.checkpoint_seconds = 0.0\n'
+  )
+  folder = tmp_path_factory.mktemp('study')
+  return disk.write(folder, settings=settings, factors=disk.FACTORS + MODELS)
+
+
+@pytest.fixture(scope='module')
+def undisturbed(config, tmp_path_factory):
+  """The tables of the study trained in one go, and how long that took."""
+  work = tmp_path_factory.mktemp('undisturbed') / 'work'
+  start = time.monotonic()
+  done = disk.launch(config, work)
+  assert done.returncode == 0, done.stderr
+  return disk.read(work), time.monotonic() - start, work
+
+
+def test_a_study_killed_again_and_again_ends_with_the_same_bits(
+  config, undisturbed, tmp_path
+):
+  want, seconds, _ = undisturbed
+  draw = random.Random(0)
+  work, kills, finished = tmp_path / 'work', 0, None
+  for _ in range(4):
+    process = disk.start(config, work)
+    try:
+      process.communicate(timeout=draw.uniform(0.45, 0.95) * seconds)
+    except TimeoutExpired:
+      process.send_signal(signal.SIGKILL)
+      process.communicate()
+      kills += 1
+      continue
+    finished = process.returncode
+    break
+  if finished is None:
+    done = disk.launch(config, work)
+    assert done.returncode == 0, done.stderr
+  assert kills
+  assert disk.read(work) == want
+  again = disk.launch(config, work, '--action=plan')
+  assert '12 stored, 0 to train' in again.stdout
+
+
+def test_killed_at_chosen_moments_it_goes_on_from_its_checkpoint(
+  config, undisturbed, tmp_path
+):
+  want, _, _ = undisturbed
+  work, kills = tmp_path / 'work', 0
+  moments = ('checkpoints/*/*/_CHECKPOINT_METADATA', 'runs/*.npz', 'runs.csv')
+  for moment in moments:
+    process = disk.start(config, work)
+    while process.poll() is None and not list(work.glob(moment)):
+      time.sleep(0.005)
+    if process.poll() is None:
+      process.send_signal(signal.SIGKILL)
+      kills += 1
+    process.communicate()
+  assert kills >= 2
+  done = disk.launch(config, work)
+  assert done.returncode == 0, done.stderr
+  assert disk.read(work) == want
+  assert not list((work / 'runs').glob('.*.part'))
+
+
+def test_a_second_launch_is_told_who_holds_the_workdir(config, tmp_path):
+  work = tmp_path / 'work'
+  first = disk.start(config, work)
+  while first.poll() is None and not (work / 'plan.json').exists():
+    time.sleep(0.01)
+  second = disk.launch(config, work)
+  first.kill()
+  first.communicate()
+  assert second.returncode == 2
+  (line,) = second.stderr.splitlines()
+  assert f'is held by process {first.pid} on ' in line
+  with machine.hold(work):  # a killed process holds nothing
+    pass
+
+
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+  """Launches in this process, which is quicker; returns exit code and what was said."""
+  from dlsteroids.launch import command
+
+  monkeypatch.chdir(disk.ROOT)
+
+  def launch(config, work, *words):
+    code = command.main(['launch', f'--config={config}', f'--workdir={work}', *words])
+    out, err = capsys.readouterr()
+    return code, out + err
+
+  return launch
+
+
+def batches(work):
+  return sorted(path.name for path in (work / 'runs').glob('*.npz'))
+
+
+def test_more_seeds_and_arms_train_only_what_is_new(run, tmp_path):
+  work, config = tmp_path / 'work', disk.write(tmp_path)
+  assert run(config, work)[0] == 0
+  assert disk.trained(work) == 4
+  first = batches(work)
+  _, said = run(config, work, '--action=plan', '--config.study.seeds=3')
+  assert '6 (2 arms x 3 seeds); 4 stored, 2 to train' in said
+  assert run(config, work, '--config.study.seeds=3')[0] == 0
+  assert disk.trained(work) == 6
+  disk.write(tmp_path, factors=disk.FACTORS + MODELS)
+  assert run(config, work, '--config.study.seeds=3')[0] == 0
+  assert disk.trained(work) == 9
+  assert set(first) < set(batches(work))
+  whole = tmp_path / 'whole'
+  assert run(config, whole, '--config.study.seeds=3')[0] == 0
+  assert disk.read(work) == disk.read(whole)  # in whatever order they came
+  before = batches(work)
+  code, said = run(config, work, '--config.study.seeds=3')
+  assert code == 0
+  assert batches(work) == before
+
+
+@pytest.mark.parametrize('spoil', ['truncate', 'flip'])
+def test_damaged_results_are_set_aside_and_trained_again(run, tmp_path, spoil):
+  work, config = tmp_path / 'work', disk.write(tmp_path)
+  assert run(config, work)[0] == 0
+  want = disk.read(work)
+  (path,) = (work / 'runs').glob('*.npz')
+  data = bytearray(path.read_bytes())
+  if spoil == 'truncate':
+    del data[len(data) // 2 :]
+  else:
+    data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+  _, said = run(config, work, '--action=plan')
+  assert f'damaged: {path.name}: its checksum does not match' in said
+  assert path.exists()  # plan changes nothing
+  code, said = run(config, work)
+  assert code == 0
+  assert f'damaged: {path.name}: its checksum does not match; set aside' in said
+  assert disk.read(work) == want
+  assert path.with_suffix('.damaged').exists()
+
+
+def rewrite(work, change):
+  """Stores the one batch again with its facts changed."""
+  (path,) = (work / 'runs').glob('*.npz')
+  batch, runs = store.read_batch(path)
+  index = store.read(work)
+  arrays = {name: store.read_arrays(r) for name, r in index.records.items()}
+  path.unlink()
+  store.write_batch(work, change(batch), runs, arrays)
+
+
+def test_provenance_is_not_mixed_unless_allowed(run, tmp_path):
+  work, config = tmp_path / 'work', disk.write(tmp_path)
+  assert run(config, work)[0] == 0
+  want = disk.read(work)
+  old = {'jax': '0.1.2'}
+  rewrite(work, lambda b: {**b, 'provenance': {**b['provenance'], **old}})
+  code, said = run(config, work)
+  assert code == 2
+  assert '4 stored runs have jax=0.1.2, here it is ' in said
+  assert '--config.study.allow_mixed=jax' in said
+  code, said = run(config, work, '--config.study.allow_mixed=jax')
+  assert code == 0
+  assert disk.read(work) == want
+  assert disk.trained(work) == 4
+
+
+def test_tuned_runs_of_other_provenance_are_refused_too(run, tmp_path):
+  work, config = tmp_path / 'work', disk.write(tmp_path)
+  tune = '--config.study.tune=optimizer.learning_rate=0.02,0.2'
+  words = (tune, '--config.study.tune_seeds=1')
+  assert run(config, work, *words)[0] == 0
+  for path in (work / 'runs').glob('*.npz'):
+    batch, runs = store.read_batch(path)
+    if runs[0]['seed'] >= 1_000_000:  # the search
+      path.unlink()
+      changed = {**batch['provenance'], 'flax': '0.0.1'}
+      store.write_batch(work, {**batch, 'provenance': changed}, runs, {})
+  code, said = run(config, work, *words)
+  assert code == 2
+  assert '4 stored runs have flax=0.0.1' in said
+
+
+def test_tuning_chooses_on_validation_and_shows_both(run, tmp_path):
+  work, config = tmp_path / 'work', disk.write(tmp_path)
+  tune = '--config.study.tune=optimizer.learning_rate=0.0001,0.1'
+  assert run(config, work, tune, '--config.study.tune_seeds=2')[0] == 0
+  told = json.loads((work / 'study.json').read_text())
+  chosen = told['tune']['chosen']
+  records = store.read(work).records.values()
+  for arm in ('baseline', 'dropout=0.0'):
+    assert chosen[arm] == {'optimizer.learning_rate': 0.1}
+  search = [r.run for r in records if r.run['seed'] >= 1_000_000]
+  assert len(search) == 8  # 2 arms, 2 points, 2 seeds: no seed of the claim
+  rows = disk.read(work)['runs.csv'].splitlines()
+  tuned = [row for row in rows[1:] if row.split(',')[4] == '1']
+  assert len(rows) == 1 + 4 + 4
+  assert len(tuned) == 4
+  effects = disk.read(work)['effects.csv']
+  assert {row.split(',')[5] for row in effects.splitlines()[1:]} == {'0', '1'}
