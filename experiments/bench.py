@@ -1,8 +1,9 @@
 """Benchmarks: python -m experiments.bench [--only=torch,overhead] [--quick].
 
 Measures ratios within one run, prints one table and, when complete, writes
-experiments/results/bench.md and bench.json. Wants an otherwise idle machine. Takes about
-an hour for two versions of JAX on 2 cores; --quick a minute, and its numbers mean nothing.
+experiments/results/bench.md and bench.json. Wants an otherwise idle machine. Takes
+about an hour for two versions of JAX on 2 cores; --quick some minutes, and its numbers
+mean nothing.
 """
 
 import os
@@ -15,7 +16,7 @@ from absl import app, flags
 
 from dlsteroids import config as config_lib
 from dlsteroids.launch import machine
-from experiments import bench_cases, bench_page, bench_parts, bench_worker
+from experiments import bench_cases, bench_common, bench_page, bench_parts, bench_worker
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list('only', [], 'parts to run: ' + ', '.join(bench_parts.PARTS))
@@ -29,9 +30,9 @@ flags.DEFINE_string('out', '', 'folder to write; default: the results, if comple
 flags.DEFINE_string('worker', '', 'JSON; what this command starts itself with')
 
 
-def make_settings() -> bench_parts.Settings:
+def make_settings() -> bench_common.Settings:
   quick = FLAGS.quick
-  return bench_parts.Settings(
+  return bench_common.Settings(
     jax=FLAGS.jax_python,
     torch=FLAGS.torch_python,
     seconds=0.05 if quick else FLAGS.seconds,
@@ -55,7 +56,7 @@ def busy(seconds: float = 1.0) -> float:
   return 1 - (idle_after - idle) / max(total_after - total, 1)
 
 
-def describe(settings: bench_parts.Settings, load: float) -> dict[str, str]:
+def describe(settings: bench_common.Settings, load: float) -> dict[str, str]:
   """What a reader must know to repeat the run."""
   about = {
     'command': 'python -m experiments.bench '
@@ -74,17 +75,21 @@ def describe(settings: bench_parts.Settings, load: float) -> dict[str, str]:
     ('torch_versions', [settings.torch]),
   ):
     for python in filter(None, pythons):
-      about |= bench_parts.versions(python, kind)
+      about |= bench_common.versions(python, kind)
   if settings.quick:
     about['warning'] = 'toy sizes (--quick): these numbers mean nothing'
   return about
 
 
-def run(settings: bench_parts.Settings, names: list[str]) -> list[bench_page.Row]:
+def run(settings: bench_common.Settings, names: list[str]) -> list[bench_page.Row]:
+  """The rows of the named parts; a part that fails leaves a row that says why."""
   rows = []
   for name in names:
     print(f'{time.strftime("%H:%M:%S")} {name}', file=sys.stderr, flush=True)
-    rows += bench_parts.PARTS[name](settings)
+    try:
+      rows += bench_parts.PARTS[name](settings)
+    except bench_worker.Failed as error:
+      rows.append(bench_page.Row(name, 'everything', note=f'failed: {error}'))
   return rows
 
 

@@ -92,11 +92,11 @@ def text(rows: Sequence[Row]) -> str:
   """The table for a terminal."""
   lines = [HEAD, *map(cells, rows)]
   widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-  found = []
+  found, part = [], ''
   for row, line in zip([None, *rows], lines):
-    if row and (not found[1:] or row.part != part):
-      found += ['', row.part]
-    part = row.part if row else ''
+    if row and row.part != part:
+      part = row.part
+      found += ['', part]
     found.append('  '.join(c.ljust(w) for c, w in zip(line, widths)).rstrip())
   return '\n'.join(found)
 

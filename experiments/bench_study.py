@@ -1,6 +1,7 @@
 """Whole studies under the clock: compilation through the cache, the default study."""
 
 import csv
+import math
 import os
 import pathlib
 import statistics
@@ -115,7 +116,7 @@ def read(path: pathlib.Path) -> list[dict[str, str]]:
 
 
 def last_fifth(workdir: pathlib.Path) -> float:
-  """The baseline's mean test accuracy at the end, minus that a fifth of the way before."""
+  """The baseline's mean test accuracy at the end, minus that at four fifths."""
   steps: dict[int, list[float]] = {}
   for row in read(workdir / 'curves.csv'):
     if (row['arm'], row['split'], row['metric']) == ('baseline', 'test', 'accuracy'):
@@ -156,10 +157,12 @@ def study_rows(
   peak = [run.peak for run in both]
   scores = [run.accuracy for run in both]
   drift = ', '.join(sorted({f'{100 * run.drift:+.2f}' for run in both}))
-  goal = float('nan') if quick else 0.97
+  goal = math.nan if quick else 0.97
   return [
     Row(part, f'cold, {label}', seconds['cold'], 's', goal=90.0, below=True),
-    Row(part, f'warm, {label}', seconds['warm'], 's', gain, 'cold: its seconds over these'),
+    Row(
+      part, f'warm, {label}', seconds['warm'], 's', gain, 'cold: its seconds over these'
+    ),
     Row(part, f'peak memory, {label}', peak, 'MB', goal=2048.0, below=True),
     Row(
       part, f'intact arm, test accuracy, {label}', scores, goal=goal,

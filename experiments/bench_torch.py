@@ -1,5 +1,6 @@
-"""The same networks and steps in torch, as fast as torch offers: in worker processes."""
+"""The same networks and steps in torch at its best: runs in worker processes."""
 
+import itertools
 import platform
 import time
 
@@ -28,7 +29,7 @@ class Network(torch.nn.Module):
       height, width = height // 2, width // 2
     sizes = [height * width * channels, *case.hidden]
     self.hidden = torch.nn.ModuleList(
-      torch.nn.Linear(a, b) for a, b in zip(sizes, sizes[1:])
+      torch.nn.Linear(a, b) for a, b in itertools.pairwise(sizes)
     )
     self.drop = torch.nn.Dropout(bench_cases.DROPOUT)
     self.output = torch.nn.Linear(sizes[-1], bench_data.CLASSES)

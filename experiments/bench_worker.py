@@ -1,10 +1,11 @@
 """Measurements in processes of their own: what a worker offers, and how it is asked.
 
-A worker is `python -m experiments.bench --worker=JSON`. Having compiled and warmed up it
-prints one JSON line of facts, then answers each line {"name": …, "steps": …} with one
-line {"seconds": …, "seed_steps": …}, so that competitors can take turns on one machine.
+A worker is `python -m experiments.bench --worker=JSON`. Having compiled and warmed up
+it prints one JSON line of facts, then answers each line {"name": …, "steps": …} with
+one line {"seconds": …, "seed_steps": …}, so that competitors can take turns.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -62,13 +64,14 @@ class Worker:
   """The asker's side of one worker process; a context that ends it."""
 
   def __init__(self, python: str, spec: Mapping[str, Any], **environment: str):
+    self.log = tempfile.TemporaryFile('w+')  # noqa: SIM115 - closed with the worker
     self.process = subprocess.Popen(
       [python, '-m', 'experiments.bench', f'--worker={json.dumps(spec)}'],
       cwd=ROOT,
       env={**os.environ, **environment},
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
+      stderr=self.log,
       text=True,
     )
     self.facts: dict[str, Any] = {}
@@ -77,9 +80,12 @@ class Worker:
     return self
 
   def __exit__(self, *error: Any) -> None:
-    self.process.stdin.close()
     self.process.kill()
+    with contextlib.suppress(BrokenPipeError):
+      self.process.stdin.close()
     self.process.wait()
+    self.process.stdout.close()
+    self.log.close()
 
   def ready(self) -> 'Worker':
     """Waits until the worker has warmed up, and reads its facts."""
@@ -87,8 +93,9 @@ class Worker:
     return self
 
   def ask(self, name: str, steps: int) -> None:
-    self.process.stdin.write(json.dumps({'name': name, 'steps': steps}) + '\n')
-    self.process.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # `read` says why it ended
+      self.process.stdin.write(json.dumps({'name': name, 'steps': steps}) + '\n')
+      self.process.stdin.flush()
 
   def read(self) -> dict[str, Any]:
     """The next answer.
@@ -99,8 +106,10 @@ class Worker:
     for line in self.process.stdout:
       if line.startswith(MARK):
         return json.loads(line.removeprefix(MARK))
-    lines = [line for line in self.process.stderr.read().splitlines() if line.strip()]
-    raise Failed(lines[-1] if lines else f'exit code {self.process.wait()}')
+    code = self.process.wait()
+    self.log.seek(0)
+    lines = [line for line in self.log.read().splitlines() if line.strip()]
+    raise Failed(lines[-1] if lines else f'exit code {code}')
 
 
 class Contender(NamedTuple):
@@ -128,10 +137,12 @@ def interleave(
   """
   steps = {}
   for contender in contenders:
-    count = 4
+    count = 3
     contender.run(count)
-    spent = contender.run(count).seconds
-    steps[contender.label] = max(3, round(count * seconds / max(spent, 1e-9)))
+    for _ in range(2):  # a short run overstates what each of its calls costs
+      spent = contender.run(count).seconds
+      count = max(3, round(count * seconds / max(spent, 1e-9)))
+    steps[contender.label] = count
   found: dict[str, list[float]] = {contender.label: [] for contender in contenders}
   for _ in range(repeats):
     for contender in contenders:

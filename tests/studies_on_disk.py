@@ -53,9 +53,7 @@ def write(
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / name
   path.write_text(
-    CONFIG.format(
-      model=model, data=data, task=task, settings=settings, factors=factors
-    )
+    CONFIG.format(model=model, data=data, task=task, settings=settings, factors=factors)
   )
   return path
 

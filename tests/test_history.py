@@ -13,11 +13,12 @@ NAN = float('nan')
 def make_member(better='higher'):
   """A member with two metrics over one batch a split, and rows per test example."""
   take = lambda merged: {'': merged}
+  ends = lambda merged: {'low': merged, 'high': merged + 1}
   metrics = {
     'score': types.Metric(lambda out: out, take, better, -1.0),
-    'pair': types.Metric(lambda out: out, lambda m: {'low': m, 'high': m + 1}, 'lower', 7.0),
+    'pair': types.Metric(lambda out: out, ends, 'lower', 7.0),
     'rows': types.Metric(lambda out: out, take, '', merge='concat'),
-  }  # fmt: skip
+  }
   task = types.Task({}, (), None, metrics)
   none = lambda *args: None
   sizes = {'validation': 1, 'test': 1}
@@ -65,7 +66,9 @@ def test_best_step_by_validation_decides_what_test_claims():
 
 def test_lower_is_better_for_a_loss():
   looks = [evaluated([v, v], [v, v]) for v in (3.0, 1.0, 2.0)]
-  assert history.record(follow(make_member('lower'), *looks), 0, 30, 1)['best_step'] == 20
+  assert (
+    history.record(follow(make_member('lower'), *looks), 0, 30, 1)['best_step'] == 20
+  )
 
 
 def test_a_diverged_member_scores_fallbacks_and_its_curve_ends():

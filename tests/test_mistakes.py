@@ -1,13 +1,15 @@
 """Every mistake: one clear line on stderr, exit code 2, nothing half-written."""
 
+import contextlib
 import json
 import os
 import pathlib
+import signal
 
 import pytest
 
 from dlsteroids.launch import command, local, machine
-from dlsteroids.results import store
+from dlsteroids.results import report, store
 from dlsteroids.train import checkpoint
 from tests import studies_on_disk as disk
 
@@ -231,6 +233,13 @@ def test_a_full_disk_before_training(fails, monkeypatch):
   fails([], 'No space left on device')
 
 
+@pytest.fixture
+def no_report(monkeypatch):
+  """Draws no figures, which is quicker."""
+  monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+
+
+@pytest.mark.usefixtures('no_report')
 @pytest.mark.parametrize('place', ['store', 'keep', 'save'])
 def test_a_full_disk_while_training_leaves_a_study_that_continues(
   tmp_path, monkeypatch, capsys, place
@@ -258,17 +267,18 @@ def test_a_full_disk_while_training_leaves_a_study_that_continues(
   before = read_plan(work)
   assert command.main(argv) == 0
   assert read_plan(work) == before  # a full disk is no lack of memory
-  assert (work / 'report.html').exists()
+  assert (work / 'effects.csv').exists()
 
 
 def read_plan(work):
   return json.loads((work / 'plan.json').read_text())
 
 
+@pytest.mark.usefixtures('no_report')
 def test_out_of_memory_halves_the_width_and_says_so(tmp_path, monkeypatch, capsys):
   config, work = disk.write(tmp_path), tmp_path / 'work'
   argv = ['launch', f'--config={config}', f'--workdir={work}']
-  argv.append('--config.engine.width=4')
+  argv.append('--config.engine.width=2')
   train = local.loop.train
 
   def exhausted(made, *args, **options):
@@ -278,7 +288,7 @@ def test_out_of_memory_halves_the_width_and_says_so(tmp_path, monkeypatch, capsy
 
   monkeypatch.setattr(local.loop, 'train', exhausted)
   assert command.main(argv) == 0
-  assert 'ran out of memory; width 2 from here' in capsys.readouterr().err
+  assert 'ran out of memory; width 1 from here' in capsys.readouterr().err
   (entry,) = read_plan(work)['programs'].values()
   assert entry['width'] == 1
   assert disk.trained(work) == 4
@@ -287,3 +297,25 @@ def test_out_of_memory_halves_the_width_and_says_so(tmp_path, monkeypatch, capsy
   assert disk.trained(work) == 6
   assert command.main([*argv[:-1], '--config.engine.width=8']) == 2
   assert 'bits depend on them' in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures('no_report')
+def test_an_interrupt_that_a_library_swallows_still_stops(
+  tmp_path, monkeypatch, capsys
+):
+  config, work = disk.write(tmp_path), tmp_path / 'work'
+  argv = ['launch', f'--config={config}', f'--workdir={work}']
+  make = local.make_slots
+
+  def swallow(*args):  # as a garbage collector's callback does
+    with contextlib.suppress(KeyboardInterrupt):
+      signal.raise_signal(signal.SIGINT)
+    return make(*args)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(local, 'make_slots', swallow)
+    assert command.main(argv) == 130
+  assert 'interrupted; the same command continues' in capsys.readouterr().err
+  assert disk.trained(work) == 0
+  assert command.main(argv) == 0
+  assert disk.trained(work) == 4

@@ -34,9 +34,8 @@ def hand_loop(config, dataset, seed):
     return dataset.transform(batch, rng.Keys(rng.root(seed), step), train=train)
 
   first = see(train[:2], 0, False)['image']
-  variables = dict(
-    module.init(stream(seed, 'init', 0), first, train=False, hyper=hyper)
-  )
+  init = jax.jit(lambda key: module.init(key, first, train=False, hyper=hyper))
+  variables = dict(init(stream(seed, 'init', 0)))
   optimizer = optax.sgd(
     optax.cosine_decay_schedule(config['optimizer']['learning_rate'], 10), 0.9
   )
@@ -109,11 +108,11 @@ def test_engine_equals_a_plain_loop_of_optax_and_linen():
       np.testing.assert_allclose(found[key], value, rtol=1e-4, err_msg=str(key))
 
 
-ALL = (('map', 2, 1), ('vmap', 2, 1), ('map', 1, 2), ('vmap', 1, 2))
+ALL = (('map', 2, 1), ('map', 1, 2), ('vmap', 1, 2))
 
 
 @pytest.mark.parametrize(
-  ('changes', 'layouts'), [({}, ALL), (tiny.CNN, (ALL[0], ALL[3]))], ids=['mlp', 'cnn']
+  ('changes', 'layouts'), [({}, ALL), (tiny.CNN, (ALL[0], ALL[2]))], ids=['mlp', 'cnn']
 )
 def test_strategies_and_meshes_agree(changes, layouts):
   config = tiny.make_config(changes)
@@ -167,9 +166,8 @@ def test_a_diverged_member_is_marked_and_harms_nobody(strategy):
 
 
 def test_parameters_spoiled_by_the_last_step_count_as_diverged():
-  changes = {'task.name': 'tests.toys', 'task.where': 'gradient', 'task.step': 9}
-  bench = tiny.make_bench(tiny.make_config(changes))
-  result = bench.train([bench.slot(2), bench.slot(3)])
+  bench = tiny.make_bench(tiny.make_config({'task.name': 'tests.toys'}))
+  result = bench.train([bench.slot(2), bench.slot(11)])
   assert result.records[0]['status'] == 'ok'
   assert result.records[1]['diverged_step'] == 10  # the loss of step 9 was still good
   assert result.records[1]['values']['test/accuracy'] == 0.1

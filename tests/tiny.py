@@ -75,9 +75,7 @@ class Bench(NamedTuple):
       **options,
     }
     counts = {name: len(split[name]) for name in member_lib.SPLITS}
-    return loop.train(
-      self.program, [*slots, *padding], self.data, counts, **options
-    )
+    return loop.train(self.program, [*slots, *padding], self.data, counts, **options)
 
 
 def make_bench(
@@ -89,7 +87,7 @@ def make_bench(
   compiled: bool = True,
   member: member_lib.Member | None = None,
 ) -> Bench:
-  """A program of `width` members on each of `devices`, compiled as the launcher does."""
+  """A program of `width` members on each of `devices`, compiled as in a study."""
   dataset = dataset or load(config)
   member = member or member_lib.make(config, dataset)
   layout = program_lib.Layout(strategy, width, devices)

@@ -4,7 +4,9 @@ import contextlib
 import os
 import pathlib
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
   """Runs the command; returns the exit code: 0, 2 for a mistake, 130 if interrupted."""
   values = flags.FlagValues()
   define(values, argv)
-  with own_output():
+  with own_output(), own_interrupt():
     try:
       return act(parse(values, argv), argv)
     except config_lib.UserError as error:
@@ -69,6 +71,36 @@ def own_output():
 
   logging.set_verbosity(os.environ.get('DLSTEROIDS_LOG', 'fatal'))
   yield
+
+
+class Interrupt:
+  """Whether the user asked to stop: an exception in a library's callback gets lost."""
+
+  asked = False
+
+  @classmethod
+  def check(cls) -> None:
+    if cls.asked:
+      raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def own_interrupt():
+  """Remembers Ctrl-C until training looks, besides raising it at once."""
+
+  def remember(number, frame):
+    Interrupt.asked = True
+    raise KeyboardInterrupt
+
+  Interrupt.asked = False
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  before = signal.signal(signal.SIGINT, remember)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def parse(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
@@ -164,18 +196,24 @@ def act(values: flags.FlagValues, argv: Sequence[str]) -> int:
     return 0
   if values.action == 'report':
     with machine.hold(workdir) if workdir.exists() else contextlib.nullcontext():
-      answer = study.export(workdir)
+      answer = study.export(workdir, print, tree['engine']['tensorboard'])
   else:
     with progress.Progress(tree['study']['metric']) as shown:
-      answer = study.train(asked, workdir, shown.watch, shown.say)
+
+      def watch(status):
+        Interrupt.check()
+        shown.watch(status)
+
+      answer = study.train(asked, workdir, watch, shown.say)
   if values.latex:
-    summary.write_latex(answer)
+    print(f'latex: {summary.write_latex(answer)}')
   print('\n'.join(summary.findings(answer)))
   print(f'report: {answer.report}')
   return 0
 
 
 def default_workdir(path: str, name: str) -> str:
-  """studies/<name>, with the mode if there is one: a smoke run is another study."""
+  """studies/<name>, with the mode unless the name tells it: it is another study."""
   mode = path.partition(':')[2]
-  return f'studies/{name}' + (f'-{mode}' if mode else '')
+  told = all(part in name for part in mode.split('-'))
+  return f'studies/{name}' + ('' if told else f'-{mode}')

@@ -90,7 +90,9 @@ def execute(
         layout = layouts[batch.program]
         if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
           half = layout._replace(width=layout.width // 2)
-          say(f'program {batch.program} ran out of memory; width {half.width} from here')
+          say(
+            f'program {batch.program} ran out of memory; width {half.width} from here'
+          )
           layouts[batch.program] = half
           remember(workdir, batch.program, half)
           compiler.forget(batch.program)
@@ -248,7 +250,7 @@ def train_batch(
 def evidence(
   made: prepare.Plan, run: plan.Run, result: loop.Result, slot: Any, at: int
 ) -> dict[str, Any]:
-  """A claim run's arrays: test predictions with their truth; probes of the first seed."""
+  """A claim run's arrays: test predictions and truth; probes of the first seed."""
   if run.tuned == plan.SEARCH:
     return {}
   dataset = made.dataset(run.config)

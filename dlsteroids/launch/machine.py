@@ -10,6 +10,7 @@ import pathlib
 import platform
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,9 +51,7 @@ def provenance() -> dict[str, Any]:
   import jax
 
   device = jax.local_devices()[0]
-  found: dict[str, Any] = {
-    name: importlib.metadata.version(name) for name in LIBRARIES
-  }
+  found: dict[str, Any] = {name: importlib.metadata.version(name) for name in LIBRARIES}
   found['platform'] = device.platform
   found['device'] = processor() if device.platform == 'cpu' else device.device_kind
   found['cores'] = cores()
@@ -69,7 +68,7 @@ def processor() -> str:
 
 
 def git_commit() -> str:
-  """The commit of the checkout this package lies in, '+' if edited; '' if there is none."""
+  """The commit of this package's checkout, '+' if edited; '' if there is none."""
   folder = pathlib.Path(__file__).resolve().parents[2]
   if not (folder / '.git').exists():
     return ''
@@ -116,3 +115,19 @@ def hold(workdir: pathlib.Path) -> Iterator[None]:
     file.write(json.dumps(me))
     file.flush()
     yield
+
+
+def matmul_rate(side: int = 1536) -> float:
+  """FLOP/s of float32 matrix products on all local devices, the best of a few."""
+  import jax
+  import jax.numpy as jnp
+
+  device = jax.local_devices()
+  work = jax.jit(lambda x: x @ x)
+  operands = [jax.device_put(jnp.ones((side, side)), d) for d in device]
+  best = float('inf')
+  for _ in range(4):  # the first compiles
+    start = time.perf_counter()
+    jax.block_until_ready([work(x) for x in operands])
+    best = min(best, time.perf_counter() - start)
+  return 2.0 * side**3 * len(device) / best

@@ -189,8 +189,6 @@ def write_study(
   failures: Mapping[str, str],
 ) -> None:
   told = describe(made, command, claim, old)
-  told['runs'] = [
-    [run.arm, run.seed, run.tuned, run.fingerprint] for run in claim.runs
-  ]
+  told['runs'] = [[run.arm, run.seed, run.tuned, run.fingerprint] for run in claim.runs]
   told['failures'] = failures
   store.write_json(workdir / 'study.json', told)

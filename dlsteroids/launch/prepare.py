@@ -76,9 +76,15 @@ def make(
   """
   config = config_lib.resolve(config, overridden)
   design = designs.expand(
-    config['study']['design'], config, tuple(factors), tuple(arms), config['study']['only']
+    config['study']['design'],
+    config,
+    tuple(factors),
+    tuple(arms),
+    config['study']['only'],
   )
-  configs = {arm.name: config_lib.override(config, arm.overrides) for arm in design.arms}
+  configs = {
+    arm.name: config_lib.override(config, arm.overrides) for arm in design.arms
+  }
   grid = plan.points(plan.parse_grid(config['study']['tune'], config))
   check_tuning(design, grid)
   datasets: dict[str, types.Dataset] = {}
@@ -164,8 +170,8 @@ def check_tuning(design: designs.Design, grid: Sequence[Mapping[str, float]]) ->
       for path, _ in level.overrides:
         if path in tuned:
           raise config_lib.UserError(
-            f'config.study.tune: {path} belongs to factor {factor.name}; tuning it would '
-            'undo that ablation'
+            f'config.study.tune: {path} belongs to factor {factor.name}; tuning it '
+            'would undo that ablation'
           )
 
 

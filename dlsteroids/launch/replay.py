@@ -31,7 +31,9 @@ def replay(made: prepare.Plan, run: plan.Run, say: Callable[[str], None]) -> boo
   say(f'replay of arm {run.arm}, seed {run.seed}: fingerprint {run.fingerprint}')
   for path, value in sorted(run.config['model'].items()):
     say(f'  model.{path} = {value!r}')
-  say(f'  hyper: {slots["hyper"] and {k: float(v[0]) for k, v in slots["hyper"].items()}}')
+  say(
+    f'  hyper: {slots["hyper"] and {k: float(v[0]) for k, v in slots["hyper"].items()}}'
+  )
   state = program.init(slots, data)
   if not finite(state, 'the initial state', say):
     return False
@@ -77,7 +79,9 @@ def finite(tree, what: str, say: Callable[[str], None]) -> bool:
   """Whether every float in `tree` is finite; names those that are not."""
   good = True
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    if np.issubdtype(np.asarray(leaf).dtype, np.floating) and not np.isfinite(leaf).all():
+    if (
+      np.issubdtype(np.asarray(leaf).dtype, np.floating) and not np.isfinite(leaf).all()
+    ):
       say(f'{what}: {jax.tree_util.keystr(path)} is not finite')
       good = False
   return good

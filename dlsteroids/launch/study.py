@@ -1,14 +1,22 @@
-"""A study from start to report: what the launcher's actions do, and `dlsteroids.run`."""
+"""A study from start to report: the launcher's actions, and `dlsteroids.run`."""
 
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from dlsteroids import config as config_lib
 from dlsteroids.launch import files, local, machine, manifest, prepare
-from dlsteroids.results import effects, factorial, looks, report, store, tables
+from dlsteroids.results import (
+  effects,
+  factorial,
+  looks,
+  report,
+  store,
+  tables,
+  tensorboard,
+)
 from dlsteroids.study import plan
 
 
@@ -132,8 +140,8 @@ def check_mixed(
   if lines:
     names = ','.join(sorted({line.split(' have ')[1].split('=')[0] for line in lines}))
     raise config_lib.UserError(
-      f'{"; ".join(lines)}: pairs must not mix them; use another --workdir, or allow it '
-      f'by --config.study.allow_mixed={names}'
+      f'{"; ".join(lines)}: pairs must not mix them; use another --workdir, or allow '
+      f'it by --config.study.allow_mixed={names}'
     )
 
 
@@ -157,8 +165,15 @@ def make_claim(
   return manifest.Claim(prepare.claim_runs(made, chosen), chosen)
 
 
-def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> Answer:
+def export(
+  workdir: pathlib.Path, say: Callable[[str], None] = print, events: bool = False
+) -> Answer:
   """The action `report`: tables, effects and report from what is stored.
+
+  Args:
+    workdir: of the study.
+    say: told what a user should know at once.
+    events: write TensorBoard files, also if the study did not ask for them.
 
   Raises:
     UserError: if no run of the study has finished.
@@ -172,7 +187,8 @@ def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> Answer:
   planned = [tables.Planned(*row) for row in told['runs']]
   if not any(run.fingerprint in index.records for run in planned):
     raise config_lib.UserError(
-      f'nothing to report: no run in {workdir} has finished; run it first (--action=run)'
+      f'nothing to report: no run in {workdir} has finished; run it first '
+      '(--action=run)'
     )
   runs = tables.runs(told, planned, index, told['failures'])
   told['looks'] = looks.log(told, runs, machine.now())
@@ -181,7 +197,7 @@ def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> Answer:
   found = effects.measure(told, runs)
   for name, frame in (('runs', runs), ('curves', curves), ('effects', found)):
     tables.write(workdir / f'{name}.csv', frame)
-  extra = {'interactions': None, 'anova': None}
+  extra: dict[str, Any] = {'interactions': None, 'anova': None}
   if told['design'] == 'factorial':
     extra = {
       'interactions': factorial.interactions(told, runs),
@@ -189,6 +205,8 @@ def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> Answer:
     }
   made = report.Tables(runs=runs, curves=curves, effects=found, **extra)
   page = report.write(workdir, told, made, tables.arrays_of(planned, index))
+  if events or told['config']['engine']['tensorboard']:
+    tensorboard.write(workdir / 'tensorboard', curves)
   return Answer(workdir, page, runs, curves, found)
 
 

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dlsteroids.launch import manifest, prepare, study
+from dlsteroids.launch import machine, manifest, prepare, study
 from dlsteroids.results import (
   formats,
   latex,
@@ -17,6 +17,8 @@ from dlsteroids.results import (
   tables,
 )
 from dlsteroids.study import designs, plan
+
+LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
 
 
 def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
@@ -30,7 +32,8 @@ def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
   told = [f'study {made.config["study"]["name"]}: {data_line(made)}']
   told += designs.explain(made.design)
   told.append(
-    f'runs: {len(claims)} ({len(made.arms)} arms x {made.config["study"]["seeds"]} seeds)'
+    f'runs: {len(claims)} ({len(made.arms)} arms x '
+    f'{made.config["study"]["seeds"]} seeds)'
     + (f', {len(search)} to tune and up to {tuned} tuned' if search else '')
     + f'; {len(wanted) - len(missing)} stored, {len(missing)} to train'
   )
@@ -64,10 +67,8 @@ def data_line(made: prepare.Plan) -> str:
   return f'{dataset.name}, {sizes} ({official})'
 
 
-def estimate(
-  made: prepare.Plan, missing: list[plan.Run], index: store.Index
-) -> str:
-  """Time from stored runs of the same program, else of any, by FLOPs; else unknown."""
+def estimate(made: prepare.Plan, missing: list[plan.Run], index: store.Index) -> str:
+  """Time by FLOPs: from stored runs of the program, else of any, else a range."""
   if not missing:
     return 'none, all runs are stored'
   rates: dict[str, float] = {}
@@ -75,7 +76,14 @@ def estimate(
     if record.run['wall_s'] > 0:
       rates[record.batch['program']] = record.run['flops'] / record.run['wall_s']
   if not rates:
-    return 'unknown before the first runs'
+    work = sum(
+      made.facts[run.program].flops * run.config['train']['steps'] for run in missing
+    )
+    low, high = (work / (share * machine.matmul_rate()) for share in LIKELY)
+    return (
+      f'{formats.seconds(low)} to {formats.seconds(high)} and compilation (no run yet: '
+      f'{LIKELY[1]:.0%} to {LIKELY[0]:.0%} of the matrix products measured here)'
+    )
   mean = sum(rates.values()) / len(rates)
   seconds = 0.0
   for run in missing:

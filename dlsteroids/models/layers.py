@@ -61,13 +61,16 @@ def block(path: str, name: str, table: Mapping[str, Any]) -> Any:
 def dropout(x: Any, rate: Any, key: Any) -> Any:
   """Inverted dropout whose `rate` in [0, 1) may be traced (Srivastava et al. 2014).
 
-  Rate 0 returns `x` to the bit, so dropout on and off share one program. The rate is
-  met to 2**-24.
+  Rate 0 returns `x` to the bit and draws nothing, so dropout on and off share one
+  program. The rate is met to 2**-24.
   """
-  uniform = (rng.bits(key, x.shape) >> 8).astype(jnp.float32) * 2.0**-24
-  keep = uniform >= rate
-  scale = jnp.asarray(1.0 / (1.0 - rate), x.dtype)
-  return jnp.where(keep, x * scale, jnp.zeros_like(x))
+
+  def drop(x):
+    uniform = (rng.bits(key, x.shape) >> 8).astype(jnp.float32) * 2.0**-24
+    scale = jnp.asarray(1.0 / (1.0 - rate), x.dtype)
+    return jnp.where(uniform >= rate, x * scale, jnp.zeros_like(x))
+
+  return jax.lax.cond(rate > 0, drop, lambda x: x, x)
 
 
 class Dropout(nn.Module):

@@ -26,6 +26,8 @@ lrn = pool.lrn
 KERNEL_GRADIENT = 'kernel_gradient'
 _LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 _MENDED_GROUPS = 4
+_CHUNK = 8  # images per piece of a kernel's gradient
+_MANY = 16  # input channels from which on pieces are faster
 
 
 def conv(
@@ -223,6 +225,23 @@ def _weigh(x: Any, dy: Any, geometry: _Geometry) -> Any:
     sums = (((0, 1, 2), (0, 1, 2)), ((), ()))
     found = jnp.stack([lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)])
     return found.reshape(*geometry.window, inputs, units)
+  size = x.shape[0]
+  if inputs < _MANY or size <= _CHUNK or size % _CHUNK:
+    return _correlate(x, dy, geometry)
+  # In pieces of the batch that stay in the cache with their transposed copies: 1.4 to 2
+  # times as fast as the whole batch at once.
+  pieces = jax.tree.map(lambda a: a.reshape(-1, _CHUNK, *a.shape[1:]), (x, dy))
+  exact = jnp.promote_types(x.dtype, jnp.float32)
+
+  def add(total, piece):
+    return total + _correlate(*piece, geometry).astype(exact), None
+
+  start = jnp.zeros((*geometry.window, inputs, units), exact)
+  return lax.scan(add, start, pieces)[0].astype(x.dtype)
+
+
+def _correlate(x: Any, dy: Any, geometry: _Geometry) -> Any:
+  """`_weigh` as one convolution whose batch is the channels."""
   padding = []
   for image, kernel, _, extent, lo in _spans(geometry):
     padding.append((lo, kernel - 1 + extent - image - lo))

@@ -1,8 +1,8 @@
 """The truth: one checksummed file per program batch, named by its own digest.
 
-A file `runs/<program>-<sha256[:16]>.npz` holds the records of the batch's runs as JSON and
-their per-example arrays. It appears whole or not at all; a file whose bytes do not match
-its name is said, its runs count as missing, and `clean` sets it aside.
+A file `runs/<program>-<sha256[:16]>.npz` holds the records of the batch's runs as JSON
+and their per-example arrays. It appears whole or not at all; a file whose bytes do not
+match its name is said, its runs count as missing, and `clean` sets it aside.
 """
 
 import hashlib
@@ -67,7 +67,7 @@ def write_batch(
   """Stores a batch; `arrays` by fingerprint, then by name. Returns the file."""
   meta = {'format': FORMAT, 'batch': dict(batch), 'runs': list(runs)}
   text = json.dumps(meta, default=list).encode()
-  flat = {
+  flat: dict[str, Any] = {
     f'{fingerprint}|{name}': value
     for fingerprint, named in arrays.items()
     for name, value in named.items()
@@ -135,7 +135,9 @@ def read_arrays(record: Record) -> dict[str, np.ndarray]:
     return {name[len(prefix) :]: file[name] for name in names}
 
 
-def stale(index: Index, wanted: Mapping[str, str], code: Mapping[str, str]) -> list[str]:
+def stale(
+  index: Index, wanted: Mapping[str, str], code: Mapping[str, str]
+) -> list[str]:
   """Lines naming the modules whose edit left stored runs behind.
 
   Args:

@@ -73,7 +73,7 @@ def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
   store.write_atomically(path, frame.to_csv(index=False, float_format=exact))
 
 
-def exact(value: float) -> str:
+def exact(value: Any) -> str:
   """The shortest decimal that reads back to the same float."""
   if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
     return f'{value:.1f}'

@@ -70,7 +70,8 @@ def seeds(config: Mapping[str, Any]) -> list[int]:
   first, count = config['study']['first_seed'], config['study']['seeds']
   if first + count > TUNE_SEED:
     raise config_lib.UserError(
-      f'config.study.first_seed + seeds must stay below {TUNE_SEED}: tuning begins there'
+      f'config.study.first_seed + seeds must stay below {TUNE_SEED}: tuning begins '
+      'there'
     )
   return list(range(first, first + count))
 
@@ -129,7 +130,8 @@ def parse_grid(text: str, config: Mapping[str, Any]) -> dict[str, tuple[float, .
     if path not in traced:
       guess = config_lib.did_you_mean(path, traced)
       raise config_lib.UserError(
-        f'config.study.tune: {path!r} is no traced number{guess}; use {", ".join(traced)}'
+        f'config.study.tune: {path!r} is no traced number{guess}; use '
+        f'{", ".join(traced)}'
       )
     if len(set(numbers)) < 2 or path in grid:
       raise config_lib.UserError(

@@ -43,7 +43,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   module = config_lib.find('models', config['model']['name']).build(section)
 
   def apply(variables, batch, keys, hyper, train, mutable):
-    return module.apply(
+    found = module.apply(
       variables,
       batch['image'],
       train=train,
@@ -51,6 +51,13 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
       rngs={'dropout': keys('dropout')},
       mutable=mutable,
     )
+    logits = found if mutable is False else found[0]
+    if jnp.shape(logits) != (len(batch['image']), classes):
+      raise config_lib.UserError(
+        f'model {config["model"]["name"]} must return logits [B, {classes}]; a batch '
+        f'of {len(batch["image"])} gave {list(jnp.shape(logits))}'
+      )
+    return found
 
   def init(keys, batch):
     hyper = {path: jnp.float32(0) for path in config_lib.traced_paths(config)}

@@ -1,4 +1,4 @@
-"""Orbax checkpoints, one per program batch: to continue it, and to keep what it learned."""
+"""Orbax checkpoints of program batches: to continue, and to keep what was learned."""
 
 import pathlib
 import shutil
@@ -9,8 +9,10 @@ import jax
 import numpy as np
 
 
-def save(folder: pathlib.Path, step: int, state: Any, progress: Mapping[str, Any]) -> None:
-  """Saves device state and host progress (arrays by name) at `step`, keeping the last."""
+def save(
+  folder: pathlib.Path, step: int, state: Any, progress: Mapping[str, Any]
+) -> None:
+  """Saves device state and host progress (arrays by name) at `step`; keeps two."""
   with manager(folder) as checkpoints:
     import orbax.checkpoint as ocp
 
@@ -58,7 +60,9 @@ def restore(
 def manager(folder: pathlib.Path) -> Any:
   import orbax.checkpoint as ocp
 
-  options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=2, enable_async_checkpointing=False
+  )
   return ocp.CheckpointManager(folder.absolute(), options=options)
 
 

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlsteroids import types
 from dlsteroids.train import checkpoint, history, program
 
 CHUNK_SECONDS = 1.0  # between two looks at the clock; no number depends on it
@@ -63,7 +62,7 @@ def train(
     checkpoint_seconds: the least time between two checkpoints.
     watch: told about the progress after every chunk and evaluation.
   """
-  live = np.flatnonzero([bool(slot['live']) for slot in slots])
+  live = [i for i, slot in enumerate(slots) if slot['live']]
   placed = program.place(slots, made)
   state = made.init(placed, data)
   past = history.new(made.member, deciding, len(live))
@@ -88,7 +87,7 @@ def train(
         clock.saved()
     if boundary not in past.steps:
       values = jax.device_get(made.evaluate(state, placed, data))
-      values = jax.tree.map(lambda x: x[live], values)
+      values = jax.tree.map(lambda x: x[np.asarray(live)], values)
       past = history.append(past, made.member, counts, boundary, values)
       watch(Progress(step, steps, clock.rate, past.mean()))
       fresh = True
@@ -120,5 +119,3 @@ class Clock:
 
   def elapsed(self) -> float:
     return time.monotonic() - self.start
-
-

@@ -1,8 +1,8 @@
-"""What one member of a program does, as pure functions: init, a stretch, an evaluation.
+"""What one member of a program does, as pure functions: init, stretch, evaluation.
 
-A member is described by a dict of arrays, its *slot*: `seed` int32, `live` bool, `hyper`
-{path: float32}, `train` int32 [N_train], `evaluate` int32 [batches, B]: indices of the
-validation examples, then of the test examples, each padded to whole batches.
+A member is described by a dict of arrays, its *slot*: `seed` int32, `live` bool,
+`hyper` {path: float32}, `train` int32 [N_train], `evaluate` int32 [batches, B]: indices
+of the validation examples, then of the test examples, each padded to whole batches.
 """
 
 from collections.abc import Callable, Mapping

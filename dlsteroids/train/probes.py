@@ -1,4 +1,4 @@
-"""Looks inside a trained network, for the report: first-layer filters, activation maps."""
+"""Looks inside a trained network, for the report: first filters, activation maps."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -37,9 +37,9 @@ class Program(NamedTuple):
   layout: Layout
   member: member_lib.Member
   mesh: jax.sharding.Mesh
-  init: Callable  # (slots, data) -> states
-  stretch: Callable  # (states, slots, data, start, stop, fresh) -> states; donates
-  evaluate: Callable  # (states, slots, data) -> values
+  init: Any  # (slots, data) -> states; this and the next two are jitted or compiled
+  stretch: Any  # (states, slots, data, start, stop, fresh) -> states; donates
+  evaluate: Any  # (states, slots, data) -> values
 
 
 def make_mesh(devices: int) -> jax.sharding.Mesh:
@@ -51,11 +51,14 @@ def make_mesh(devices: int) -> jax.sharding.Mesh:
   )
 
 
-def over_members(function: Callable, layout: Layout, mesh: Any, scalars: int) -> Callable:
+def over_members(
+  function: Callable, layout: Layout, mesh: Any, scalars: int, *, moves: bool = False
+) -> Callable:
   """`function(tree, data, *scalars)` of one member, made one of many.
 
   'map' runs a device's members one after another and skips those that are not live;
-  'vmap' runs them side by side.
+  'vmap' runs them side by side. A function that `moves` returns the new `tree['state']`;
+  'map' then updates the states in place, where `lax.map` would copy them all.
   """
 
   def skipping(tree, data, *rest):
@@ -73,7 +76,24 @@ def over_members(function: Callable, layout: Layout, mesh: Any, scalars: int) ->
     with step_lib.formulation():
       return every(tree, data, *rest)
 
+  def move(tree, data, *rest):
+    def body(i, states):
+      one = jax.tree.map(
+        lambda x: jax.lax.dynamic_index_in_dim(x, i, 0, keepdims=False),
+        {**tree, 'state': states},
+      )
+      new = jax.lax.cond(
+        one['slot']['live'], lambda: function(one, data, *rest), lambda: one['state']
+      )
+      return jax.tree.map(
+        lambda x, v: jax.lax.dynamic_update_index_in_dim(x, v, i, 0), states, new
+      )
+
+    return jax.lax.fori_loop(0, layout.width, body, tree['state'])
+
   def every(tree, data, *rest):
+    if layout.strategy == 'map' and moves:
+      return move(tree, data, *rest)
     if layout.strategy == 'map':
       return jax.lax.map(lambda one: skipping(one, data, *rest), tree)
     return jax.vmap(function, in_axes=(0, None, *(None,) * scalars))(tree, data, *rest)
@@ -88,7 +108,7 @@ def over_members(function: Callable, layout: Layout, mesh: Any, scalars: int) ->
 
 
 def finite(variables: Mapping[str, Any]) -> Any:
-  """Whether all trained numbers are: a loss tells of the step before, not of the last."""
+  """Whether all trained numbers are: the last step's have met no loss yet."""
   leaves = jax.tree.leaves([player['params'] for player in variables.values()])
   return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
 
@@ -118,7 +138,7 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
     }
 
   inits = over_members(init, layout, mesh, 0)
-  stretches = over_members(stretch, layout, mesh, 3)
+  stretches = over_members(stretch, layout, mesh, 3, moves=True)
   evaluates = over_members(evaluate, layout, mesh, 0)
   return Program(
     layout=layout,

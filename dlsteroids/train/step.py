@@ -1,4 +1,4 @@
-"""One step for every task: each turn's gradient moves its player, all inside a trace."""
+"""One step for every task: each turn's gradient moves its player, inside a trace."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -70,7 +70,8 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
     return {'variables': variables, 'optimizer': moments}, scalars, jnp.isfinite(value)
 
   def step(state, batch, keys, hyper):
-    before, finite, logged = state, jnp.bool_(True), {}
+    before, finite = state, jnp.bool_(True)
+    logged: dict[str, Any] = {}
     for turn in task.turns:
       for index in range(turn.repeat):
         part, streams = batch, keys

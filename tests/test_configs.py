@@ -1,0 +1,88 @@
+"""Every shipped config in its smoke mode, through the launcher, to a report."""
+
+import importlib.util
+import os
+import pathlib
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+
+from dlsteroids import config as config_lib
+from dlsteroids.launch import command
+from dlsteroids.results import report
+from tests import studies_on_disk as disk
+
+CONFIGS = sorted(path.name for path in (disk.ROOT / 'configs').glob('[a-z]*.py'))
+
+
+def load(name):
+  spec = importlib.util.spec_from_file_location(name[:-3], disk.ROOT / 'configs' / name)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def draw_images(folder: pathlib.Path) -> pathlib.Path:
+  """Two classes of 60 noisy images: bright ones and dark ones."""
+  generator = np.random.default_rng(0)
+  for label, level in (('bright', 150), ('dark', 50)):
+    (folder / 'train' / label).mkdir(parents=True)
+    for i in range(60):
+      pixels = generator.integers(level, level + 90, (70, 80, 3), np.uint8)
+      PIL.Image.fromarray(pixels).save(folder / 'train' / label / f'{i}.png')
+  return folder
+
+
+def place(config, folder) -> list[str]:
+  """Words that say where the data are; skips if this machine has none."""
+  name = config.data.name
+  if name == 'digits':
+    return []
+  if name == 'image_folder':
+    return [f'--config.data.path={draw_images(folder / "images")}']
+  root = os.environ.get('DLSTEROIDS_DATA')
+  if not root:
+    pytest.skip(f'needs {name}: $DLSTEROIDS_DATA is not set')
+  try:
+    config_lib.find('data', name).load({**config.data.to_dict(), 'download': False})
+  except config_lib.UserError as error:
+    pytest.skip(str(error))
+  return []
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_shipped_config_smokes(name, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(disk.ROOT)
+  module = load(name)
+  words = place(module.get_config('smoke'), tmp_path)
+  assert module.__doc__.strip()
+  work = tmp_path / 'work'
+  if name != 'digits_cnn.py':  # one report is enough; the others cost seconds each
+    monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+  argv = ['launch', f'--config=configs/{name}:smoke', f'--workdir={work}', *words]
+  assert command.main(argv) == 0, capsys.readouterr().err
+  assert capsys.readouterr().out.splitlines()[-1] == f'report: {work}/report.html'
+  runs = pd.read_csv(work / 'runs.csv')
+  assert (runs['status'] == 'ok').all()
+  assert runs['test/accuracy'].notna().all()
+  files = ['curves.csv', 'effects.csv', 'plan.json', 'study.json']
+  files += ['report.html', 'report.md'] if name == 'digits_cnn.py' else []
+  for file in files:
+    assert (work / file).stat().st_size
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_smoke_study_has_another_name_so_its_own_workdir(name):
+  module = load(name)
+  assert module.get_config().study.name != module.get_config('smoke').study.name
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_every_intact_level_is_the_config_s_own(name):
+  config = load(name).get_config()
+  for factor in load(name).get_factors(config):
+    for path, value in factor.levels[0].overrides:
+      section, _, key = path.partition('.')
+      assert config[section][key] == value, (factor.name, path)
