@@ -12,6 +12,7 @@ from dlsteroids.study import factors
 
 def get_config(mode: str = ''):
   """AlexNet with its optimizer: SGD, momentum .9, batch 128, weight decay 5e-4."""
+  config_lib.choose('mode', mode, ('', 'smoke'))
   config = config_lib.base(model='alexnet', data='image_folder')
   config.study.name = 'alexnet'
   config.study.question = 'What is each idea of AlexNet worth?'

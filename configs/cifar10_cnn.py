@@ -15,7 +15,7 @@ MODES = ('', 'jpeg', 'smoke', 'jpeg-smoke')
 
 
 def get_config(mode: str = ''):
-  """Two stages of two 3x3 convolutions, batch norm, ReLU, max pooling, flips and crops."""
+  """Two stages of two convolutions, batch norm, ReLU, pooling; flips and crops."""
   config_lib.choose('mode', mode, MODES)
   jpeg = mode.startswith('jpeg')
   config = config_lib.base(model='cnn', data='image_folder' if jpeg else 'cifar10')

@@ -10,6 +10,7 @@ from dlsteroids.study import factors
 
 def get_config(mode: str = ''):
   """The intact model: two stages of convolution, batch norm, ReLU and max pooling."""
+  config_lib.choose('mode', mode, ('', 'smoke'))
   config = config_lib.base(model='cnn', data='digits')
   config.study.name = 'digits_cnn'
   config.study.question = 'Which parts of a small CNN matter on handwritten digits?'

@@ -1,7 +1,7 @@
 """Which parts of a LeNet-sized CNN matter on MNIST?
 
-Data: MNIST, 54,000 train, 6,000 validation (drawn by the seed), the official 10,000 test
-images; from data.path, $DLSTEROIDS_DATA/mnist, the cache, or the official download.
+Data: MNIST, 54,000 train, 6,000 validation (drawn by the seed), the official 10,000
+test images; from data.path, $DLSTEROIDS_DATA/mnist, the cache, or a download.
 Expected: the intact arm >= 99.0 %. Takes about 15 minutes on 2 CPU cores, seconds as
 configs/mnist_cnn.py:smoke.
 """
@@ -11,7 +11,8 @@ from dlsteroids.study import factors
 
 
 def get_config(mode: str = ''):
-  """Two stages of 3x3 convolutions, batch norm, ReLU, max pooling; dropout in the head."""
+  """Two stages of convolution, batch norm, ReLU, max pooling; dropout in the head."""
+  config_lib.choose('mode', mode, ('', 'smoke'))
   config = config_lib.base(model='cnn', data='mnist')
   config.study.name = 'mnist_cnn'
   config.study.question = 'Which parts of a small CNN matter on MNIST?'

@@ -12,6 +12,6 @@ def run(config, workdir, **options):
 
 def check(module):
   """What is wrong with a plug-in; see `dlsteroids.launch.check.check`."""
-  from dlsteroids.launch import check as check_lib
+  from dlsteroids.launch.check import check as check_module
 
-  return check_lib.check(module)
+  return check_module(module)

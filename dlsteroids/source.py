@@ -24,7 +24,7 @@ def digests(names: Iterable[str]) -> dict[str, str]:
     if spec is None or not spec.origin or not spec.origin.endswith('.py'):
       continue
     tree = strip_docstrings(ast.parse(pathlib.Path(spec.origin).read_bytes()))
-    found[name] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:32]
+    found[name] = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:32]
     is_package = spec.submodule_search_locations is not None
     names += [m for m in imported(tree, name, is_package) if exists(m)]
     if '.' in name:

@@ -26,7 +26,10 @@ CONVS = [
   ((2, 2), 4, 4, (3, 3), (1, 1), 'SAME', 1, (1, 1)),  # the window exceeds the image
   ((4, 4), 4, 4, (1, 1), (2, 2), 'SAME', 1, (1, 1)),  # strides exceed the window
   ((4, 4), 4, 4, (2, 2), (1, 1), ((3, 2), (2, 3)), 1, (1, 1)),  # padded beyond
+  ((6, 5), 16, 4, (3, 3), (1, 1), 'SAME', 1, (1, 1)),  # in pieces of the batch
+  ((7, 6), 32, 4, (3, 2), (2, 2), 'VALID', 2, (1, 1)),
 ]
+PIECES = 16  # a batch of two pieces
 
 
 def _draw(*shapes, dtype=np.float32):
@@ -41,8 +44,9 @@ def _make_conv(case):
   )
 
 
-def _draw_conv(case, batch=2, dtype=np.float32):
+def _draw_conv(case, batch=None, dtype=np.float32):
   size, inputs, units, window, _, _, groups, _ = case
+  batch = batch or (PIECES if inputs >= 16 else 2)
   return _draw((batch, *size, inputs), (*window, inputs // groups, units), dtype=dtype)
 
 
@@ -76,6 +80,14 @@ def _close(found, expected, relative):
   np.testing.assert_allclose(
     np.asarray(found, np.float64), expected, rtol=relative, atol=relative * scale
   )
+
+
+def test_the_kernel_gradient_of_many_channels_runs_in_pieces():
+  """Else the cases above would not test them. Oracle: the jaxpr."""
+  for case, pieces in ((CONVS[0], False), (CONVS[-2], True)):
+    x, kernel = _draw_conv(case)
+    gradient = jax.grad(lambda k, x=x, case=case: _make_conv(case)(x, k).sum())
+    assert ('scan' in str(jax.make_jaxpr(gradient)(kernel))) == pieces
 
 
 @pytest.mark.parametrize('case', CONVS, ids=str)

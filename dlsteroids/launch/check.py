@@ -63,7 +63,9 @@ def load(name: str) -> ModuleType:
   try:
     return importlib.import_module(name)
   except Exception as error:
-    raise config_lib.UserError(f'{name} fails at import: {first_line(error)}') from error
+    raise config_lib.UserError(
+      f'{name} fails at import: {first_line(error)}'
+    ) from error
 
 
 def check_defaults(name: str, module: ModuleType) -> Iterator[str]:
@@ -121,7 +123,9 @@ def check_call(
   keys = rng.Keys(rng.root(0))
   numbers = {path: jnp.float32(value) for path, value in hyper.items()}
   variables = model.init(keys('init'), x, train=False, hyper=numbers)
-  out = jax.eval_shape(lambda v: model.apply(v, x, train=False, hyper=numbers), variables)
+  out = jax.eval_shape(
+    lambda v: model.apply(v, x, train=False, hyper=numbers), variables
+  )
   if getattr(out, 'shape', None) != (3, CLASSES):
     yield f'{name}: expected outputs [3, {CLASSES}] for 3 images, got {out}'
   elif out.dtype != jnp.float32:
@@ -144,7 +148,8 @@ def check_data(name: str, module: ModuleType) -> Iterator[str]:
   """Loads the data set with its defaults and looks at its splits and digest."""
   dataset = module.load(dict(module.DEFAULTS))
   if not isinstance(dataset, types.Dataset):
-    yield f'{name}.load must return dlsteroids.types.Dataset, not {type(dataset).__name__}'
+    got = type(dataset).__name__
+    yield f'{name}.load must return dlsteroids.types.Dataset, not {got}'
     return
   lengths = {key: len(array) for key, array in dataset.arrays.items()}
   if len(set(lengths.values())) != 1:
@@ -175,7 +180,7 @@ def check_metrics(name: str) -> Iterator[str]:
     if not isinstance(metric, types.Metric):
       yield f'{name}: {key} is no dlsteroids.types.Metric'
     elif metric.better not in ('higher', 'lower', ''):
-      yield f"{name}: {key}.better must be 'higher', 'lower' or '', not {metric.better!r}"
+      yield f"{name}: {key}.better is {metric.better!r}, not 'higher', 'lower' or ''"
     elif metric.better and not np.isfinite(metric.fallback):
       yield f'{name}: {key} has no fallback: what does a diverged run score?'
   yield from attempt(f'{name}: evaluating on the digits', name, 'metrics')

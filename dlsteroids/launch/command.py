@@ -45,7 +45,11 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-  """Runs the command; returns the exit code: 0, 2 for a mistake, 130 if interrupted."""
+  """Runs the command.
+
+  Returns:
+    the exit code: 0, 1 if runs failed, 2 for a mistake, 130 if interrupted.
+  """
   values = flags.FlagValues()
   define(values, argv)
   with own_output(), own_interrupt():
@@ -209,7 +213,7 @@ def act(values: flags.FlagValues, argv: Sequence[str]) -> int:
     print(f'latex: {summary.write_latex(answer)}')
   print('\n'.join(summary.findings(answer)))
   print(f'report: {answer.report}')
-  return 0
+  return 1 if (answer.runs['status'] == 'failed').any() else 0
 
 
 def default_workdir(path: str, name: str) -> str:

@@ -10,7 +10,6 @@ import pathlib
 import platform
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +51,7 @@ def provenance() -> dict[str, Any]:
 
   device = jax.local_devices()[0]
   found: dict[str, Any] = {name: importlib.metadata.version(name) for name in LIBRARIES}
+  found['python'] = '.'.join(platform.python_version_tuple()[:2])
   found['platform'] = device.platform
   found['device'] = processor() if device.platform == 'cpu' else device.device_kind
   found['cores'] = cores()
@@ -115,19 +115,3 @@ def hold(workdir: pathlib.Path) -> Iterator[None]:
     file.write(json.dumps(me))
     file.flush()
     yield
-
-
-def matmul_rate(side: int = 1536) -> float:
-  """FLOP/s of float32 matrix products on all local devices, the best of a few."""
-  import jax
-  import jax.numpy as jnp
-
-  device = jax.local_devices()
-  work = jax.jit(lambda x: x @ x)
-  operands = [jax.device_put(jnp.ones((side, side)), d) for d in device]
-  best = float('inf')
-  for _ in range(4):  # the first compiles
-    start = time.perf_counter()
-    jax.block_until_ready([work(x) for x in operands])
-    best = min(best, time.perf_counter() - start)
-  return 2.0 * side**3 * len(device) / best

@@ -165,7 +165,9 @@ def describe(
     'provenance': {
       **machine.provenance(),
       'devices': next(iter(made.layouts.values())).devices,
-      'strategy': {n: layout.strategy for n, layout in made.layouts.items()},
+      'strategy': ', '.join(
+        sorted({f'{lay.strategy} {lay.width}' for lay in made.layouts.values()})
+      ),
       'matmul': config['train']['matmul'],
     },
     'git': machine.git_commit(),

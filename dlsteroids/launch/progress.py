@@ -74,7 +74,8 @@ class Progress:
 
   def describe(self, status: local.Status) -> str:
     arms = ', '.join(status.arms[:3]) + (' …' if len(status.arms) > 3 else '')
-    return f'batch {status.batch}/{status.batches}  {status.members} × {arms}'
+    where = f'batch {status.batch}/{status.batches}  program {status.program[:6]}'
+    return f'{where}  {status.members} × {arms}'
 
   def facts(self, status: local.Status, eta: float | None) -> str:
     progress = status.progress

@@ -18,6 +18,7 @@ from dlsteroids.results import (
   tensorboard,
 )
 from dlsteroids.study import plan
+from dlsteroids.train import checkpoint
 
 
 class Asked(NamedTuple):
@@ -76,7 +77,6 @@ def train(
   workdir: pathlib.Path,
   watch: local.Watch = lambda status: None,
   say: Callable[[str], None] = print,
-  planned: Callable[[prepare.Plan, manifest.Claim], None] = lambda made, claim: None,
 ) -> Answer:
   """The action `run`."""
   made = plan_of(asked, workdir)
@@ -95,12 +95,13 @@ def train(
       index = store.read(workdir)
     claim = make_claim(made, search, index)
     check_mixed(made, claim.runs, index)
-    planned(made, claim)
     manifest.write_study(made, asked.command, workdir, claim, old, failures)
     failures |= local.execute(made, claim.runs, workdir, watch, say)
     manifest.write_study(made, asked.command, workdir, claim, old, failures)
     if all(run.fingerprint in failures for run in claim.runs):
       raise config_lib.UserError(f'every run failed: {next(iter(failures.values()))}')
+    if not failures:
+      checkpoint.sweep(workdir / 'checkpoints')
     return export(workdir, say)
 
 

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dlsteroids.launch import machine, manifest, prepare, study
+from dlsteroids.launch import manifest, prepare, study
 from dlsteroids.results import (
   formats,
   latex,
@@ -17,6 +17,7 @@ from dlsteroids.results import (
   tables,
 )
 from dlsteroids.study import designs, plan
+from dlsteroids.train import flops
 
 LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
 
@@ -48,12 +49,12 @@ def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
       f'  {name}: {facts.params:,} parameters, {formats.flops(facts.flops)} a step, '
       f'{layout.strategy} {layout.width} x {layout.devices} devices: {", ".join(arms)}'
     )
-  flops = sum(
+  work = sum(
     made.facts[run.program].flops * run.config['train']['steps'] for run in missing
   )
   told.append(
     f'steps: {study.steps_of(missing):,}; nominal training compute: '
-    f'{formats.flops(flops)}'
+    f'{formats.flops(work)}'
   )
   told.append(f'estimated time: {estimate(made, missing, index)}')
   return told + power_lines(made, workdir, index)
@@ -79,7 +80,7 @@ def estimate(made: prepare.Plan, missing: list[plan.Run], index: store.Index) ->
     work = sum(
       made.facts[run.program].flops * run.config['train']['steps'] for run in missing
     )
-    low, high = (work / (share * machine.matmul_rate()) for share in LIKELY)
+    low, high = (work / (share * flops.matmul_rate()) for share in LIKELY)
     return (
       f'{formats.seconds(low)} to {formats.seconds(high)} and compilation (no run yet: '
       f'{LIKELY[1]:.0%} to {LIKELY[0]:.0%} of the matrix products measured here)'

@@ -233,8 +233,9 @@ def _weigh(x: Any, dy: Any, geometry: _Geometry) -> Any:
   pieces = jax.tree.map(lambda a: a.reshape(-1, _CHUNK, *a.shape[1:]), (x, dy))
   exact = jnp.promote_types(x.dtype, jnp.float32)
 
-  def add(total, piece):
-    return total + _correlate(*piece, geometry).astype(exact), None
+  def add(total: Any, piece: tuple[Any, Any]) -> tuple[Any, None]:
+    images, slopes = piece
+    return total + _correlate(images, slopes, geometry).astype(exact), None
 
   start = jnp.zeros((*geometry.window, inputs, units), exact)
   return lax.scan(add, start, pieces)[0].astype(x.dtype)

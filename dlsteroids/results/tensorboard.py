@@ -24,12 +24,14 @@ def write(folder: pathlib.Path, curves: pd.DataFrame) -> pathlib.Path:
     import tensorboardX
   except ImportError as error:
     raise config_lib.UserError(
-      "config.engine.tensorboard needs tensorboardX: pip install 'dlsteroids[tensorboard]'"
+      'config.engine.tensorboard needs tensorboardX: pip install '
+      "'dlsteroids[tensorboard]'"
     ) from error
   shutil.rmtree(folder, ignore_errors=True)
   for (arm, seed), rows in curves.groupby(['arm', 'seed'], sort=False):
     name = str(arm).replace('/', '_')
     with tensorboardX.SummaryWriter(str(folder / name / f'seed{seed}')) as writer:
-      for row in rows.itertuples():
-        writer.add_scalar(f'{row.split}/{row.metric}', row.value, int(row.step))
+      columns = zip(rows['split'], rows['metric'], rows['value'], rows['step'])
+      for split, metric, value, step in columns:
+        writer.add_scalar(f'{split}/{metric}', float(value), int(step))
   return folder

@@ -78,3 +78,10 @@ def keep(folder: pathlib.Path, variables: Any) -> None:
 
 def drop(folder: pathlib.Path) -> None:
   shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(folder: pathlib.Path) -> None:
+  """Removes what interrupted batches left; the final variables stay."""
+  for path in folder.glob('*'):
+    if not path.name.endswith('-final'):
+      drop(path)

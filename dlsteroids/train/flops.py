@@ -7,10 +7,12 @@ body once and leaves padding out.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from jax import numpy as jnp
 from jax.extend import core
 
 from dlsteroids.models import ops
@@ -143,3 +145,16 @@ def _count_conv(equation: Any) -> float:
     else:
       total *= m * (o if stride > 1 else min(n, o))
   return total
+
+
+def matmul_rate(side: int = 1536) -> float:
+  """FLOP/s of float32 matrix products on all local devices, the best of a few."""
+  device = jax.local_devices()
+  work = jax.jit(lambda x: x @ x)
+  operands = [jax.device_put(jnp.ones((side, side)), d) for d in device]
+  best = float('inf')
+  for _ in range(4):  # the first compiles
+    start = time.perf_counter()
+    jax.block_until_ready([work(x) for x in operands])
+    best = min(best, time.perf_counter() - start)
+  return 2.0 * side**3 * len(device) / best

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -67,16 +67,20 @@ def describe(
       member.evaluate(state, slot, data),
     )
 
+  def evaluate(hyper, slot, state, data):
+    return member.evaluate(state, {**slot, 'hyper': hyper}, data)
+
   args = (slot['hyper'], slot['seed'], learned, batch)
   with step_lib.formulation():
     executed = flops.executed(step, *args)
   traced = jax.make_jaxpr(step)(*args)
+  judged = jax.make_jaxpr(evaluate)(slot['hyper'], slot, state, data)
   whole = jax.make_jaxpr(everything)(slot['hyper'], slot, state, batch, data)
   names = frozenset(primitives(whole.jaxpr))
   params = [state['variables'][name]['params'] for name in state['variables']]
   return Facts(
     digest=fingerprint(whole),
-    live=alive(traced.jaxpr, sorted(slot['hyper'])),
+    live=alive((traced.jaxpr, judged.jaxpr), sorted(slot['hyper'])),
     params=sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
     flops=flops.nominal(step, *args).flops,
     executed_flops=executed.flops,
@@ -94,14 +98,16 @@ def fingerprint(jaxpr: Any) -> str:
   return found.hexdigest()[:32]
 
 
-def alive(jaxpr: Any, names: list[str]) -> frozenset[str]:
+def alive(jaxprs: Iterable[Any], names: list[str]) -> frozenset[str]:
   """Which of the first inputs, the traced numbers, any output depends on.
 
   The number of steps always counts: it decides how long the host trains.
   """
-  _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-  live = {name for name, use in zip(names, used) if use}
-  return frozenset(live | {'train.steps'})
+  live = {'train.steps'}
+  for jaxpr in jaxprs:
+    _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    live |= {name for name, use in zip(names, used) if use}
+  return frozenset(live)
 
 
 def primitives(jaxpr: Any) -> set[str]:
@@ -128,4 +134,5 @@ def signature(
     tuple((name, hyper[name]) for name in sorted(facts.live)),
     dataset.digest,
     config['train']['evaluations'],
+    config['train']['matmul'],
   )

@@ -57,8 +57,8 @@ def over_members(
   """`function(tree, data, *scalars)` of one member, made one of many.
 
   'map' runs a device's members one after another and skips those that are not live;
-  'vmap' runs them side by side. A function that `moves` returns the new `tree['state']`;
-  'map' then updates the states in place, where `lax.map` would copy them all.
+  'vmap' runs them side by side. A function that `moves` returns the new state; 'map'
+  then updates the states in place, where `lax.map` would copy them all.
   """
 
   def skipping(tree, data, *rest):
