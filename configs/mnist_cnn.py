@@ -2,8 +2,8 @@
 
 Data: MNIST, 54,000 train, 6,000 validation (drawn by the seed), the official 10,000
 test images; from data.path, $DLSTEROIDS_DATA/mnist, the cache, or a download.
-Expected: the intact arm >= 99.0 %. Takes about 15 minutes on 2 CPU cores, seconds as
-configs/mnist_cnn.py:smoke.
+Expected: the intact arm near 98.9 % after two and a half epochs. Takes about 15 minutes
+on 2 CPU cores, seconds as configs/mnist_cnn.py:smoke.
 """
 
 from dlsteroids import config as config_lib
@@ -22,10 +22,10 @@ def get_config(mode: str = ''):
   config.model.widths = (16, 32)
   config.model.norm = 'batch'
   config.model.hidden = (128,)
-  config.model.dropout = 0.5
-  config.optimizer.learning_rate = 0.1
-  config.train.steps = 1000
-  config.train.batch_size = 128
+  config.model.dropout = 0.25
+  config.optimizer.learning_rate = 0.02
+  config.train.steps = 2000
+  config.train.batch_size = 64
   config.train.evaluations = 5
   config.train.eval_batch = 1000
   return smoke(config) if mode == 'smoke' else config

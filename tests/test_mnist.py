@@ -16,16 +16,18 @@ from dlsteroids.study import factors
 DATA = pathlib.Path(os.environ.get('DLSTEROIDS_DATA', 'nowhere')) / 'mnist'
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason='needs MNIST in $DLSTEROIDS_DATA/mnist')
 def test_the_cnn_reaches_99_percent_and_the_perceptron_stays_clearly_below(tmp_path):
   config = config_lib.base(model='cnn', data='mnist')
   config.study.name = 'mnist_test'
   config.study.seeds = 3
-  config.model.widths = (16, 32)
+  config.model.widths = (32, 64)
+  config.optimizer.learning_rate = 0.02
   config.model.norm = 'batch'
   config.model.dropout = 0.25
-  config.train.steps = 1000
-  config.train.batch_size = 128
+  config.train.steps = 2500
+  config.train.batch_size = 64
   config.train.evaluations = 2
   config.train.eval_batch = 1000
   perceptron = {
