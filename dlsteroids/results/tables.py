@@ -10,6 +10,7 @@ import pandas as pd
 
 from dlsteroids.results import store
 
+WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
 CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
 
 
@@ -69,7 +70,12 @@ def curves(planned: Sequence[Planned], index: store.Index) -> pd.DataFrame:
 
 
 def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
-  """A CSV whose numbers read back to the bit; appears atomically."""
+  """A CSV whose numbers read back to the bit; appears atomically.
+
+  Counts stay whole numbers where a failed run has none.
+  """
+  whole = {name: 'Int64' for name in WHOLE if name in frame}
+  frame = frame.astype(whole)
   store.write_atomically(path, frame.to_csv(index=False, float_format=exact))
 
 
