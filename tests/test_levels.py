@@ -56,10 +56,10 @@ def parts(made, arm):
   """Program, live numbers and data of an arm."""
   config = made.arms[arm]
   program = prepare.plan.program_id(config)
-  digest, numbers, data, evaluations = inspect.signature(
+  digest, numbers, data, evaluations, matmul = inspect.signature(
     config, made.facts[program], made.dataset(config)
   )
-  return {'program': (digest, evaluations), 'numbers': numbers, 'data': data}
+  return {'program': (digest, evaluations, matmul), 'numbers': numbers, 'data': data}
 
 
 @pytest.mark.parametrize('name', STUDIES)
