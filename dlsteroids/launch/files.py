@@ -4,12 +4,21 @@ import importlib.util
 import inspect
 import pathlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import study
+
+
+class Asked(NamedTuple):
+  """What the user asks: a config file's contents and how it was called."""
+
+  config: Any
+  factors: Sequence[Any]
+  arms: Sequence[Any] = ()
+  overridden: frozenset[str] = frozenset()
+  command: str = ''
 
 
 def load(path: str) -> ModuleType:
@@ -95,7 +104,7 @@ def listed(module: ModuleType, name: str, tree: Any) -> tuple[Any, ...]:
 
 def read(
   path: str, config: Any = None, overridden: Iterable[str] = (), command: str = ''
-) -> study.Asked:
+) -> Asked:
   """What a config file asks; 'file.py:mode' calls `get_config('mode')`.
 
   Args:
@@ -111,7 +120,7 @@ def read(
   tree = config_lib.resolve(config, overridden)
   factors = listed(module, 'get_factors', tree)
   arms = listed(module, 'get_arms', tree) if hasattr(module, 'get_arms') else ()
-  return study.Asked(config, factors, arms, frozenset(overridden), command)
+  return Asked(config, factors, arms, frozenset(overridden), command)
 
 
 def view(tree: Any) -> Any:

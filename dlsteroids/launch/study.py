@@ -21,16 +21,6 @@ from dlsteroids.study import plan
 from dlsteroids.train import checkpoint
 
 
-class Asked(NamedTuple):
-  """What the user asks: a config file's contents and how it was called."""
-
-  config: Any
-  factors: Sequence[Any]
-  arms: Sequence[Any] = ()
-  overridden: frozenset[str] = frozenset()
-  command: str = ''
-
-
 class Answer(NamedTuple):
   """A study's results as frames, and where they lie."""
 
@@ -68,12 +58,12 @@ def run(
   elif factors is None:
     raise config_lib.UserError('run(config, workdir, factors=...) needs the factors')
   else:
-    asked = Asked(config, tuple(factors), tuple(arms))
+    asked = files.Asked(config, tuple(factors), tuple(arms))
   return train(asked, pathlib.Path(workdir), watch, say)
 
 
 def train(
-  asked: Asked,
+  asked: files.Asked,
   workdir: pathlib.Path,
   watch: local.Watch = lambda status: None,
   say: Callable[[str], None] = print,
@@ -105,7 +95,7 @@ def train(
     return export(workdir, say)
 
 
-def plan_of(asked: Asked, workdir: pathlib.Path) -> prepare.Plan:
+def plan_of(asked: files.Asked, workdir: pathlib.Path) -> prepare.Plan:
   layouts = manifest.read_layouts(workdir)
   return prepare.make(
     asked.config, asked.factors, asked.arms, layouts, asked.overridden
