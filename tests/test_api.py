@@ -1,9 +1,13 @@
 """The package's own functions, called first thing in a fresh interpreter."""
 
+import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -19,6 +23,7 @@ def test_a_first_call_gets_as_far_as_its_arguments(call, tmp_path):
   done = subprocess.run(
     [sys.executable, '-c', f'import dlsteroids; {call}'],
     cwd=tmp_path,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
     capture_output=True,
     text=True,
   )
