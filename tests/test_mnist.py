@@ -26,7 +26,7 @@ def test_the_cnn_reaches_99_percent_and_the_perceptron_stays_clearly_below(tmp_p
   config.optimizer.learning_rate = 0.02
   config.model.norm = 'batch'
   config.model.dropout = 0.25
-  config.train.steps = 2500
+  config.train.steps = 5000
   config.train.batch_size = 64
   config.train.evaluations = 2
   config.train.eval_batch = 1000
