@@ -174,12 +174,14 @@ def backend() -> Offer:
 
 
 def overhead(case: str, count: int) -> Offer:
-  """One seed by the engine, alone in its batch, and the same step in a bare loop.
+  """A batch of seeds one after another by the engine, and one seed in a bare loop.
 
-  By 'map', which skips the batch's padding; 'vmap' would compute it.
+  Both on one device of the same process; 'vmap' would be another program than the
+  bare loop's.
   """
-  start()
-  made = make_plan(case, count, {'study.seeds': 1, 'engine.strategy': 'map'})
+  start(1)
+  width = prepare.WIDTHS['cpu', 'map']
+  made = make_plan(case, count, {'study.seeds': width, 'engine.strategy': 'map'})
   return Offer(
     facts_of(made),
     {'train': trainer(make_ready(made, baseline(made))), 'bare': bare(made)},
@@ -189,14 +191,15 @@ def overhead(case: str, count: int) -> Offer:
 def bare(made: prepare.Plan) -> Callable[[int], Sample]:
   """What one would write by hand for one member: gradient, update, repeat.
 
-  No guard against divergence, no sums, no padding, no shuffling (batches follow the
-  stored order), no host between first and last step.
+  No guard against divergence, no sums, no padding, no shuffling but once (batches
+  follow one drawn order), no host between first and last step.
   """
   config = made.config
   known = made.members[plan.program_id(config)]
   dataset = made.dataset(config)
-  slot = jax.device_put(member.slot(config, dataset, 0))
-  data = jax.device_put(dict(dataset.arrays))
+  slot = member.slot(config, dataset, 0)
+  slot['train'] = np.random.default_rng(0).permutation(slot['train'])
+  slot, data = jax.device_put((slot, dict(dataset.arrays)))
   task, size = known.task, config['train']['batch_size']
   per_epoch = len(slot['train']) // size
   (turn,) = task.turns

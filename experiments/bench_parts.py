@@ -8,6 +8,7 @@ from typing import Any
 from experiments import (
   bench_cases,
   bench_common,
+  bench_conv,
   bench_members,
   bench_study,
   bench_worker,
@@ -130,7 +131,7 @@ def check_params(contenders: Sequence[Contender]) -> None:
 
 def overhead(settings: Settings) -> list[Row]:
   """What the engine costs over a loop written by hand."""
-  part = 'Engine against a bare jitted loop of the same step (one seed)'
+  part = 'Engine against a bare jitted loop of the same step'
   rows = []
   for python in settings.jax:
     for name in settings.cases('digits', 'lenet', 'mlp'):
@@ -156,6 +157,7 @@ def overhead(settings: Settings) -> list[Row]:
 
 PARTS: Mapping[str, Any] = {
   'torch': against_torch,
+  'convolutions': bench_conv.convolutions,
   'overhead': overhead,
   'compile': bench_study.compilation,
   'study': bench_study.default_study,

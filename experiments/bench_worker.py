@@ -24,6 +24,8 @@ MODULES = {  # where the function lies that makes an offer of this kind
   'layouts': 'bench_engine',
   'overhead': 'bench_engine',
   'compile_study': 'bench_start',
+  'conv_jax': 'bench_conv',
+  'conv_torch': 'bench_conv',
   'rates': 'bench_start',
   'train_torch': 'bench_torch',
   'torch_versions': 'bench_torch',

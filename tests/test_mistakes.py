@@ -56,6 +56,12 @@ VALUES = [
   ('config.optimizer.nesterov=maybe', 'expects bool', "'maybe'"),
   ('config.model.hidden=a,b', 'model.hidden', "'a"),
   ('config.model.name=mpl', "'mpl'", "did you mean 'mlp'", 'available: '),
+  ('config.data.name=mnist --config.data.exampels=9', "did you mean 'data.examples'"),
+  (
+    'config.data.name=image_folder --config.data.size=a',
+    'data.size expects int',
+    "'a'",
+  ),
   ('config.data.name=digit', "'digit'", "did you mean 'digits'", 'cifar10'),
   ('config.task.name=clasify', "did you mean 'classify'"),
   ('config.model.name=nolab.nets', "'nolab.nets'", 'nolab'),
@@ -79,7 +85,7 @@ VALUES = [
 
 @pytest.mark.parametrize('case', VALUES, ids=[case[0] for case in VALUES])
 def test_a_wrong_value_is_told_in_one_line(fails, case):
-  fails([f'--{case[0]}'], *case[1:])
+  fails([f'--{word}' for word in case[0].split(' --')], *case[1:])
 
 
 def test_words_without_dashes_and_a_missing_config(fails, capsys):

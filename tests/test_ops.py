@@ -119,6 +119,18 @@ def test_second_derivatives_in_a_scan_are_the_plain_ones(case):
   _compare_with_plain(second, case)
 
 
+@pytest.mark.parametrize('patches', [False, True])
+def test_both_forms_of_a_large_kernel_gradient(patches, monkeypatch):
+  """Whichever this version of JAX would take. Oracles: torch, and autodiff."""
+  monkeypatch.setattr(ops, '_PATCHES', patches)
+  monkeypatch.setattr(ops, '_ROWS', 240)  # two pieces, as of the other form
+  jax.clear_caches()
+  case = CONVS[-2]
+  test_conv_is_torchs_in_value_and_gradient(case, True, 1e-9)
+  test_second_derivatives_in_a_scan_are_the_plain_ones(case)
+  jax.clear_caches()
+
+
 def test_third_derivatives_in_a_scan_are_the_plain_ones():
   case = CONVS[2]
   second = jax.grad(functools.partial(_penalty, _make_conv(case)), (0, 1))

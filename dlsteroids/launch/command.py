@@ -1,6 +1,8 @@
 """The command line: absl flags, the four actions, and one line for every mistake."""
 
+import ast
 import contextlib
+import math
 import os
 import pathlib
 import shlex
@@ -8,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import config_flags
@@ -50,11 +52,9 @@ def main(argv: Sequence[str]) -> int:
   Returns:
     the exit code: 0, 1 if runs failed, 2 for a mistake, 130 if interrupted.
   """
-  values = flags.FlagValues()
-  define(values, argv)
   with own_output(), own_interrupt():
     try:
-      return act(parse(values, argv), argv)
+      return act(parse(argv), argv)
     except config_lib.UserError as error:
       print(f'dlsteroids: {error}', file=sys.stderr)
       return 2
@@ -107,12 +107,23 @@ def own_interrupt():
     signal.signal(signal.SIGINT, before)
 
 
-def parse(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
+class Parsed(NamedTuple):
+  """Flags, and overrides of options that the config file's plug-ins do not have."""
+
+  flags: flags.FlagValues
+  added: Mapping[str, Any]
+
+
+def parse(argv: Sequence[str]) -> Parsed:
   """Parses flags; UserError for anything wrong with them or with the config file."""
+  added: dict[str, Any] = {}
   for word, after in zip(argv[1:], [*argv[2:], '']):
     flag, equals, value = word.partition('=')
     if flag in ('--config', '-config'):
-      check_paths(argv, files.load_config(value if equals else after).to_dict())
+      tree = files.load_config(value if equals else after).to_dict()
+      argv, added = split_added(argv, tree)
+  values = flags.FlagValues()
+  define(values, argv)
   try:
     rest = values(list(argv))[1:]
   except config_lib.UserError:
@@ -128,18 +139,50 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> flags.FlagValues:
     raise config_lib.UserError(
       f'--config=FILE is missing; shipped: {", ".join(shipped) or "none here"}'
     )
-  return values
+  return Parsed(values, added)
 
 
-def check_paths(argv: Sequence[str], tree: Mapping[str, Any]) -> None:
-  """Raises UserError for a `--config.SECTION.OPTION` that the config does not have."""
+def split_added(
+  argv: Sequence[str], tree: Mapping[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
+  """Takes out overrides of what only a plug-in has that another flag switches to.
+
+  Raises:
+    UserError: for a `--config.SECTION.OPTION` that neither has.
+  """
+  given: dict[str, tuple[str, str]] = {}
   for word in argv[1:]:
-    flag = word.partition('=')[0].lstrip('-')
-    if word.startswith('-') and flag.startswith('config.'):
-      path = flag.removeprefix('config.')
-      section, _, key = path.partition('.')
-      if key not in tree.get(section, {}):
-        raise config_lib.UserError(config_lib.unknown_path(path, tree))
+    flag, _, value = word.partition('=')
+    if word.startswith('-') and flag.lstrip('-').startswith('config.'):
+      given[flag.lstrip('-').removeprefix('config.')] = (word, value)
+  rest, added = list(argv), {}
+  for path, (word, value) in given.items():
+    section, _, key = path.partition('.')
+    if key in tree.get(section, {}):
+      continue
+    name = given.get(f'{section}.name', ('', ''))[1]
+    if section not in config_lib.PLUGINS or not name:
+      raise config_lib.UserError(config_lib.unknown_path(path, tree))
+    defaults = config_lib.defaults_of(section, {'name': name})
+    if key not in defaults:
+      raise config_lib.UserError(
+        config_lib.unknown_path(path, {**tree, section: defaults})
+      )
+    rest.remove(word)
+    added[path] = read_value(path, defaults[key], value)
+  return rest, added
+
+
+def read_value(path: str, like: Any, text: str) -> Any:
+  """The value that a flag's text means, of the type of `like`; UserError if not."""
+  words: dict[str, Any] = {'true': True, 'false': False, 'inf': math.inf}
+  if isinstance(like, str):
+    return text
+  try:
+    value = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    value = text
+  return config_lib.coerce(path, like, value)
 
 
 def unrecognized(name: str) -> str:
@@ -174,12 +217,17 @@ def spoken(argv: Sequence[str]) -> str:
   return 'python -m experiments.launch ' + shlex.join(words)
 
 
-def act(values: flags.FlagValues, argv: Sequence[str]) -> int:
+def act(parsed: Parsed, argv: Sequence[str]) -> int:
   from dlsteroids.launch import manifest, progress, study, summary
 
+  values = parsed.flags
   config = values.config
+  with config.unlocked():
+    for path, value in parsed.added.items():
+      section, _, key = path.partition('.')
+      config[section][key] = value
   config_flag = values['config']
-  overridden = config_flags.get_override_values(config_flag)
+  overridden = {*config_flags.get_override_values(config_flag), *parsed.added}
   path = config_flags.get_config_filename(config_flag)
   tree = config_lib.resolve(config, overridden)
   machine.prepare(tree['train']['matmul'])

@@ -55,58 +55,84 @@ def execute(
   )
   total = sum(batch.steps * len(batch.runs) for batch in todo)
   failures: dict[str, str] = {}
-  finished = 0.0
+  finished, at = 0.0, 0
   with Compiler(made) as compiler:
     compiler.start(todo, layouts)
-    number = 0
-    while number < len(todo):
-      batch = todo[number]
-      number += 1
-
-      def tell(progress, batch=batch, number=number, finished=finished):
-        rate = progress.steps_per_second * len(batch.runs)
-        size = batch.runs[0].config['train']['batch_size']
-        arms = tuple(dict.fromkeys(run.arm for run in batch.runs))
-        watch(
-          Status(
-            number, len(todo), batch.program, arms, len(batch.runs), progress,
-            rate * size, finished, total,
-          )
-        )  # fmt: skip
-
+    while at < len(todo):
+      batch = todo[at]
+      place = Place(at + 1, len(todo), finished, total)
+      layout = layouts[batch.program]
       try:
-        train_batch(made, batch, compiler, layouts[batch.program], workdir, tell)
+        train_batch(made, batch, compiler, layout, workdir, tell(watch, batch, place))
       except config_lib.UserError:
         raise
       except Exception as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        full = os.strerror(errno.ENOSPC)
-        if isinstance(error, OSError) or full in str(error):
-          why = full if full in str(error) else getattr(error, 'strerror', '') or text
-          raise config_lib.UserError(
-            f'cannot write results to {workdir}: {why}; mend that, then the same '
-            'command continues'
-          ) from error
-        layout = layouts[batch.program]
+        refuse_full_disk(error, text, workdir)
         if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
-          half = layout._replace(width=layout.width // 2)
-          say(
-            f'program {batch.program} ran out of memory; width {half.width} from here'
-          )
-          layouts[batch.program] = half
+          layouts[batch.program] = half = layout._replace(width=layout.width // 2)
           remember(workdir, batch.program, half)
           compiler.forget(batch.program)
-          cut = [
-            plan.Batch(batch.program, batch.steps, batch.runs[i : i + half.members])
-            for i in range(0, len(batch.runs), half.members)
-          ]
-          todo[number - 1 : number] = cut
-          number -= 1
+          todo[at : at + 1] = cut(batch, half)
+          say(f'program {batch.program} ran out of memory; width is {half.width} now')
           continue
         say(f'failed: {", ".join(sorted({run.arm for run in batch.runs}))}: {text}')
         failures |= {run.fingerprint: text for run in batch.runs}
       finished += batch.steps * len(batch.runs)
+      at += 1
   return failures
+
+
+class Place(NamedTuple):
+  """Where a batch stands among those of an execution, as `Status` says."""
+
+  batch: int
+  batches: int
+  done_steps: float
+  total_steps: float
+
+
+def tell(
+  watch: Watch, batch: plan.Batch, place: Place
+) -> Callable[[loop.Progress], None]:
+  """What the training loop tells of one batch, as what the launcher shows of all."""
+  size = batch.runs[0].config['train']['batch_size']
+  arms = tuple(dict.fromkeys(run.arm for run in batch.runs))
+
+  def told(progress):
+    rate = progress.steps_per_second * len(batch.runs) * size
+    watch(
+      Status(
+        program=batch.program,
+        arms=arms,
+        members=len(batch.runs),
+        progress=progress,
+        images_per_second=rate,
+        **place._asdict(),
+      )
+    )
+
+  return told
+
+
+def refuse_full_disk(error: Exception, text: str, workdir: pathlib.Path) -> None:
+  """Raises UserError if results cannot be written: no other batch could be, either."""
+  full = os.strerror(errno.ENOSPC)
+  if isinstance(error, OSError) or full in str(error):
+    why = full if full in str(error) else getattr(error, 'strerror', '') or text
+    raise config_lib.UserError(
+      f'cannot write results to {workdir}: {why}; mend that, then the same command '
+      'continues'
+    ) from error
+
+
+def cut(batch: plan.Batch, layout: program_lib.Layout) -> list[plan.Batch]:
+  """A batch as batches that fit a smaller layout."""
+  size = layout.members
+  return [
+    batch._replace(runs=batch.runs[i : i + size])
+    for i in range(0, len(batch.runs), size)
+  ]
 
 
 def remember(workdir: pathlib.Path, program: str, layout: program_lib.Layout) -> None:

@@ -28,6 +28,10 @@ _LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 _MENDED_GROUPS = 4
 _CHUNK = 8  # images per piece of a kernel's gradient
 _MANY = 16  # input channels from which on pieces are faster
+# From jax 0.12 on, a product of 3x3 patches of some 1,024 places beats the convolution
+# (one core: 122 against 88 GFLOP/s at 32 channels); on 0.10 it is the other way round.
+_PATCHES = jax.__version_info__ >= (0, 12)
+_ROWS = 1024
 
 
 def conv(
@@ -225,20 +229,31 @@ def _weigh(x: Any, dy: Any, geometry: _Geometry) -> Any:
     sums = (((0, 1, 2), (0, 1, 2)), ((), ()))
     found = jnp.stack([lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)])
     return found.reshape(*geometry.window, inputs, units)
+  by_patches = _PATCHES and geometry.spread == (1, 1) and taps <= 9
+  count = max(1, _ROWS // (dy.shape[1] * dy.shape[2])) if by_patches else _CHUNK
   size = x.shape[0]
-  if inputs < _MANY or size <= _CHUNK or size % _CHUNK:
+  if inputs < _MANY or size <= count or size % count:
     return _correlate(x, dy, geometry)
   # In pieces of the batch that stay in the cache with their transposed copies: 1.4 to 2
   # times as fast as the whole batch at once.
-  pieces = jax.tree.map(lambda a: a.reshape(-1, _CHUNK, *a.shape[1:]), (x, dy))
+  pieces = jax.tree.map(lambda a: a.reshape(-1, count, *a.shape[1:]), (x, dy))
   exact = jnp.promote_types(x.dtype, jnp.float32)
+  weigh = _multiply if by_patches else _correlate
 
   def add(total: Any, piece: tuple[Any, Any]) -> tuple[Any, None]:
     images, slopes = piece
-    return total + _correlate(images, slopes, geometry).astype(exact), None
+    return total + weigh(images, slopes, geometry).astype(exact), None
 
   start = jnp.zeros((*geometry.window, inputs, units), exact)
   return lax.scan(add, start, pieces)[0].astype(x.dtype)
+
+
+def _multiply(x: Any, dy: Any, geometry: _Geometry) -> Any:
+  """`_weigh` as one matrix product of slopes and patches."""
+  inputs, units = x.shape[3], dy.shape[3]
+  patches = jnp.concatenate(_parts(x, dy, geometry), 3)  # [B, Ho, Wo, kh * kw * Cin]
+  found = lax.dot_general(dy, patches, (((0, 1, 2), (0, 1, 2)), ((), ())))
+  return found.reshape(units, *geometry.window, inputs).transpose(1, 2, 3, 0)
 
 
 def _correlate(x: Any, dy: Any, geometry: _Geometry) -> Any:

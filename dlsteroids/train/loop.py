@@ -11,7 +11,7 @@ import numpy as np
 
 from dlsteroids.train import checkpoint, history, program
 
-CHUNK_SECONDS = 1.0  # between two looks at the clock; no number depends on it
+CHUNK_SECONDS = 2.0  # between two looks at the clock; no number depends on it
 
 
 class Progress(NamedTuple):
@@ -107,7 +107,7 @@ class Clock:
   def tick(self, step: int) -> float:
     now = time.monotonic()
     self.rate = (step - self.step) / max(now - self.last, 1e-9)
-    self.chunk = max(1, min(self.chunk * 4, int(self.rate * CHUNK_SECONDS)))
+    self.chunk = max(1, min(self.chunk * 16, int(self.rate * CHUNK_SECONDS)))
     self.last, self.step = now, step
     return self.rate
 

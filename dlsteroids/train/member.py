@@ -28,7 +28,7 @@ class Member(NamedTuple):
       `fresh` empties the training sums first. All three are traced.
     evaluate: `(state, slot, data) -> values by metric, one row a batch`.
     draw: `(order, slot, data, keys) -> (order, batch)` of the step of `keys`.
-    step: `(state, batch, keys, hyper) -> (state, scalars, finite)`.
+    step: as `step.make` returns it.
     task: the task.
     sizes: batches of validation and of test.
   """
@@ -132,9 +132,8 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     keys = rng.Keys(rng.root(slot['seed']), index)
     order, batch = draw(state['order'], slot, data, keys)
     learned = {name: state[name] for name in ('variables', 'optimizer')}
-    new, scalars, finite = step(learned, batch, keys, slot['hyper'])
     alive = state['diverged'] < 0
-    new = jax.tree.map(lambda a, b: jnp.where(alive, a, b), new, learned)
+    new, scalars, finite = step(learned, batch, keys, slot['hyper'], alive)
     sums = {k: state['sums'][k] + v for k, v in scalars.items()}
     sums['steps'] = state['sums']['steps'] + 1
     diverged = jnp.where(alive & ~finite, index, state['diverged'])

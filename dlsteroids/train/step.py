@@ -40,16 +40,16 @@ def largest_repeat(task: types.Task) -> int:
 
 
 def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]]:
-  """`(state, batch, keys, hyper) -> (state, scalars, finite)`.
+  """`(state, batch, keys, hyper, alive=True) -> (state, scalars, finite)`.
 
-  `finite` tells whether every turn's loss was; if not, the returned state is the one
-  before the step, to the bit. If a turn is repeated, `batch` has a leading axis as long
-  as the largest `repeat`: the i-th move of every turn sees the i-th part of it, with
-  streams of its own.
+  `finite` tells whether every turn's loss was; from the first that was not, or if the
+  run is not `alive`, nothing moves any more, to the bit. If a turn is repeated, `batch`
+  has a leading axis as long as the largest `repeat`: the i-th move of every turn sees
+  the i-th part of it, with streams of its own.
   """
   repeats = largest_repeat(task)
 
-  def move(turn, state, batch, keys, hyper):
+  def move(turn, state, batch, keys, hyper, alive):
     variables = state['variables']
     mine = variables[turn.player]
 
@@ -61,16 +61,29 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
       mine['params']
     )
     optimizer = task.players[turn.player].optimizer(hyper)
-    updates, moments = optimizer.update(
-      grads, state['optimizer'][turn.player], mine['params']
-    )
-    variables = {name: {**old, **new.get(name, {})} for name, old in variables.items()}
-    variables[turn.player] |= {'params': optax.apply_updates(mine['params'], updates)}
-    moments = {**state['optimizer'], turn.player: moments}
-    return {'variables': variables, 'optimizer': moments}, scalars, jnp.isfinite(value)
 
-  def step(state, batch, keys, hyper):
-    before, finite = state, jnp.bool_(True)
+    def update(state, grads, new):
+      params = state['variables'][turn.player]['params']
+      moments = state['optimizer'][turn.player]
+      updates, moments = optimizer.update(grads, moments, params)
+      found = {
+        name: {**old, **new.get(name, {})} for name, old in state['variables'].items()
+      }
+      found[turn.player] |= {'params': optax.apply_updates(params, updates)}
+      return {
+        'variables': found,
+        'optimizer': {**state['optimizer'], turn.player: moments},
+      }
+
+    finite = jnp.isfinite(value)
+    # Selecting between old and new numbers would copy both: a tenth of an MLP's step.
+    state = jax.lax.cond(
+      finite & alive, update, lambda state, *_: state, state, grads, new
+    )
+    return state, scalars, finite
+
+  def step(state, batch, keys, hyper, alive=True):
+    finite = jnp.bool_(True)
     logged: dict[str, Any] = {}
     for turn in task.turns:
       for index in range(turn.repeat):
@@ -78,11 +91,17 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
         if repeats > 1:
           part = jax.tree.map(lambda x, index=index: x[index], batch)
           streams = rng.Keys(keys.root, keys.step * repeats + index)
-        state, scalars, good = move(turn, state, part, streams, hyper)
+        state, scalars, good = move(turn, state, part, streams, hyper, finite & alive)
         logged |= scalars
         finite &= good
-    state = {**state, 'variables': task.after_step(state['variables'], keys, hyper)}
-    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, before)
+    if task.after_step is not types.unchanged:
+      variables = jax.lax.cond(
+        finite & alive,
+        lambda variables: task.after_step(variables, keys, hyper),
+        lambda variables: variables,
+        state['variables'],
+      )
+      state = {**state, 'variables': variables}
     return state, logged, finite
 
   return step
