@@ -77,8 +77,10 @@ class Task(NamedTuple):
     outputs: `(variables by player, batch, keys, hyper) -> Outputs` for the metrics.
     metrics: by name; the study's deciding metric is one of them.
     after_step: `(variables, keys, hyper) -> variables` (moving averages, image pools).
-    layers: `(variables, batch, hyper) -> {layer name: activations [B, ...]}` for
-      the report's probes; empty if there is nothing to show.
+    show: `(variables by player, batch, keys, hyper) -> {name: array}` of a few test
+      examples, for the report's probes ('activation/stage0', 'trace/gates/forget').
+    sample: `(variables by player, prompt, keys, hyper, options) -> array`, what the
+      trained model generates; None if it generates nothing.
   """
 
   players: Mapping[str, Player]
@@ -86,7 +88,14 @@ class Task(NamedTuple):
   outputs: Callable[..., Outputs]
   metrics: Mapping[str, Metric]
   after_step: Callable[..., Any] = unchanged
-  layers: Callable[..., Mapping[str, Array]] | None = None
+  show: Callable[..., Mapping[str, Array]] | None = None
+  sample: Callable[..., Array] | None = None
+
+
+def rows(arrays: Mapping[str, Array], indices: Array, *, train: bool) -> Batch:
+  """The default `Dataset.take`: example i is row i of every array."""
+  del train
+  return {name: array[indices] for name, array in arrays.items()}
 
 
 class Dataset(NamedTuple):
@@ -94,15 +103,24 @@ class Dataset(NamedTuple):
 
   Attributes:
     name: as results name it.
-    arrays: every example of every split, leading axis N; images uint8 [N, H, W, C],
-      labels int32 [N].
-    split: `seed -> {'train', 'validation', 'test'}` of int32 indices into the arrays;
+    arrays: what examples are made of, as stored; images uint8 [N, H, W, C], labels
+      int32 [N], a text uint8 [L], a series float32 [L, F].
+    split: `seed -> {'train', 'validation', 'test'}` of int32 indices of examples;
       their sizes do not depend on the seed.
     transform: `(batch, keys, *, train) -> batch`, pure; normalises and, in training,
       augments. Images become float32 [B, H, W, C].
     digest: sha256 (hex) of the arrays and of every option that shapes them.
     classes: class names, in label order.
     official_test: whether the test split is the published one (else the seed draws it).
+    take: `(arrays, indices [B], *, train) -> raw batch`, pure; rows of the arrays, or
+      windows that start at the indices.
+    lanes: batches continue one another, so that a state can be carried: lane b of step
+      s is training example b * (N // B) + s % (N // B), and `batch['first']` tells
+      whether the lanes begin. Otherwise every epoch is shuffled.
+    jitter: training indices move by one offset in [0, jitter) per epoch.
+    facts: what a task or the report needs to know; JSON.
+    references: scores of methods that need no training, by name, on a run's columns
+      ('test/mse').
   """
 
   name: str
@@ -112,3 +130,8 @@ class Dataset(NamedTuple):
   digest: str
   classes: tuple[str, ...] = ()
   official_test: bool = True
+  take: Callable[..., Batch] = rows
+  lanes: bool = False
+  jitter: int = 0
+  facts: Mapping[str, Any] = {}
+  references: Mapping[str, Mapping[str, float]] = {}

@@ -210,7 +210,8 @@ def bare(made: prepare.Plan) -> Callable[[int], Sample]:
     keys = rng.Keys(rng.root(slot['seed']), index)
     places = ((index % per_epoch) * size,)
     indices = jax.lax.dynamic_slice(slot['train'], places, (size,))
-    batch = dataset.transform(member.take(data, indices), keys, train=True)
+    batch = dataset.take(data, indices, train=True)
+    batch = dataset.transform(batch, keys, train=True)
 
     def loss(params):
       variables = {turn.player: {**state['variables'], 'params': params}}

@@ -7,14 +7,20 @@ from flax import traverse_util
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng
-from dlsteroids.models import layers
+from dlsteroids.models import cells, layers
 
 OUTPUTS = 4
-SHAPES = {'mlp': (5, 4, 1), 'cnn': (6, 5, 2), 'alexnet': (17, 18, 3)}
+SHAPES = {
+  'mlp': (5, 4, 1),
+  'cnn': (6, 5, 2),
+  'alexnet': (17, 18, 3),
+  'recurrent': (6, 3),
+}
 TINY = {
   'mlp': {'hidden': (6, 5)},
   'cnn': {'widths': (4, 6), 'hidden': (5,)},
   'alexnet': {'width': 0.03, 'stem_kernel': 3, 'stem_stride': 1, 'init': 'he'},
+  'recurrent': {'hidden': 5, 'embedding': 4},
 }
 # One of each kind, and the user's own; test_activations traces the others.
 ACTIVATIONS = ['relu', 'tanh', 'gelu', 'identity', 'jax.numpy.sin']
@@ -62,17 +68,69 @@ CHOICES = {
     'bias': [0.0, 1.0],
     'dtype': DTYPES,
   },
+  'recurrent': {
+    'cell': ['lstm', 'gru', 'rnn', 'flax.linen.OptimizedLSTMCell'],
+    'hidden': [3, 5],
+    'layers': [1, 2, 3],
+    'bidirectional': [False, True],
+    'embedding': [4],  # of symbols: test_recurrent
+    'residual': [False, True],
+    'norm': ['none', 'layer'],
+    'dropout': [0.0, 0.5],
+    'recurrent_dropout': [0.0, 0.5],
+    'recurrent_mask': ['variational', 'step'],
+    'activation': ['tanh', 'relu', 'jax.numpy.sin'],
+    'input_gate': [True, False],
+    'forget_gate': [True, False],
+    'output_gate': [True, False],
+    'input_activation': ['tanh', 'identity', 'jax.numpy.sin'],
+    'output_activation': ['tanh', 'identity', 'jax.numpy.sin'],
+    'peepholes': [False, True],
+    'coupled': [False, True],
+    'full_gate_recurrence': [False, True],
+    'forget_bias': [1.0, 0.0],
+    'reset_gate': [True, False],
+    'update_gate': [True, False],
+    'init': INITS,
+    'recurrent_init': ['orthogonal', 'glorot', 'jax.nn.initializers.ones'],
+    'kernel': ['scan'],  # cudnn needs a GPU
+    'remat': [0, 2, 3],
+    'dtype': DTYPES,
+  },
 }
 
 
-def mixtures(model):
-  """A few dicts of options in which every value of every option occurs."""
-  columns, count = {}, max(map(len, CHOICES[model].values()))
-  for seed, (option, values) in enumerate(CHOICES[model].items()):
+def _mix(options):
+  columns, count = {}, max(map(len, options.values()))
+  for seed, (option, values) in enumerate(options.items()):
     picks = [index % len(values) for index in range(count)]
     order = np.random.default_rng(seed).permutation(picks)
     columns[option] = [values[index] for index in order]
   return [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+
+def _mix_cell(cell):
+  """Mixtures for one recurrent cell: no switch of another, none that contradict."""
+  own, options = cells.SWITCHES.get(cell, {}), dict(CHOICES['recurrent'], cell=[cell])
+  for option, usual in [p for s in cells.SWITCHES.values() for p in s.items()]:
+    if option not in own:
+      options[option] = [usual]
+  if '.' in cell:
+    options |= {'norm': ['none'], 'remat': [0]}
+  if cell != 'lstm':  # which sees every value of the rest
+    options = {key: list(values[:3]) for key, values in options.items()}
+  rows = _mix(options)
+  for row in rows:
+    if row['coupled']:
+      row |= {'input_gate': True, 'forget_gate': True}
+  return rows
+
+
+def mixtures(model):
+  """A few dicts of options in which every value of every option occurs."""
+  if model != 'recurrent':
+    return _mix(CHOICES[model])
+  return [row for cell in CHOICES[model]['cell'] for row in _mix_cell(cell)]
 
 
 def mark(key, shape, dtype=jnp.float32):

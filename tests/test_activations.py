@@ -16,9 +16,15 @@ from dlsteroids.train import inspect
 from tests import model_cases as cases
 
 # How often a tiny model applies its activation: hidden layers, or convolutions and
-# hidden layers (cnn: 2 stages of depth 2; alexnet: figure 2 of the paper).
-PLACES = {'mlp': 2, 'cnn': 2 * 2 + 1, 'alexnet': 5 + 2}
-OPTIONS = {'mlp': {}, 'cnn': {'depth': 2, 'norm': 'lrn'}, 'alexnet': {}}
+# hidden layers (cnn: 2 stages of depth 2; alexnet: figure 2 of the paper), or once a
+# layer in the loop over time.
+PLACES = {'mlp': 2, 'cnn': 2 * 2 + 1, 'alexnet': 5 + 2, 'recurrent': 2}
+OPTIONS = {
+  'mlp': {},
+  'cnn': {'depth': 2, 'norm': 'lrn'},
+  'alexnet': {},
+  'recurrent': {'cell': 'rnn', 'layers': 2},
+}
 # What marks an activation in a jaxpr (jax.nn's definitions); relu: max(x, 0).
 MARKS = {
   'relu': 'max',
@@ -103,6 +109,7 @@ def test_relu_is_seen_where_it_is(model, bare):
     ('cnn', {'pool': 'average', 'residual': True}),
     ('cnn', {'pool': 'stride', 'mixer': 'local', 'head': 'average'}),
     ('alexnet', {'pool_window': 1, 'norm': 'none'}),
+    ('recurrent', {'cell': 'rnn', 'layers': 2, 'residual': True}),
   ],
   ids=str,
 )
@@ -125,7 +132,7 @@ def test_without_activation_and_norm_the_model_is_affine(model, options):
 @pytest.mark.parametrize('model', PLACES)
 def test_inspection_sees_the_same_primitives(model):
   """The launcher's walker against this file's, over a model's forward pass."""
-  module = cases.build(model, activation='gelu')
+  module = cases.build(model, **OPTIONS[model], activation='gelu')
   variables = jax.eval_shape(lambda: cases.trace_init(module, model))
   x = jnp.zeros((2, *cases.SHAPES[model]))
   jaxpr = jax.make_jaxpr(

@@ -239,7 +239,7 @@ def test_evaluation_of_a_padded_tail_equals_numpy_over_the_exact_examples():
   result = bench.train([bench.slot(5)])
   params = tiny.pick(result.variables['model']['params'], 0)
   for name in ('validation', 'test'):
-    batch = member_lib.take(bench.dataset.arrays, split[name])
+    batch = bench.dataset.take(bench.dataset.arrays, split[name], train=False)
     seen = bench.dataset.transform(batch, rng.Keys(rng.root(5)), train=False)
     x = np.asarray(seen['image'], np.float64).reshape(len(split[name]), -1)
     x = np.maximum(x @ params['dense0']['kernel'] + params['dense0']['bias'], 0)

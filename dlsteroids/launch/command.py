@@ -18,7 +18,11 @@ from ml_collections import config_flags
 from dlsteroids import config as config_lib
 from dlsteroids.launch import files, machine
 
-ACTIONS = ('plan', 'run', 'report', 'replay')
+ACTIONS = ('plan', 'run', 'report', 'replay', 'sample')
+OWN = (
+  *('config', 'workdir', 'action', 'arm', 'seed', 'latex'),
+  *('prompt', 'length', 'temperature', 'top_k', 'draw'),
+)
 
 
 def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -41,8 +45,21 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
     'what is stored; replay: one run again with finite checks',
     flag_values=values,
   )
-  flags.DEFINE_string('arm', 'baseline', 'for replay', flag_values=values)
-  flags.DEFINE_integer('seed', 0, 'for replay', flag_values=values)
+  flags.DEFINE_string('arm', 'baseline', 'for replay, sample', flag_values=values)
+  flags.DEFINE_integer(
+    'seed', None, "for replay, sample; default: the study's first", flag_values=values
+  )
+  flags.DEFINE_string(
+    'prompt', '', 'for sample: what the text continues', flag_values=values
+  )
+  flags.DEFINE_integer('length', 500, 'for sample: symbols', flag_values=values)
+  flags.DEFINE_float(
+    'temperature', 0.8, 'for sample; 0 takes the likeliest', flag_values=values
+  )
+  flags.DEFINE_integer(
+    'top_k', 0, 'for sample: of so many likeliest symbols; 0: all', flag_values=values
+  )
+  flags.DEFINE_integer('draw', 0, "for sample: the draw's seed", flag_values=values)
   flags.DEFINE_bool('latex', False, 'also write effects.tex', flag_values=values)
 
 
@@ -186,10 +203,9 @@ def read_value(path: str, like: Any, text: str) -> Any:
 
 
 def unrecognized(name: str) -> str:
-  own = ['config', 'workdir', 'action', 'arm', 'seed', 'latex']
   return (
-    f'unknown flag --{name}{config_lib.did_you_mean(name, own)}; there are '
-    f'{", ".join("--" + flag for flag in own)} and --config.SECTION.OPTION'
+    f'unknown flag --{name}{config_lib.did_you_mean(name, OWN)}; there are '
+    f'{", ".join("--" + flag for flag in OWN)} and --config.SECTION.OPTION'
   )
 
 
@@ -239,12 +255,10 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
     made = study.plan_of(asked, workdir)
     print('\n'.join(summary.lines(made, workdir)))
     return 0
-  if values.action == 'replay':
+  if values.action in ('replay', 'sample'):
     made = study.plan_of(asked, workdir)
-    run = study.replayed(made, values.arm, values.seed)
-    from dlsteroids.launch import replay
-
-    replay.replay(made, run, print)
+    seed = tree['study']['first_seed'] if values.seed is None else values.seed
+    again(values, made, study.replayed(made, values.arm, seed), workdir)
     return 0
   if values.action == 'report':
     with machine.hold(workdir) if workdir.exists() else contextlib.nullcontext():
@@ -262,6 +276,21 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
   print('\n'.join(summary.findings(answer)))
   print(f'report: {answer.report}')
   return 1 if (answer.runs['status'] == 'failed').any() else 0
+
+
+def again(values: flags.FlagValues, made: Any, run: Any, workdir: pathlib.Path) -> None:
+  """The actions of one run: train it again, or let it generate."""
+  if values.action == 'replay':
+    from dlsteroids.launch import replay
+
+    replay.replay(made, run, print)
+    return
+  from dlsteroids.launch import sample
+
+  options = sample.Options(
+    values.prompt, values.length, values.temperature, values.top_k, values.draw
+  )
+  sample.sample(made, run, workdir, options, print)
 
 
 def default_workdir(path: str, name: str) -> str:

@@ -254,8 +254,9 @@ def train_batch(
       }
     )
     arrays[run.fingerprint] = evidence(made, run, result, slots[at], at)
+  kept = ''
   if made.config['engine']['keep'] == 'last':
-    checkpoint.keep(folder, result.variables)
+    kept = checkpoint.keep(folder, result.variables).name
   store.write_batch(
     workdir,
     {
@@ -263,6 +264,7 @@ def train_batch(
       'members': [run.fingerprint for run in batch.runs],
       'positions': [position(i, layout) for i in range(len(batch.runs))],
       'layout': layout._asdict(),
+      'checkpoint': kept,
       'provenance': machine.provenance(),
       'sources': made.code[batch.runs[0].arm],
       'time': machine.now(),

@@ -177,6 +177,8 @@ def describe(
       'digest': dataset.digest,
       'classes': dataset.classes,
       'official_test': dataset.official_test,
+      'facts': dataset.facts,
+      'references': dataset.references,
       'sizes': {name: len(indices) for name, indices in split.items()},
     },
   }

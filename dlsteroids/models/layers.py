@@ -34,6 +34,7 @@ INITIALIZERS: Mapping[str, Callable] = {
   'he': nn.initializers.he_normal(),
   'glorot': nn.initializers.glorot_normal(),
   'lecun': nn.initializers.lecun_normal(),
+  'orthogonal': nn.initializers.orthogonal(),  # Saxe et al. 2014
   'normal': nn.initializers.normal(0.01),  # AlexNet's
 }
 

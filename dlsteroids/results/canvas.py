@@ -7,6 +7,7 @@ versions). Its colours are roles: hex values in the PNG, CSS variables in the SV
 import contextlib
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -136,11 +137,16 @@ def finish(
   wide, high = fig.get_size_inches()
   frame = transforms.Bbox.from_extents(-0.15, -0.1, wide + 0.15, high + 0.1)
   about = {'Software': None}  # no version in the bytes
-  fig.savefig(png, format='png', dpi=144, metadata=about, bbox_inches=frame)
+  with warnings.catch_warnings():
+    # Letters the font lacks are boxes in the PNG; the page has the reader's fonts.
+    warnings.filterwarnings('ignore', message='Glyph .* missing from')
+    fig.savefig(png, format='png', dpi=144, metadata=about, bbox_inches=frame)
   fig.patch.set_visible(False)  # on the page the paper shows through
   svg = io.StringIO()
   nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-  fig.savefig(svg, format='svg', metadata=nothing)
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', message='Glyph .* missing from')
+    fig.savefig(svg, format='svg', metadata=nothing)
   return Drawing(
     name, title, caption, alt, png.getvalue(), themed(svg.getvalue(), name)
   )

@@ -79,9 +79,10 @@ def _panels(source: summary.Source, x: str) -> list[Panel]:
   ]
 
 
-def _plot(
+def plot(
   ax: axes.Axes, curve: Curve | None, scale: scales.Scale, colour: str, wide: float
 ) -> None:
+  """A line and its band; nothing for None."""
   if curve is None:
     return
   edges = scale.place(curve.low), scale.place(curve.high)
@@ -143,8 +144,8 @@ def _arrange(
     row, column = divmod(i, columns)
     left = _LEFT + column * (width + _GAP)
     ax = canvas.add_axes(fig, left, 0.62 + pitch * row, width, high)
-    _plot(ax, panel.reference, scale, canvas.GREY, 1.2)
-    _plot(ax, panel.arm, scale, canvas.BLUE, 1.6)
+    plot(ax, panel.reference, scale, canvas.GREY, 1.2)
+    plot(ax, panel.arm, scale, canvas.BLUE, 1.6)
     ax.set_ylim(*limits)
     ax.set_yticks(scale.place(np.array(ticks)), labels if column == 0 else [])
     _frame_x(ax, low, float(xs.max()), x)

@@ -8,10 +8,12 @@ import numpy as np
 from matplotlib import axes
 from matplotlib import figure as figures
 
-from dlsteroids.results import canvas, formats, pairs, scales, summary
+from dlsteroids.results import canvas, facts, formats, pairs, scales, summary
 
 _LEFT = 2.1  # inches for the names
-_RIGHT = 2.1  # inches for the numbers
+_RIGHT = 2.1  # inches for the numbers of a share
+_RIGHT_RAW = 2.45  # and for those in raw units, which are longer
+_LETTER = 0.056  # inches of a letter of 7 points, on average
 _TOP = 0.75
 _MARKS = {0: 'o', 1: 'D'}
 _Groups = list[tuple[int, list[dict[str, Any]]]]  # rows by tuning state
@@ -42,7 +44,7 @@ def draw_forest(source: summary.Source) -> canvas.Drawing | None:
   fig = canvas.make_figure(_TOP + pitch * count + 0.35)
   spans = _spans([row for _, rows in groups for row in rows], study['margin'])
   gap = 0.22
-  room = canvas.WIDTH - _LEFT - _RIGHT
+  room = canvas.WIDTH - _LEFT - _right(metric)
   width = (room - gap * (len(spans) - 1)) / len(spans)
   names = ('whole range', 'magnified around zero') if len(spans) > 1 else ('',)
   for i, span in enumerate(spans):
@@ -61,6 +63,10 @@ def draw_forest(source: summary.Source) -> canvas.Drawing | None:
   _write_heading(fig, study, metric)
   caption, alt = _caption(study, groups), _alt(metric, groups)
   return canvas.finish(fig, 'effects', 'Effects', caption, alt)
+
+
+def _right(metric: str) -> float:
+  return _RIGHT if formats.is_share(metric) else _RIGHT_RAW
 
 
 def _shift(groups: _Groups, state: int) -> float:
@@ -115,13 +121,19 @@ def _prepare(
   ax.axvline(0, color=canvas.GREY, linewidth=0.8)
   column = pairs.deciding(study)
   ticks, _ = scales.make_linear('').ticks(*span)
-  labels = [formats.delta(column, t).removesuffix('.00') for t in ticks]
+  labels = [_label(column, t) for t in ticks]
   ax.set_xticks(ticks, labels)
   ax.grid(axis='x')
   ax.set_axisbelow(True)
   ax.tick_params(length=0)
   if title:
     ax.set_title(title, fontsize=7.5, color=canvas.SOFT, pad=4)
+
+
+def _label(column: str, tick: float) -> str:
+  """A difference without the zeros that end its decimals."""
+  text = formats.delta(column, tick)
+  return text.rstrip('0').rstrip('.') if '.' in text and 'e' not in text else text
 
 
 def _draw_row(
@@ -173,24 +185,28 @@ def _write_numbers(
   numbers = formats.delta(metric, row['delta'])
   if _finite(row['delta']):
     numbers += f' {formats.interval(metric, row["ci_low"], row["ci_high"])}'
-  canvas.write(fig, canvas.WIDTH - _RIGHT + 0.14, middle, numbers, fontsize=7)
   verdict = '' if formats.missing(row['verdict']) else row['verdict']
   look: dict[str, Any] = {
     'color': canvas.VERDICTS.get(verdict, canvas.SOFT),
     'weight': 'bold' if verdict else 'normal',
   }
   words = verdict or kind
+  left = canvas.WIDTH - _right(metric) + 0.14
+  room = canvas.WIDTH - left - _LETTER * (len(words) + 1)
+  points = min(7, 7 * room / (_LETTER * len(numbers)))
+  canvas.write(fig, left, middle, numbers, fontsize=points)
   canvas.write(fig, canvas.WIDTH, middle, words, ha='right', fontsize=7, **look)
 
 
 def _write_heading(fig: figures.Figure, study: Mapping[str, Any], metric: str) -> None:
-  unit = formats.unit(metric)
-  what = f'{study["metric"]["split"]} {study["metric"]["name"]}: arm − reference'
-  canvas.write(fig, _LEFT, 0.18, what + (f', {unit}' if unit else ''), fontsize=8)
+  what = f'{facts.words(study, metric)}: arm − reference'
+  if formats.is_share(metric):
+    what += f', {formats.unit_of(metric)}'
+  canvas.write(fig, _LEFT, 0.18, what, fontsize=8)
   ends = ('worse', 'better')
   left, right = ends if study['metric']['better'] == 'higher' else ends[::-1]
   canvas.write(fig, _LEFT, 0.4, f'◂ arm {left}')
-  canvas.write(fig, canvas.WIDTH - _RIGHT, 0.4, f'arm {right} ▸', ha='right')
+  canvas.write(fig, canvas.WIDTH - _right(metric), 0.4, f'arm {right} ▸', ha='right')
 
 
 def _caption(study: Mapping[str, Any], groups: _Groups) -> str:

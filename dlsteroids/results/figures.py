@@ -4,9 +4,11 @@ from dlsteroids.results import (
   canvas,
   curve_figures,
   effect_figures,
+  forecast_figures,
   image_figures,
   seed_figures,
   summary,
+  trace_figures,
 )
 
 NAMES = (
@@ -17,6 +19,10 @@ NAMES = (
   'confusion',
   'filters',
   'activations',
+  'lag',
+  'gates',
+  'forecasts',
+  'horizon',
 )
 
 
@@ -35,5 +41,9 @@ def draw(source: summary.Source) -> dict[str, canvas.Drawing]:
       image_figures.draw_confusion(source),
       image_figures.draw_filters(source),
       image_figures.draw_activations(source),
+      trace_figures.draw_lag(source),
+      trace_figures.draw_gates(source),
+      forecast_figures.draw_forecasts(source),
+      forecast_figures.draw_horizon(source),
     )
   return {drawing.name: drawing for drawing in drawings if drawing is not None}

@@ -6,11 +6,20 @@ from typing import Any
 MINUS = '\u2212'
 THIN = '\u202f'  # narrow no-break space: a number and its unit stay together
 NOTHING = '–'
+_INFORMATION = ('nats', 'bits')
+_LIKE_THEM = (*_INFORMATION, 'perplexity')  # of one symbol on average
+_ERRORS = ('mse', 'mae', 'perplexity')
+_DECIMALS = 4  # of nats, bits and small errors: what seeds tell apart
 
 
 def is_share(metric: str) -> bool:
   """Whether `metric` ('test/accuracy' or 'accuracy') is a share, read in percent."""
   return metric.rsplit('/', 1)[-1].endswith(('accuracy', 'error_rate'))
+
+
+def is_information(metric: str) -> bool:
+  """Whether `metric` tells, on average, how unexpected a symbol is."""
+  return metric.rsplit('/', 1)[-1] in _LIKE_THEM
 
 
 def missing(value: Any) -> bool:
@@ -41,23 +50,34 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def value(metric: str, amount: float) -> str:
-  """A metric's value: '97.84 %' for shares, four significant digits otherwise."""
+  """A metric's value: '97.84 %' for shares, '1.4021' nats or bits.
+
+  All others (perplexity, mse, mae) have four significant digits.
+  """
   if is_share(metric) and not missing(amount) and math.isfinite(amount):
     return _sign(f'{100 * amount:.2f}{THIN}%')
+  if unit_of(metric) in _INFORMATION and not missing(amount) and math.isfinite(amount):
+    return _sign(f'{amount:,.{_DECIMALS}f}')
   return number(amount)
 
 
 def delta(metric: str, amount: float, *, unit: bool = False) -> str:
-  """A signed difference; for shares in percentage points ('−3.41')."""
+  """A signed difference: '−3.41' points, '+0.0213' nats or mse; else four digits."""
   if missing(amount):
     return NOTHING
   if math.isinf(amount):
     return '∞' if amount > 0 else f'{MINUS}∞'
-  share = is_share(metric)
-  text = f'{100 * amount:+.2f}' if share else f'{amount:+.4g}'
+  counted = unit_of(metric, short=True)
+  text = f'{amount:+.4g}'
+  if is_share(metric):
+    text = f'{100 * amount:+.2f}'
+  elif counted in _INFORMATION:
+    text = f'{amount:+.{_DECIMALS}f}'
+  elif metric.rsplit('/', 1)[-1] in _ERRORS and abs(amount) * 10**_DECIMALS >= 0.5:
+    text = f'{amount:+.{_DECIMALS}f}' if abs(amount) < 1 else text
   if not any(digit in text for digit in '123456789'):
     text = text.lstrip('+-')  # a rounded nought has no sign
-  return _sign(text) + (f'{THIN}points' if share and unit else '')
+  return _sign(text) + (f'{THIN}{counted}' if counted and unit else '')
 
 
 def interval(metric: str, low: float, high: float) -> str:
@@ -67,9 +87,12 @@ def interval(metric: str, low: float, high: float) -> str:
   return f'[{delta(metric, low)}, {delta(metric, high)}]'
 
 
-def unit(metric: str) -> str:
-  """What differences of `metric` are counted in, for axis labels; '' if unitless."""
-  return 'percentage points' if is_share(metric) else ''
+def unit_of(metric: str, *, short: bool = False) -> str:
+  """What differences of `metric` are counted in, for headings; '' if unitless."""
+  if is_share(metric):
+    return 'points' if short else 'percentage points'
+  name = metric.rsplit('/', 1)[-1]
+  return name if name in _INFORMATION else ''
 
 
 def p_value(p: float) -> str:

@@ -104,7 +104,7 @@ def _write_confusions(
     canvas.write(fig, left, 0.55 + 0.2 * line, words, fontsize=7)
 
 
-def _ink(values: np.ndarray, reach: float) -> np.ndarray:
+def ink(values: np.ndarray, reach: float) -> np.ndarray:
   """Signed values as RGBA: blue above zero, orange below, opaque at ±reach."""
   share = np.clip(np.abs(values) / (reach or 1), 0, 1)[..., None]
   hue = np.where(values[..., None] >= 0, _PLUS, _MINUS)
@@ -142,7 +142,7 @@ def _filters(probes: Mapping[str, np.ndarray]) -> np.ndarray | None:
       colour = 0.5 + 0.5 * weights / np.where(reach == 0, 1, reach)
       return np.concatenate([colour, np.ones_like(colour[..., :1])], axis=-1)
     shown = weights.mean(axis=-1) if weights.shape[-1] > 1 else weights[..., 0]
-    return _ink(shown, float(np.abs(shown).max(initial=0)))
+    return ink(shown, float(np.abs(shown).max(initial=0)))
   return None
 
 
@@ -243,7 +243,7 @@ def draw_activations(source: summary.Source) -> canvas.Drawing | None:
       canvas.bare(ax)
       maps = np.nan_to_num(arrays[name][:show, ..., :channels].astype(float))
       reach = float(np.quantile(np.abs(maps), 0.995))
-      tiles = _ink(np.moveaxis(maps, -1, 1), reach)  # [M, C, H, W, 4]
+      tiles = ink(np.moveaxis(maps, -1, 1), reach)  # [M, C, H, W, 4]
       sheet = _tile(tiles.reshape(-1, *tiles.shape[2:]), maps.shape[-1])
       share = maps.shape[-1] / channels
       ax = canvas.add_axes(fig, left + first + 0.12, top, width * share, strip)

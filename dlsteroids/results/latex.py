@@ -50,7 +50,8 @@ def table(study: Mapping[str, Any], effects: pd.DataFrame) -> str:
   """
   metric = pairs.deciding(study)
   mine = (effects['metric'] == metric) & (effects['tuned'] == pairs.declared(study))
-  unit = ' (points)' if formats.unit(metric) else ''
+  unit = formats.unit_of(metric, short=True)
+  unit = f' ({unit})' if unit else ''
   lines = [
     r'\begin{table}',
     r'  \centering',

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 
-from dlsteroids.results import answers, canvas, notes, page, sheets, summary
+from dlsteroids.results import answers, canvas, notes, page, samples, sheets, summary
 
+_LETTERS = 200  # of an arm's text
 _SPECIAL = re.compile(r'([\\`*_{}\[\]|#~])')
 
 
@@ -40,6 +41,11 @@ def render(
   for extra in (made.interactions, made.anova, made.compute, made.problems):
     if extra is not None:
       parts += [f'## {extra.title}', render_sheet(extra)]
+  if made.references is not None:
+    parts += [f'## {made.references.title}', render_sheet(made.references)]
+    compared = notes.compare_references(source)
+    parts += [escape(compared)] if compared else []
+  parts += _samples(samples.gather(source, _LETTERS))
   others = [_image(d) for name, d in drawings.items() if name != 'effects']
   if others:
     parts += ['<details><summary>More figures</summary>', *others, '</details>']
@@ -61,6 +67,16 @@ def _answer(found: answers.Answers) -> list[str]:
   return [*parts, _list(found.answers)] if found.answers else parts
 
 
+def _samples(written: list[samples.Sample]) -> list[str]:
+  if not written:
+    return []
+  parts = ['## What they write', 'The prompt stands between ⟦ and ⟧.']
+  for sample in written:
+    text = f'⟦{sample.prompt}⟧{sample.text}'
+    parts += [f'**{escape(sample.arm)}**', _code(text, 'text')]
+  return parts
+
+
 def _list(found: tuple[answers.Answer, ...]) -> str:
   return '\n'.join(f'- {answers.MARKS[a.verdict]} {escape(a.sentence)}' for a in found)
 
@@ -70,6 +86,6 @@ def _image(drawing: canvas.Drawing) -> str:
   return f'![{alt}](figures/{drawing.name}.png)\n\n*{escape(drawing.caption)}*'
 
 
-def _code(command: str) -> str:
+def _code(command: str, language: str = 'sh') -> str:
   fence = '`' * max(3, 1 + max(map(len, re.findall('`+', command)), default=2))
-  return f'{fence}sh\n{command}\n{fence}'
+  return f'{fence}{language}\n{command}\n{fence}'

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dlsteroids.results import formats, looks, pairs, reach, summary
+from dlsteroids.results import facts, formats, looks, pairs, reach, summary
 
 
 def ask(study: Mapping[str, Any]) -> str:
@@ -25,7 +25,7 @@ def head(source: summary.Source) -> str:
   arm, state = summary.intact_arm(study), pairs.declared(study)
   values = summary.scores_of(source, state).value[arm].dropna()
   cost = next(r for r in summary.compute_of(source, state) if r['arm'] == arm)
-  what = metric.replace('/', ' ')
+  what = facts.words(study, metric)
   if not len(values):
     return (
       f'No run of {arm} has ended yet; a run of it is {formats.flops(cost["run"])}.'
@@ -91,7 +91,22 @@ def list_notes(source: summary.Source) -> list[str]:
     'Nominal FLOPs count multiply-accumulates of products and convolutions twice, '
     'padding included; executed FLOPs are those of the program really run.'
   )
-  return notes + _tuning(study) + _arms(study)
+  return notes + facts.treatments(study) + _tuning(study) + _arms(study)
+
+
+def compare_references(source: summary.Source) -> str:
+  """Which methods without training the intact arm's mean does not beat, in words."""
+  study, metric = source.study, pairs.deciding(source.study)
+  arm, scores = summary.intact_arm(study), facts.scores(study, metric)
+  mean = summary.mean_of(source, arm, metric, pairs.declared(study))
+  if not scores or formats.missing(mean):
+    return ''
+  sign = 1 if study['metric']['better'] == 'higher' else -1
+  ahead = [name for name, score in scores.items() if sign * (score - mean) >= 0]
+  what = f'On {facts.words(study, metric)}, the mean of {arm}'
+  if not ahead:
+    return f'{what} is better than every method that needs no training.'
+  return f'{what} is not better than {formats.listing(ahead)} (without training).'
 
 
 def _variance(study: Mapping[str, Any]) -> str:

@@ -12,14 +12,17 @@ import markupsafe
 from dlsteroids.results import (
   answers,
   canvas,
+  facts,
   figures,
   formats,
   notes,
   pairs,
+  samples,
   sheets,
   summary,
 )
 
+_LETTERS = 600  # of an arm's text
 _ENVIRONMENT = jinja2.Environment(
   loader=jinja2.PackageLoader('dlsteroids.results', 'templates'),
   autoescape=True,
@@ -68,6 +71,8 @@ def render(
     verdict=sheets.VERDICT,
     drawings=dict.fromkeys(figures.NAMES) | trusted,
     **made._asdict(),
+    compared=notes.compare_references(source),
+    samples=samples.gather(source, _LETTERS),
     notes=notes.list_notes(source),
     config=list_settings(study['config']),
     provenance=list_provenance(study),
@@ -94,7 +99,7 @@ def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
   parameters = f'{formats.count(cost["params"])} parameters'
   steps = f'{formats.count(cost["steps"])} steps'
   return [
-    (f'{metric.replace("/", " ")}, {arm}', formats.value(metric, mean), spread),
+    (f'{facts.words(study, metric)}, {arm}', formats.value(metric, mean), spread),
     ('compute a run', formats.flops(cost['run']), f'{parameters}, {steps}'),
     ('the whole study', f'{len(runs)} runs', f'{shape}{tuned}, {total}'),
   ]

@@ -1,18 +1,21 @@
 """Every seed's result as a point, beside the same seed of the intact arm."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib import axes
 from matplotlib import figure as figures
 
-from dlsteroids.results import canvas, formats, pairs, scales, summary
+from dlsteroids.results import canvas, facts, formats, pairs, scales, summary
 
 _LEFT = 2.25  # inches for the names
 _RIGHT = 0.85  # inches for the means
 _PITCH = 0.4
+_TOP = 0.12
+_LINE = 0.17  # inches for a line of references' names
+_AIR = 0.5  # how far references may widen the axis, in widths of the seeds' range
 
 
 def draw_seeds(source: summary.Source) -> canvas.Drawing | None:
@@ -27,22 +30,35 @@ def draw_seeds(source: summary.Source) -> canvas.Drawing | None:
   size = int(study['data']['sizes'].get(study['metric']['split'], 0))
   scale = scales.choose(metric, study['metric']['better'], flat.tolist(), size)
   arms = [str(name) for name in scores.value.columns]
-  fig = canvas.make_figure(0.12 + _PITCH * len(arms) + 0.5)
+  near, far = _sort_references(facts.scores(study, metric), scale, flat)
+  shown = np.r_[flat, list(near.values())]
   width = canvas.WIDTH - _LEFT - _RIGHT
-  ax = canvas.add_axes(fig, _LEFT, 0.12, width, _PITCH * len(arms))
-  _prepare(ax, study, scale, flat, len(arms))
+  labels = _place_labels(near, scales.limits(scale, shown, 0.04), scale, width)
+  top = _TOP + _LINE * (1 + max((label.line for label in labels), default=-1))
+  fig = canvas.make_figure(top + _PITCH * len(arms) + 0.5)
+  ax = canvas.add_axes(fig, _LEFT, top, width, _PITCH * len(arms))
+  _prepare(ax, study, scale, shown, len(arms))
+  for label in labels:
+    _draw_reference(fig, ax, label, top)
   for height, arm in enumerate(arms):
     _draw_arm(ax, scores, arm, intact, height, scale)
-    _label(fig, scores.value[arm], metric, height, bold=arm == intact)
+    middle = top + _PITCH * (height + 0.5)
+    _label(fig, scores.value[arm], metric, middle, bold=arm == intact)
   caption = (
     'A point is a seed, the bar their mean (in figures at the right). Thin lines join '
     f'each arm’s seeds to the same seeds of {intact}, in grey above them.'
   )
   if scores.diverged.to_numpy().any():
     caption += ' Crosses: diverged runs, at the fallback score.'
+  if near:
+    caption += ' Dashed: methods without training.'
+  if far:
+    caption += f' Outside the axis, without training: {_list(metric, far)}.'
   if scale.note:
     caption += f' Axis: {scale.note}.'
   alt = _describe(metric, scores.value)
+  if near or far:
+    alt += f' Without training: {_list(metric, near | far)}.'
   return canvas.finish(fig, 'seeds', 'Every seed', caption, alt)
 
 
@@ -62,19 +78,74 @@ def _prepare(
   ax.tick_params(length=0)
   ax.grid(axis='x')
   ax.set_axisbelow(True)
-  ax.set_xlabel(f'{study["metric"]["split"]} {study["metric"]["name"]}', fontsize=8)
+  ax.set_xlabel(facts.words(study, pairs.deciding(study)), fontsize=8)
+
+
+class _Label(NamedTuple):
+  """A reference: its name, its place on the axis, and where its name is written."""
+
+  name: str
+  place: float
+  left: float  # inches from the axis' left end
+  line: int  # counted upwards
+
+
+def _list(metric: str, values: Mapping[str, float]) -> str:
+  return formats.listing([f'{n} {formats.value(metric, v)}' for n, v in values.items()])
+
+
+def _sort_references(
+  scores: Mapping[str, float], scale: scales.Scale, seeds: np.ndarray
+) -> tuple[dict[str, float], dict[str, float]]:
+  """The references that lie near the seeds' results, and those too far to draw."""
+  low, high = scales.limits(scale, seeds, _AIR)
+  near: dict[str, float] = {}
+  far: dict[str, float] = {}
+  for name, score in scores.items():
+    place = float(scale.place(np.array(score)))
+    (near if low <= place <= high else far)[name] = score
+  return near, far
+
+
+def _place_labels(
+  scores: Mapping[str, float],
+  limits: tuple[float, float],
+  scale: scales.Scale,
+  width: float,
+) -> list[_Label]:
+  """Writes names above their lines, on a further line where they would meet."""
+  ends: list[float] = []  # of each line, in inches
+  labels = []
+  places = {name: float(scale.place(np.array(v))) for name, v in scores.items()}
+  for name in sorted(places, key=places.__getitem__):
+    text = formats.clip(name, 32)
+    wide = 0.062 * len(text)
+    middle = width * (places[name] - limits[0]) / (limits[1] - limits[0])
+    left = min(max(0.0, middle - wide / 2), width - wide)
+    line = next((i for i, end in enumerate(ends) if end <= left), len(ends))
+    ends[line : line + 1] = [left + wide + 0.1]
+    labels.append(_Label(text, places[name], left, line))
+  return labels
+
+
+def _draw_reference(
+  fig: figures.Figure, ax: axes.Axes, label: _Label, top: float
+) -> None:
+  look: dict[str, Any] = {'color': canvas.GREY, 'linewidth': 0.9}
+  ax.axvline(label.place, linestyle=(0, (4, 2.5)), **look)
+  middle = top - 0.09 - _LINE * label.line
+  canvas.write(fig, _LEFT + label.left, middle, label.name, fontsize=7)
 
 
 def _label(
-  fig: figures.Figure, values: pd.Series, metric: str, height: int, *, bold: bool
+  fig: figures.Figure, values: pd.Series, metric: str, middle: float, *, bold: bool
 ) -> None:
-  top = 0.12 + _PITCH * (height + 0.5)
   look: dict[str, Any] = {'color': canvas.INK, 'fontsize': 8.5}
   look['weight'] = 'bold' if bold else 'normal'
-  canvas.write(fig, 0.02, top, formats.clip(str(values.name), 32), **look)
+  canvas.write(fig, 0.02, middle, formats.clip(str(values.name), 32), **look)
   found = values.dropna()
   words = formats.value(metric, float(found.mean())) if len(found) else 'no runs yet'
-  canvas.write(fig, canvas.WIDTH, top, words, ha='right')
+  canvas.write(fig, canvas.WIDTH, middle, words, ha='right')
 
 
 def _spread(places: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dlsteroids.results import looks, pairs, reach
+from dlsteroids.results import facts, formats, looks, pairs, reach
 
 
 def summary(
@@ -52,7 +52,7 @@ def sentence(
   contrast = _contrast(study, row)
   name = _subject(study, contrast)
   deed = _deed(study, contrast)
-  unit = _Unit(row)
+  unit = _Unit(study, row)
   notes = _notes(study, row)
   verdict = row['verdict']
   significant = row['p_holm'] <= look.alpha
@@ -89,7 +89,7 @@ def _open(
       f'{start}only {row["n"]} of {planned} pairs of runs are there, under 90 % '
       f'({notes}).'
     )
-  return f'{start}{deed} {_Unit(row).changed()} ({_p(row["p_holm"])}, {notes}).'
+  return f'{start}{deed} {_Unit(study, row).changed()} ({_p(row["p_holm"])}, {notes}).'
 
 
 def _contrast(
@@ -157,9 +157,9 @@ def _p(value: float) -> str:
 class _Unit:
   """The numbers of a row in the unit a reader expects."""
 
-  def __init__(self, row: Mapping[str, Any] | pd.Series):
-    self.what = row['metric'].replace('/', ' ').replace('_', ' ')
-    points = 'accuracy' in row['metric']
+  def __init__(self, study: Mapping[str, Any], row: Mapping[str, Any] | pd.Series):
+    self.what = facts.words(study, row['metric'])
+    points = formats.is_share(row['metric'])
     self.scale = 100 if points else 1
     self.suffix = ' points' if points else ''
     self.delta = row['delta'] * self.scale

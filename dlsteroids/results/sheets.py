@@ -7,6 +7,7 @@ import pandas as pd
 
 from dlsteroids.results import (
   effect_figures,
+  facts,
   formats,
   looks,
   pairs,
@@ -35,6 +36,7 @@ class Sheets(NamedTuple):
   anova: Sheet | None
   compute: Sheet
   problems: Sheet | None
+  references: Sheet | None
   choices: Sheet | None
 
 
@@ -49,6 +51,7 @@ def gather(source: summary.Source) -> Sheets:
     make_frame(blocked, tables.anova, metric),
     make_compute(source),
     make_problems(source),
+    make_references(source),
     make_choices(source.study),
   )
 
@@ -94,7 +97,8 @@ def _metric_words(metric: str) -> str:
 def _effects(
   source: summary.Source, title: str, metric: str, state: int, judged: bool
 ) -> Sheet:
-  points = ', points' if formats.unit(metric) else ''
+  unit = formats.unit_of(metric, short=True)
+  difference = f'Difference, {unit}' if unit else 'Difference'
   p, p_name = ('p_holm', 'p (Holm)') if judged else ('p', 'p')
   whole = state == 0 and metric == 'test/accuracy'  # predictions are the untuned runs'
   both = _intervals_with_examples(source) if whole else {}
@@ -109,7 +113,7 @@ def _effects(
       VERDICT: '' if formats.missing(row['verdict']) else str(row['verdict']),
       'Reference': formats.value(metric, row['reference_mean']),
       'Arm': formats.value(metric, row['arm_mean']),
-      f'Difference{points}': formats.delta(metric, row['delta']),
+      difference: formats.delta(metric, row['delta']),
       'Interval over seeds': interval,
       'over seeds × examples': both.get(_key(row), ''),
       p_name: '' if formats.missing(row[p]) else formats.p_value(row[p]),
@@ -191,6 +195,29 @@ def make_problems(source: summary.Source) -> Sheet | None:
     ('Seeds', False),
   ]
   return _sheet('Runs that did not end well', columns, rows) if rows else None
+
+
+def make_references(source: summary.Source) -> Sheet | None:
+  """Methods that need no training beside the intact arm's means; None without any."""
+  study = source.study
+  known = facts.references(study)
+  there = dict.fromkeys(column for row in known.values() for column in row)
+  names = [name for name in there if facts.scores(study, name)]
+  if not names:
+    return None
+  arm, state = summary.intact_arm(study), pairs.declared(study)
+  means = [summary.mean_of(source, arm, name, state) for name in names]
+  numbers = list(map(formats.value, names, means))
+  seeds = summary.scores_of(source, state).value[arm].count()
+  rows = [[arm, formats.count(seeds), *numbers]]
+  for method in known:
+    scores = [facts.scores(study, name).get(method, float('nan')) for name in names]
+    cells = map(formats.value, names, scores)
+    rows.append([method, formats.NOTHING, *cells])
+  titles = [facts.words(study, name) for name in names]
+  heads = [(text[:1].upper() + text[1:], True) for text in titles]
+  columns = [('Method', False), ('Seeds', True), *heads]
+  return _sheet('Without training', columns, rows)
 
 
 def make_choices(study: Mapping[str, Any]) -> Sheet | None:

@@ -75,6 +75,15 @@ def scores_of(source: Source, tuned: int) -> pairs.Scores:
   return pairs.tabulate(study, source.tables.runs, pairs.deciding(study), tuned)
 
 
+def mean_of(source: Source, arm: str, column: str, tuned: int) -> float:
+  """The mean over seeds of one arm's `column`; NaN where it was not measured."""
+  study, runs = source.study, source.tables.runs
+  known = {study['metric']['name'], *study['metrics']}
+  if column not in runs or column.rpartition('/')[2] not in known:
+    return float('nan')
+  return float(pairs.tabulate(study, runs, column, tuned).value[arm].mean())
+
+
 class Count(NamedTuple):
   """How far a study has come: runs asked for and there, and by arm what is missing."""
 

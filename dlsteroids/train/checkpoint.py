@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlsteroids import config as config_lib
+
 
 def save(
   folder: pathlib.Path, step: int, state: Any, progress: Mapping[str, Any]
@@ -66,14 +68,36 @@ def manager(folder: pathlib.Path) -> Any:
   return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
-def keep(folder: pathlib.Path, variables: Any) -> None:
-  """Replaces a batch's checkpoints by the final variables of its members."""
+def keep(folder: pathlib.Path, variables: Any) -> pathlib.Path:
+  """Replaces a batch's checkpoints by the final variables of its members, there."""
   import orbax.checkpoint as ocp
 
   final = folder.with_name(folder.name + '-final')
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(final.absolute(), variables, force=True)
   drop(folder)
+  return final
+
+
+def load(folder: pathlib.Path, at: int) -> Any:
+  """The final variables of one member of a batch, as numpy arrays.
+
+  Raises:
+    UserError: if they are not there any more, or damaged.
+  """
+  import orbax.checkpoint as ocp
+
+  if not folder.is_dir():
+    raise config_lib.UserError(f'no checkpoint at {folder}: it was deleted')
+  try:
+    with ocp.StandardCheckpointer() as checkpointer:
+      like = checkpointer.metadata(folder.absolute()).item_metadata
+      like = jax.tree.map(lambda m: np.empty(m.shape, m.dtype), like.tree)
+      found = checkpointer.restore(folder.absolute(), like)
+  except Exception as error:  # a damaged file: orbax raises many kinds
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise config_lib.UserError(f'checkpoint {folder} cannot be read: {text}') from error
+  return jax.tree.map(lambda x: np.asarray(x)[at], found)
 
 
 def drop(folder: pathlib.Path) -> None:

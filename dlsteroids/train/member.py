@@ -66,11 +66,6 @@ def slot(
   }
 
 
-def take(data: Mapping[str, Any], indices: Any) -> dict[str, Any]:
-  """The examples at `indices`; arrays have the leading axis N."""
-  return {name: array[indices] for name, array in data.items()}
-
-
 def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
   """The member functions of a resolved config.
 
@@ -99,7 +94,8 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
 
   def init(slot, data):
     key = rng.root(slot['seed'])
-    batch = dataset.transform(take(data, slot['train'][:2]), rng.Keys(key), train=False)
+    few = dataset.take(data, slot['train'][:2], train=True)
+    batch = dataset.transform(few, rng.Keys(key), train=False)
     state = step_lib.init(task, key, batch, slot['hyper'])
     return state | {
       'order': slot['train'],
@@ -108,15 +104,24 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     }
 
   def draw_one(order, slot, data, keys):
-    key = rng.stream(keys.root, 'order', keys.step // per_epoch)
-    order = jax.lax.cond(
-      keys.step % per_epoch == 0,
-      lambda: jax.random.permutation(key, slot['train'], independent=False),
-      lambda: order,
-    )
-    start = (keys.step % per_epoch) * size
-    batch = take(data, jax.lax.dynamic_slice(order, (start,), (size,)))
-    return order, dataset.transform(batch, keys, train=True)
+    at, key = keys.step % per_epoch, None
+    if dataset.jitter or not dataset.lanes:
+      key = rng.stream(keys.root, 'order', keys.step // per_epoch)
+    if dataset.lanes:
+      indices = slot['train'][jnp.arange(size) * per_epoch + at]
+    else:
+      order = jax.lax.cond(
+        at == 0,
+        lambda: jax.random.permutation(key, slot['train'], independent=False),
+        lambda: order,
+      )
+      indices = jax.lax.dynamic_slice(order, (at * size,), (size,))
+    if dataset.jitter:
+      offset = jax.random.fold_in(key, 1)
+      indices += jax.random.randint(offset, (), 0, dataset.jitter)
+    batch = dataset.take(data, indices, train=True)
+    batch = dataset.transform(batch, keys, train=True)
+    return order, {**batch, 'first': at == 0} if dataset.lanes else batch
 
   def draw(order, slot, data, keys):
     if repeats == 1:
@@ -158,7 +163,8 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     def measure(_, batch):
       indices, mask = batch
       keys = rng.Keys(rng.root(slot['seed']))
-      examples = dataset.transform(take(data, indices), keys, train=False)
+      examples = dataset.take(data, indices, train=False)
+      examples = dataset.transform(examples, keys, train=False)
       examples = {**examples, 'mask': mask.astype(jnp.float32)}
       out = task.outputs(state['variables'], examples, keys, slot['hyper'])
       check_mask(out, mask)

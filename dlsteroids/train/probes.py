@@ -9,36 +9,41 @@ import numpy as np
 from dlsteroids import rng, types
 from dlsteroids.train import member as member_lib
 
-IMAGES = 4
+EXAMPLES = 4
 LARGEST = 512  # units whose weights are shown; more are cut
 
 
 def make(
   member: member_lib.Member, dataset: types.Dataset, slot: Mapping[str, Any]
 ) -> Any:
-  """A jitted `variables -> {name: array}`; None if there is nothing to show."""
+  """A jitted `variables -> {'probe/...': array}`; None if there is nothing to show."""
   task = member.task
-  if task.layers is None or 'image' not in dataset.arrays:
+  if task.show is None:
     return None
-  layers = task.layers
-  indices = dataset.split(int(slot['seed']))['test'][:IMAGES]
-  raw = {name: array[indices] for name, array in dataset.arrays.items()}
+  show = task.show
+  indices = dataset.split(int(slot['seed']))['test'][:EXAMPLES]
+  raw = dataset.take(dataset.arrays, indices, train=False)
 
   def look(variables, hyper):
     keys = rng.Keys(rng.root(0))
-    return layers(variables, dataset.transform(raw, keys, train=False), hyper)
+    return show(variables, dataset.transform(raw, keys, train=False), keys, hyper)
 
   compiled = jax.jit(look)
 
   def probe(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    maps = jax.device_get(compiled(variables, slot['hyper']))
-    found = {'probe/images': raw['image']}
-    for name, value in maps.items():
-      if value.ndim == 4:
-        found[f'probe/activation/{name}'] = np.asarray(value, np.float32)
-    return found | filters(variables, dataset.arrays['image'].shape[1:])
+    seen = jax.device_get(compiled(variables, slot['hyper']))
+    found = {f'probe/{name}': as_stored(value) for name, value in seen.items()}
+    if 'image' in raw and 'length' not in raw:
+      found['probe/images'] = raw['image']
+      found |= filters(variables, raw['image'].shape[1:])
+    return found
 
   return probe
+
+
+def as_stored(value: Any) -> np.ndarray:
+  value = np.asarray(value)
+  return value if value.dtype.kind in 'iu' else value.astype(np.float32)
 
 
 def filters(

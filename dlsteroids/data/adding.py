@@ -1,0 +1,82 @@
+"""The adding problem: the sum of the two marked numbers of a sequence.
+
+Hochreiter and Schmidhuber (1997, experiment 4), in the form of Arjovsky, Shah and
+Bengio (2016, section 4.2): numbers uniform in [0, 1), one of each half marked, of a
+fixed length. Deviation from the first: there, numbers lie in [-1, 1], the sum is scaled
+into [0, 1], both marks lie in the first half, and lengths vary.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from dlsteroids import config as config_lib
+from dlsteroids import types
+from dlsteroids.data import digest, images, memory
+
+DEFAULTS: dict[str, Any] = {
+  'length': 100,  # numbers in a sequence
+  **memory.OPTIONS,
+}
+
+
+def load(config: Mapping[str, Any]) -> types.Dataset:
+  """Windows [N, length, 2] of numbers and marks; targets [N, 1, 1], their sum.
+
+  Raises:
+    UserError: an option out of range.
+  """
+  config = images.complete(config, DEFAULTS)
+  length = config['length']
+  if not 2 <= length <= 10_000:
+    raise config_lib.UserError(f'data.length must lie in 2..10,000, not {length:,}')
+
+  def one(generator: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+    half = length // 2
+    marks = generator.integers([0, half], [half, length], (count, 2), dtype=np.int32)
+    return {'value': generator.random((count, length), np.float32), 'mark': marks}
+
+  arrays = memory.draw(config, one)
+  split = memory.make_split(config)
+  return types.Dataset(
+    name='adding',
+    arrays=arrays,
+    split=split,
+    transform=transform,
+    digest=digest.of(arrays, config, 'adding'),
+    facts={
+      'targets': ['sum'],
+      'mean': [0.0],
+      'std': [1.0],
+      'horizon': 1,
+      'lookback': length,
+      'unit': '',
+    },
+    references={'mean': measure(arrays, split(0)['test'])},
+  )
+
+
+def transform(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
+  """Numbers [B, T] and the positions of two marks [B, 2] as a forecast's batch."""
+  del keys, train
+  value, mark = batch['value'], batch['mark']
+  places = np.arange(value.shape[1])
+  marked = (places == mark[:, :1]) | (places == mark[:, 1:])
+  marked = marked.astype(np.float32)
+  total = (value * marked).sum(1)
+  return {
+    'window': jnp.stack([value, marked], -1),
+    'target': total[:, None, None],  # [B] -> [B, 1, 1]
+  }
+
+
+def measure(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, float]:
+  """What always saying 1, the mean of the sum, scores; in expectation 1/6 and 1/3."""
+  value = np.take_along_axis(arrays['value'][rows], arrays['mark'][rows], 1)
+  error = value.astype(np.float64).sum(1) - 1
+  return {
+    'test/mse': float(np.mean(error**2)),
+    'test/mae': float(np.mean(np.abs(error))),
+  }

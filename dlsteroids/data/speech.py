@@ -1,0 +1,201 @@
+"""Free Spoken Digit Dataset: 3,000 recordings of '0' to '9' by six speakers (8 kHz).
+
+Jackson et al. (2018), github.com/Jakobovski/free-spoken-digit-dataset. Seen as log-mel
+spectra, computed once and cached. The official test set is recordings 0 to 4 of every
+digit and speaker; or leave one speaker out. Validation is drawn from the rest, so it
+holds voices that are also trained on.
+"""
+
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from dlsteroids import config as config_lib
+from dlsteroids import types
+from dlsteroids.data import archive, audio, digest, images, source, spectra, split
+
+DEFAULTS: dict[str, Any] = {
+  'path': '',  # archive or folder of recordings; '' searches
+  'speaker': '',  # whose recordings are the test set; '': the official test set
+  'bands': 40,  # of the mel scale
+  'frame': 0.032,  # seconds that one spectrum sees
+  'hop': 0.016,  # seconds from one frame to the next
+  **split.OPTIONS,
+}
+RATE = 8000
+# Of the recordings at commit 26eb9aa, as `spectra.content` takes it.
+PUBLISHED = '89d0a49c5ea747e866b98fa25fe45867befdea538c4581496d2a0fa9b03c876b'
+CLASSES = tuple('0123456789')
+OFFICIAL = 5  # recordings of every digit and speaker: the first ones
+PATTERN = re.compile(r'(\d)_(.+)_(\d+)\.wav', re.IGNORECASE)
+WANTED = f'recordings{"|".join(archive.SUFFIXES)} or a folder recordings/ of .wav files'
+LIMITS = archive.Limits(member=1 << 26, total=1 << 32)
+
+
+class Recording(NamedTuple):
+  """What a file's name DIGIT_SPEAKER_NUMBER.wav says."""
+
+  digit: int
+  speaker: str
+  number: int
+
+
+def load(config: Mapping[str, Any]) -> types.Dataset:
+  """The recordings as log-mel features uint8 [N, T, bands, 1], steps of 0.4 dB.
+
+  T is the longest's number of frames; `length` int32 [N] says how many are real.
+  Batches hold `image` float32 [B, T, bands, 1], each band normalised by its mean and
+  standard deviation over the real frames of all recordings outside the test set (no
+  label enters), and 0 past the length. There is no download: no digest of it is
+  published. Called `fsdd-unverified` unless the recordings are those of 26eb9aa.
+
+  Raises:
+    UserError: nothing found, unreadable recordings, or an option out of range.
+  """
+  config = images.complete(config, DEFAULTS)
+  form = audio.Form(RATE, config['bands'], config['frame'], config['hop'])
+  audio.check(form)
+  place = source.locate('fsdd', config, find, WANTED)
+  files = read(place)
+  known = {name: parse(name, place) for name in files}
+  names = sorted(known, key=known.__getitem__)
+  made = spectra.cached({name: files[name] for name in names}, form, str(place))
+  tested = choose([known[name] for name in names], config['speaker'])
+  order = np.argsort(tested, kind='stable')  # the test set last
+  image, length = made.image[order][..., None], made.length[order]
+  label = np.array([known[names[i]].digit for i in order], np.int32)
+  train = len(names) - sum(tested)
+  sizes = (train, 0, sum(tested))
+  name = 'fsdd' if made.content == PUBLISHED else 'fsdd-unverified'
+  arrays = {'image': image, 'label': label, 'length': length}
+  return types.Dataset(
+    name=name,
+    arrays=arrays,
+    split=split.make(label, sizes, config),
+    transform=make_transform(image[:train, ..., 0], length[:train]),
+    digest=digest.of(arrays, config, name, sizes, CLASSES),
+    classes=CLASSES,
+    facts={
+      'speakers': sorted({recording.speaker for recording in known.values()}),
+      'test': f'speaker {config["speaker"]}' if config['speaker'] else 'official',
+      'rate': RATE,
+      'frames': int(length.max()),
+      **{key: config[key] for key in ('bands', 'frame', 'hop')},
+      'treatments': list(made.treatments),
+    },
+  )
+
+
+def find(place: pathlib.Path) -> pathlib.Path | None:
+  """The archive, or the folder that holds .wav files, at or in `place`.
+
+  Raises:
+    UserError: a file that is no archive.
+  """
+  if place.is_file():
+    if not archive.is_archive(place):
+      raise config_lib.UserError(
+        f'{str(place)!r} is no folder and no archive ({", ".join(archive.SUFFIXES)})'
+      )
+    return place
+  for path in [place / f'recordings{suffix}' for suffix in archive.SUFFIXES]:
+    if path.is_file():
+      return path
+  for path in (place / 'recordings', place):
+    if path.is_dir() and any(_is_wav(file.name) for file in path.iterdir()):
+      return path
+  return None
+
+
+def _is_wav(name: str) -> bool:
+  """Whether a path is of a WAV file that no system hides."""
+  hidden = any(part.startswith(('.', '__MACOSX')) for part in name.split('/'))
+  return name.lower().endswith('.wav') and not hidden
+
+
+def read(place: pathlib.Path) -> dict[str, bytes]:
+  """The bytes of all WAV files by file name.
+
+  Raises:
+    UserError: a damaged archive, an unreadable file, two of one name, or none.
+  """
+  found: dict[str, bytes] = {}
+  if place.is_dir():
+    for path in sorted(place.iterdir()):
+      if _is_wav(path.name):
+        try:
+          found[path.name] = path.read_bytes()
+        except OSError as error:
+          raise config_lib.UserError(
+            f'{str(path)!r} cannot be read: {error.strerror}'
+          ) from error
+    return found
+  for path_, data in archive.read(place, _is_wav, LIMITS):
+    name = path_.split('/')[-1]
+    if name in found:
+      raise config_lib.UserError(f'{str(place)!r} holds {name!r} in two folders')
+    found[name] = data
+  if not found:
+    raise config_lib.UserError(f'{str(place)!r} holds no .wav files')
+  return found
+
+
+def parse(name: str, place: pathlib.Path) -> Recording:
+  """Digit, speaker and number in a file's name.
+
+  Raises:
+    UserError: another name.
+  """
+  match = PATTERN.fullmatch(name)
+  if not match:
+    raise config_lib.UserError(
+      f'{str(place)!r}: {name!r} is not called DIGIT_SPEAKER_NUMBER.wav '
+      "(like '7_jackson_32.wav')"
+    )
+  return Recording(int(match[1]), match[2], int(match[3]))
+
+
+def choose(recordings: list[Recording], speaker: str) -> list[bool]:
+  """Which recordings are the test set.
+
+  Raises:
+    UserError: an unknown speaker, or no recording of the official test set.
+  """
+  speakers = sorted({recording.speaker for recording in recordings})
+  if speaker and speaker not in speakers:
+    raise config_lib.UserError(
+      f'data.speaker: unknown {speaker!r}{config_lib.did_you_mean(speaker, speakers)}; '
+      f'there are {", ".join(speakers)}'
+    )
+  if speaker:
+    return [recording.speaker == speaker for recording in recordings]
+  tested = [recording.number < OFFICIAL for recording in recordings]
+  if not any(tested):
+    raise config_lib.UserError(
+      f'no recording has a number of 0 to {OFFICIAL - 1}, the official test set; set '
+      f'data.speaker to one of {", ".join(speakers)}'
+    )
+  return tested
+
+
+def make_transform(image: np.ndarray, length: np.ndarray) -> Any:
+  """The `Dataset.transform`, by the moments of the real frames of uint8 [N, T, bands].
+
+  A band that hardly changes is divided by one step of the quantisation, not by less.
+  """
+  real = np.arange(image.shape[1]) < length[:, None]
+  frames = image[real].astype(np.float64)  # [all real frames, bands]
+  mean = frames.mean(0).astype(np.float32)[:, None]
+  scale = (1 / np.maximum(frames.std(0), 1)).astype(np.float32)[:, None]
+
+  def transform(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
+    del keys, train
+    pixels = (batch['image'].astype(jnp.float32) - mean) * scale
+    real = jnp.arange(pixels.shape[1]) < batch['length'][:, None]
+    return {**batch, 'image': jnp.where(real[..., None, None], pixels, 0)}
+
+  return transform

@@ -1,0 +1,38 @@
+"""Tiny Shakespeare: 1,115,394 characters of his plays, 65 distinct (Karpathy 2015).
+
+From the char-rnn of "The Unreasonable Effectiveness of Recurrent Neural Networks".
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from dlsteroids import types
+from dlsteroids.data import images, source, text
+
+DEFAULTS: dict[str, Any] = {**source.OPTIONS, **text.OPTIONS}
+PUBLISHED = source.Item(
+  'input.txt',
+  'https://raw.githubusercontent.com/karpathy/char-rnn/'
+  '6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt',
+  'sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed',
+)
+
+
+def load(config: Mapping[str, Any]) -> types.Dataset:
+  """Tiny Shakespeare, or an own `input.txt` in its place, then called -unverified.
+
+  Raises:
+    UserError: not found, not readable, or an option out of range.
+  """
+  config = images.complete(config, DEFAULTS)
+  path = source.locate('tinyshakespeare', config, find, PUBLISHED.name, [PUBLISHED])
+  published = f'sha256:{source.checksum(path)}' == PUBLISHED.digest
+  name = 'tinyshakespeare' if published else 'tinyshakespeare-unverified'
+  return text.make(name, path.read_bytes(), config)
+
+
+def find(place: pathlib.Path) -> pathlib.Path | None:
+  """`place` if it is a file, else the file in it; None if it is not there."""
+  path = place if place.is_file() else place / PUBLISHED.name
+  return path if path.is_file() else None

@@ -1,0 +1,263 @@
+"""One recurrent layer over a whole sequence, of a shipped cell or of the user's."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlsteroids import config as config_lib
+from dlsteroids.models import cells, layers, recurrence
+
+
+class Sequence(NamedTuple):
+  """What a layer reads.
+
+  Attributes:
+    x: [T, B, F].
+    valid: bool [T, B], false behind the end of a sequence, or None.
+  """
+
+  x: Any
+  valid: Any = None
+
+
+class Weight(nn.Module):
+  """One matrix, drawn in a scope of its own.
+
+  Linen's draws depend on how many a module made before: one gate less would move the
+  initial values of all that follow.
+  """
+
+  init_fn: Callable
+  shape: tuple[int, int]
+
+  @nn.compact
+  def __call__(self) -> Any:
+    return self.param('kernel', self.init_fn, self.shape)
+
+
+class Layer(nn.Module):
+  """A shipped cell over time, [T, B, F] -> [T, B, H], every gate's weights its own.
+
+  Gates have parameters of their own so that removing one leaves the others' initial
+  values alone; they are joined to one product for all.
+
+  Attributes:
+    cell: what one step does.
+    units: H.
+    reverse: from the last step to the first.
+    normed: layer normalisation of W x and of R y, gate by gate, before they are added
+      (Ba et al. 2016, there over all gates at once, which would couple them).
+    per_step: draws a recurrent dropout mask for every step, not one for all
+      (variational, Gal & Ghahramani 2016).
+    remat: steps per piece whose inner values are computed again in the backward pass;
+      0 keeps all of them.
+  """
+
+  cell: cells.Cell
+  units: int
+  reverse: bool = False
+  normed: bool = False
+  per_step: bool = False
+  remat: int = 0
+  init_fn: Callable = layers.INITIALIZERS['lecun']
+  recurrent_init: Callable = layers.INITIALIZERS['orthogonal']
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, sequence: Sequence, carry: Any, *, rate: Any, train: bool
+  ) -> tuple[Any, Any]:
+    """Outputs [T, B, H] and the last carry; `rate` is the recurrent dropout's."""
+    x = sequence.x.astype(self.dtype)
+    batch = x.shape[1]
+    x = self.read(x)  # [T, B, G]
+    kernel, vectors = self.weights()
+    if carry is None:
+      carry = self.zero_carry(batch)
+    # Gates that are fed back stand beside y in what the recurrence multiplies.
+    states = self.cell.states
+    first = (jnp.concatenate([carry[0], *carry[states:]], -1), *carry[1:states])
+    mask = self.drop(x.shape[0], batch, first[0].shape[-1], rate, train)
+    inputs = recurrence.Inputs(x, mask, sequence.valid)
+    additive = self.cell.additive and not self.normed
+    form = recurrence.Form(self.step, additive, self.reverse)
+    if self.is_mutable_collection('intermediates'):
+      self.look(form, vectors, kernel, inputs, first)
+    outputs, last = self.run(form, vectors, kernel, inputs, first)
+    y, *fed = jnp.split(last[0], 1 + len(self.cell.fed), -1)
+    return outputs[..., : self.units], (y, *last[1:], *fed)
+
+  def zero_carry(self, batch: int) -> Any:
+    count = self.cell.states + len(self.cell.fed)
+    return tuple(jnp.zeros((batch, self.units), self.dtype) for _ in range(count))
+
+  def read(self, x: Any) -> Any:
+    """W x + b of all gates and steps: one product."""
+    names, units = self.cell.gates, self.units
+    shape = (x.shape[-1], units)
+    kernels = [Weight(self.init_fn, shape, name=f'{n}_input')() for n in names]
+    biases = [
+      self.param(
+        f'{n}_bias', nn.initializers.constant(self.cell.biases.get(n, 0.0)), (units,)
+      )
+      for n in names
+    ]
+    product = x @ jnp.concatenate(kernels, 1).astype(self.dtype)
+    if self.normed:
+      scales = [
+        self.param(f'{n}_input_norm', nn.initializers.ones, (units,)) for n in names
+      ]
+      parts = jnp.split(product, len(names), -1)
+      product = jnp.concatenate(
+        [cells.normalise(p) * s.astype(p.dtype) for p, s in zip(parts, scales)], -1
+      )
+    return product + jnp.concatenate(biases).astype(self.dtype)
+
+  def weights(self) -> tuple[Any, Any]:
+    """R of all gates [R, G], and the step's own vectors."""
+    cell, units = self.cell, self.units
+    shape, columns = (units, units), []
+
+    def weight(name):
+      return Weight(self.recurrent_init, shape, name=name)()
+
+    for name in cell.gates:
+      parts = [weight(f'{name}_recurrent')]
+      for other in cell.fed:  # the block input sees no gates
+        seen = name in cell.fed
+        parts.append(weight(f'{name}_from_{other}') if seen else jnp.zeros(shape))
+      columns.append(jnp.concatenate(parts))
+    initial = dict(cell.vectors)
+    if self.normed:
+      initial |= {f'{name}_recurrent_norm': 1.0 for name in cell.gates}
+    vectors = {
+      name: self.param(name, nn.initializers.constant(value), (units,)).astype(
+        self.dtype
+      )
+      for name, value in initial.items()
+    }
+    return jnp.concatenate(columns, 1).astype(self.dtype), vectors
+
+  def step(self, vectors: Any, carry: Any, *parts: Any) -> Any:
+    return self.advance(vectors, carry, *parts)[0]
+
+  def advance(self, vectors: Any, carry: Any, *parts: Any) -> tuple[Any, cells.Gates]:
+    """A step of the recurrence: splits into gates, and joins what is fed back."""
+    names, cell = self.cell.gates, self.cell
+    split = [dict(zip(names, jnp.split(part, len(names), -1))) for part in parts]
+    x, u = split if len(split) == 2 else (split[0], None)
+    if self.normed and u is not None:
+      u = {n: cells.normalise(u[n]) * vectors[f'{n}_recurrent_norm'] for n in names}
+      if cell.additive:
+        x, u = {n: x[n] + u[n] for n in names}, None
+    own = (carry[0][..., : self.units], *carry[1:])
+    new, gates = cell.step(vectors, own, x, u)
+    states, fed = new[: cell.states], new[cell.states :]
+    return (jnp.concatenate([states[0], *fed], -1), *states[1:]), gates
+
+  def drop(self, steps: int, batch: int, width: int, rate: Any, train: bool) -> Any:
+    """The recurrent dropout's mask, [T or 1, B, R]; None if there is none."""
+    if not train or rate is None:
+      return None
+    shape = (steps if self.per_step else 1, batch, width)
+    ones = jnp.ones(shape, self.dtype)
+    return layers.dropout(ones, rate, self.make_rng('dropout'))
+
+  def run(self, form: Any, vectors: Any, kernel: Any, inputs: Any, carry: Any) -> Any:
+    steps = inputs.x.shape[0]
+    if not self.remat or steps <= self.remat:
+      return recurrence.recur(form, vectors, kernel, inputs, carry)
+    return pieces(form, vectors, kernel, inputs, carry, self.remat)
+
+  def look(self, form: Any, vectors: Any, kernel: Any, inputs: Any, carry: Any) -> None:
+    """Sows gates and states of every step, [T, B, H] each, for the report."""
+
+    def body(carry, now):
+      fed = carry[0] if now.mask is None else carry[0] * now.mask
+      u = fed @ kernel
+      parts = (now.x + u,) if form.additive else (now.x, u)
+      new, gates = self.advance(vectors, carry, *parts)
+      seen = {f'gates/{name}': value for name, value in gates.items()}
+      seen['hidden'] = new[0][..., : self.units]
+      if len(new) > 1:
+        seen['cell'] = new[1]
+      return new, seen
+
+    seen = jax.lax.scan(body, carry, inputs._replace(mask=None), reverse=self.reverse)[
+      1
+    ]
+    for name, value in seen.items():
+      self.sow('intermediates', name, value)
+
+
+def pieces(
+  form: recurrence.Form,
+  vectors: Any,
+  kernel: Any,
+  inputs: recurrence.Inputs,
+  carry: Any,
+  size: int,
+) -> Any:
+  """`recurrence.recur` that keeps only every `size`-th carry for the backward pass.
+
+  Raises:
+    UserError: if the steps are no multiple of `size`.
+  """
+  steps = inputs.x.shape[0]
+  if steps % size:
+    raise config_lib.UserError(
+      f'config.model.remat={size} must divide the {steps} steps of a sequence'
+    )
+  shared = inputs.mask if inputs.mask is not None and len(inputs.mask) == 1 else None
+  scanned = inputs if shared is None else inputs._replace(mask=None)
+  scanned = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), scanned)
+
+  @jax.checkpoint
+  def run(carry, piece):
+    piece = piece if shared is None else piece._replace(mask=shared)
+    outputs, carry = recurrence.recur(form, vectors, kernel, piece, carry)
+    return carry, outputs
+
+  carry, outputs = jax.lax.scan(run, carry, scanned, reverse=form.reverse)
+  return outputs.reshape(steps, *outputs.shape[2:]), carry
+
+
+class UserLayer(nn.Module):
+  """A user's cell over time: a linen module `(carry, x) -> (carry, y)`.
+
+  As flax's own cells, its class takes `features` and has `initialize_carry(key, shape)`
+  for inputs of `shape` [B, F].
+  """
+
+  make_cell: Callable
+  units: int
+  reverse: bool = False
+
+  @nn.compact
+  def __call__(
+    self, sequence: Sequence, carry: Any, *, rate: Any, train: bool
+  ) -> tuple[Any, Any]:
+    del rate, train
+    cell = self.make_cell(features=self.units, name='cell')
+    shape = sequence.x.shape[1:]
+    if carry is None:
+      carry = cell.initialize_carry(jax.random.key(0), shape)
+
+    def body(cell, carry, now):
+      new, y = cell(carry, now.x)
+      if now.valid is not None:
+        keep = lambda a, b: jnp.where(now.valid.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+        new = jax.tree.map(keep, new, carry)
+      return new, y
+
+    scan = nn.scan(
+      body,
+      variable_broadcast='params',
+      split_rngs={'params': False, 'dropout': True},
+      reverse=self.reverse,
+    )
+    carry, outputs = scan(cell, carry, sequence)
+    return outputs, carry

@@ -1,0 +1,210 @@
+"""Recurrent networks: stacks of Elman, LSTM or GRU layers, or of a cell of the user's.
+
+They read symbols [B, T], features [B, T, F], or images row by row [B, H, W, C], and
+answer at every step or after the last.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlsteroids import config as config_lib
+from dlsteroids.models import cells, layer, layers
+
+DEFAULTS = {
+  'cell': 'lstm',  # rnn, lstm, gru, or a linen cell class by dotted name
+  'hidden': 128,  # units of a layer (of each direction)
+  'layers': 1,
+  'bidirectional': False,
+  'embedding': 64,  # of symbols
+  'residual': False,  # from the second layer on, x + layer(x)
+  'norm': 'none',  # none, layer
+  'dropout': 0.0,  # on the output of every layer
+  'recurrent_dropout': 0.0,  # on what is fed back
+  'recurrent_mask': 'variational',  # one mask for all steps, or 'step': one for each
+  'activation': 'tanh',  # of cell rnn
+  'input_gate': True,  # from here on, of cell lstm: see models/cells.py
+  'forget_gate': True,
+  'output_gate': True,
+  'input_activation': 'tanh',
+  'output_activation': 'tanh',
+  'peepholes': False,
+  'coupled': False,
+  'full_gate_recurrence': False,
+  'forget_bias': 1.0,
+  'reset_gate': True,  # of cell gru
+  'update_gate': True,
+  'init': 'lecun',  # of input weights
+  'recurrent_init': 'orthogonal',
+  'kernel': 'scan',  # cudnn: NVIDIA's, for one float32 run of a plain LSTM at a time
+  'remat': 0,  # steps whose inner values the backward pass computes again; 0: none
+  'dtype': 'float32',  # or bfloat16
+}
+TRACED = {'dropout': (0.0, 1.0), 'recurrent_dropout': (0.0, 1.0)}
+
+
+class Recurrent(nn.Module):
+  """Layers over time, then a linear layer.
+
+  Attributes:
+    outputs: units of the linear layer.
+    every: answer at every step [B, T, outputs], or after the last [B, outputs].
+    symbols: how many there are if the input is one of them [B, T], else 0.
+    make_layer: `(name, reverse) -> module`.
+  """
+
+  outputs: int
+  every: bool
+  symbols: int
+  embedding: int
+  depth: int
+  bidirectional: bool
+  residual: bool
+  make_layer: Callable
+  init_fn: Callable
+  dtype: Any
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Any,
+    *,
+    train: bool,
+    hyper: Mapping[str, Any],
+    carry: Any = None,
+    lengths: Any = None,
+    nudge: Any = None,
+  ) -> Any:
+    """The answer; with a `carry` also the next one.
+
+    Args:
+      x: symbols int [B, T], features [B, T, F] or images [B, H, W, C].
+      train: whether dropout is on.
+      hyper: traced numbers.
+      carry: state before the first step, one entry per layer and direction; () for
+        that of a beginning, zeros.
+      lengths: how many steps of each sequence are real, int [B]; what lies behind them
+        reaches neither the state nor the answer after the last step.
+      nudge: added to the features that the first layer reads, [T, B, F]: the gradient
+        by it tells how far back the answer depends on the input.
+    """
+    x = self.read(x)
+    self.sow('intermediates', 'read', x)
+    x = x if nudge is None else x + nudge
+    steps, batch = x.shape[:2]
+    valid = None
+    if lengths is not None:
+      valid = jnp.arange(steps)[:, None] < lengths[None, :]
+    last = []
+    for index in range(self.depth):
+      rate = hyper['model.recurrent_dropout']
+      sides = []
+      for reverse in (False, True) if self.bidirectional else (False,):
+        name = f'layer{index}' + ('_back' if reverse else '')
+        before = carry[len(last)] if carry else None
+        y, end = self.make_layer(name, reverse)(
+          layer.Sequence(x, valid), before, rate=rate, train=train
+        )
+        last.append(end)
+        sides.append(y)
+      y = jnp.concatenate(sides, -1)
+      x = x + y if self.residual and index else y
+      if index == self.depth - 1 and not self.every:
+        x = self.final(x, lengths)
+      drop = layers.Dropout(name=f'dropout{index}')
+      x = drop(x, hyper['model.dropout'], train=train)
+    found = x.swapaxes(0, 1) if self.every else x  # [B, T, H] or [B, H]
+    found = layers.dense(
+      self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
+    )(found)
+    found = layers.logits(found)
+    return found if carry is None else (found, tuple(last))
+
+  def read(self, x: Any) -> Any:
+    """The input as features, time first [T, B, F]."""
+    if self.symbols:
+      table = self.param(
+        'embedding', nn.initializers.normal(1.0), (self.symbols, self.embedding)
+      )
+      return table.astype(self.dtype)[x.swapaxes(0, 1)]
+    x = x.reshape(*x.shape[:2], -1)  # [B, T, F]
+    return x.swapaxes(0, 1).astype(self.dtype)
+
+  def final(self, y: Any, lengths: Any) -> Any:
+    """The output after the last real step, of the backward half after the first."""
+    last = y[-1]
+    if lengths is not None:
+      last = y[jnp.maximum(lengths, 1) - 1, jnp.arange(y.shape[1])]
+    if not self.bidirectional:
+      return last
+    half = y.shape[-1] // 2
+    return jnp.concatenate([last[:, :half], y[0, :, half:]], -1)
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+  """The module for `DEFAULTS`' options and what the task adds.
+
+  Args:
+    config: options, `outputs` and, from tasks that have them, `symbols` (how many the
+      input is one of) and `every` (answer at every step).
+
+  Raises:
+    UserError: options out of range, or that contradict each other.
+  """
+  layers.check_sizes(config, 'hidden', 'layers', 'embedding')
+  if config['remat'] < 0:
+    raise config_lib.UserError(
+      f'config.model.remat must be at least 0, not {config["remat"]}'
+    )
+  config_lib.choose('model.norm', config['norm'], ('none', 'layer'))
+  mask = config_lib.choose(
+    'model.recurrent_mask', config['recurrent_mask'], ('variational', 'step')
+  )
+  config_lib.choose('model.kernel', config['kernel'], ('scan', 'cudnn'))
+  dtype = layers.dtype(config['dtype'])
+  init_fn = layers.initializer('model.init', config['init'])
+  recurrent_init = layers.initializer('model.recurrent_init', config['recurrent_init'])
+  if '.' in config['cell']:
+    make_cell = layers.block('model.cell', config['cell'], cells.CELLS)
+    cells.check_switches(config)
+    for option in ('norm', 'remat'):
+      if config[option] != DEFAULTS[option]:
+        raise config_lib.UserError(
+          f'config.model.{option}={config[option]!r} is for the shipped cells '
+          f'({", ".join(cells.CELLS)}) and does nothing to {config["cell"]!r}'
+        )
+
+    def make_layer(name: str, reverse: bool) -> nn.Module:
+      return layer.UserLayer(make_cell, config['hidden'], reverse, name=name)
+
+  else:
+    cell = cells.make(config)
+
+    def make_layer(name: str, reverse: bool) -> nn.Module:
+      return layer.Layer(
+        cell=cell,
+        units=config['hidden'],
+        reverse=reverse,
+        normed=config['norm'] == 'layer',
+        per_step=mask == 'step',
+        remat=config['remat'],
+        init_fn=init_fn,
+        recurrent_init=recurrent_init,
+        dtype=dtype,
+        name=name,
+      )
+
+  return Recurrent(
+    outputs=config['outputs'],
+    every=config.get('every', False),
+    symbols=config.get('symbols', 0),
+    embedding=config['embedding'],
+    depth=config['layers'],
+    bidirectional=config['bidirectional'],
+    residual=config['residual'],
+    make_layer=make_layer,
+    init_fn=init_fn,
+    dtype=dtype,
+  )

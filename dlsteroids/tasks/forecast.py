@@ -1,0 +1,146 @@
+"""Forecasting, and any regression from a window: one player, one turn."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from dlsteroids import config as config_lib
+from dlsteroids import rng, types
+from dlsteroids.tasks import network
+
+DEFAULTS = {
+  'loss': 'mse',  # or mae
+  'anchor': 'none',  # last: the model gives the difference to the last known value
+  'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
+}
+MEAN_OF = 10_000  # training windows
+
+
+def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
+  """The task for a resolved config: window [B, L, F] -> target [B, H, D].
+
+  Its metrics are mean squared and absolute error, standardised and on the original
+  scale; errors by step of the horizon are stored beside them.
+
+  Raises:
+    UserError: if the data set holds no windows, or cannot be anchored.
+  """
+  facts = dataset.facts
+  if 'horizon' not in facts:
+    raise config_lib.UserError(
+      f'task forecast needs windows and targets; data set {dataset.name!r} has '
+      f'{", ".join(dataset.arrays)}'
+    )
+  config_lib.choose('task.loss', config['task']['loss'], ('mse', 'mae'))
+  anchor = config_lib.choose('task.anchor', config['task']['anchor'], ('none', 'last'))
+  columns = facts.get('columns')  # of the targets among the inputs
+  if anchor == 'last' and not columns:
+    raise config_lib.UserError(
+      f'config.task.anchor=last: the targets of {dataset.name!r} are not among its '
+      'inputs; use none'
+    )
+  horizon, targets = facts['horizon'], len(facts['targets'])
+  known = see(dataset, dataset.split(0)['test'][:1])
+  net = network.make(
+    config,
+    lambda batch: (batch['window'], {}),
+    outputs=horizon * targets,
+    shape=np.shape(known['window'])[1:],
+  )
+
+  def predict(variables, batch, keys, hyper, train, mutable=False):
+    x = batch['window']
+    found = net.apply(variables, x, keys, hyper, train=train, mutable=mutable)
+    flat, new = found if mutable is not False else (found, {})
+    return unfold(flat, x), new
+
+  def unfold(flat, x):
+    answer = flat.reshape(len(x), horizon, targets)
+    if anchor == 'last':
+      answer += x[:, -1:, jnp.asarray(columns)]
+    return answer
+
+  def loss(variables, batch, keys, hyper):
+    mine = variables['model']
+    answer, new = predict(mine, batch, keys, hyper, True, network.states(mine))
+    error = answer - batch['target']
+    mse, mae = (error**2).mean(), jnp.abs(error).mean()
+    value = mse if config['task']['loss'] == 'mse' else mae
+    return value, ({'model': dict(new)}, {'mse': mse, 'mae': mae})
+
+  def outputs(variables, batch, keys, hyper):
+    answer, _ = predict(variables['model'], batch, keys, hyper, False)
+    return {'error': answer - batch['target'], 'mask': batch['mask']}
+
+  scale, shift = np.asarray(facts['std']), np.asarray(facts['mean'])
+
+  def show(variables, batch, keys, hyper):
+    mine, target = variables['model'], batch['target']
+
+    def final(flat):
+      return ((unfold(flat, batch['window']) - target) ** 2).mean((1, 2)).sum()
+
+    found = network.look(net, mine, batch['window'], keys, hyper, final)
+    if columns:
+      answer, _ = predict(mine, batch, keys, hyper, False)
+      found['forecast/window'] = batch['window'][..., jnp.asarray(columns)]
+      found['forecast/target'], found['forecast/mean'] = target, answer
+      for name in ('window', 'target', 'mean'):
+        found[f'forecast/{name}'] = found[f'forecast/{name}'] * scale + shift
+    return found
+
+  return types.Task(
+    players={'model': net.player},
+    turns=(types.Turn('model', loss),),
+    outputs=outputs,
+    metrics=network.extra_metrics(config, make_metrics(scale, guess(dataset))),
+    show=show,
+  )
+
+
+def see(dataset: types.Dataset, indices: np.ndarray) -> types.Batch:
+  """Examples as an evaluation sees them."""
+  raw = dataset.take(dataset.arrays, indices, train=False)
+  return dataset.transform(raw, rng.Keys(rng.root(0)), train=False)
+
+
+def guess(dataset: types.Dataset) -> np.ndarray:
+  """Errors of predicting the training mean on the test split, [N, H, D]."""
+  split = dataset.split(0)
+
+  def targets(indices):
+    return np.asarray(see(dataset, indices)['target'], np.float64)
+
+  mean = targets(split['train'][:MEAN_OF]).mean((0, 1))
+  return targets(split['test']) - mean
+
+
+def make_metrics(scale: np.ndarray, errors: np.ndarray) -> dict[str, types.Metric]:
+  """Errors, their fallback those of predicting the training mean.
+
+  Args:
+    scale: standard deviation of each target on the original scale, [D].
+    errors: of that guess on the test split, standardised [N, H, D].
+  """
+  kinds = {'mse': lambda e: e**2, 'mae': abs}
+  found = {}
+  for name, size in kinds.items():
+    for suffix, factor in (('', np.ones_like(scale)), ('_original', scale)):
+
+      def measure(out, size=size, factor=factor):
+        values = size(out['error'] * factor)
+        return values, jnp.broadcast_to(out['mask'][:, None, None], values.shape)
+
+      worst = float(size(errors * factor).mean())
+      found[f'{name}{suffix}'] = network.mean_metric(measure, 'lower', worst)
+
+    def by_step(out, size=size):
+      values = size(out['error']).mean(-1)  # [B, H]
+      return {'sum': (values * out['mask'][:, None]).sum(0), 'n': out['mask'].sum()}
+
+    found[f'{name}_by_step'] = types.Metric(
+      by_step, lambda m: {'': m['sum'] / m['n']}, ''
+    )
+  return found

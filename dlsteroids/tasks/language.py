@@ -1,0 +1,191 @@
+"""Language modelling: one player that predicts the next symbol."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dlsteroids import config as config_lib
+from dlsteroids import rng, types
+from dlsteroids.tasks import network
+
+DEFAULTS = {
+  'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
+}
+PROMPT, LENGTH, TEMPERATURE = 32, 400, 0.8  # of the samples that the report shows
+
+
+def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
+  """The task for a resolved config.
+
+  If the data set's lanes continue one another, the network's state does, too: it is the
+  collection 'carry' of the variables, and gradients end at the window (truncated
+  backpropagation through time). Evaluation starts every window from zeros, after the
+  context that the data set puts before it.
+
+  Raises:
+    UserError: if the data set holds no symbols, or the model cannot predict at every
+      step without seeing what follows.
+  """
+  symbols = len(dataset.classes)
+  if 'symbols' not in dataset.facts:
+    raise config_lib.UserError(
+      f'task language needs symbols; data set {dataset.name!r} has '
+      f'{", ".join(dataset.arrays)}'
+    )
+  if config['model'].get('bidirectional'):
+    raise config_lib.UserError(
+      'config.model.bidirectional: a backward direction sees the symbols that task '
+      'language is to predict'
+    )
+  net = network.make(
+    config, lambda batch: (batch['input'], {}), outputs=symbols, symbols=symbols,
+    every=True,
+  )  # fmt: skip
+  if 'carry' not in net.takes:
+    raise config_lib.UserError(
+      f'task language needs a model that answers at every step (its call takes '
+      f'`carry`), as recurrent; {config["model"]["name"]} does not'
+    )
+
+  def init(keys, batch):
+    variables = net.player.init(keys, batch)
+    if not dataset.lanes:
+      return variables
+    hyper = {path: jnp.float32(0) for path in config_lib.traced_paths(config)}
+    x = jnp.zeros((config['train']['batch_size'], 1), jnp.int32)
+    shapes = jax.eval_shape(
+      lambda: net.apply(variables, x, keys, hyper, train=False, carry=())[1]
+    )
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return {**variables, 'carry': zeros}
+
+  def loss(variables, batch, keys, hyper):
+    mine = dict(variables['model'])
+    carry = mine.pop('carry', ())
+    if dataset.lanes:
+      carry = jax.tree.map(lambda c: jnp.where(batch['first'], 0, c), carry)
+    (logits, carry), new = net.apply(
+      mine, batch['input'], keys, hyper, train=True, mutable=network.states(mine),
+      carry=carry,
+    )  # fmt: skip
+    found = score(logits, batch)
+    count = jnp.maximum(batch['weight'].sum(), 1.0)
+    value = (found['nats'] * batch['weight']).sum() / count
+    right = (found['right'] * batch['weight']).sum() / count
+    new = {**new, 'carry': carry} if dataset.lanes else dict(new)
+    return value, ({'model': new}, {'nats': value, 'accuracy': right})
+
+  def outputs(variables, batch, keys, hyper):
+    logits = net.apply(
+      without_carry(variables), batch['input'], keys, hyper, train=False
+    )
+    weight = batch['weight'] * batch['mask'][:, None]
+    return {**score(logits, batch), 'weight': weight, 'mask': batch['mask']}
+
+  def sample(variables, prompt, keys, hyper, options):
+    mine = without_carry(variables)
+
+    def predict(x, carry):
+      return net.apply(mine, x[None], keys, hyper, train=False, carry=carry)
+
+    return generate(predict, prompt, keys, **options)
+
+  def show(variables, batch, keys, hyper):
+    def final(logits):
+      return score(logits, batch)['nats'][:, -1].sum()
+
+    mine, x = without_carry(variables), batch['input']
+    found = network.look(net, mine, x, keys, hyper, final)
+    found['trace/text'] = x[0]
+    if 'unit' in dataset.facts:
+      prompt = x[0, : min(PROMPT, x.shape[1])]
+      options = {'length': LENGTH, 'temperature': TEMPERATURE, 'top_k': 0}
+      found['text/prompt'] = prompt
+      found['text/sample'] = sample(variables, prompt, keys, hyper, options)
+    return found
+
+  return types.Task(
+    players={'model': net.player._replace(init=init)},
+    turns=(types.Turn('model', loss),),
+    outputs=outputs,
+    metrics=network.extra_metrics(config, make_metrics(symbols)),
+    show=show,
+    sample=sample if 'unit' in dataset.facts else None,
+  )
+
+
+def without_carry(variables: Mapping[str, Any]) -> dict[str, Any]:
+  return {k: v for k, v in variables['model'].items() if k != 'carry'}
+
+
+def score(logits: Any, batch: types.Batch) -> dict[str, Any]:
+  """'nats' and 'right' of every symbol, [B, T]."""
+  targets = batch['target']
+  nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+  return {'nats': nats, 'right': (logits.argmax(-1) == targets).astype(jnp.float32)}
+
+
+def make_metrics(symbols: int) -> dict[str, types.Metric]:
+  """Nats and bits a symbol, perplexity, accuracy; and the nats of every window."""
+  nats = lambda out: (out['nats'], out['weight'])
+  right = lambda out: (out['right'], out['weight'])
+  worst = math.log(symbols)
+
+  def windows(out):
+    total = (out['nats'] * out['weight']).sum(1)
+    return total / jnp.maximum(out['weight'].sum(1), 1.0)
+
+  mean = network.mean_metric
+  return {
+    'nats': mean(nats, 'lower', worst),
+    'bits': mean(nats, 'lower', worst / math.log(2), lambda m: m / math.log(2)),
+    'perplexity': mean(nats, 'lower', float(symbols), lambda m: math.exp(min(m, 700))),
+    'accuracy': mean(right, 'higher', 1.0 / symbols),
+    'window_nats': types.Metric(windows, lambda rows: {'': rows}, '', merge='concat'),
+  }
+
+
+def generate(
+  predict: Any,
+  prompt: Any,
+  keys: rng.Keys,
+  *,
+  length: int,
+  temperature: Any,
+  top_k: int,
+) -> Any:
+  """Draws `length` symbols after a prompt, one at a time.
+
+  Args:
+    predict: `(symbols [T], carry) -> (logits [1, T, V], carry)`; carry () begins.
+    prompt: int [P], P >= 1.
+    keys: the stream 'sample' draws; equal keys give equal samples.
+    length: of the sample.
+    temperature: divides the logits; 0 takes the likeliest symbol. May be traced.
+    top_k: keeps only so many of the likeliest; 0 keeps all.
+
+  Returns:
+    int32 [length].
+  """
+
+  def draw(logits, index):
+    key = jax.random.fold_in(keys('sample'), index)
+    if top_k:
+      least = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))[0][-1]
+      logits = jnp.where(logits < least, -jnp.inf, logits)
+    warm = jax.random.categorical(key, logits / jnp.maximum(temperature, 1e-6))
+    return jnp.where(temperature > 0, warm, logits.argmax()).astype(jnp.int32)
+
+  logits, carry = predict(prompt, ())
+
+  def body(state, index):
+    logits, carry = state
+    symbol = draw(logits, index)
+    logits, carry = predict(symbol[None], carry)
+    return (logits[0, -1], carry), symbol
+
+  return jax.lax.scan(body, (logits[0, -1], carry), jnp.arange(length))[1]
