@@ -174,6 +174,8 @@ def resolve(tree: Any, overridden: Iterable[str] = ()) -> dict[str, Any]:
     if section in PLUGINS and not given.get('name'):
       raise UserError(f'config.{section}.name is missing')
     defaults = defaults_of(section, given)
+    if f'{section}.name' in overridden:
+      given = fitting(section, given, defaults, overridden)
     for key in [key for key in given if key not in defaults]:
       if f'{section}.{key}' in overridden or section not in PLUGINS:
         raise UserError(unknown_path(f'{section}.{key}', {section: defaults}))
@@ -192,6 +194,24 @@ def defaults_of(section: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
     return DEFAULTS[section]
   name = given['name']
   return {'name': name, **find(PLUGINS[section], name).DEFAULTS}
+
+
+def fitting(
+  section: str,
+  given: Mapping[str, Any],
+  defaults: Mapping[str, Any],
+  overridden: Iterable[str],
+) -> dict[str, Any]:
+  """Without values that another plug-in left under a name that means something else."""
+  kept = {}
+  for key, value in given.items():
+    try:
+      coerce(key, defaults.get(key, value), value)
+    except UserError:
+      if f'{section}.{key}' not in overridden:
+        continue
+    kept[key] = value
+  return kept
 
 
 def check(tree: Mapping[str, Any]) -> None:
@@ -250,7 +270,7 @@ def override(
     section, _, key = path.partition('.')
     if key == 'name' and section in PLUGINS:
       result[section]['name'] = coerce(path, '', value)
-      result = resolve(result)
+      result = resolve(result, [path])
   for path, value in pairs:
     section, _, key = path.partition('.')
     if section not in result or key not in result[section]:

@@ -1,10 +1,12 @@
 """Recurrent networks as plain loops over layers, examples and steps, in numpy float64.
 
 Written from the equations in the docstrings of models/cells.py, models/layer.py and
-models/recurrent.py: one example, one step and one gate at a time. The reverse passes are
-by hand: of the vanilla LSTM as in the appendix of Greff et al. 2017, of Elman's network
-and the GRU by the chain rule.
+models/recurrent.py: one example, one step and one gate at a time. The reverse passes
+are by hand: of the vanilla LSTM as in the appendix of Greff et al. 2017, of Elman's
+network and the GRU by the chain rule.
 """
+
+import functools
 
 import numpy as np
 
@@ -180,9 +182,7 @@ def run(o, params, x, *, every, lengths=None, carry=None, masks=()):
         h = np.concatenate(ends) * (1 if mask is None else mask[b])
     answer = h @ params['output']['kernel'] + params['output']['bias']
     if every:
-      answer = np.pad(
-        answer, ((0, len(x[b]) - real), (0, 0)), constant_values=np.nan
-      )
+      answer = np.pad(answer, ((0, len(x[b]) - real), (0, 0)), constant_values=np.nan)
     answers.append(answer)
     carries.append(last)
   joined = tuple(
@@ -215,11 +215,7 @@ def reverse_lstm(p, x, slope):
   y, c = np.zeros((steps, units)), np.zeros((steps, units))
   z, i, f, out = np.zeros((4, steps, units))
   for t in range(steps):
-    at = lambda name: (
-      x[t] @ p[f'{name}_input']
-      + _at(y, t - 1) @ p[f'{name}_recurrent']
-      + p[f'{name}_bias']
-    )
+    at = functools.partial(_net, p, x[t], _at(y, t - 1))
     z[t] = np.tanh(at('candidate'))
     i[t] = sigma(at('input') + p['peephole_input'] * _at(c, t - 1))
     f[t] = sigma(at('forget') + p['peephole_forget'] * _at(c, t - 1))
@@ -258,10 +254,8 @@ def reverse_gru(p, x, slope):
   r, u, n = np.zeros((3, steps, units))
   for t in range(steps):
     before = _at(y, t - 1)
-    gate = lambda name: sigma(
-      x[t] @ p[f'{name}_input'] + before @ p[f'{name}_recurrent'] + p[f'{name}_bias']
-    )
-    r[t], u[t] = gate('reset'), gate('update')
+    r[t] = sigma(_net(p, x[t], before, 'reset'))
+    u[t] = sigma(_net(p, x[t], before, 'update'))
     back[t] = before @ p['candidate_recurrent'] + p['recurrent_bias']
     n[t] = np.tanh(x[t] @ p['candidate_input'] + p['candidate_bias'] + r[t] * back[t])
     y[t] = (1 - u[t]) * n[t] + u[t] * before
@@ -287,6 +281,10 @@ def reverse_gru(p, x, slope):
 
 def _zeros(p, x):
   return {**{name: np.zeros_like(value) for name, value in p.items()}, 'x': 0.0 * x}
+
+
+def _net(p, x, y, gate):
+  return x @ p[f'{gate}_input'] + y @ p[f'{gate}_recurrent'] + p[f'{gate}_bias']
 
 
 def _at(rows, t):

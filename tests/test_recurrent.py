@@ -12,7 +12,7 @@ from jax import lax
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.models import cells, layer, layers, ops, recurrence, recurrent
+from dlsteroids.models import layer, layers, ops, recurrence, recurrent
 from dlsteroids.train import flops
 from dlsteroids.train import step as step_lib
 from tests import model_cases as cases
@@ -38,7 +38,11 @@ DEPARTURES = {
     'peepholes': False,
   },
   'NIG+NFG+NOG': {'input_gate': False, 'forget_gate': False, 'output_gate': False},
-  'CIFG+NOAF+NP': {'coupled': True, 'output_activation': 'identity', 'peepholes': False},
+  'CIFG+NOAF+NP': {
+    'coupled': True,
+    'output_activation': 'identity',
+    'peepholes': False,
+  },
 }
 VARIANTS = {
   **{name: {**VANILLA, **options} for name, options in DEPARTURES.items()},
@@ -143,13 +147,11 @@ def check(options, every=True, lengths=None, carried=False, masks=None, train=Fa
   (x,), params = draw((B, T, F)), parameters(make(every, **options))
   names = oracle.states(o)
   sides = o['layers'] * (1 + o['bidirectional'])
-  carry = tuple(
-    tuple(draw(*[(B, H)] * len(names), seed=7 + i)) for i in range(sides)
-  )
+  carry = tuple(tuple(draw(*[(B, H)] * len(names), seed=7 + i)) for i in range(sides))
   carry = carry if carried else ()
   given = {} if lengths is None else {'lengths': jnp.asarray(lengths)}
   drawn = masks if masks is not None else []
-  real = np.ones((B, T)) if lengths is None else np.arange(T) < np.array(lengths)[:, None]
+  real = np.arange(T) < np.array([T] * B if lengths is None else lengths)[:, None]
   shape = (B, T, K) if every else (B, K)
   slopes, ends = draw(shape, seed=3)[0], [draw(*[(B, H)] * len(names), seed=4)] * sides
   slopes = slopes * real[..., None] if every else slopes
@@ -181,7 +183,7 @@ def check(options, every=True, lengths=None, carried=False, masks=None, train=Fa
     at = lambda step, leaves=leaves, tree=tree, way=way: jax.tree.unflatten(
       tree, [leaf + step * part for leaf, part in zip(leaves, way)]
     )
-    step = 1e-4
+    step = 1e-5
     apart = lambda step, at=at: expect(*at(step))[0] - expect(*at(-step))[0]
     slope = (8 * apart(step) - apart(2 * step)) / (12 * step)
     size = sum(inner(np.abs(g), np.abs(d)) for g, d in zip(jax.tree.leaves(grads), way))
@@ -357,7 +359,7 @@ MENDED = [
   {**VANILLA, **DEPARTURES['FGR']},
   {'cell': 'gru', 'norm': 'layer'},
   {'cell': 'rnn', 'bidirectional': True, 'layers': 2},
-  {**VANILLA, 'norm': 'layer', 'bidirectional': True, 'remat': 3},
+  {'norm': 'layer', 'remat': 3},
 ]
 
 
@@ -444,8 +446,10 @@ def test_recur_by_itself(double, reverse, shared, additive):
   close(loss(gain, kernel, x, y, c)[1], np.array(expected))
 
 
-@pytest.mark.parametrize('name', CELLS)
-@pytest.mark.parametrize('size', [1, 2, 3, 6, 9])
+@pytest.mark.parametrize(
+  ('name', 'size'),
+  [*(('FGR', size) for size in (1, 2, 6, 9)), ('V', 3), ('gru', 3), ('rnn', 2)],
+)
 def test_remat_changes_nothing(double, name, size):
   (x,), params = draw((B, T, F)), parameters(make(**CELLS[name]))
   found = []
@@ -483,11 +487,12 @@ def test_remat_that_does_not_divide_is_one_line():
 
 def to_torch(torch, kind, params, depth, bidirectional):
   """A torch.nn network of our layers' parameters."""
-  order, state = {
+  order = {
     'lstm': ('input', 'forget', 'candidate', 'output'),
     'gru': ('reset', 'update', 'candidate'),
     'rnn': ('candidate',),
-  }[kind], {}
+  }[kind]
+  state = {}
   tensor = lambda arrays: torch.tensor(np.concatenate(arrays))
   for index, back in itertools.product(range(depth), range(1 + bidirectional)):
     p = oracle.flatten(params[f'layer{index}' + ('_back' if back else '')])
@@ -506,9 +511,8 @@ def to_torch(torch, kind, params, depth, bidirectional):
 
 
 @pytest.mark.parametrize('bidirectional', [False, True])
-@pytest.mark.parametrize('depth', [1, 2])
+@pytest.mark.parametrize(('depth', 'lengths'), [(1, None), (2, None), (2, (4, 6, 1))])
 @pytest.mark.parametrize('kind', ['lstm', 'gru', 'rnn'])
-@pytest.mark.parametrize('lengths', [None, (4, 6, 1)], ids=str)
 def test_networks_are_torchs(double, kind, depth, bidirectional, lengths):
   torch = pytest.importorskip('torch')
   module = make(cell=kind, layers=depth, bidirectional=bidirectional, every=False)
@@ -617,9 +621,15 @@ def test_windows_with_a_carried_state_are_one_long_sequence(double, options):
 # A user's own cell
 
 
-@pytest.mark.parametrize('cell', [nn.GRUCell, nn.OptimizedLSTMCell, Leaky])
-def test_a_users_cell_runs_as_flax_runs_it(cell):
-  name = 'tests.test_recurrent.Leaky' if cell is Leaky else f'flax.linen.{cell.__name__}'
+@pytest.mark.parametrize(
+  ('cell', 'name'),
+  [
+    (nn.GRUCell, 'flax.linen.GRUCell'),
+    (nn.OptimizedLSTMCell, 'flax.linen.OptimizedLSTMCell'),
+    (Leaky, 'tests.test_recurrent.Leaky'),
+  ],
+)
+def test_a_users_cell_runs_as_flax_runs_it(cell, name):
   module = make(cell=name, bidirectional=True)
   (x,), params = draw((B, T, F)), parameters(module)
   lengths = jnp.array([4, 6, 1])
@@ -648,51 +658,88 @@ def test_a_users_cell_takes_no_switch_of_the_shipped_ones():
 # Pairing
 
 
-def start(**options):
-  """Initial values by layer and name, each marked with the key it was drawn with."""
-  module, x = make(**options), np.zeros((B, T, F))
-  found = cases.jit(
-    lambda: module.init(
-      jax.random.key(3), x, train=False, hyper=cases.hyper('recurrent')
-    )['params']
-  )()
-  return {part: oracle.flatten(jax.device_get(found[part])) for part in found}
+@functools.cache
+def start(options):
+  """Initial values by layer and name at one seed."""
+  module, x = make(**dict(options)), np.zeros((B, T, F))
+  hyper = cases.hyper('recurrent')
+  init = lambda: module.init(jax.random.key(3), x, train=False, hyper=hyper)['params']
+  found = jax.device_get(cases.jit(init)())
+  return {part: oracle.flatten(found[part]) for part in found}
 
 
-@pytest.mark.parametrize('marked', [False, True])
-@pytest.mark.parametrize('name', [n for n in VARIANTS if n not in ('V', 'gru', 'rnn')])
-def test_a_switch_leaves_every_other_parameter_as_it_was(name, marked):
-  mark = 'tests.model_cases.mark'
-  shared = {'init': mark, 'recurrent_init': mark} if marked else {}
-  intact = {**VANILLA, **shared} if 'cell' not in VARIANTS[name] else {
-    'cell': VARIANTS[name]['cell'], **shared,
-  }  # fmt: skip
-  one, other = start(**intact, layers=2), start(**{**VARIANTS[name], **shared}, layers=2)
-  lost = set(one['layer0']) - set(other['layer0'])
-  gates = [g for g in cells.SWITCHES['lstm'] if g.endswith('_gate')] + [
-    'reset_gate', 'update_gate',
-  ]  # fmt: skip
-  off = {g.removesuffix('_gate') for g in gates if VARIANTS[name].get(g) is False}
-  off |= {'forget'} if VARIANTS[name].get('coupled') else set()
-  if VARIANTS[name].get('peepholes') is False:
-    off |= {'peephole'}
-  assert all(set(key.split('_')) & off for key in lost)
-  for part in one:
+def compare(one, other, parts):
+  """Parameters that both have are equal to the bit; returns those that one lacks."""
+  one, other = (start(tuple(sorted(options.items()))) for options in (one, other))
+  for part in parts:
     for key in one[part].keys() & other[part].keys():
       assert one[part][key].tobytes() == other[part][key].tobytes(), (part, key)
+  return set(one['layer0']) - set(other['layer0'])
+
+
+MARK = 'tests.model_cases.mark'  # tells the key that a parameter was drawn with
+KEYS = {'init': MARK, 'recurrent_init': MARK, 'layers': 2}
+LOST = {  # words in the names of what each lacks
+  'NIG': {'input'},
+  'NFG': {'forget'},
+  'NOG': {'output'},
+  'NP': {'peephole'},
+  'CIFG': {'forget'},
+  'FGR+CIFG': {'forget'},
+  'FGR+NOG+NP': {'output', 'peephole'},
+  'NIG+NFG+NOG': {'input', 'forget', 'output'},
+  'CIFG+NOAF+NP': {'forget', 'peephole'},
+  'gru-reset': {'reset'},
+  'gru-update': {'update'},
+  'gru-both': {'reset', 'update'},
+}
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_a_switch_leaves_every_other_parameter_as_it_was(name):
+  kind = VARIANTS[name].get('cell', 'lstm')
+  intact = {'cell': kind, **(VANILLA if kind == 'lstm' else {}), **KEYS}
+  lost = compare(intact, {**intact, **VARIANTS[name]}, ('layer0', 'layer1', 'output'))
+  words = {word for key in lost for word in key.removesuffix('_input').split('_')}
+  assert bool(lost) == (name in LOST)
+  assert LOST.get(name, set()) <= words
+  for key in lost:
+    assert LOST[name] & set(key.split('_'))
+  kept = set(start(tuple(sorted({**intact, **VARIANTS[name]}.items())))['layer0'])
+  assert {'candidate_input', 'candidate_recurrent', 'candidate_bias'} <= kept
+
+
+def test_values_are_equal_where_keys_are():
+  compare(VANILLA, {**VANILLA, **VARIANTS['FGR+NOG+NP']}, ('layer0', 'output'))
 
 
 @pytest.mark.parametrize(
-  'options',
-  [{'norm': 'layer'}, {'residual': True}, {'bidirectional': True}, {'layers': 3}],
+  ('options', 'parts'),
+  [
+    ({'norm': 'layer'}, ('layer0', 'layer1', 'output')),
+    ({'residual': True}, ('layer0', 'layer1', 'output')),
+    ({'layers': 3}, ('layer0', 'layer1', 'output')),
+    ({'bidirectional': True}, ('layer0',)),  # later layers read twice as much
+    ({'recurrent_dropout': 0.5}, ('layer0', 'layer1', 'output')),
+    ({'remat': 3}, ('layer0', 'layer1', 'output')),
+  ],
   ids=str,
 )
-def test_layers_keep_their_values(options):
-  one, other = start(layers=2), start(**{'layers': 2, **options})
-  wide = 'bidirectional' in options  # later layers read twice as much
-  for part in ('layer0',) if wide else ('layer0', 'layer1', 'output'):
-    for key in one[part]:
-      assert one[part][key].tobytes() == other[part][key].tobytes(), (part, key)
+def test_layers_keep_their_values(options, parts):
+  assert not compare(KEYS, {**KEYS, **options}, parts)
+
+
+def test_no_two_matrices_are_equal():
+  found = start(
+    tuple(sorted({**KEYS, 'bidirectional': True, **VARIANTS['FGR']}.items()))
+  )
+  drawn = [
+    float(leaf[0, 0])
+    for part in found.values()
+    for leaf in part.values()
+    if leaf.ndim > 1
+  ]
+  assert len(drawn) == len(set(drawn)) == 4 * (4 + 4 + 9) + 1
 
 
 # Speed and precision
@@ -731,31 +778,24 @@ def test_the_recurrent_kernels_gradient_is_one_product_behind_the_loop(options):
   assert kernels == [True]  # so the test can tell
 
 
-def test_bfloat16_computes_in_it_and_keeps_float32_parameters():
-  """Every cell, in training, forward and backward."""
+@pytest.mark.parametrize('name', CELLS)
+def test_bfloat16_computes_in_it_and_keeps_float32_parameters(name):
   (x,) = draw((B, T, F))
-  for name, options in VARIANTS.items():
-    for norm in ('none', 'layer'):
-      module = make(dtype='bfloat16', norm=norm, **options)
-      plain = make(norm=norm, **options)
-      params = parameters(module)
-      run = lambda module: cases.jit(
-        jax.value_and_grad(lambda p: jnp.tanh(answer(module, p, x)).sum())
-      )
-      value, grads = jax.eval_shape(run(module), params)
-      assert value.dtype == jnp.float32
-      assert {leaf.dtype for leaf in jax.tree.leaves(grads)} <= {jnp.dtype('float32')}
-    if name in CELLS:
-      start = jax.eval_shape(
-        lambda module=module: module.init(
-          jax.random.key(0), x, train=False, hyper=cases.hyper('recurrent')
-        )
-      )
-      assert {leaf.dtype for leaf in jax.tree.leaves(start)} == {jnp.dtype('float32')}
-      (half, slopes), (full, exact) = run(module)(params), run(plain)(params)
-      assert abs(half - full) < 0.05 * B * T * K
-      for a, b in zip(jax.tree.leaves(slopes), jax.tree.leaves(exact)):
-        assert np.abs(a - b).max() < 0.2 * np.abs(b).max()
+  module, plain = make(dtype='bfloat16', **CELLS[name]), make(**CELLS[name])
+  params = jax.tree.map(np.float32, parameters(module))
+  run = lambda module: cases.jit(
+    jax.value_and_grad(lambda p: jnp.tanh(answer(module, p, x)).sum())
+  )
+  (half, slopes), (full, exact) = run(module)(params), run(plain)(params)
+  assert half.dtype == jnp.float32
+  assert {leaf.dtype for leaf in jax.tree.leaves(slopes)} == {jnp.dtype('float32')}
+  assert 0 < abs(half - full) < 0.05 * B * T * K
+  for a, b in zip(jax.tree.leaves(slopes), jax.tree.leaves(exact)):
+    assert np.abs(a - b).max() < 0.2 * np.abs(b).max()
+  hyper = cases.hyper('recurrent')
+  start = lambda: module.init(jax.random.key(0), x, train=False, hyper=hyper)
+  found = jax.tree.leaves(jax.eval_shape(start))
+  assert {leaf.dtype for leaf in found} == {jnp.dtype('float32')}
 
 
 def task_of(shape):

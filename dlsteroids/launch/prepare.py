@@ -180,11 +180,12 @@ def layout(
 ) -> program_lib.Layout:
   """Strategy and width by rule of model and backend; what plan.json says comes first.
 
-  On a CPU convolutions run fastest one member after another, matrix products side by
-  side. On accelerators members run side by side.
+  On a CPU convolutions and recurrences run fastest one member after another, other
+  matrix products side by side. On accelerators members run side by side.
 
   Raises:
-    UserError: if engine settings contradict the layout of runs trained before.
+    UserError: if engine settings contradict the layout of runs trained before, or would
+      hang: jax 0.10's CPU runtime does, on large batched products inside a loop.
   """
   devices = len(jax.local_devices())
   engine = config['engine']
@@ -195,8 +196,15 @@ def layout(
   platform = jax.default_backend()
   strategy = engine['strategy']
   if strategy == 'auto':
-    strategy = 'map' if platform == 'cpu' and facts.convolves else 'vmap'
+    serial = facts.convolves or facts.recurs
+    strategy = 'map' if platform == 'cpu' and serial else 'vmap'
     strategy = before['strategy'] if before else strategy
+  old = jax.__version_info__ < (0, 12)
+  if strategy == 'vmap' and platform == 'cpu' and facts.recurs and old:
+    raise config_lib.UserError(
+      f'config.engine.strategy=vmap: jax {jax.__version__} can hang on recurrences side '
+      'by side on a CPU; use map (or auto)'
+    )
   width = engine['width'] or WIDTHS.get((platform, strategy), WIDTH)
   if before and (not engine['width'] or before.get('halved_from') == width):
     width = before['width']

@@ -1,7 +1,8 @@
 """Recurrent cells as pure functions: what one step does once the products are made.
 
 Notation of Greff et al. 2017 (LSTM: A Search Space Odyssey): x(t) input, y(t) output,
-W input weights, R recurrent weights, p peepholes, b biases, sigma the logistic function.
+W input weights, R recurrent weights, p peepholes, b biases, sigma the logistic
+function.
 """
 
 from collections.abc import Callable, Mapping
@@ -198,6 +199,6 @@ def check_switches(config: Mapping[str, Any]) -> None:
     for option, usual in switches.items():
       if owner != name and config[option] != usual:
         raise config_lib.UserError(
-          f'config.model.{option}={config[option]!r} belongs to cell {owner!r} and does '
-          f'nothing to {name!r}'
+          f'config.model.{option}={config[option]!r} belongs to cell {owner!r} and '
+          f'does nothing to {name!r}'
         )

@@ -93,10 +93,9 @@ class Recurrent(nn.Module):
     x = self.read(x)
     self.sow('intermediates', 'read', x)
     x = x if nudge is None else x + nudge
-    steps, batch = x.shape[:2]
     valid = None
     if lengths is not None:
-      valid = jnp.arange(steps)[:, None] < lengths[None, :]
+      valid = jnp.arange(len(x))[:, None] < lengths[None, :]
     last = []
     for index in range(self.depth):
       rate = hyper['model.recurrent_dropout']

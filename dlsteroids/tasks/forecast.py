@@ -35,8 +35,8 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     )
   config_lib.choose('task.loss', config['task']['loss'], ('mse', 'mae'))
   anchor = config_lib.choose('task.anchor', config['task']['anchor'], ('none', 'last'))
-  columns = facts.get('columns')  # of the targets among the inputs
-  if anchor == 'last' and not columns:
+  columns = np.asarray(facts.get('columns', ()), int)  # of targets among the inputs
+  if anchor == 'last' and not len(columns):
     raise config_lib.UserError(
       f'config.task.anchor=last: the targets of {dataset.name!r} are not among its '
       'inputs; use none'
@@ -59,7 +59,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   def unfold(flat, x):
     answer = flat.reshape(len(x), horizon, targets)
     if anchor == 'last':
-      answer += x[:, -1:, jnp.asarray(columns)]
+      answer += x[:, -1:, columns]
     return answer
 
   def loss(variables, batch, keys, hyper):
@@ -83,9 +83,9 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
       return ((unfold(flat, batch['window']) - target) ** 2).mean((1, 2)).sum()
 
     found = network.look(net, mine, batch['window'], keys, hyper, final)
-    if columns:
+    if len(columns):
       answer, _ = predict(mine, batch, keys, hyper, False)
-      found['forecast/window'] = batch['window'][..., jnp.asarray(columns)]
+      found['forecast/window'] = batch['window'][..., columns]
       found['forecast/target'], found['forecast/mean'] = target, answer
       for name in ('window', 'target', 'mean'):
         found[f'forecast/{name}'] = found[f'forecast/{name}'] * scale + shift

@@ -27,6 +27,7 @@ class Facts(NamedTuple):
     flops: nominal per training step (STATISTICS.md), one member.
     executed_flops: the same of the formulation that runs.
     convolves: whether a step runs convolutions.
+    recurs: whether a step runs matrix products inside a loop.
     primitives: names of the primitives of step and evaluation.
   """
 
@@ -36,6 +37,7 @@ class Facts(NamedTuple):
   flops: float
   executed_flops: float
   convolves: bool
+  recurs: bool
   primitives: frozenset[str]
 
 
@@ -85,6 +87,7 @@ def describe(
     flops=flops.nominal(step, *args).flops,
     executed_flops=executed.flops,
     convolves='conv_general_dilated' in primitives(traced.jaxpr),
+    recurs=recurs(traced.jaxpr),
     primitives=names,
   )
 
@@ -122,6 +125,21 @@ def primitives(jaxpr: Any) -> set[str]:
       if hasattr(inner, 'eqns'):
         found |= primitives(inner)
   return found
+
+
+def recurs(jaxpr: Any, inside: bool = False) -> bool:
+  """Whether a scan or a while in a jaxpr holds a matrix product."""
+  for equation in jaxpr.eqns:
+    name = equation.primitive.name
+    if inside and name == 'dot_general':
+      return True
+    for inner in jax.tree.leaves(
+      list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'eqns')
+    ):
+      inner = getattr(inner, 'jaxpr', inner)
+      if hasattr(inner, 'eqns') and recurs(inner, inside or name in ('scan', 'while')):
+        return True
+  return False
 
 
 def signature(
