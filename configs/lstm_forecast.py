@@ -1,10 +1,11 @@
-"""What helps an LSTM forecast a day of oil temperature?
+"""What helps an LSTM forecast a day of a transformer's load and oil temperature?
 
 Data: ETTh1 (download, or $DLSTEROIDS_DATA/ett), the usual 12/4/4 months; from the last
-96 hours of all seven series to the next 24 hours of `OT`. Every report shows
-persistence, the seasonal naive forecast and ridge regression beside it. Takes about
-five minutes on 2 CPU cores, seconds as configs/lstm_forecast.py:smoke (sunspots,
-embedded).
+96 hours to the next 24 of all seven series. Every report shows persistence, the
+seasonal naive forecast and ridge regression beside it. Informer (Zhou et al. 2021,
+quoted from memory) reports MSE 0.650 for its LSTMa and 0.577 for itself on this task.
+Expected: the intact arm below 0.40. Takes about a quarter of an hour on 2 CPU cores,
+seconds as configs/lstm_forecast.py:smoke (sunspots, embedded).
 """
 
 from dlsteroids import config as config_lib
@@ -12,23 +13,26 @@ from dlsteroids.study import factors
 
 
 def get_config(mode: str = ''):
-  """An LSTM that forecasts the change from the last known value."""
+  """One LSTM for every series by itself: the change against the day before."""
   config_lib.choose('mode', mode, ('', 'smoke'))
   data = 'sunspots' if mode == 'smoke' else 'etth1'
   config = config_lib.base(model='recurrent', data=data, task='forecast')
   config.study.name = 'lstm_forecast'
-  config.study.question = 'What helps an LSTM forecast oil temperature a day ahead?'
+  config.study.question = 'What helps an LSTM forecast a day ahead?'
   config.study.metric = 'mse'
   config.study.seeds = 8
-  config.task.anchor = 'last'
+  config.task.anchor = 'season'
+  config.task.normalise = 'window'
+  config.task.channels = 'apart'
   config.model.hidden = 32
-  config.model.dropout = 0.2
   config.optimizer.name = 'adam'
-  config.optimizer.learning_rate = 0.001
+  config.optimizer.learning_rate = 0.003
   config.optimizer.clip = 1.0
-  config.train.steps = 800
-  config.train.batch_size = 32
-  config.train.evaluations = 8
+  config.train.steps = 500
+  config.train.batch_size = 16
+  config.train.evaluations = 5
+  if mode != 'smoke':
+    config.data.targets = 'HUFL,HULL,MUFL,MULL,LUFL,LULL,OT'
   return smoke(config) if mode == 'smoke' else config
 
 
@@ -43,16 +47,19 @@ def smoke(config):
 
 
 def get_factors(config):
-  """Memory, gates and the anchor; without recurrence an MLP reads the whole window."""
-  model = config.model
-  mlp = {
-    'model.name': 'mlp',
-    'model.hidden': (model.hidden,),
-    'model.activation': 'relu',
-  }
+  """What surrounds the LSTM, and what remembers."""
+  model, task = config.model, config.task
   return (
-    factors.factor('anchor', 'task.anchor', config.task.anchor, 'none'),
+    factors.factor('anchor', 'task.anchor', task.anchor, 'none', about='the anchor'),
+    factors.factor(
+      'normalise',
+      'task.normalise',
+      task.normalise,
+      'none',
+      about='window normalisation',
+    ),
+    factors.factor(
+      'channels', 'task.channels', task.channels, 'together', about='series apart'
+    ),
     factors.factor('cell', 'model.cell', model.cell, 'gru', 'rnn'),
-    factors.levels('recurrence', {'lstm': {'model.name': model.name}, 'mlp': mlp}),
-    factors.factor('dropout', 'model.dropout', model.dropout, 0.0),
   )

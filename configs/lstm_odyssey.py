@@ -19,7 +19,7 @@ def get_config(mode: str = ''):
   config.study.name = 'lstm_odyssey'
   config.study.question = 'Which parts of an LSTM does it need?'
   config.study.metric = 'nats'
-  config.study.seeds = 10
+  config.study.seeds = 9
   config.study.margin = 0.01
   config.study.tune = 'optimizer.learning_rate=0.003,0.01,0.03'
   config.study.tune_seeds = 2
@@ -30,7 +30,7 @@ def get_config(mode: str = ''):
   config.optimizer.name = 'adam'
   config.optimizer.learning_rate = 0.01
   config.optimizer.clip = 1.0
-  config.train.steps = 600
+  config.train.steps = 500
   config.train.batch_size = 32
   config.train.evaluations = 4
   config.train.eval_batch = 64

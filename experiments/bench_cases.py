@@ -49,10 +49,63 @@ CASES = {
 }
 
 
-def make_config(name: str, count: int, changes: dict[str, Any] | None = None) -> Any:
-  """The project's ConfigDict of a case on `count` random images."""
+class TextCase(NamedTuple):
+  """A character model: embedding, one LSTM layer, a linear layer; state carried.
+
+  Attributes:
+    about: one line for the page.
+    hidden: units of the LSTM.
+    seeds: how many.
+    window: symbols of a training example.
+    embedding: of a symbol.
+    symbols: how many there are.
+    batch: sequences per step.
+  """
+
+  about: str
+  hidden: int
+  seeds: int
+  window: int = 128
+  embedding: int = 64
+  symbols: int = 64
+  batch: int = 32
+
+
+TEXTS = {
+  f'{word}{hidden}': TextCase(f'character LSTM, {hidden} units, T=128', hidden, seeds)
+  for hidden in (256, 512)
+  for word, seeds in (('text', 4), ('text_single', 1))
+}
+TEXTS['tiny_text'] = TextCase('toy LSTM', 4, 2, 8, 3, 64, 2)
+
+
+def make_text_config(name: str) -> Any:
+  """The project's ConfigDict of a text case, on random symbols."""
   from dlsteroids import config as config_lib
 
+  case = TEXTS[name]
+  config = config_lib.base(
+    model='recurrent', data='experiments.bench_text', task='language'
+  )
+  config.data.window = case.window
+  config.model.hidden = case.hidden
+  config.model.embedding = case.embedding
+  config.optimizer.learning_rate = LEARNING_RATE
+  config.optimizer.momentum = MOMENTUM
+  config.train.batch_size = case.batch
+  config.train.eval_batch = 16
+  config.study.name = f'bench_{name}'
+  config.study.metric = 'nats'
+  config.study.seeds = case.seeds
+  return config
+
+
+def make_config(name: str, count: int, changes: dict[str, Any] | None = None) -> Any:
+  """The project's ConfigDict of a case on `count` random images, or on symbols."""
+  from dlsteroids import config as config_lib
+
+  if name in TEXTS:
+    return change(make_text_config(name), changes)
   case = CASES[name]
   model = 'cnn' if case.widths else 'mlp'
   config = config_lib.base(model=model, data='experiments.bench_data')
@@ -70,6 +123,10 @@ def make_config(name: str, count: int, changes: dict[str, Any] | None = None) ->
   config.train.eval_batch = 128
   config.study.name = f'bench_{name}'
   config.study.seeds = case.seeds
+  return change(config, changes)
+
+
+def change(config: Any, changes: dict[str, Any] | None) -> Any:
   with config.unlocked():
     for path, value in (changes or {}).items():
       section, _, key = path.partition('.')

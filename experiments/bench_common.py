@@ -33,7 +33,7 @@ class Settings(NamedTuple):
 
   def cases(self, *names: str) -> list[str]:
     """These cases, or toys in their place."""
-    toys = {'mlp': 'tiny_mlp'}
+    toys = {'mlp': 'tiny_mlp'} | {n: 'tiny_text' for n in names if n.startswith('text')}
     found = [toys.get(name, 'tiny') if self.quick else name for name in names]
     return list(dict.fromkeys(found))
 

@@ -31,7 +31,9 @@ def start(devices: int = 0) -> None:
 
 def make_plan(case: str, count: int, changes: dict[str, Any]) -> prepare.Plan:
   config = bench_cases.make_config(case, count, changes)
-  tested = factors.factor('dropout', 'model.dropout', config.model.dropout, 0.0)
+  rate = config.model.dropout
+  other = 0.0 if rate else 0.5
+  tested = factors.factor('dropout', 'model.dropout', rate, other)
   return prepare.make(config, (tested,))
 
 

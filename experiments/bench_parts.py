@@ -26,8 +26,16 @@ def against_torch(settings: Settings) -> list[Row]:
   return found
 
 
+def recurrent(settings: Settings) -> list[Row]:
+  """Character models, many seeds and one, against torch at its best."""
+  found = []
+  for name in settings.cases('text256', 'text512', 'text_single256', 'text_single512'):
+    found += torch_case(settings, name)
+  return found
+
+
 def torch_case(settings: Settings, name: str) -> list[Row]:
-  case = bench_cases.CASES[name]
+  case = {**bench_cases.CASES, **bench_cases.TEXTS}[name]
   part = f'Against torch: {case.about}; batch {case.batch}, {case.seeds} seeds'
   failed = []
   with contextlib.ExitStack() as stack:
@@ -76,15 +84,19 @@ def torch_case(settings: Settings, name: str) -> list[Row]:
 
 def torch_goal(contender: Contender, name: str) -> float:
   """The declared goal of a contender of ours."""
+  if name in bench_cases.TEXTS:
+    return 1.1 if bench_cases.TEXTS[name].seeds > 1 else 0.75
   if not bench_cases.CASES[name].widths:
     return 1.2
   minor = int(contender.workers[0].facts['jax'].split('.')[1])
   return 1.0 if minor >= 12 else 0.8
 
 
-def torch_modes(settings: Settings, case: bench_cases.Case) -> tuple[str, ...]:
+def torch_modes(settings: Settings, case: Any) -> tuple[str, ...]:
   if not settings.torch:
     return ()
+  if isinstance(case, bench_cases.TextCase):
+    return ('eager',) if settings.quick else ('eager', 'compile')
   modes = bench_common.MODES[:2] if settings.quick else bench_common.MODES
   return modes if case.widths else modes[::2]  # a perceptron has no channels
 
@@ -99,14 +111,16 @@ def torch_contender(
 ) -> Contender:
   """One process with all threads, or one per core that share the seeds."""
   count = bench_common.cores() // threads
-  seeds = bench_cases.CASES[name].seeds
+  known = {**bench_cases.CASES, **bench_cases.TEXTS}[name]
+  kind = 'train_torch_text' if name in bench_cases.TEXTS else 'train_torch'
+  seeds = known.seeds
   shares = [seeds // count + (i < seeds % count) for i in range(count)]
   workers = [
     stack.enter_context(
       Worker(
         settings.torch,
         {
-          'kind': 'train_torch',
+          'kind': kind,
           'case': name,
           'count': settings.count,
           'mode': mode,
@@ -157,6 +171,7 @@ def overhead(settings: Settings) -> list[Row]:
 
 PARTS: Mapping[str, Any] = {
   'torch': against_torch,
+  'recurrent': recurrent,
   'convolutions': bench_conv.convolutions,
   'overhead': overhead,
   'compile': bench_study.compilation,

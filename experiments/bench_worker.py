@@ -28,6 +28,7 @@ MODULES = {  # where the function lies that makes an offer of this kind
   'conv_torch': 'bench_conv',
   'rates': 'bench_start',
   'train_torch': 'bench_torch',
+  'train_torch_text': 'bench_torch_text',
   'torch_versions': 'bench_torch',
 }
 MARK = 'bench '  # begins a worker's own lines; libraries print to stdout, too

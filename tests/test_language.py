@@ -13,9 +13,11 @@ from dlsteroids import rng, types
 from dlsteroids.data import text
 from dlsteroids.tasks import language
 from dlsteroids.train import member as member_lib
+from tests import model_cases as cases
 from tests import recurrent_oracle as oracle
 from tests import test_train, tiny
 
+DEFAULTS = {'size': 1}  # of `Blind`, as a user's model plug-in
 PROSE = ''.join(np.random.default_rng(0).choice(list('abcd '), 483))
 WINDOW, SCORED, CONTEXT, LANES = 7, 5, 6, 4
 TEXT = {
@@ -31,6 +33,20 @@ TEXT = {
   'train.evaluations': 1,
   'train.eval_batch': 4,
 }
+
+
+class Blind(nn.Module):
+  """A user's model that answers once."""
+
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x, *, train, hyper):
+    return nn.Dense(self.outputs, name='output')(x.astype(jnp.float32))
+
+
+def build(config):
+  return Blind(config['outputs'])
 
 
 def make_config(changes=None, model='recurrent'):
@@ -52,8 +68,8 @@ def make(changes=None, content=PROSE):
 def run(config, dataset, member, steps, seed=3, start=0):
   """A member's state after `steps`, and its slot."""
   slot = member_lib.slot(config, dataset, seed)
-  state = jax.jit(member.init)(slot, dataset.arrays)
-  stretch = jax.jit(member.stretch)
+  state = cases.jit(member.init)(slot, dataset.arrays)
+  stretch = cases.jit(member.stretch)
   return stretch(state, slot, dataset.arrays, start, start + steps, True), slot
 
 
@@ -85,10 +101,9 @@ def test_lanes_continue_one_another():
   config, dataset, member = make()
   slot = member_lib.slot(config, dataset, 3)
   per_epoch = len(slot['train']) // LANES
+  slot, data = jax.device_put((slot, dataset.arrays))
   draw = jax.jit(
-    lambda step: member.draw(
-      slot['train'], slot, dataset.arrays, rng.Keys(rng.root(3), step)
-    )[1]
+    lambda step: member.draw(slot['train'], slot, data, rng.Keys(rng.root(3), step))[1]
   )
   steps = 2 * per_epoch + 2
   offsets, last = set(), None
@@ -112,18 +127,15 @@ def test_shuffled_windows_are_each_seen_once_an_epoch():
   config, dataset, member = make({'data.order': 'shuffled'})
   slot = member_lib.slot(config, dataset, 3)
   order, per_epoch = slot['train'], len(slot['train']) // LANES
+  slot, data = jax.device_put((slot, dataset.arrays))
   draw = jax.jit(
-    lambda order, step: member.draw(
-      order, slot, dataset.arrays, rng.Keys(rng.root(3), step)
-    )
+    lambda order, step: member.draw(order, slot, data, rng.Keys(rng.root(3), step))
   )
   epochs = []
   for epoch in range(2):
     key = test_train.stream(3, 'order', epoch)
     expected = np.asarray(jax.random.permutation(key, slot['train']))
-    offset = int(
-      jax.random.randint(jax.random.fold_in(key, 1), (), 0, dataset.jitter)
-    )
+    offset = int(jax.random.randint(jax.random.fold_in(key, 1), (), 0, dataset.jitter))
     for place in range(per_epoch):
       order, batch = draw(order, epoch * per_epoch + place)
       assert 'first' not in batch
@@ -131,7 +143,7 @@ def test_shuffled_windows_are_each_seen_once_an_epoch():
       for row, seen in zip(rows, batch['input']):
         assert text.decode(seen, dataset.classes) == PROSE[row : row + WINDOW]
     epochs.append(expected)
-  assert set(epochs[0]) == set(epochs[1]) == set(slot['train'])
+  assert set(epochs[0]) == set(epochs[1]) == set(np.asarray(slot['train']))
   assert (epochs[0] != epochs[1]).any()
 
 
@@ -175,28 +187,38 @@ def test_the_state_is_carried_within_and_not_between_epochs(changes):
 
 
 def test_the_gradient_ends_at_the_window():
-  """Truncated: the carried state is a number, as if it had been given. Oracle: it is."""
+  """Oracle: central differences of a window's loss, the state before it held fixed."""
   config, dataset, member = make()
   state, slot = run(config, dataset, member, 2)
-  keys = rng.Keys(rng.root(3), 2)
-  _, batch = member.draw(slot['train'], slot, dataset.arrays, keys)
-  variables = state['variables']['model']
-  task = member.task
+  keys, data = rng.Keys(rng.root(3), 2), jax.device_put(dataset.arrays)
+  _, batch = member.draw(jnp.asarray(slot['train']), slot, data, keys)
+  model = jax.device_get(state['variables']['model'])
+  assert not batch['first']
 
-  def loss(params, carry):
-    mine = {**variables, 'params': params, 'carry': carry}
-    return task.turns[0].loss({'model': mine}, batch, keys, slot['hyper'])
+  def loss(params):
+    mine = {'model': {**model, 'params': params}}
+    return member.task.turns[0].loss(mine, batch, keys, slot['hyper'])[0]
 
-  (value, (new, _)), grads = jax.value_and_grad(loss, has_aux=True)(
-    variables['params'], variables['carry']
+  value, grads = jax.jit(jax.value_and_grad(loss))(model['params'])
+
+  def expect(params):
+    nats = []
+    for lane in range(LANES):
+      carry = tuple(tuple(part[lane : lane + 1] for part in c) for c in model['carry'])
+      log_p, _ = chances(config, params, batch['input'][lane], carry)
+      nats.append(-log_p[np.arange(WINDOW), batch['target'][lane]])
+    return np.mean(nats)
+
+  assert float(value) == pytest.approx(expect(model['params']), rel=1e-5)
+  leaves, tree = jax.tree.flatten(model['params'])
+  generator = np.random.default_rng(0)
+  way = [generator.normal(size=leaf.shape) for leaf in leaves]
+  move = lambda step: expect(
+    jax.tree.unflatten(tree, [a + step * b for a, b in zip(leaves, way)])
   )
-  zeros = jax.tree.map(jnp.zeros_like, variables['carry'])
-  other, _ = loss(variables['params'], zeros)
-  assert abs(value - other) > 1e-6  # it is used
-  assert jax.tree.structure(new['model']['carry']) == jax.tree.structure(zeros)
-  kernel = np.asarray(grads['output']['kernel'])
-  assert np.isfinite(kernel).all()
-  assert np.abs(kernel).max() > 0
+  slope = (move(1e-4) - move(-1e-4)) / 2e-4
+  found = sum(float((g * w).sum()) for g, w in zip(jax.tree.leaves(grads), way))
+  assert found == pytest.approx(slope, rel=1e-4)
 
 
 def test_without_lanes_nothing_is_carried():
@@ -298,9 +320,7 @@ def writer():
     prompt = jnp.asarray(text.encode('abca', dataset.classes))
     options = {'length': length, 'temperature': 1.0, 'top_k': 0, **options}
     keys = rng.Keys(rng.root(seed))
-    found = member.task.sample(
-      state['variables'], prompt, keys, slot['hyper'], options
-    )
+    found = member.task.sample(state['variables'], prompt, keys, slot['hyper'], options)
     return np.asarray(found)
 
   prompt = text.encode('abca', dataset.classes)
@@ -463,30 +483,31 @@ def test_a_run_goes_on_after_a_break_with_its_state():
   config, dataset, member = make()
   whole, slot = run(config, dataset, member, 9)
   part, _ = run(config, dataset, member, 4)
-  stretch = jax.jit(member.stretch)
+  stretch = cases.jit(member.stretch)
   rest = stretch(part, slot, dataset.arrays, 4, 9, False)
   assert tiny.same(whole, rest)
 
 
-class Blind(nn.Module):
-  """A user's model that answers once."""
-
-  outputs: int
-
-  @nn.compact
-  def __call__(self, x, *, train, hyper):
-    return nn.Dense(self.outputs, name='output')(x.astype(jnp.float32))
+ONCE = (
+  'task language needs a model that answers at every step (its call takes `carry`), '
+  'as recurrent; {} does not'
+)
 
 
-@pytest.mark.parametrize('model', ['mlp', 'cnn', 'alexnet'])
-def test_models_that_answer_once_are_one_line(model):
+@pytest.mark.parametrize(
+  ('model', 'expected'),
+  [
+    ('mlp', ONCE.format('mlp')),
+    ('cnn', 'model cnn needs images [H, W, C]; the data set has symbols'),
+    ('alexnet', 'model alexnet needs images [H, W, C]; the data set has symbols'),
+    ('tests.test_language', ONCE.format('tests.test_language')),
+  ],
+)
+def test_models_that_answer_once_are_one_line(model, expected):
   config = make_config(model=model)
   with pytest.raises(config_lib.UserError) as caught:
     language.build(config, load(config))
-  assert str(caught.value) == (
-    'task language needs a model that answers at every step (its call takes '
-    f'`carry`), as recurrent; {model} does not'
-  )
+  assert str(caught.value) == expected
 
 
 def test_looking_ahead_is_one_line():
@@ -521,11 +542,9 @@ def test_a_users_cell_carries_its_own_state():
   rows = next(plan(dataset, 3, 1))[0]
   for lane, row in enumerate(rows):
     x = model['params']['embedding'][dataset.arrays['text'][row : row + 3 * WINDOW]]
-    cell = nn.LSTMCell(6)
-    carry = cell.initialize_carry(jax.random.key(0), (1, 3))
-    for now in x:
-      carry, _ = cell.apply({'params': model['params']['layer0']['cell']}, carry, now[None])
-    for found, expected in zip(model['carry'][0], carry):
+    loop = nn.RNN(nn.LSTMCell(6, name='cell'), return_carry=True)
+    last, _ = loop.apply({'params': model['params']['layer0']}, x[None])
+    for found, expected in zip(model['carry'][0], last):
       np.testing.assert_allclose(found[lane], expected[0], atol=1e-5)
 
 

@@ -47,11 +47,17 @@ def test_each_unshared_position_starts_as_a_convolution(name):
   x, key = jnp.zeros((1, 8, 8, 8)), jax.random.key(0)
   values = cases.jit(local.init)(key, x)['params']['kernel']
   conv = layers.Conv(256, (3, 3), kernel_init=kernel_init)
-  fan = {'he': 2 / 72, 'lecun': 1 / 72, 'glorot': 2 / (72 + 144), 'normal': 1e-4}[name]
+  fan = {
+    'he': 2 / 72,
+    'lecun': 1 / 72,
+    'glorot': 2 / (72 + 144),
+    'orthogonal': 1 / 72,
+    'normal': 1e-4,
+  }[name]
   assert values.shape == (8, 8, 72, 16)
   assert abs(np.var(values) / fan - 1) < 5 * np.sqrt(2 / values.size) + 0.01
   assert np.unique(values.reshape(64, -1), axis=0).shape[0] == 64
-  if name != 'glorot':  # whose fan-out is the number of units
+  if name not in ('glorot', 'orthogonal'):  # which depend on the number of units
     reference = cases.jit(conv.init)(key, x)['params']['kernel']
     assert abs(np.var(values) / np.var(reference) - 1) < 0.1
 

@@ -205,7 +205,7 @@ def test_no_bias_directly_before_a_batch_norm(model):
     ('mlp', {'activation': 'no.such.thing'}, "cannot find 'no.such.thing'"),
     ('mlp', {'activation': '.x'}, "cannot find '.x'"),
     ('mlp', {'activation': 'jax.numpy.pi'}, "'jax.numpy.pi' is no function"),
-    ('mlp', {'init': 'zeros'}, 'use he, glorot, lecun, normal'),
+    ('mlp', {'init': 'zeros'}, 'use he, glorot, lecun, orthogonal'),
     ('mlp', {'dtype': 'float16'}, 'use float32, bfloat16'),
     ('alexnet', {'groups': 0}, 'config.model.groups must be at least 1'),
     ('alexnet', {'width': -1.0}, 'config.model.width must be positive'),

@@ -50,6 +50,8 @@ PAIRS = [
   ('alexnet', {}, {'activation': 'tanh'}, CONVS | DENSE),
   ('alexnet', {'norm': 'lrn'}, {'norm': 'batch'}, CONVS | DENSE),
   ('alexnet', {'groups': 2}, {'groups': 1}, {'conv1', 'conv3', 'dense1', 'output'}),
+  ('recurrent', {}, {'forget_gate': False}, {'layer0', 'output'}),
+  ('recurrent', {'layers': 2}, {'layers': 2, 'norm': 'layer'}, {'layer1', 'output'}),
 ]
 
 

@@ -359,7 +359,7 @@ MENDED = [
   {**VANILLA, **DEPARTURES['FGR']},
   {'cell': 'gru', 'norm': 'layer'},
   {'cell': 'rnn', 'bidirectional': True, 'layers': 2},
-  {'norm': 'layer', 'remat': 3},
+  {'remat': 3},
 ]
 
 

@@ -118,8 +118,9 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   """The module for `DEFAULTS`' options, `outputs` units and images `shape` [H, W, C].
 
   Raises:
-    UserError: if the images are too small for the strides.
+    UserError: if there are no images, or they are too small for the strides.
   """
+  layers.check_images('alexnet', config)
   layers.check_sizes(config, 'groups', 'pool_window', 'stem_kernel', 'stem_stride')
   if not 0 < config['width'] < math.inf:
     raise config_lib.UserError(

@@ -140,7 +140,12 @@ class CNN(nn.Module):
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-  """The module for `DEFAULTS`' options and `outputs`, the number of output units."""
+  """The module for `DEFAULTS`' options, `outputs` units and images `shape` [H, W, C].
+
+  Raises:
+    UserError: if there are no images, or an option is out of range.
+  """
+  layers.check_images('cnn', config)
   layers.check_sizes(
     config, 'widths', 'depth', 'kernel', 'pool_window', 'pool_stride', 'hidden'
   )

@@ -54,6 +54,7 @@ class Layer(nn.Module):
       (variational, Gal & Ghahramani 2016).
     remat: steps per piece whose inner values are computed again in the backward pass;
       0 keeps all of them.
+    cudnn: NVIDIA's kernel in place of the loop, in one direction.
   """
 
   cell: cells.Cell
@@ -62,6 +63,7 @@ class Layer(nn.Module):
   normed: bool = False
   per_step: bool = False
   remat: int = 0
+  cudnn: bool = False
   init_fn: Callable = layers.INITIALIZERS['lecun']
   recurrent_init: Callable = layers.INITIALIZERS['orthogonal']
   dtype: Any = jnp.float32

@@ -268,6 +268,16 @@ def check_sizes(config: Mapping[str, Any], *options: str) -> None:
       )
 
 
+def check_images(model: str, config: Mapping[str, Any]) -> None:
+  """Raises UserError unless `config['shape']` is that of images, [H, W, C]."""
+  shape = config.get('shape')
+  if shape is None or len(shape) != 3:
+    given = 'symbols' if shape is None else f'examples of shape {list(shape)}'
+    raise config_lib.UserError(
+      f'model {model} needs images [H, W, C]; the data set has {given}'
+    )
+
+
 def initializer(path: str, name: str) -> Callable:
   return block(path, name, INITIALIZERS)
 

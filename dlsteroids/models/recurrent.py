@@ -127,7 +127,7 @@ class Recurrent(nn.Module):
       table = self.param(
         'embedding', nn.initializers.normal(1.0), (self.symbols, self.embedding)
       )
-      return table.astype(self.dtype)[x.swapaxes(0, 1)]
+      return jnp.asarray(table, self.dtype)[x.swapaxes(0, 1)]
     x = x.reshape(*x.shape[:2], -1)  # [B, T, F]
     return x.swapaxes(0, 1).astype(self.dtype)
 

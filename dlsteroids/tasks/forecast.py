@@ -8,11 +8,11 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.tasks import network
+from dlsteroids.tasks import frames, network
 
 DEFAULTS = {
   'loss': 'mse',  # or mae
-  'anchor': 'none',  # last: the model gives the difference to the last known value
+  **frames.OPTIONS,
   'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
 }
 MEAN_OF = 10_000  # training windows
@@ -25,7 +25,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   scale; errors by step of the horizon are stored beside them.
 
   Raises:
-    UserError: if the data set holds no windows, or cannot be anchored.
+    UserError: if the data set holds no windows, or does not allow an option.
   """
   facts = dataset.facts
   if 'horizon' not in facts:
@@ -34,33 +34,23 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
       f'{", ".join(dataset.arrays)}'
     )
   config_lib.choose('task.loss', config['task']['loss'], ('mse', 'mae'))
-  anchor = config_lib.choose('task.anchor', config['task']['anchor'], ('none', 'last'))
   columns = np.asarray(facts.get('columns', ()), int)  # of targets among the inputs
-  if anchor == 'last' and not len(columns):
-    raise config_lib.UserError(
-      f'config.task.anchor=last: the targets of {dataset.name!r} are not among its '
-      'inputs; use none'
-    )
-  horizon, targets = facts['horizon'], len(facts['targets'])
   known = see(dataset, dataset.split(0)['test'][:1])
+  frame = frames.make(config['task'], facts, np.shape(known['window'])[-1])
   net = network.make(
     config,
-    lambda batch: (batch['window'], {}),
-    outputs=horizon * targets,
-    shape=np.shape(known['window'])[1:],
+    lambda batch: (frame.enter(batch['window']), {}),
+    outputs=frame.outputs,
+    shape=frame.shape,
   )
 
   def predict(variables, batch, keys, hyper, train, mutable=False):
     x = batch['window']
-    found = net.apply(variables, x, keys, hyper, train=train, mutable=mutable)
-    flat, new = found if mutable is not False else (found, {})
-    return unfold(flat, x), new
-
-  def unfold(flat, x):
-    answer = flat.reshape(len(x), horizon, targets)
-    if anchor == 'last':
-      answer += x[:, -1:, columns]
-    return answer
+    found = net.apply(
+      variables, frame.enter(x), keys, hyper, train=train, mutable=mutable
+    )
+    answer, new = found if mutable is not False else (found, {})
+    return frame.leave(answer, x), new
 
   def loss(variables, batch, keys, hyper):
     mine = variables['model']
@@ -77,15 +67,15 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   scale, shift = np.asarray(facts['std']), np.asarray(facts['mean'])
 
   def show(variables, batch, keys, hyper):
-    mine, target = variables['model'], batch['target']
+    mine, x, target = variables['model'], batch['window'], batch['target']
 
-    def final(flat):
-      return ((unfold(flat, batch['window']) - target) ** 2).mean((1, 2)).sum()
+    def final(answer):
+      return ((frame.leave(answer, x) - target) ** 2).mean((1, 2)).sum()
 
-    found = network.look(net, mine, batch['window'], keys, hyper, final)
+    found = network.look(net, mine, frame.enter(x), keys, hyper, final)
     if len(columns):
       answer, _ = predict(mine, batch, keys, hyper, False)
-      found['forecast/window'] = batch['window'][..., columns]
+      found['forecast/window'] = x[..., columns]
       found['forecast/target'], found['forecast/mean'] = target, answer
       for name in ('window', 'target', 'mean'):
         found[f'forecast/{name}'] = found[f'forecast/{name}'] * scale + shift

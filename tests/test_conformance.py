@@ -1,0 +1,231 @@
+"""Every shipped model with every data set and every task: it trains, or says one line.
+
+Tables are complete by comparison with what is shipped. Tracing computes nothing; one
+pair of each task takes a real step.
+"""
+
+import functools
+import math
+import wave
+
+import jax
+import numpy as np
+import pytest
+
+from dlsteroids import config as config_lib
+from dlsteroids import rng
+from dlsteroids.train import member as member_lib
+from tests import model_cases, test_data, test_data_cifar, test_data_folder
+
+PROSE = ''.join(np.random.default_rng(0).choice(list('abcd \n'), 600)).encode()
+TEXT = {'window': 8, 'eval_window': 8, 'context': 4}
+SERIES = {'lookback': 6, 'horizon': 2}
+SIZES = {'train_size': 20, 'validation_size': 4, 'test_size': 4}
+# What each data set is for, and options that make it small.
+DATA = {
+  'adding': ('forecast', {'length': 6, **SIZES}),
+  'cifar10': ('classify', {}),
+  'co2': ('forecast', SERIES),
+  'copy': ('language', {'lag': 2, 'length': 3, **SIZES}),
+  'csv_file': ('forecast', SERIES),
+  'digits': ('classify', {'examples': 40}),
+  'etth1': ('forecast', {**SERIES, 'examples': 40}),
+  'fashion_mnist': ('classify', {}),
+  'image_folder': ('classify', {'size': 20}),
+  'mnist': ('classify', {}),
+  'python_docs': ('language', {**TEXT, 'examples': 500, 'test': 0.002}),
+  'speech': ('classify', {'bands': 20}),
+  'sunspots': ('forecast', SERIES),
+  'text_file': ('language', TEXT),
+  'tinyshakespeare': ('language', TEXT),
+}
+MODELS = {  # and the tasks that each can serve
+  'alexnet': ('classify',),
+  'cnn': ('classify',),
+  'mlp': ('classify', 'forecast'),
+  'recurrent': ('classify', 'forecast', 'language'),
+}
+SMALL = {('alexnet', data) for data in ('digits', 'fashion_mnist', 'mnist')}
+REAL = [
+  ('cnn', 'image_folder', 'classify'),
+  ('recurrent', 'speech', 'classify'),
+  ('mlp', 'csv_file', 'forecast'),
+  ('recurrent', 'adding', 'forecast'),
+  ('recurrent', 'copy', 'language'),
+  ('recurrent', 'text_file', 'language'),
+]
+DECIDING = {'classify': 'accuracy', 'forecast': 'mse', 'language': 'nats'}
+
+
+def write_csv(path, rows):
+  """Hourly rows of six columns and the oil temperature, as ETTh1 has them."""
+  values = np.random.default_rng(0).normal(size=(rows, 7)).cumsum(0)
+  times = np.datetime64('2016-07-01T00') + np.arange(rows).astype('timedelta64[h]')
+  lines = ['date,HUFL,HULL,MUFL,MULL,LUFL,LULL,OT']
+  for time, row in zip(times, values):
+    stamp = str(time).replace('T', ' ') + ':00:00'
+    lines.append(stamp + ''.join(f',{v:.4f}' for v in row))
+  path.write_text('\n'.join(lines) + '\n')
+
+
+def write_speech(folder):
+  """Recordings of 0.3 to 0.4 s: ten digits, two voices, the first for testing."""
+  generator = np.random.default_rng(0)
+  folder.mkdir()
+  for digit in range(10):
+    for index in (0, 5, 6):
+      count = int(generator.integers(2400, 3200))
+      sound = generator.normal(0, 3000, count).astype('<i2')
+      with wave.open(str(folder / f'{digit}_ann_{index}.wav'), 'wb') as file:
+        file.setparams((1, 2, 8000, count, 'NONE', ''))
+        file.writeframes(sound.tobytes())
+
+
+@pytest.fixture(scope='session')
+def places(tmp_path_factory):
+  """Where the toy files of each data set lie that reads some."""
+  root = tmp_path_factory.mktemp('data')
+  found = {name: root / name for name in ('mnist', 'fashion_mnist', 'cifar10')}
+  for name in ('mnist', 'fashion_mnist'):
+    found[name].mkdir()
+    test_data.make_idx(found[name], suffix='')
+  test_data_cifar.make_cifar(found['cifar10'], 'bin')
+  found['image_folder'] = root / 'pets'
+  test_data_folder.make(found['image_folder'])
+  for name, file in (('text_file', 'own.txt'), ('tinyshakespeare', 'input.txt')):
+    found[name] = root / file
+    found[name].write_bytes(PROSE)
+  found['csv_file'], found['etth1'] = root / 'own.csv', root / 'ETTh1.csv'
+  write_csv(found['csv_file'], 90)
+  write_csv(found['etth1'], 20 * 720)
+  found['speech'] = root / 'recordings'
+  write_speech(found['speech'])
+  return {name: str(path) for name, path in found.items()}
+
+
+def make_config(model, data, task, places):
+  config = config_lib.resolve(config_lib.base(model, data, task))
+  changes = {f'model.{k}': v for k, v in model_cases.TINY[model].items()}
+  changes |= {f'data.{k}': v for k, v in DATA[data][1].items()}
+  changes |= {'data.path': places[data]} if data in places else {}
+  changes |= {'train.batch_size': 4, 'train.eval_batch': 7, 'train.steps': 3}
+  return config_lib.override(config, changes.items())
+
+
+@functools.cache
+def load(name, options):
+  return config_lib.find('data', name).load(dict(options))
+
+
+def make(model, data, task, places):
+  config = make_config(model, data, task, places)
+  dataset = load(data, tuple(config['data'].items()))
+  return config, dataset, member_lib.make(config, dataset)
+
+
+def abstract(tree):
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), tree)
+
+
+def _equal(one, other):
+  assert one == other
+
+
+def fits(model, data, task):
+  return DATA[data][0] == task and task in MODELS[model] and (model, data) not in SMALL
+
+
+def trace(config, dataset, member):
+  """Shapes after initial values and one step, and of an evaluation."""
+  slot = member_lib.slot(config, dataset, 0)
+  slot, data = abstract(slot), abstract(dict(dataset.arrays))
+  state, batch = member_lib.abstract(member, slot, data)
+  step = functools.partial(member.stretch, start=0, stop=1, fresh=True)
+  new = jax.eval_shape(step, state, slot, data)
+  jax.tree.map(lambda a, b: _equal((a.shape, a.dtype), (b.shape, b.dtype)), state, new)
+  values = jax.eval_shape(member.evaluate, new, slot, data)
+  return new, batch, values
+
+
+PAIRS = [(model, data, task) for model in MODELS for data in DATA for task in DECIDING]
+
+
+def test_the_tables_are_complete():
+  assert sorted(MODELS) == config_lib.available('models')
+  assert sorted(DATA) == config_lib.available('data')
+  assert sorted(DECIDING) == config_lib.available('tasks')
+  assert {task for task, _ in DATA.values()} == set(DECIDING)
+  assert {(model, task) for model, _, task in REAL} >= {
+    ('recurrent', task) for task in DECIDING
+  }
+
+
+@pytest.mark.parametrize(
+  ('model', 'data', 'task'), [pair for pair in PAIRS if fits(*pair)]
+)
+def test_what_fits_traces(model, data, task, places):
+  config, dataset, member = make(model, data, task, places)
+  new, batch, values = trace(config, dataset, member)
+  params = jax.tree.leaves(new['variables'])
+  assert params
+  assert all(leaf.dtype == np.float32 for leaf in params)
+  assert {leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim} == {4}
+  assert values.keys() == member.task.metrics.keys()
+  metric = member.task.metrics[DECIDING[task]]
+  assert math.isfinite(metric.fallback)
+  batches = sum(member.sizes.values())
+  assert {leaf.shape[0] for leaf in jax.tree.leaves(values)} == {batches}
+  # What the report looks at, over a few test examples.
+  few = dataset.take(dataset.arrays, dataset.split(0)['test'][:2], train=False)
+  keys, hyper = rng.Keys(rng.root(0)), member_lib.slot(config, dataset, 0)['hyper']
+
+  def look(variables):
+    seen = dataset.transform(few, keys, train=False)
+    return member.task.show(variables, seen, keys, hyper)
+
+  shown = jax.eval_shape(look, new['variables'])
+  assert ('lag/norms' in shown) == (model == 'recurrent')
+
+
+@pytest.mark.parametrize(
+  ('model', 'data', 'task'), [pair for pair in PAIRS if not fits(*pair)]
+)
+def test_what_does_not_fit_is_one_line(model, data, task, places):
+  with pytest.raises(config_lib.UserError) as caught:
+    trace(*make(model, data, task, places))
+  text = str(caught.value)
+  assert '\n' not in text
+  assert len(text) < 250
+  if DATA[data][0] != task:
+    assert text.startswith(f'task {task} needs ')
+    assert repr(load(data, _options(model, data, task, places)).name) in text
+  else:
+    assert model in text
+
+
+def _options(*names):
+  return tuple(make_config(*names)['data'].items())
+
+
+@pytest.mark.parametrize(('model', 'data', 'task'), REAL)
+def test_a_real_step_and_evaluation_are_finite(model, data, task, places):
+  config, dataset, member = make(model, data, task, places)
+  slot = member_lib.slot(config, dataset, 0)
+
+  @model_cases.jit
+  def run(slot, data):
+    state = member.stretch(member.init(slot, data), slot, data, 0, 2, True)
+    return state, member.evaluate(state, slot, data)
+
+  state, values = run(slot, dict(dataset.arrays))
+  assert int(state['diverged']) == -1
+  assert float(state['sums']['steps']) == 2
+  start = model_cases.jit(member.init)(slot, dict(dataset.arrays))
+  moved = jax.tree.map(
+    lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()),
+    start['variables']['model']['params'],
+    state['variables']['model']['params'],
+  )
+  assert any(jax.tree.leaves(moved))
+  for leaf in jax.tree.leaves((state['variables'], values)):
+    assert np.isfinite(leaf).all()
