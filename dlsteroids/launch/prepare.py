@@ -197,13 +197,14 @@ def layout(
   strategy = engine['strategy']
   if strategy == 'auto':
     serial = facts.convolves or facts.recurs
-    strategy = 'map' if platform == 'cpu' and serial else 'vmap'
+    alone = 'rnn_fwd' in facts.primitives or (platform == 'cpu' and serial)  # cuDNN's
+    strategy = 'map' if alone else 'vmap'
     strategy = before['strategy'] if before else strategy
   old = jax.__version_info__ < (0, 12)
   if strategy == 'vmap' and platform == 'cpu' and facts.recurs and old:
     raise config_lib.UserError(
-      f'config.engine.strategy=vmap: jax {jax.__version__} can hang on recurrences side '
-      'by side on a CPU; use map (or auto)'
+      f'config.engine.strategy=vmap: jax {jax.__version__} can hang on recurrences '
+      'side by side on a CPU; use map (or auto)'
     )
   width = engine['width'] or WIDTHS.get((platform, strategy), WIDTH)
   if before and (not engine['width'] or before.get('halved_from') == width):

@@ -20,6 +20,7 @@ def check(config: Mapping[str, Any]) -> None:
   wanted = {
     'cell': 'lstm',
     **cells.SWITCHES['lstm'],
+    'bidirectional': False,
     'norm': 'none',
     'recurrent_dropout': 0.0,
     'remat': 0,

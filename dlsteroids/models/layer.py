@@ -1,6 +1,6 @@
 """One recurrent layer over a whole sequence, of a shipped cell or of the user's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +8,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import cells, layers, recurrence
+from dlsteroids.models import cells, cudnn, layers, recurrence, windows
+
+
+def join(parts: Iterable[Any]) -> Any:
+  """Arrays of all gates side by side."""
+  return jnp.concatenate(list(parts), -1)
 
 
 class Sequence(NamedTuple):
@@ -75,10 +80,15 @@ class Layer(nn.Module):
     """Outputs [T, B, H] and the last carry; `rate` is the recurrent dropout's."""
     x = sequence.x.astype(self.dtype)
     batch = x.shape[1]
-    x = self.read(x)  # [T, B, G]
-    kernel, vectors = self.weights()
+    reads, biases = self.input_weights(x.shape[-1])
+    feeds, vectors = self.recurrent_weights()
     if carry is None:
       carry = self.zero_carry(batch)
+    if self.cudnn and not windows.is_plain():
+      joined = {n: (reads[n], feeds[n], biases[n]) for n in self.cell.gates}
+      return cudnn.run(joined, x, carry, sequence.valid)
+    x = self.read(x, reads, biases)  # [T, B, G]
+    kernel = join(feeds.values()).astype(self.dtype)
     # Gates that are fed back stand beside y in what the recurrence multiplies.
     states = self.cell.states
     first = (jnp.concatenate([carry[0], *carry[states:]], -1), *carry[1:states])
@@ -96,32 +106,30 @@ class Layer(nn.Module):
     count = self.cell.states + len(self.cell.fed)
     return tuple(jnp.zeros((batch, self.units), self.dtype) for _ in range(count))
 
-  def read(self, x: Any) -> Any:
-    """W x + b of all gates and steps: one product."""
-    names, units = self.cell.gates, self.units
-    shape = (x.shape[-1], units)
-    kernels = [Weight(self.init_fn, shape, name=f'{n}_input')() for n in names]
-    biases = [
-      self.param(
-        f'{n}_bias', nn.initializers.constant(self.cell.biases.get(n, 0.0)), (units,)
-      )
-      for n in names
-    ]
-    product = x @ jnp.concatenate(kernels, 1).astype(self.dtype)
-    if self.normed:
-      scales = [
-        self.param(f'{n}_input_norm', nn.initializers.ones, (units,)) for n in names
-      ]
-      parts = jnp.split(product, len(names), -1)
-      product = jnp.concatenate(
-        [cells.normalise(p) * s.astype(p.dtype) for p, s in zip(parts, scales)], -1
-      )
-    return product + jnp.concatenate(biases).astype(self.dtype)
+  def input_weights(self, features: int) -> tuple[Any, Any]:
+    """W [F, H] and b [H] by gate."""
+    names, units, initial = self.cell.gates, self.units, self.cell.biases
+    shape = (features, units)
+    reads = {n: Weight(self.init_fn, shape, name=f'{n}_input')() for n in names}
+    constants = {n: nn.initializers.constant(initial.get(n, 0.0)) for n in names}
+    return reads, {n: self.param(f'{n}_bias', constants[n], (units,)) for n in names}
 
-  def weights(self) -> tuple[Any, Any]:
-    """R of all gates [R, G], and the step's own vectors."""
+  def read(self, x: Any, reads: Any, biases: Any) -> Any:
+    """W x + b of all gates and steps: one product."""
+    product = x @ join(reads.values()).astype(self.dtype)
+    if self.normed:
+      names, ones = self.cell.gates, nn.initializers.ones
+      scales = [self.param(f'{n}_input_norm', ones, (self.units,)) for n in names]
+      parts = jnp.split(product, len(names), -1)
+      product = join(
+        cells.normalise(p) * s.astype(p.dtype) for p, s in zip(parts, scales)
+      )
+    return product + join(biases.values()).astype(self.dtype)
+
+  def recurrent_weights(self) -> tuple[Any, Any]:
+    """R [R, H] by gate, and the step's own vectors."""
     cell, units = self.cell, self.units
-    shape, columns = (units, units), []
+    shape, feeds = (units, units), {}
 
     def weight(name):
       return Weight(self.recurrent_init, shape, name=name)()
@@ -131,7 +139,7 @@ class Layer(nn.Module):
       for other in cell.fed:  # the block input sees no gates
         seen = name in cell.fed
         parts.append(weight(f'{name}_from_{other}') if seen else jnp.zeros(shape))
-      columns.append(jnp.concatenate(parts))
+      feeds[name] = jnp.concatenate(parts)
     initial = dict(cell.vectors)
     if self.normed:
       initial |= {f'{name}_recurrent_norm': 1.0 for name in cell.gates}
@@ -141,7 +149,7 @@ class Layer(nn.Module):
       )
       for name, value in initial.items()
     }
-    return jnp.concatenate(columns, 1).astype(self.dtype), vectors
+    return feeds, vectors
 
   def step(self, vectors: Any, carry: Any, *parts: Any) -> Any:
     return self.advance(vectors, carry, *parts)[0]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import cells, layer, layers
+from dlsteroids.models import cells, cudnn, layer, layers
 
 DEFAULTS = {
   'cell': 'lstm',  # rnn, lstm, gru, or a linen cell class by dotted name
@@ -161,7 +161,9 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   mask = config_lib.choose(
     'model.recurrent_mask', config['recurrent_mask'], ('variational', 'step')
   )
-  config_lib.choose('model.kernel', config['kernel'], ('scan', 'cudnn'))
+  kernel = config_lib.choose('model.kernel', config['kernel'], ('scan', 'cudnn'))
+  if kernel == 'cudnn':
+    cudnn.check(config)
   dtype = layers.dtype(config['dtype'])
   init_fn = layers.initializer('model.init', config['init'])
   recurrent_init = layers.initializer('model.recurrent_init', config['recurrent_init'])
@@ -189,6 +191,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         normed=config['norm'] == 'layer',
         per_step=mask == 'step',
         remat=config['remat'],
+        cudnn=kernel == 'cudnn',
         init_fn=init_fn,
         recurrent_init=recurrent_init,
         dtype=dtype,

@@ -32,6 +32,10 @@ def make(
 
   def probe(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     seen = jax.device_get(compiled(variables, slot['hyper']))
+    if 'length' in raw:  # nothing is read behind the end
+      longest = int(raw['length'].max())
+      ends = {'trace': int(raw['length'][0]), 'lag': longest}
+      seen = {k: v[: ends.get(k.split('/')[0], len(v))] for k, v in seen.items()}
     found = {f'probe/{name}': as_stored(value) for name, value in seen.items()}
     if 'image' in raw and 'length' not in raw:
       found['probe/images'] = raw['image']
