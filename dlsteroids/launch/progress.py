@@ -85,7 +85,9 @@ class Progress:
     ]
     if progress.value == progress.value:
       parts.append(f'validation {self.metric} {progress.value:.4f}')
-    if eta is not None:
+    if eta == 0.0:
+      parts.append('then the report')
+    elif eta is not None:
       parts.append(f'{clock(eta)} left')
     return '  '.join(parts)
 

@@ -165,7 +165,7 @@ CELLS: Mapping[str, Callable[[Mapping[str, Any]], Cell]] = {
   'gru': gru,
 }
 # Switches that belong to one cell; elsewhere they would silently do nothing.
-SWITCHES = {
+SWITCHES: Mapping[str, Mapping[str, Any]] = {
   'lstm': {
     'input_gate': True,
     'forget_gate': True,

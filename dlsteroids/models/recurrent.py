@@ -96,7 +96,7 @@ class Recurrent(nn.Module):
     valid = None
     if lengths is not None:
       valid = jnp.arange(len(x))[:, None] < lengths[None, :]
-    last = []
+    last: list[Any] = []
     for index in range(self.depth):
       rate = hyper['model.recurrent_dropout']
       sides = []

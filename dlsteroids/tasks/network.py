@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -171,7 +171,7 @@ def extra_metrics(
 
 def mean_metric(
   measure: Callable[[types.Outputs], tuple[Any, Any]],
-  better: str,
+  better: Literal['higher', 'lower', ''],
   fallback: float,
   finish: Callable[[Any], Any] = lambda mean: mean,
 ) -> types.Metric:

@@ -104,9 +104,8 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     }
 
   def draw_one(order, slot, data, keys):
-    at, key = keys.step % per_epoch, None
-    if dataset.jitter or not dataset.lanes:
-      key = rng.stream(keys.root, 'order', keys.step // per_epoch)
+    at = keys.step % per_epoch
+    key = rng.stream(keys.root, 'order', keys.step // per_epoch)
     if dataset.lanes:
       indices = slot['train'][jnp.arange(size) * per_epoch + at]
     else:
