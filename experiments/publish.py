@@ -14,13 +14,22 @@ PAGE = flags.DEFINE_string('page', None, 'the folder of its page', required=True
 
 
 def publish(workdir: pathlib.Path, page: pathlib.Path) -> None:
-  """report.md becomes the page's README.md; figures and small tables go with it."""
+  """report.md becomes the page's README.md; figures and small tables go with it.
+
+  What a person adds, as how the result compares with published ones, lies in notes.md
+  beside it and follows the report.
+  """
   page.mkdir(parents=True, exist_ok=True)
-  shutil.copyfile(workdir / 'report.md', page / 'README.md')
+  text = (workdir / 'report.md').read_text()
+  notes = page / 'notes.md'
+  if notes.is_file():
+    text = f'{text.rstrip()}\n\n{notes.read_text()}'
+  home = f'studies/{page.name}'  # where the command puts it for a reader
+  (page / 'README.md').write_text(text.replace(str(workdir), home))
   shutil.rmtree(page / 'figures', ignore_errors=True)
   shutil.copytree(workdir / 'figures', page / 'figures')
   for name in FILES:
-    shutil.copyfile(workdir / name, page / name)
+    (page / name).write_text((workdir / name).read_text().replace(str(workdir), home))
 
 
 def main(argv: list[str]) -> None:

@@ -294,7 +294,7 @@ def test_out_of_memory_halves_the_width_and_says_so(tmp_path, monkeypatch, capsy
 
   monkeypatch.setattr(local.loop, 'train', exhausted)
   assert command.main(argv) == 0
-  assert 'ran out of memory; width 1 from here' in capsys.readouterr().err
+  assert 'ran out of memory; width is 1 now' in capsys.readouterr().err
   (entry,) = read_plan(work)['programs'].values()
   assert entry['width'] == 1
   assert disk.trained(work) == 4

@@ -95,6 +95,12 @@ def lstm(config: Mapping[str, Any]) -> Cell:
     'forget': config['forget_gate'] and not coupled,
     'output': config['output_gate'],
   }
+  usual = SWITCHES['lstm']['forget_bias']
+  if not own['forget'] and config['forget_bias'] != usual:
+    raise config_lib.UserError(
+      f'config.model.forget_bias={config["forget_bias"]} needs a forget gate with '
+      f'weights of its own; without one leave it at {usual}'
+    )
   present = tuple(name for name, on in own.items() if on)
   peepholes = present if config['peepholes'] else ()
   fed = present if config['full_gate_recurrence'] else ()
@@ -175,6 +181,7 @@ SWITCHES: Mapping[str, Mapping[str, Any]] = {
     'peepholes': False,
     'coupled': False,
     'full_gate_recurrence': False,
+    'forget_bias': 1.0,
   },
   'gru': {'reset_gate': True, 'update_gate': True},
   'rnn': {'activation': 'tanh'},
