@@ -69,6 +69,8 @@ def _draw_cells(ax: axes.Axes, counts: np.ndarray) -> None:
     np.eye(size, dtype=bool), share * 0.4, 0.5 * wrong / (wrong.max() or 1)
   )
   if size <= 25:
+    longest = max(2, len(formats.count(counts.max())))
+    points = min(8.5, 80 / size, 26 / longest)  # one size for all
     for i, j in zip(*np.nonzero(counts)):
       colour = canvas.BLUE if i == j else canvas.ORANGE
       box = patches.Rectangle(
@@ -76,7 +78,6 @@ def _draw_cells(ax: axes.Axes, counts: np.ndarray) -> None:
       )
       ax.add_patch(box)
       text = formats.count(counts[i, j])
-      points = min(8.5, 80 / size, 26 / max(2, len(text)))
       ax.text(j, i, text, ha='center', va='center', fontsize=points, color=canvas.INK)
   else:
     image = np.zeros((size, size, 4))
