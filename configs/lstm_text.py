@@ -2,8 +2,9 @@
 
 Data: the English reference text that CPython ships (`pydoc_data.topics`), embedded and
 named by the Python version; `:shakespeare` reads tiny Shakespeare instead. The first
-80 % train, the last 10 % test. Expected: about 1.9 nats a character after a few passes.
-Takes about ten minutes on 2 CPU cores, seconds as configs/lstm_text.py:smoke.
+80 % train, the last 10 % test. Expected: the intact arm near 1.43 nats a character on
+Python 3.11's text. Takes about five minutes on 2 CPU cores, seconds as
+configs/lstm_text.py:smoke.
 """
 
 from dlsteroids import config as config_lib

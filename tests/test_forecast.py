@@ -7,7 +7,7 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.tasks import forecast
+from dlsteroids.tasks import forecast, frames
 from dlsteroids.train import member as member_lib
 from tests import recurrent_oracle as oracle
 from tests import tiny
@@ -103,6 +103,8 @@ def measure(error):
     'mae_original': np.abs(error * STD).mean(),
     'mse_by_step': (error**2).mean((0, 2)),
     'mae_by_step': np.abs(error).mean((0, 2)),
+    'mse_rows': (error**2).mean((1, 2)),
+    'mae_rows': np.abs(error).mean((1, 2)),
   }
 
 
@@ -123,7 +125,7 @@ def test_errors_are_numpys_and_better_than_the_mean(model, anchor):
       assert found == pytest.approx(expected[name], rel=1e-4), name
       assert found < worst[name]
     assert result.records[at]['best_step'] in (30, 60)
-    for name in ('mse_by_step', 'mae_by_step'):
+    for name in ('mse_by_step', 'mae_by_step', 'mse_rows', 'mae_rows'):
       assert arrays[f'test/{name}'].shape == (H,)
       if result.records[at]['best_step'] == 60:
         np.testing.assert_allclose(arrays[f'test/{name}'], expected[name], rtol=1e-4)
@@ -282,3 +284,63 @@ def test_targets_that_are_no_inputs():
   expected = ((total('test') - total('train').mean()) ** 2).mean()
   assert task.metrics['mse'].fallback == pytest.approx(expected, rel=1e-5)
   assert task.metrics['mse_original'].fallback == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize('anchor', ['none', 'last', 'season'])
+@pytest.mark.parametrize('normalise', ['none', 'window'])
+@pytest.mark.parametrize('channels', ['together', 'apart'])
+def test_a_frame_is_undone_by_hand(anchor, normalise, channels):
+  """Oracle: the forecast of every series of every window, one by one in numpy."""
+  lookback, horizon, columns, season = 6, 5, [2, 0], 3
+  facts = {
+    'lookback': lookback,
+    'horizon': horizon,
+    'targets': ['a', 'b'],
+    'columns': columns,
+    'season': season,
+  }
+  options = {'anchor': anchor, 'normalise': normalise, 'channels': channels}
+  frame = frames.make(options, facts, 3)
+  rng = np.random.default_rng(0)
+  x = rng.normal(2, 3, (4, lookback, 3))
+  seen = np.asarray(frame.enter(x))
+  rows = 8 if channels == 'apart' else 4
+  assert seen.shape == (rows, *frame.shape)
+  answer = rng.normal(size=(rows, frame.outputs))
+  found = np.asarray(frame.leave(answer, x))
+  for b in range(4):
+    for d, column in enumerate(columns):
+      series = x[b, :, column]
+      mean, scale = 0.0, 1.0
+      if normalise == 'window':
+        mean, scale = series.mean(), np.sqrt(series.var() + frames.SMALL)
+      mine = (series - mean) / scale
+      if channels == 'apart':
+        np.testing.assert_allclose(seen[2 * b + d, :, 0], mine, rtol=1e-5, atol=1e-6)
+        own = answer[2 * b + d]
+      else:
+        np.testing.assert_allclose(seen[b, :, column], mine, rtol=1e-5, atol=1e-6)
+        own = answer[b].reshape(horizon, 2)[:, d]
+      for h in range(horizon):
+        base = {'none': mean, 'last': series[-1]}.get(anchor)
+        base = series[lookback - season + h % season] if base is None else base
+        wanted = own[h] * scale + base
+        np.testing.assert_allclose(found[b, h, d], wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('options', 'facts', 'wanted'),
+  [
+    ({'anchor': 'first'}, {}, 'season'),
+    ({'anchor': 'last'}, {'columns': []}, 'not among the inputs'),
+    ({'channels': 'apart'}, {'columns': []}, 'not among the inputs'),
+    ({'normalise': 'window'}, {'columns': []}, 'not among the inputs'),
+    ({'anchor': 'season'}, {'season': 0}, 'a season of 0 rows'),
+    ({'anchor': 'season'}, {'season': 9}, 'a window shows 4'),
+  ],
+)
+def test_a_frame_that_does_not_fit_is_one_line(options, facts, wanted):
+  known = {'lookback': 4, 'horizon': 2, 'targets': ['a'], 'columns': [0], 'season': 2}
+  with pytest.raises(config_lib.UserError, match=wanted) as caught:
+    frames.make({**frames.OPTIONS, **options}, {**known, **facts}, 1)
+  assert '\n' not in str(caught.value)

@@ -265,7 +265,7 @@ def test_scores_are_those_of_every_symbol_in_its_context():
       for metric, value in expected.items():
         assert values[f'{prefix}/{metric}'] == pytest.approx(value, rel=1e-5), metric
       if name == 'test':
-        rows = result.arrays[at]['test/window_nats']
+        rows = result.arrays[at]['test/nats_rows']
         windows = [nats[i : i + SCORED].mean() for i in range(0, 48, SCORED)]
         np.testing.assert_allclose(rows, windows, rtol=1e-5)
 

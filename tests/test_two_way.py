@@ -104,3 +104,33 @@ def test_an_official_split_that_moves_raises():
   study['data']['official_test'] = True
   with pytest.raises(ValueError, match='seeds differ'):
     two_way.two_way(study, runs, arrays, study['contrasts'][0])
+
+
+def test_scores_of_a_metric_are_drawn_in_blocks_of_neighbours():
+  """Oracle: a slow bootstrap of whole blocks, the last one shorter."""
+  size, count = 7, 40
+  study = studies.make_study(
+    ['a'], SEEDS, data={'official_test': True, 'facts': {'block': size}}
+  )
+  rng = np.random.default_rng(4)
+  waves = np.repeat(rng.normal(size=-(-count // size)), size)[:count]
+  stored = {
+    (arm, s): {'test/index': np.arange(count), 'test/accuracy_rows': rows}
+    for s in range(SEEDS)
+    for arm, rows in (('baseline', np.zeros(count)), ('a=no', waves + 0.1 * s))
+  }
+  runs = studies.make_runs(study, {a['name']: [0.5] * SEEDS for a in study['arms']})
+  arrays = lambda arm, s: stored.get((arm, s))
+  found = two_way.two_way(study, runs, arrays, study['contrasts'][0])
+  table = np.stack([stored['a=no', s]['test/accuracy_rows'] for s in range(SEEDS)])
+  blocks = np.split(np.arange(count), range(size, count, size))
+  means = []
+  for _ in range(4000):
+    rows = rng.integers(SEEDS, size=SEEDS)
+    drawn = rng.integers(len(blocks), size=len(blocks))
+    columns = np.concatenate([blocks[i] for i in drawn])
+    means.append(table[rows][:, columns].mean())
+  assert found is not None
+  assert found.delta == pytest.approx(table.mean())
+  expected = np.quantile(means, [0.025, 0.975])
+  np.testing.assert_allclose([found.low, found.high], expected, atol=0.08)

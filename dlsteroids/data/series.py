@@ -89,6 +89,7 @@ def make(parts: Parts, config: Mapping[str, Any]) -> types.Dataset:
     'mean': mean[columns].tolist(),
     'std': std[columns].tolist(),
     **{key: config[key] for key in ('horizon', 'lookback', 'season')},
+    'block': config['lookback'] + config['horizon'],  # windows that share rows
     'unit': parts.unit,
     **dict(zip(('start', 'end', 'step'), parts.times, strict=True)),
     'rows': dict(zip(SPLITS, parts.sizes, strict=True)),

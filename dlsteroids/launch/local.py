@@ -283,9 +283,10 @@ def evidence(
     return {}
   dataset = made.dataset(run.config)
   found = dict(result.arrays[at])
-  if 'label' in dataset.arrays and found:
-    indices = dataset.split(run.seed)['test']
-    found |= {'test/index': indices, 'test/label': dataset.arrays['label'][indices]}
+  if found:
+    indices = found['test/index'] = dataset.split(run.seed)['test']
+    if 'label' in dataset.arrays:
+      found['test/label'] = dataset.arrays['label'][indices]
   if run.seed == made.config['study']['first_seed'] and run.tuned == plan.UNTUNED:
     probe = probes.make(made.members[run.program], dataset, slot)
     if probe:

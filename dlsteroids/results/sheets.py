@@ -100,8 +100,9 @@ def _effects(
   unit = formats.unit_of(metric, short=True)
   difference = f'Difference, {unit}' if unit else 'Difference'
   p, p_name = ('p_holm', 'p (Holm)') if judged else ('p', 'p')
-  whole = state == 0 and metric == 'test/accuracy'  # predictions are the untuned runs'
-  both = _intervals_with_examples(source) if whole else {}
+  scored = metric in ('test/accuracy', pairs.deciding(source.study))
+  # Scores of examples are the untuned runs'.
+  both = _intervals_with_examples(source, metric) if scored and state == 0 else {}
   rows = []
   for row in summary.effects_of(source, metric, state):
     interval = formats.interval(metric, row['ci_low'], row['ci_high'])
@@ -132,15 +133,17 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
   return tuple(str(row[name]) for name in ('arm', 'factor', 'level', 'reference'))
 
 
-def _intervals_with_examples(source: summary.Source) -> Mapping[tuple[str, ...], str]:
-  """Two-way bootstrap intervals of the untuned contrasts, where predictions allow."""
+def _intervals_with_examples(
+  source: summary.Source, metric: str
+) -> Mapping[tuple[str, ...], str]:
+  """Two-way bootstrap intervals of the untuned contrasts, where scores are stored."""
   study, runs = source.study, source.tables.runs
   alpha = looks.state(study, runs).alpha
   found = {}
   for contrast in study['contrasts']:
-    span = two_way.two_way(study, runs, source.arrays, contrast, alpha)
+    span = two_way.two_way(study, runs, source.arrays, contrast, alpha, metric)
     if span is not None:
-      words = formats.interval('test/accuracy', span.low, span.high)
+      words = formats.interval(metric, span.low, span.high)
       found[_key(contrast)] = words
   return found
 

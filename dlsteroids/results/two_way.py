@@ -1,4 +1,4 @@
-"""Intervals over seeds and test examples together, from stored predictions."""
+"""Intervals over seeds and test examples together, from what every example scored."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dlsteroids.results import pairs, statistics
+from dlsteroids.results import facts, pairs, statistics
 
 Arrays = Callable[[str, int], Mapping[str, np.ndarray] | None]
 RESAMPLES = 1_999
@@ -14,10 +14,10 @@ CHUNK = 64  # replicates at a time, so that memory stays at CHUNK × examples
 
 
 class TwoWay(NamedTuple):
-  """A percentile interval of an accuracy delta over seeds × test examples.
+  """A percentile interval of a metric's delta over seeds × test examples.
 
   Attributes:
-    delta: arm - reference, share of test examples.
+    delta: arm - reference, mean over test examples.
     low, high: the interval's ends.
     seeds: how many seeds it rests on.
     examples: test examples per seed.
@@ -38,21 +38,27 @@ def two_way(
   arrays: Arrays,
   contrast: Mapping[str, Any],
   alpha: float | None = None,
+  metric: str = 'test/accuracy',
 ) -> TwoWay | None:
-  """Bootstraps a contrast's accuracy delta over seeds and test examples.
+  """Bootstraps a contrast's delta over seeds and test examples.
 
-  With an official test split, seeds and examples are crossed: both are resampled, the
-  same examples at every seed. Otherwise examples are resampled within each drawn seed.
-  Examples are matched by their index in the data set. A diverged run is right on every
-  example with the fallback's probability; a failed run drops its seed.
+  Neighbours in a series are alike: where the data set's facts tell a `block`, so many
+  consecutive examples are drawn together. With an official test split, seeds and
+  examples are crossed: both are resampled, the same examples at every seed. Otherwise
+  examples are resampled within each drawn seed.
+  Examples are matched by their index in the data set. A diverged run scores the
+  fallback on every example; a failed run drops its seed.
 
   Args:
     runs: the runs table, for the statuses of the untuned runs.
-    arrays: `(arm, seed)` -> 'test/index', 'test/prediction', 'test/label' [N], or None.
+    arrays: `(arm, seed)` -> 'test/index' [N] and either the metric's value of every
+      example ('test/nats_rows') or, for accuracy, 'test/prediction' and 'test/label';
+      or None.
     alpha: 1 - the coverage; the study's alpha if None.
+    metric: 'test/<name>'.
 
   Returns:
-    The interval, or None if no seed has predictions of every cell.
+    The interval, or None if no seed has scores of every cell.
 
   Raises:
     ValueError: arms of one seed, or seeds of an official split, saw other examples.
@@ -63,7 +69,7 @@ def two_way(
   status: dict[tuple[str, int], str] = dict(zip(keys, mine['status'].tolist()))
   differences, indices = [], []
   for seed in study['seeds']:
-    found = _difference(study, status, arrays, contrast, seed)
+    found = _difference(study, status, arrays, contrast, seed, metric)
     if found is not None:
       differences.append(found[1])
       indices.append(found[0])
@@ -74,7 +80,8 @@ def two_way(
     if not (alike and (nested or np.array_equal(index, indices[0]))):
       raise ValueError('seeds differ in their test examples where they should not')
   table = np.stack(differences)  # [n, N]
-  means = (_nested if nested else _crossed)(table)
+  block = int(facts.of(study).get('block', 1))
+  means = _nested(table) if nested else _crossed(table, block)
   level = study['alpha'] if alpha is None else alpha
   low, high = np.quantile(means, [level / 2, 1 - level / 2])
   n, examples = table.shape
@@ -87,8 +94,9 @@ def _difference(
   arrays: Arrays,
   contrast: Mapping[str, Any],
   seed: int,
+  metric: str,
 ) -> tuple[np.ndarray, np.ndarray] | None:
-  """Sorted example indices [N] and the contrast's difference in correctness there."""
+  """Sorted example indices [N] and the contrast's difference in score there."""
   index: np.ndarray | None = None
   means: list[np.ndarray | float] = []
   for side in pairs.cells(contrast):
@@ -96,39 +104,52 @@ def _difference(
     for arm in side:
       state = status.get((arm, seed), 'failed')
       stored = arrays(arm, seed)
-      if state == 'failed' or (state == 'ok' and not _scored(stored)):
+      scores = _scores(stored, metric)
+      if state == 'failed' or (state == 'ok' and scores is None):
         return None
-      if stored is not None and _scored(stored):
+      if stored is not None and scores is not None:
         order = np.argsort(stored['test/index'], kind='stable')
         mine = np.asarray(stored['test/index'])[order]
         if index is not None and not np.array_equal(index, mine):
           raise ValueError(f'arm {arm!r} saw other test examples at seed {seed}')
         index = mine
       if state == 'diverged':
-        total = total + float(pairs.metric(study, 'test/accuracy')['fallback'])
-      elif stored is not None:
-        total = total + (stored['test/prediction'] == stored['test/label'])[order]
+        total = total + float(pairs.metric(study, metric)['fallback'])
+      elif scores is not None:
+        total = total + scores[order]
     means.append(total / len(side))
   if index is None:
     return None
   return index, np.broadcast_to(np.asarray(means[0] - means[1], float), index.shape)
 
 
-def _scored(stored: Mapping[str, np.ndarray] | None) -> bool:
-  """Whether a run's predictions are there."""
-  return stored is not None and 'test/prediction' in stored
+def _scores(stored: Mapping[str, np.ndarray] | None, metric: str) -> np.ndarray | None:
+  """The metric's value of every test example [N]; None if it was not stored."""
+  if stored is None or 'test/index' not in stored:
+    return None
+  if f'{metric}_rows' in stored:
+    return np.asarray(stored[f'{metric}_rows'], float)
+  if metric == 'test/accuracy' and 'test/prediction' in stored:
+    return (stored['test/prediction'] == stored['test/label']).astype(float)
+  return None
 
 
-def _crossed(table: np.ndarray) -> np.ndarray:
-  """Replicates [RESAMPLES] of the mean of `table` [n, N], both axes resampled."""
+def _crossed(table: np.ndarray, block: int) -> np.ndarray:
+  """Replicates [RESAMPLES] of the mean of `table` [n, N], both axes resampled.
+
+  Columns are drawn in blocks of so many neighbours, the last one shorter.
+  """
   rng = statistics.generator()
   n, examples = table.shape
+  starts = np.arange(0, examples, block)
+  sums = np.add.reduceat(table, starts, axis=1)  # [n, blocks]
+  sizes = np.diff([*starts, examples])
   means = []
   for start in range(0, RESAMPLES, CHUNK):
     times = min(CHUNK, RESAMPLES - start)
     rows = statistics.resample(rng, n, times)
-    columns = statistics.resample(rng, examples, times)
-    means.append(((rows @ table) * columns).sum(1) / (n * examples))
+    columns = statistics.resample(rng, len(starts), times)
+    means.append(((rows @ sums) * columns).sum(1) / (n * (columns @ sizes)))
   return np.concatenate(means)
 
 

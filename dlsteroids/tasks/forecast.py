@@ -130,6 +130,12 @@ def make_metrics(scale: np.ndarray, errors: np.ndarray) -> dict[str, types.Metri
       values = size(out['error']).mean(-1)  # [B, H]
       return {'sum': (values * out['mask'][:, None]).sum(0), 'n': out['mask'].sum()}
 
+    def by_window(out, size=size):
+      return size(out['error']).mean((1, 2))  # [B]
+
+    found[f'{name}_rows'] = types.Metric(
+      by_window, lambda rows: {'': rows}, '', merge='concat'
+    )
     found[f'{name}_by_step'] = types.Metric(
       by_step, lambda m: {'': m['sum'] / m['n']}, ''
     )

@@ -130,7 +130,7 @@ def score(logits: Any, batch: types.Batch) -> dict[str, Any]:
 
 
 def make_metrics(symbols: int) -> dict[str, types.Metric]:
-  """Nats and bits a symbol, perplexity, accuracy; and the nats of every window."""
+  """Nats and bits a symbol, perplexity, accuracy; the nats of every window."""
   nats = lambda out: (out['nats'], out['weight'])
   right = lambda out: (out['right'], out['weight'])
   worst = math.log(symbols)
@@ -145,7 +145,7 @@ def make_metrics(symbols: int) -> dict[str, types.Metric]:
     'bits': mean(nats, 'lower', worst / math.log(2), lambda m: m / math.log(2)),
     'perplexity': mean(nats, 'lower', float(symbols), lambda m: math.exp(min(m, 700))),
     'accuracy': mean(right, 'higher', 1.0 / symbols),
-    'window_nats': types.Metric(windows, lambda rows: {'': rows}, '', merge='concat'),
+    'nats_rows': types.Metric(windows, lambda rows: {'': rows}, '', merge='concat'),
   }
 
 
