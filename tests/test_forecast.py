@@ -126,9 +126,11 @@ def test_errors_are_numpys_and_better_than_the_mean(model, anchor):
       assert found < worst[name]
     assert result.records[at]['best_step'] in (30, 60)
     for name in ('mse_by_step', 'mae_by_step', 'mse_rows', 'mae_rows'):
-      assert arrays[f'test/{name}'].shape == (H,)
+      assert arrays[f'test/{name}'].shape == expected[name].shape
       if result.records[at]['best_step'] == 60:
-        np.testing.assert_allclose(arrays[f'test/{name}'], expected[name], rtol=1e-4)
+        np.testing.assert_allclose(
+          arrays[f'test/{name}'], expected[name], rtol=1e-3, atol=1e-6
+        )
     # The mean over the horizon, whatever step it was.
     by_step = arrays['test/mse_by_step'].mean()
     assert values['test/mse'] == pytest.approx(by_step, rel=1e-4)
