@@ -3,8 +3,9 @@
 Data: tiny Shakespeare (download, or $DLSTEROIDS_DATA/tinyshakespeare). The learning
 rate is tuned for every arm over an equal grid, on validation, with seeds of its own.
 The paper (three other data sets): none beats the vanilla LSTM significantly; forget
-gate and output activation are the critical parts. Takes about half an hour on 2 CPU
-cores, seconds as configs/lstm_odyssey.py:smoke, which reads embedded text.
+gate and output activation are the critical parts. Expected: the vanilla arm near 1.92
+nats a character after one pass. Takes about ten minutes on 2 CPU cores, seconds as
+configs/lstm_odyssey.py:smoke, which reads embedded text.
 """
 
 from dlsteroids import config as config_lib
@@ -64,7 +65,9 @@ def get_factors(config):
     factors.factor(
       'output_activation', 'model.output_activation', 'tanh', 'identity'
     ),  # NOAF
-    factors.factor('peepholes', 'model.peepholes', True, False),  # NP
+    factors.factor(
+      'peepholes', 'model.peepholes', True, False, about='having peepholes'
+    ),  # NP
     factors.factor('own_forget_gate', 'model.coupled', False, True),  # CIFG
     factors.factor(
       'gates_blind_to_gates', 'model.full_gate_recurrence', False, True
