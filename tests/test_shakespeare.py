@@ -21,11 +21,12 @@ DATA = pathlib.Path(os.environ.get('DLSTEROIDS_DATA', 'nowhere')) / 'tinyshakesp
 def test_an_lstm_reads_shakespeare_within_ten_minutes():
   config = config_lib.base(model='recurrent', data='tinyshakespeare', task='language')
   config.model.hidden = 384
-  config.model.dropout = 0.2
+  config.data.validation = 0.05
+  config.model.dropout = 0.5
   config.optimizer.name = 'adam'
-  config.optimizer.learning_rate = 0.004
+  config.optimizer.learning_rate = 0.005
   config.optimizer.clip = 1.0
-  config.train.steps = 2500
+  config.train.steps = 3000
   config.train.batch_size = 32
   config.train.evaluations = 5
   config.train.eval_batch = 64
