@@ -58,8 +58,8 @@ def get_factors(config):
     factors.factor(
       'cell', 'model.cell', model.cell, 'gru', 'rnn', about='the LSTM cell'
     ),
-    factors.factor(
-      'carry', 'data.order', data.order, 'shuffled', about='carrying the state'
+    factors.factor(  # both at once: a carried state needs windows in order
+      'order', 'data.order', data.order, 'shuffled', about='a carried state, in order'
     ),
     factors.levels('window', {f'{data.window}': own, f'{data.window // 8}': short}),
   )

@@ -11,7 +11,7 @@ from dlsteroids.study import factors
 
 
 def get_config(mode: str = ''):
-  """An LSTM on short sequences; factors lengthen them and take its gates away."""
+  """An LSTM on short sequences."""
   config_lib.choose('mode', mode, ('', 'smoke'))
   config = config_lib.base(model='recurrent', data='adding', task='forecast')
   config.study.name = 'rnn_memory'

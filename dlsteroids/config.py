@@ -174,7 +174,7 @@ def resolve(tree: Any, overridden: Iterable[str] = ()) -> dict[str, Any]:
     if section in PLUGINS and not given.get('name'):
       raise UserError(f'config.{section}.name is missing')
     defaults = defaults_of(section, given)
-    if f'{section}.name' in overridden:
+    if f'{section}.name' in overridden and section in PLUGINS:
       given = fitting(section, given, defaults, overridden)
     for key in [key for key in given if key not in defaults]:
       if f'{section}.{key}' in overridden or section not in PLUGINS:

@@ -119,7 +119,7 @@ class Dataset(NamedTuple):
       whether the lanes begin. Otherwise every epoch is shuffled.
     jitter: training indices move by one offset in [0, jitter) per epoch.
     facts: what a task or the report needs to know; JSON.
-    references: scores of methods that need no training, by name, on a run's columns
+    references: scores of methods without gradient descent, by name, on a run's columns
       ('test/mse').
   """
 

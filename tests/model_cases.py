@@ -116,13 +116,21 @@ def _mix_cell(cell):
     if option not in own:
       options[option] = [usual]
   if '.' in cell:
-    options |= {'norm': ['none'], 'remat': [0]}
+    options |= {
+      'norm': ['none'],
+      'remat': [0],
+      'recurrent_dropout': [0.0],
+      'recurrent_mask': ['variational'],
+      'recurrent_init': ['orthogonal'],
+    }
   if cell != 'lstm':  # which sees every value of the rest
     options = {key: list(values[:3]) for key, values in options.items()}
   rows = _mix(options)
   for row in rows:
     if row['coupled']:
       row |= {'input_gate': True, 'forget_gate': True}
+    if row['coupled'] or not row['forget_gate']:
+      row['forget_bias'] = 1.0
   return rows
 
 

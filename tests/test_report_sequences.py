@@ -189,14 +189,14 @@ def test_references_stand_beside_the_intact_arm(forecast, forecasted):
     ('seasonal copy', '–', '0.5120', '0.4330'),
   )
   _, text, words = forecasted
-  assert '<h2 id="references">Without training</h2>' in text
+  assert '<h2 id="references">Without gradient descent</h2>' in text
   assert '| persistence | – | 1.294 | 0.7130 |' in words
-  told = 'On test mse, the mean of baseline is better than every method that needs no'
+  told = 'On test mse, the mean of baseline is better than every method without'
   assert told in text
   assert told in words
   # The copy lies near the seeds and is drawn; persistence does not and is not.
   caption = re.search(r'figure-seeds.*?<figcaption>(.*?)</figcaption>', text, re.S)
-  assert 'Outside the axis, without training: persistence 1.294.' in caption[1]
+  assert 'Outside the axis, without gradient descent: persistence 1.294.' in caption[1]
   svg = re.search(r'figure-seeds.*?</svg>', text, re.S)[0]
   assert 'seasonal copy' in svg
   assert 'persistence' not in re.sub(r'aria-label="[^"]*"', '', svg)
@@ -213,7 +213,8 @@ def test_a_reference_that_is_not_beaten_is_named(forecast):
     case = forecast._replace(study=study)
     text = notes.compare_references(report_reader.source_of(case))
     assert text == (
-      f'On test mse, the mean of baseline is not better than {said} (without training).'
+      f'On test mse, the mean of baseline is not better than {said} (without '
+      'gradient descent).'
     )
 
 
@@ -224,7 +225,7 @@ def test_studies_without_facts_or_references_read_as_before(tmp_path):
   assert notes.compare_references(source) == ''
   assert samples.gather(source, 600) == []
   text, words = report_reader.write(case, tmp_path)
-  assert 'Without training' not in text + words
+  assert 'Without gradient descent' not in text + words
   assert 'What they write' not in text + words
 
 

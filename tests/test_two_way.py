@@ -108,7 +108,7 @@ def test_an_official_split_that_moves_raises():
 
 def test_scores_of_a_metric_are_drawn_in_blocks_of_neighbours():
   """Oracle: a slow bootstrap of whole blocks, the last one shorter."""
-  size, count = 7, 40
+  size, count = 7, 100
   study = studies.make_study(
     ['a'], SEEDS, data={'official_test': True, 'facts': {'block': size}}
   )

@@ -167,17 +167,24 @@ def split_added(
   Raises:
     UserError: for a `--config.SECTION.OPTION` that neither has.
   """
-  given: dict[str, tuple[str, str]] = {}
-  for word in argv[1:]:
-    flag, _, value = word.partition('=')
-    if word.startswith('-') and flag.lstrip('-').startswith('config.'):
-      given[flag.lstrip('-').removeprefix('config.')] = (word, value)
-  rest, added = list(argv), {}
-  for path, (word, value) in given.items():
+  given: dict[str, str] = {}  # the last one said counts
+  places: dict[str, list[int]] = {}
+  words = list(argv)
+  for at, word in enumerate(words[1:], 1):
+    flag, equals, value = word.partition('=')
+    path = flag.lstrip('-').removeprefix('config.')
+    if not word.startswith('-') or path == flag.lstrip('-'):
+      continue
+    after = words[at + 1 : at + 2]
+    alone = not equals and bool(after) and not after[0].startswith('-')
+    given[path] = after[0] if alone else value
+    places.setdefault(path, []).extend([at, at + 1] if alone else [at])
+  added, gone = {}, set()
+  for path, value in given.items():
     section, _, key = path.partition('.')
     if key in tree.get(section, {}):
       continue
-    name = given.get(f'{section}.name', ('', ''))[1]
+    name = given.get(f'{section}.name', '')
     if section not in config_lib.PLUGINS or not name:
       raise config_lib.UserError(config_lib.unknown_path(path, tree))
     defaults = config_lib.defaults_of(section, {'name': name})
@@ -185,9 +192,9 @@ def split_added(
       raise config_lib.UserError(
         config_lib.unknown_path(path, {**tree, section: defaults})
       )
-    rest.remove(word)
+    gone |= set(places[path])
     added[path] = read_value(path, defaults[key], value)
-  return rest, added
+  return [word for at, word in enumerate(words) if at not in gone], added
 
 
 def read_value(path: str, like: Any, text: str) -> Any:

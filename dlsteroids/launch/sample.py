@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlsteroids import config as config_lib
-from dlsteroids import rng
+from dlsteroids import rng, types
 from dlsteroids.data import text
 from dlsteroids.launch import prepare
 from dlsteroids.results import store
@@ -59,9 +59,7 @@ def sample(
   if options.prompt:
     prompt = text.encode(options.prompt, dataset.classes)
   else:
-    first = dataset.split(run.seed)['test'][:1]
-    prompt = np.asarray(dataset.take(dataset.arrays, first, train=False)['input'][0])
-    prompt = prompt[:64]
+    prompt = first_symbols(dataset, run.seed)
   variables = load(run, workdir)
   hyper = {k: jnp.float32(v) for k, v in config_lib.hyper(run.config).items()}
   keys = rng.Keys(rng.root(options.seed))
@@ -79,6 +77,14 @@ def sample(
   found = text.decode(np.asarray(drawn), dataset.classes)
   say(f'{text.decode(prompt, dataset.classes)}|{found}')
   return found
+
+
+def first_symbols(dataset: types.Dataset, seed: int, count: int = 64) -> np.ndarray:
+  """The first scored symbols of the test split."""
+  raw = dataset.take(dataset.arrays, dataset.split(seed)['test'][:1], train=False)
+  batch = dataset.transform(raw, rng.Keys(rng.root(seed)), train=False)
+  target, weight = (np.asarray(batch[name][0]) for name in ('target', 'weight'))
+  return target[weight > 0][:count]
 
 
 def check(options: Options) -> None:
@@ -113,7 +119,7 @@ def load(run: plan.Run, workdir: pathlib.Path) -> Any:
   name = record.batch.get('checkpoint')
   if not name:
     raise config_lib.UserError(
-      f'the study kept no variables (engine.keep={"none"!r}): nothing to sample from'
+      "the study kept no variables (engine.keep='none'): nothing to sample from"
     )
   at = record.batch['positions'][record.batch['members'].index(run.fingerprint)]
   found = checkpoint.load(workdir / 'checkpoints' / name, at)

@@ -64,7 +64,11 @@ def data_line(made: prepare.Plan) -> str:
   dataset = made.dataset(made.config)
   split = dataset.split(made.config['study']['first_seed'])
   sizes = ', '.join(f'{len(indices):,} {name}' for name, indices in split.items())
-  official = 'official test split' if dataset.official_test else 'the seed draws it'
+  official = (
+    'the same test split for every seed'
+    if dataset.official_test
+    else 'the seed draws it'
+  )
   return f'{dataset.name}, {sizes} ({official})'
 
 

@@ -1,5 +1,6 @@
 """One recurrent layer over a whole sequence, of a shipped cell or of the user's."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -98,7 +99,9 @@ class Layer(nn.Module):
     form = recurrence.Form(self.step, additive, self.reverse)
     if self.is_mutable_collection('intermediates'):
       self.look(form, vectors, kernel, inputs, first)
-    outputs, last = self.run(form, vectors, kernel, inputs, first)
+    steps = self.remat if train and x.shape[0] > self.remat else 0
+    run = recurrence.recur if not steps else functools.partial(pieces, size=steps)
+    outputs, last = run(form, vectors, kernel, inputs, first)
     y, *fed = jnp.split(last[0], 1 + len(self.cell.fed), -1)
     return outputs[..., : self.units], (y, *last[1:], *fed)
 
@@ -175,12 +178,6 @@ class Layer(nn.Module):
     shape = (steps if self.per_step else 1, batch, width)
     ones = jnp.ones(shape, self.dtype)
     return layers.dropout(ones, rate, self.make_rng('dropout'))
-
-  def run(self, form: Any, vectors: Any, kernel: Any, inputs: Any, carry: Any) -> Any:
-    steps = inputs.x.shape[0]
-    if not self.remat or steps <= self.remat:
-      return recurrence.recur(form, vectors, kernel, inputs, carry)
-    return pieces(form, vectors, kernel, inputs, carry, self.remat)
 
   def look(self, form: Any, vectors: Any, kernel: Any, inputs: Any, carry: Any) -> None:
     """Sows gates and states of every step, [T, B, H] each, for the report."""

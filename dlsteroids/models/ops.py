@@ -230,8 +230,10 @@ def _weigh(x: Any, dy: Any, geometry: _Geometry) -> Any:
     found = jnp.stack([lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)])
     return found.reshape(*geometry.window, inputs, units)
   by_patches = _PATCHES and geometry.spread == (1, 1) and taps <= 9
-  count = max(1, _ROWS // (dy.shape[1] * dy.shape[2])) if by_patches else _CHUNK
-  size = x.shape[0]
+  size, count = x.shape[0], _CHUNK
+  if by_patches:
+    most = max(1, _ROWS // (dy.shape[1] * dy.shape[2]))
+    count = next(n for n in range(min(most, size), 0, -1) if size % n == 0)
   if inputs < _MANY or size <= count or size % count:
     return _correlate(x, dy, geometry)
   # In pieces of the batch that stay in the cache with their transposed copies: 1.4 to 2

@@ -170,7 +170,10 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   if '.' in config['cell']:
     make_cell = layers.block('model.cell', config['cell'], cells.CELLS)
     cells.check_switches(config)
-    for option in ('norm', 'remat'):
+    for option in (
+      *('norm', 'remat', 'kernel', 'recurrent_dropout'),
+      *('recurrent_mask', 'recurrent_init'),
+    ):
       if config[option] != DEFAULTS[option]:
         raise config_lib.UserError(
           f'config.model.{option}={config[option]!r} is for the shipped cells '

@@ -1,4 +1,4 @@
-"""What the data told the study: facts, and scores of methods that need no training.
+"""What the data told the study: facts, and scores of methods without gradient descent.
 
 Studies written before there were any have neither; both then read as empty.
 """
@@ -17,7 +17,7 @@ def of(study: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def references(study: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-  """Scores of methods without training, by name, then by a run's column."""
+  """Scores of methods without gradient descent, by name, then by a run's column."""
   return study['data'].get('references') or {}
 
 

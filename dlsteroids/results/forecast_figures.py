@@ -174,7 +174,7 @@ def draw_horizon(source: summary.Source) -> canvas.Drawing | None:
   fig = panel_figures.draw(title, placed, others, x, y, {})
   caption = 'Line: mean over seeds; band: 10th to 90th percentile of the seeds.'
   if beside:
-    caption += f' Dashed: {formats.listing(list(beside))}, without training.'
+    caption += f' Dashed: {formats.listing(list(beside))}, without gradient descent.'
   if scale.note:
     caption += f' Vertical axis: {scale.note}.'
   ends = [

@@ -95,7 +95,7 @@ def list_notes(source: summary.Source) -> list[str]:
 
 
 def compare_references(source: summary.Source) -> str:
-  """Which methods without training the intact arm's mean does not beat, in words."""
+  """Which methods without gradient descent the intact arm does not beat, in words."""
   study, metric = source.study, pairs.deciding(source.study)
   arm, scores = summary.intact_arm(study), facts.scores(study, metric)
   mean = summary.mean_of(source, arm, metric, pairs.declared(study))
@@ -105,14 +105,16 @@ def compare_references(source: summary.Source) -> str:
   ahead = [name for name, score in scores.items() if sign * (score - mean) >= 0]
   what = f'On {facts.words(study, metric)}, the mean of {arm}'
   if not ahead:
-    return f'{what} is better than every method that needs no training.'
-  return f'{what} is not better than {formats.listing(ahead)} (without training).'
+    return f'{what} is better than every method without gradient descent.'
+  return (
+    f'{what} is not better than {formats.listing(ahead)} (without gradient descent).'
+  )
 
 
 def _variance(study: Mapping[str, Any]) -> str:
   text = 'All intervals and p-values are over seeds, on this test set.'
   if study['data']['official_test']:
-    return f'{text} The test split is the published one, the same for every seed.'
+    return f'{text} The test split is the same for every seed.'
   return (
     f'{text} There is no official test split: the seed draws the split too, and the '
     'spread over seeds contains that.'

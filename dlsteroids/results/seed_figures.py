@@ -51,14 +51,14 @@ def draw_seeds(source: summary.Source) -> canvas.Drawing | None:
   if scores.diverged.to_numpy().any():
     caption += ' Crosses: diverged runs, at the fallback score.'
   if near:
-    caption += ' Dashed: methods without training.'
+    caption += ' Dashed: methods without gradient descent.'
   if far:
-    caption += f' Outside the axis, without training: {_list(metric, far)}.'
+    caption += f' Outside the axis, without gradient descent: {_list(metric, far)}.'
   if scale.note:
     caption += f' Axis: {scale.note}.'
   alt = _describe(metric, scores.value)
   if near or far:
-    alt += f' Without training: {_list(metric, near | far)}.'
+    alt += f' Without gradient descent: {_list(metric, near | far)}.'
   return canvas.finish(fig, 'seeds', 'Every seed', caption, alt)
 
 

@@ -141,7 +141,10 @@ def _intervals_with_examples(
   alpha = looks.state(study, runs).alpha
   found = {}
   for contrast in study['contrasts']:
-    span = two_way.two_way(study, runs, source.arrays, contrast, alpha, metric)
+    try:
+      span = two_way.two_way(study, runs, source.arrays, contrast, alpha, metric)
+    except ValueError:  # arms that see other examples have no example in common
+      continue
     if span is not None:
       words = formats.interval(metric, span.low, span.high)
       found[_key(contrast)] = words
@@ -201,7 +204,7 @@ def make_problems(source: summary.Source) -> Sheet | None:
 
 
 def make_references(source: summary.Source) -> Sheet | None:
-  """Methods that need no training beside the intact arm's means; None without any."""
+  """Methods without gradient descent beside the intact arm; None without any."""
   study = source.study
   known = facts.references(study)
   there = dict.fromkeys(column for row in known.values() for column in row)
@@ -220,7 +223,7 @@ def make_references(source: summary.Source) -> Sheet | None:
   titles = [facts.words(study, name) for name in names]
   heads = [(text[:1].upper() + text[1:], True) for text in titles]
   columns = [('Method', False), ('Seeds', True), *heads]
-  return _sheet('Without training', columns, rows)
+  return _sheet('Without gradient descent', columns, rows)
 
 
 def make_choices(study: Mapping[str, Any]) -> Sheet | None:

@@ -10,6 +10,8 @@ from dlsteroids.results import facts, pairs, statistics
 
 Arrays = Callable[[str, int], Mapping[str, np.ndarray] | None]
 RESAMPLES = 1_999
+DISTINCT = 64  # differences of one example; more are drawn one by one
+FEWEST = 10  # blocks of a series; of fewer a bootstrap says little
 CHUNK = 64  # replicates at a time, so that memory stays at CHUNK × examples
 
 
@@ -58,7 +60,8 @@ def two_way(
     metric: 'test/<name>'.
 
   Returns:
-    The interval, or None if no seed has scores of every cell.
+    The interval, or None if no seed has scores of every cell, or a series has too few
+    blocks.
 
   Raises:
     ValueError: arms of one seed, or seeds of an official split, saw other examples.
@@ -81,6 +84,8 @@ def two_way(
       raise ValueError('seeds differ in their test examples where they should not')
   table = np.stack(differences)  # [n, N]
   block = int(facts.of(study).get('block', 1))
+  if block > 1 and table.shape[1] < FEWEST * block:
+    return None
   means = _nested(table) if nested else _crossed(table, block)
   level = study['alpha'] if alpha is None else alpha
   low, high = np.quantile(means, [level / 2, 1 - level / 2])
@@ -159,9 +164,18 @@ def _nested(table: np.ndarray) -> np.ndarray:
   n, examples = table.shape
   # drawing N examples of a row is drawing N of its few distinct differences
   values = np.unique(table)
+  if len(values) > DISTINCT:
+    return np.array([_draw_nested(rng, table) for _ in range(RESAMPLES)])
   shares = np.stack([(table == value).mean(1) for value in values], 1)
   drawn = rng.integers(n, size=(RESAMPLES, n))
   counts = rng.multinomial(
     examples, shares[drawn] / shares[drawn].sum(-1, keepdims=True)
   )
   return (counts @ values).sum(1) / (n * examples)
+
+
+def _draw_nested(rng: np.random.Generator, table: np.ndarray) -> float:
+  """One replicate of `_nested`, index by index."""
+  rows = rng.integers(len(table), size=len(table))
+  columns = rng.integers(table.shape[1], size=table.shape)
+  return float(np.take_along_axis(table[rows], columns, 1).mean())

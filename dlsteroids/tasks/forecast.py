@@ -15,7 +15,8 @@ DEFAULTS = {
   **frames.OPTIONS,
   'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
 }
-MEAN_OF = 10_000  # training windows
+MEAN_OF = 10_000  # training windows, evenly spaced
+CHUNK = 1_000  # windows looked at together
 
 
 def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
@@ -101,10 +102,12 @@ def guess(dataset: types.Dataset) -> np.ndarray:
   split = dataset.split(0)
 
   def targets(indices):
-    return np.asarray(see(dataset, indices)['target'], np.float64)
+    parts = np.split(indices, range(CHUNK, len(indices), CHUNK))
+    found = [np.asarray(see(dataset, part)['target'], np.float64) for part in parts]
+    return np.concatenate(found)
 
-  mean = targets(split['train'][:MEAN_OF]).mean((0, 1))
-  return targets(split['test']) - mean
+  train = split['train'][:: max(1, len(split['train']) // MEAN_OF)]
+  return targets(split['test']) - targets(train).mean((0, 1))
 
 
 def make_metrics(scale: np.ndarray, errors: np.ndarray) -> dict[str, types.Metric]:

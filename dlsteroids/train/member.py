@@ -116,7 +116,7 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
       )
       indices = jax.lax.dynamic_slice(order, (at * size,), (size,))
     if dataset.jitter:
-      offset = jax.random.fold_in(key, 1)
+      offset = rng.stream(keys.root, 'jitter', keys.step // per_epoch)
       indices += jax.random.randint(offset, (), 0, dataset.jitter)
     batch = dataset.take(data, indices, train=True)
     batch = dataset.transform(batch, keys, train=True)
