@@ -41,7 +41,7 @@ def get_config(mode: str = ''):
 def smoke(config):
   config.study.name = 'lstm_odyssey_smoke'
   config.study.seeds = 2
-  config.study.only = 'forget_gate,peepholes'
+  config.study.only = 'peepholes'
   config.study.tune = ''
   config.data.examples = 20_000
   config.data.test = 0.01

@@ -39,7 +39,7 @@ def get_config(mode: str = ''):
 def smoke(config):
   config.study.name = 'lstm_text_smoke'
   config.study.seeds = 2
-  config.study.only = 'cell'
+  config.study.only = 'order'
   config.data.examples = 20_000
   config.data.test = 0.01
   config.data.validation = 0.01

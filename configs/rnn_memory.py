@@ -3,7 +3,7 @@
 Hochreiter & Schmidhuber 1997: two marked numbers among many must be added; the first
 lies in the first half. Data are drawn, so nothing is downloaded. Expected: every cell
 learns 10 steps; the tanh RNN loses the first number long before LSTM and GRU do. Takes
-about ten minutes on 2 CPU cores, seconds as configs/rnn_memory.py:smoke.
+two minutes on 2 CPU cores, seconds as configs/rnn_memory.py:smoke.
 """
 
 from dlsteroids import config as config_lib

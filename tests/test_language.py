@@ -91,7 +91,7 @@ def plan(dataset, seed, steps):
   per_epoch = len(train) // LANES
   for step in range(steps):
     epoch, place = divmod(step, per_epoch)
-    key = jax.random.fold_in(test_train.stream(seed, 'order', epoch), 1)
+    key = test_train.stream(seed, 'jitter', epoch)
     offset = int(jax.random.randint(key, (), 0, dataset.jitter))
     rows = [train[lane * per_epoch + place] + offset for lane in range(LANES)]
     yield rows, place == 0
@@ -135,7 +135,8 @@ def test_shuffled_windows_are_each_seen_once_an_epoch():
   for epoch in range(2):
     key = test_train.stream(3, 'order', epoch)
     expected = np.asarray(jax.random.permutation(key, slot['train']))
-    offset = int(jax.random.randint(jax.random.fold_in(key, 1), (), 0, dataset.jitter))
+    moved = test_train.stream(3, 'jitter', epoch)
+    offset = int(jax.random.randint(moved, (), 0, dataset.jitter))
     for place in range(per_epoch):
       order, batch = draw(order, epoch * per_epoch + place)
       assert 'first' not in batch

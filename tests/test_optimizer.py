@@ -10,7 +10,7 @@ import pytest
 from flax import traverse_util
 
 from dlsteroids import config as config_lib
-from dlsteroids.tasks import classify, optimizer
+from dlsteroids.tasks import classify, network, optimizer
 from tests import model_cases as cases
 
 STEPS, PEAK = 40, 0.3
@@ -127,8 +127,6 @@ def test_mistakes_in_a_users_metrics_are_one_line(
   (tmp_path / f'{name}.py').write_text(text)
   monkeypatch.syspath_prepend(tmp_path)
   with pytest.raises(config_lib.UserError) as caught:
-    classify.extra_metrics(
-      {'task': {'metrics': f' {name}, '}}, classify.make_metrics(3)
-    )
+    network.extra_metrics({'task': {'metrics': f' {name}, '}}, classify.make_metrics(3))
   assert expected in str(caught.value)
   assert len(str(caught.value).splitlines()) == 1

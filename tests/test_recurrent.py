@@ -397,7 +397,11 @@ def test_mended_gradients_are_autodiffs(double, options, mask):
 
 @pytest.mark.parametrize(
   ('options', 'mask'),
-  [(MENDED[1], 'step'), (MENDED[2], 'variational'), (MENDED[4], 'step')],
+  [
+    (MENDED[4], 'step'),
+    pytest.param(MENDED[1], 'step', marks=pytest.mark.slow),
+    pytest.param(MENDED[2], 'variational', marks=pytest.mark.slow),
+  ],
   ids=str,
 )
 def test_second_derivatives_in_a_scan_under_vmap_are_autodiffs(double, options, mask):
@@ -468,7 +472,7 @@ def test_remat_keeps_less(double):
   (x,), params = draw((B, T, F)), parameters(module)
   kept = []
   for each in (module, saved):
-    _, pull = jax.vjp(lambda p, each=each: answer(each, p, x), params)
+    _, pull = jax.vjp(lambda p, each=each: answer(each, p, x, train=True), params)
     kept.append(sum(leaf.size for leaf in jax.tree.leaves(pull)))
   assert kept[1] < kept[0]
 
@@ -476,7 +480,7 @@ def test_remat_keeps_less(double):
 def test_remat_that_does_not_divide_is_one_line():
   module = make(remat=4)
   with pytest.raises(config_lib.UserError) as caught:
-    answer(module, parameters(make()), np.zeros((B, T, F), np.float32))
+    answer(module, parameters(make()), np.zeros((B, T, F), np.float32), train=True)
   assert str(caught.value) == (
     'config.model.remat=4 must divide the 6 steps of a sequence'
   )

@@ -144,7 +144,7 @@ def test_notes_name_the_variance_and_the_excluded(digits):
   digits_official = {**digits.study['data'], 'official_test': True}
   study = {**digits.study, 'data': digits_official}
   case = digits._replace(study=study)
-  assert 'the published one' in notes.list_notes(report_reader.source_of(case))[0]
+  assert 'the same for every seed' in notes.list_notes(report_reader.source_of(case))[0]
 
 
 def test_report_needs_no_jax_and_leaves_matplotlib_alone():
