@@ -190,8 +190,18 @@ def check(options, every=True, lengths=None, carried=False, masks=None, train=Fa
     assert abs(inner(grads, jax.tree.unflatten(tree, way)) - slope) < 1e-7 * size
 
 
-@pytest.mark.parametrize('norm', ['none', 'layer'])
-@pytest.mark.parametrize('name', VARIANTS)
+@pytest.mark.parametrize(
+  ('name', 'norm'),
+  [
+    *((name, 'none') for name in VARIANTS),
+    *((name, 'layer') for name in CELLS),
+    *(
+      pytest.param(name, 'layer', marks=pytest.mark.slow)
+      for name in VARIANTS
+      if name not in CELLS
+    ),
+  ],
+)
 def test_every_cell_is_the_loop(double, name, norm):
   check({**VARIANTS[name], 'norm': norm}, carried=True)
 
@@ -377,8 +387,11 @@ def penalised(module, lengths, rate, params, x):
   return lax.scan(step, 0.0, x)[0]
 
 
-@pytest.mark.parametrize('mask', ['variational', 'step'])
-@pytest.mark.parametrize('options', MENDED, ids=str)
+@pytest.mark.parametrize(
+  ('options', 'mask'),
+  list(zip(MENDED, itertools.cycle(['variational', 'step']))),
+  ids=str,
+)
 def test_mended_gradients_are_autodiffs(double, options, mask):
   """With dropout and lengths, alone and as members under vmap."""
   module = make(every=False, recurrent_mask=mask, **options)

@@ -22,7 +22,7 @@ def get_config():
   config.model.hidden = 16
   config.optimizer.name = 'adam'
   config.optimizer.learning_rate = 0.02
-  config.train.steps = 150
+  config.train.steps = 100
   config.train.batch_size = 8
   config.train.evaluations = 1
   return config
