@@ -124,7 +124,7 @@ def _mix_cell(cell):
       'recurrent_init': ['orthogonal'],
     }
   if cell != 'lstm':  # which sees every value of the rest
-    options = {key: list(values[:2]) for key, values in options.items()}
+    options = {key: list(values[:3]) for key, values in options.items()}
   rows = _mix(options)
   for row in rows:
     if row['coupled']:

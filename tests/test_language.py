@@ -461,6 +461,7 @@ def test_show_traces_a_window_and_how_far_back_it_depends():
   assert found['text/sample'].shape == (language.LENGTH,)
 
 
+@pytest.mark.slow
 def test_strategies_agree_with_a_carried_state():
   config = make_config({'train.evaluations': 2, 'model.dropout': 0.1})
   dataset, results = load(config), []
