@@ -3,6 +3,8 @@
 Oracle: `jax.experimental.rnn`'s own unpacking and reference implementation.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from jax.experimental import rnn
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import cells, cudnn, layer, recurrent
+from dlsteroids.models import cells, cudnn, layer, ops, recurrent
+from dlsteroids.train import step
 
 STEPS, BATCH, FEATURES, UNITS = 5, 3, 4, 6
 OPTIONS = {**recurrent.DEFAULTS, 'outputs': 2, 'kernel': 'cudnn'}
@@ -59,3 +62,23 @@ def test_what_cudnn_cannot_run_is_refused_in_one_line(changes, wanted):
     pytest.skip('there is a GPU')
   with pytest.raises(config_lib.UserError, match=wanted):
     recurrent.build({**OPTIONS, **changes})
+
+
+def test_off_the_cpu_images_are_native_and_recurrences_are_not(monkeypatch):
+  """What a GPU is given: lax's pooling, our recurrence or, where asked, cuDNN's."""
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  asked = []
+  monkeypatch.setattr(cudnn, 'run', lambda weights, x, carry, valid: asked.append(x))
+  sequence = layer.Sequence(jnp.ones((STEPS, BATCH, FEATURES)))
+  call = {'carry': None, 'rate': None, 'train': True}
+  make = functools.partial(layer.Layer, cell=cells.make(recurrent.DEFAULTS))
+  variables = make(units=UNITS).init(jax.random.key(0), sequence, **call)
+  outputs = lambda v: make(units=UNITS).apply(v, sequence, **call)[0]
+  with step.formulation():
+    pool = str(
+      jax.make_jaxpr(lambda x: ops.max_pool(x, (2, 2)))(jnp.ones((1, 4, 4, 1)))
+    )
+    assert 'reduce_window' in pool
+    assert 'custom_vjp' in str(jax.make_jaxpr(outputs)(variables))
+    make(units=UNITS, cudnn=True).apply(variables, sequence, **call)
+    assert len(asked) == 1

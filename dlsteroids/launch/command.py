@@ -1,4 +1,4 @@
-"""The command line: absl flags, the four actions, and one line for every mistake."""
+"""The command line: absl flags, the actions, and one line for every mistake."""
 
 import ast
 import contextlib

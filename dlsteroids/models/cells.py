@@ -17,6 +17,24 @@ from dlsteroids.models import layers
 Gates = Mapping[str, Any]
 
 
+# Each cell's own options and their defaults; elsewhere they would silently do nothing.
+SWITCHES: Mapping[str, Mapping[str, Any]] = {
+  'rnn': {'activation': 'tanh'},
+  'lstm': {
+    'input_gate': True,
+    'forget_gate': True,
+    'output_gate': True,
+    'input_activation': 'tanh',
+    'output_activation': 'tanh',
+    'peepholes': False,
+    'coupled': False,
+    'full_gate_recurrence': False,
+    'forget_bias': 1.0,
+  },
+  'gru': {'reset_gate': True, 'update_gate': True},
+}
+
+
 class Cell(NamedTuple):
   """A cell of H units.
 
@@ -169,22 +187,6 @@ CELLS: Mapping[str, Callable[[Mapping[str, Any]], Cell]] = {
   'rnn': rnn,
   'lstm': lstm,
   'gru': gru,
-}
-# Switches that belong to one cell; elsewhere they would silently do nothing.
-SWITCHES: Mapping[str, Mapping[str, Any]] = {
-  'lstm': {
-    'input_gate': True,
-    'forget_gate': True,
-    'output_gate': True,
-    'input_activation': 'tanh',
-    'output_activation': 'tanh',
-    'peepholes': False,
-    'coupled': False,
-    'full_gate_recurrence': False,
-    'forget_bias': 1.0,
-  },
-  'gru': {'reset_gate': True, 'update_gate': True},
-  'rnn': {'activation': 'tanh'},
 }
 
 

@@ -183,8 +183,7 @@ class Layer(nn.Module):
     """Sows gates and states of every step, [T, B, H] each, for the report."""
 
     def body(carry, now):
-      fed = carry[0] if now.mask is None else carry[0] * now.mask
-      u = fed @ kernel
+      u = carry[0] @ kernel
       parts = (now.x + u,) if form.additive else (now.x, u)
       new, gates = self.advance(vectors, carry, *parts)
       seen = {f'gates/{name}': value for name, value in gates.items()}
@@ -193,9 +192,8 @@ class Layer(nn.Module):
         seen['cell'] = new[1]
       return new, seen
 
-    seen = jax.lax.scan(body, carry, inputs._replace(mask=None), reverse=self.reverse)[
-      1
-    ]
+    undropped = inputs._replace(mask=None)
+    _, seen = jax.lax.scan(body, carry, undropped, reverse=self.reverse)
     for name, value in seen.items():
       self.sow('intermediates', name, value)
 

@@ -4,7 +4,7 @@ XLA:CPU runs the gradients that autodiff writes for a convolution 8 to 68 times 
 inside `scan`, `map` and `while` than outside. Here dX and dW are written as NHWC
 convolutions themselves, and the rules of convolution and weight gradient call one
 another, so derivatives of every order keep that form. Values and gradients are those
-of `lax.conv_general_dilated`; inside `plain` they are computed by it.
+of `lax.conv_general_dilated`, which computes them inside `plain` and `native`.
 """
 
 import functools
@@ -18,6 +18,7 @@ from jax import numpy as jnp
 from dlsteroids.models import pool, windows
 
 plain = windows.plain
+native = windows.native
 max_pool = pool.max_pool
 avg_pool = pool.avg_pool
 lrn = pool.lrn
@@ -78,7 +79,7 @@ def conv(
   )
   size, window = (x.shape[1], x.shape[2]), (kernel.shape[0], kernel.shape[1])
   pads = windows.pads(size, window, strides, padding, dilation)
-  if windows.is_plain() or groups > _MENDED_GROUPS:
+  if windows.is_native() or groups > _MENDED_GROUPS:
     return lax.conv_general_dilated(
       x,
       kernel,

@@ -35,7 +35,7 @@ def max_pool(
     ValueError: the window fits nowhere, or window, strides or padding are no pairs.
   """
   grid = _grid(x, window, strides, padding)
-  if windows.is_plain():
+  if windows.is_native():
     return lax.reduce_window(
       x, -jnp.inf, lax.max, (1, *grid.window, 1), (1, *grid.strides, 1), _rows(grid)
     )
@@ -66,7 +66,7 @@ def avg_pool(
     ValueError: the window fits nowhere, or window, strides or padding are no pairs.
   """
   grid = _grid(x, window, strides, padding)
-  if windows.is_plain():
+  if windows.is_native():
     total = lax.reduce_window(
       x, 0.0, lax.add, (1, *grid.window, 1), (1, *grid.strides, 1), _rows(grid)
     )

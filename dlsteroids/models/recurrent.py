@@ -24,18 +24,9 @@ DEFAULTS = {
   'dropout': 0.0,  # on the output of every layer
   'recurrent_dropout': 0.0,  # on what is fed back
   'recurrent_mask': 'variational',  # one mask for all steps, or 'step': one for each
-  'activation': 'tanh',  # of cell rnn
-  'input_gate': True,  # from here on, of cell lstm: see models/cells.py
-  'forget_gate': True,
-  'output_gate': True,
-  'input_activation': 'tanh',
-  'output_activation': 'tanh',
-  'peepholes': False,
-  'coupled': False,
-  'full_gate_recurrence': False,
-  'forget_bias': 1.0,
-  'reset_gate': True,  # of cell gru
-  'update_gate': True,
+  **cells.SWITCHES['rnn'],
+  **cells.SWITCHES['lstm'],
+  **cells.SWITCHES['gru'],
   'init': 'lecun',  # of input weights
   'recurrent_init': 'orthogonal',
   'kernel': 'scan',  # cudnn: NVIDIA's, for one float32 run of a plain LSTM at a time

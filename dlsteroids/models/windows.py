@@ -1,4 +1,4 @@
-"""Sliding windows over images: padding, strided slices and the plain switch (leaf)."""
+"""Sliding windows over images: padding, strided slices and the form switch (leaf)."""
 
 import contextlib
 from collections.abc import Sequence
@@ -13,21 +13,34 @@ Padding = str | Sequence[tuple[int, int]]
 
 # A user context and not a contextvar: it is part of the key of JAX's trace caches, so
 # a function that was jitted outside `plain` is traced again inside it.
-_plain = jax.make_user_context(False)
+_form = jax.make_user_context('mended')
 
 
 def plain() -> contextlib.AbstractContextManager[Any]:
-  """Within it convolution and pooling trace to their plain `lax` formulation.
+  """Within it every mended form (images and recurrences) traces to JAX's own.
 
   For counting nominal FLOPs, for forward-mode differentiation (the mended forms are
-  `custom_vjp`), as an oracle, and for backends with their own fast gradients.
+  `custom_vjp`) and as an oracle.
   """
-  return _plain(True)
+  return _form('plain')
+
+
+def native() -> contextlib.AbstractContextManager[Any]:
+  """Within it convolution and pooling trace to `lax`; recurrences stay mended.
+
+  For backends whose libraries know the gradients of native convolutions.
+  """
+  return _form('native')
 
 
 def is_plain() -> bool:
   """Whether the trace is inside `plain`."""
-  return bool(_plain.value)
+  return _form.value == 'plain'
+
+
+def is_native() -> bool:
+  """Whether images are to be traced as `lax` knows them: inside `plain` or `native`."""
+  return _form.value != 'mended'
 
 
 def pair(name: str, value: Sequence[int]) -> Pair:

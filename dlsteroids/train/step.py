@@ -20,7 +20,7 @@ def formulation() -> contextlib.AbstractContextManager[Any]:
   The mended forms were chosen on CPUs; GPU libraries look for the native ones.
   """
   mended = jax.default_backend() == 'cpu'
-  return contextlib.nullcontext() if mended else ops.plain()
+  return contextlib.nullcontext() if mended else ops.native()
 
 
 def init(task: types.Task, key: Any, batch: types.Batch, hyper: types.Hyper) -> State:
