@@ -44,6 +44,7 @@ class Cell(NamedTuple):
     step: `(vectors, carry, x, u) -> (carry, gates)`, with x = W x(t) + b and
       u = R y(t-1) by gate, [B, H] each; the returned gates are for looking at.
     additive: whether the step uses nothing but x + u (then u is None and x their sum).
+    activations: by gate of an additive cell, applied to x before the step sees it.
     biases: initial value by gate; 0 where absent.
     vectors: initial value by name of further parameters [H].
     fed: gates whose last values are fed back beside y, each to each of them (full gate
@@ -54,6 +55,7 @@ class Cell(NamedTuple):
   states: int
   step: Callable[..., tuple[tuple[Any, ...], Gates]]
   additive: bool = True
+  activations: Mapping[str, Callable] = {}
   biases: Mapping[str, float] = {}
   vectors: Mapping[str, float] = {}
   fed: tuple[str, ...] = ()
@@ -65,15 +67,34 @@ def normalise(x: Any) -> Any:
   return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
 
 
+def activate(functions: Mapping[str, Callable], names: tuple[str, ...], x: Any) -> Any:
+  """The gates of x [B, G H] after their functions, by name.
+
+  Where all are logistic or tanh, one tanh serves them: 
+  sigma(x) = (1 + tanh(x / 2)) / 2.
+  XLA:CPU vectorises a function of all gates, and not one of a part of the columns.
+  """
+  scales = [_SCALES.get(functions.get(name)) for name in names]
+  if None in scales:
+    parts = zip(names, jnp.split(x, len(names), -1))
+    return {n: functions[n](part) if n in functions else part for n, part in parts}
+  scale = jnp.repeat(jnp.asarray(scales, x.dtype), x.shape[-1] // len(names))
+  x = jax.lax.optimization_barrier(jnp.tanh(x * scale) * scale + (1 - scale))
+  return dict(zip(names, jnp.split(x, len(names), -1)))
+
+
+_SCALES: Mapping[Any, float] = {jax.nn.sigmoid: 0.5, jnp.tanh: 1.0}
+
+
 def rnn(config: Mapping[str, Any]) -> Cell:
   """Elman 1990: y(t) = a(W x(t) + R y(t-1) + b), with a = `activation`."""
   activation = layers.activation(config['activation'])
 
   def step(vectors, carry, x, u):
     del vectors, carry, u
-    return (activation(x['candidate']),), {}
+    return (x['candidate'],), {}
 
-  return Cell(('candidate',), 1, step)
+  return Cell(('candidate',), 1, step, activations={'candidate': activation})
 
 
 def lstm(config: Mapping[str, Any]) -> Cell:
@@ -125,15 +146,14 @@ def lstm(config: Mapping[str, Any]) -> Cell:
   normed = config['norm'] == 'layer'
 
   def gate(name, vectors, x, cell):
-    if name not in present:
-      return None
-    peep = vectors[f'peephole_{name}'] * cell if name in peepholes else 0.0
-    return jax.nn.sigmoid(x[name] + peep)
+    if name in peepholes:
+      return jax.nn.sigmoid(x[name] + vectors[f'peephole_{name}'] * cell)
+    return x[name] if name in present else None
 
   def step(vectors, carry, x, u):
     del u
     before = carry[1]
-    z = input_act(x['candidate'])
+    z = x['candidate']
     i = gate('input', vectors, x, before)
     f = 1.0 - i if coupled else gate('forget', vectors, x, before)
     cell = (z if i is None else z * i) + (before if f is None else before * f)
@@ -149,8 +169,18 @@ def lstm(config: Mapping[str, Any]) -> Cell:
   vectors = {f'peephole_{name}': 0.0 for name in peepholes}
   if normed:
     vectors |= {'norm_cell': 1.0, 'shift_cell': 0.0}
-  biases = {'forget': config['forget_bias']} if own['forget'] else {}
-  return Cell(('candidate', *present), 2, step, biases=biases, vectors=vectors, fed=fed)
+  activations = {'candidate': input_act}
+  if not peepholes:
+    activations |= dict.fromkeys(present, jax.nn.sigmoid)
+  return Cell(
+    ('candidate', *present),
+    2,
+    step,
+    activations=activations,
+    biases={'forget': config['forget_bias']} if own['forget'] else {},
+    vectors=vectors,
+    fed=fed,
+  )
 
 
 def gru(config: Mapping[str, Any]) -> Cell:

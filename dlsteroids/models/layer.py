@@ -160,12 +160,14 @@ class Layer(nn.Module):
   def advance(self, vectors: Any, carry: Any, *parts: Any) -> tuple[Any, cells.Gates]:
     """A step of the recurrence: splits into gates, and joins what is fed back."""
     names, cell = self.cell.gates, self.cell
-    split = [dict(zip(names, jnp.split(part, len(names), -1))) for part in parts]
-    x, u = split if len(split) == 2 else (split[0], None)
+    x, u = parts if len(parts) == 2 else (parts[0], None)
+    if u is not None:
+      u = dict(zip(names, jnp.split(u, len(names), -1)))
     if self.normed and u is not None:
       u = {n: cells.normalise(u[n]) * vectors[f'{n}_recurrent_norm'] for n in names}
       if cell.additive:
-        x, u = {n: x[n] + u[n] for n in names}, None
+        x, u = x + join(u.values()), None
+    x = cells.activate(cell.activations, names, x)
     own = (carry[0][..., : self.units], *carry[1:])
     new, gates = cell.step(vectors, own, x, u)
     states, fed = new[: cell.states], new[cell.states :]

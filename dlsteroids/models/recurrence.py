@@ -3,7 +3,8 @@
 The product with all inputs is one before the loop (the caller's), the product with the
 state is the only one inside it, and the gradient by that product's kernel is one after
 the backward loop. Autodiff of `lax.scan` would add that gradient up step by step, which
-halves the speed of an LSTM of 512 units on a CPU.
+halves the speed of an LSTM of 512 units on a CPU. What a step computes from its
+products is computed again backward: that costs less than to write it and read it back.
 """
 
 import functools
@@ -56,7 +57,7 @@ def recur(
   """Runs a step over time.
 
   Under `ops.plain()` the gradient is JAX's own, which forward mode needs, too. Memory
-  grows linearly with T: what the backward loop needs of every step is kept.
+  grows linearly with T: of every step its carry and its products are kept.
 
   Args:
     form: the step, and how it runs.
@@ -118,25 +119,27 @@ def _forward(form: Form, params: Any, kernel: Any, inputs: Inputs, carry: Carry)
   def body(carry, now):
     mask = shared if now.mask is None else now.mask
     parts = _parts(form, kernel, mask, carry, now.x)
-    advance = functools.partial(_advance, form, now.valid)
-    carry, pull = jax.vjp(advance, params, carry, *parts)
-    return carry, (carry[0], pull)
+    new = _advance(form, now.valid, params, carry, *parts)
+    return new, (new[0], (carry, parts))
 
-  last, (outputs, pulls) = lax.scan(body, carry, scanned, reverse=form.reverse)
-  return (outputs, last), (params, kernel, inputs.mask, carry[0], outputs, pulls)
+  last, (outputs, steps) = lax.scan(body, carry, scanned, reverse=form.reverse)
+  masks = (inputs.mask, inputs.valid)
+  return (outputs, last), (params, kernel, *masks, carry[0], outputs, steps)
 
 
 def _backward(form: Form, kept: Any, slopes: Any) -> Any:
-  params, kernel, mask, first, outputs, pulls = kept
-  scanned, shared = _scanned(Inputs(None, mask))
+  params, kernel, mask, valid, first, outputs, steps = kept
+  scanned, shared = _scanned(Inputs(None, mask, valid))
   turned = kernel.T
 
   def body(state, now):
     d_carry, d_params = state
-    d_output, pull, mask = now
+    d_output, (carry, parts), masks = now
+    advance = functools.partial(_advance, form, masks.valid)
+    _, pull = jax.vjp(advance, params, carry, *parts)
     more, d_carry, *d_parts = pull((d_carry[0] + d_output, *d_carry[1:]))
     d_fed = d_parts[-1] @ turned
-    mask = shared if mask is None else mask
+    mask = shared if masks.mask is None else masks.mask
     d_fed = d_fed if mask is None else d_fed * mask
     d_carry = (d_carry[0] + d_fed, *d_carry[1:])
     return (d_carry, jax.tree.map(jnp.add, d_params, more)), d_parts
@@ -144,14 +147,15 @@ def _backward(form: Form, kept: Any, slopes: Any) -> Any:
   d_outputs, d_last = slopes
   start = (d_last, jax.tree.map(jnp.zeros_like, params))
   (d_first, d_params), d_parts = lax.scan(
-    body, start, (d_outputs, pulls, scanned.mask), reverse=not form.reverse
+    body, start, (d_outputs, steps, scanned), reverse=not form.reverse
   )
   if form.reverse:
     before = jnp.concatenate([outputs[1:], first[None]])
   else:
     before = jnp.concatenate([first[None], outputs[:-1]])
   before = before if mask is None else before * mask
-  d_kernel = jnp.einsum('tbr,tbg->rg', before, d_parts[-1])
+  rows = [a.reshape(-1, a.shape[-1]) for a in (before, d_parts[-1])]  # [T*B, ...]
+  d_kernel = rows[0].T @ rows[1]  # one product; einsum would make another of it
   return d_params, d_kernel, Inputs(d_parts[0], None, None), d_first
 
 
