@@ -70,9 +70,8 @@ def normalise(x: Any) -> Any:
 def activate(functions: Mapping[str, Callable], names: tuple[str, ...], x: Any) -> Any:
   """The gates of x [B, G H] after their functions, by name.
 
-  Where all are logistic or tanh, one tanh serves them: 
-  sigma(x) = (1 + tanh(x / 2)) / 2.
-  XLA:CPU vectorises a function of all gates, and not one of a part of the columns.
+  Where all are logistic or tanh, one tanh serves them: sigma(x) is half of
+  1 + tanh(x / 2). XLA:CPU vectorises a function of all columns, not one of a part.
   """
   scales = [_SCALES.get(functions.get(name)) for name in names]
   if None in scales:
