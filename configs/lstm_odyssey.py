@@ -22,7 +22,7 @@ def get_config(mode: str = ''):
   config.study.metric = 'nats'
   config.study.seeds = 9
   config.study.margin = 0.01
-  config.study.tune = 'optimizer.learning_rate=0.003,0.01,0.03'
+  config.study.tune = 'optimizer.learning_rate=0.003,0.01,0.03,0.1'
   config.study.tune_seeds = 2
   config.data.window = 64
   config.model.hidden = 64
@@ -68,8 +68,14 @@ def get_factors(config):
     factors.factor(
       'peepholes', 'model.peepholes', True, False, about='having peepholes'
     ),  # NP
-    factors.factor('own_forget_gate', 'model.coupled', False, True),  # CIFG
     factors.factor(
-      'gates_blind_to_gates', 'model.full_gate_recurrence', False, True
+      'coupled', 'model.coupled', False, True, about='a forget gate of its own'
+    ),  # CIFG
+    factors.factor(
+      'full_gate_recurrence',
+      'model.full_gate_recurrence',
+      False,
+      True,
+      about='gates blind to one another',
     ),  # FGR
   )

@@ -39,7 +39,7 @@ def get_config(mode: str = ''):
 def smoke(config):
   config.study.name = 'lstm_text_smoke'
   config.study.seeds = 2
-  config.study.only = 'order'
+  config.study.only = 'state'
   config.data.examples = 20_000
   config.data.test = 0.01
   config.data.validation = 0.01
@@ -58,8 +58,13 @@ def get_factors(config):
     factors.factor(
       'cell', 'model.cell', model.cell, 'gru', 'rnn', about='the LSTM cell'
     ),
-    factors.factor(  # both at once: a carried state needs windows in order
-      'order', 'data.order', data.order, 'shuffled', about='a carried state, in order'
+    factors.levels(  # carried from window to window; forgotten; and out of order, too
+      'state',
+      {
+        'carried': {'task.carry': True, 'data.order': data.order},
+        'forgotten': {'task.carry': False, 'data.order': data.order},
+        'shuffled': {'task.carry': False, 'data.order': 'shuffled'},
+      },
     ),
     factors.levels('window', {f'{data.window}': own, f'{data.window // 8}': short}),
   )

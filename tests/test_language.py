@@ -228,6 +228,21 @@ def test_without_lanes_nothing_is_carried():
   assert 'carry' not in state['variables']['model']
 
 
+def test_a_forgotten_state_leaves_the_order_and_starts_every_window_from_zeros():
+  """Nothing moves at a learning rate of 0. Oracle: each window on its own."""
+  config, dataset, member = make({'task.carry': False, 'optimizer.learning_rate': 0.0})
+  state, _ = run(config, dataset, member, 3)
+  model, whole = state['variables']['model'], dataset.arrays['text']
+  assert 'carry' not in model
+  nats = []
+  for starts, _ in plan(dataset, 3, 3):
+    for at in starts:
+      log_p, _ = chances(config, model['params'], whole[at : at + WINDOW])
+      nats += list(-log_p[np.arange(WINDOW), whole[at + 1 : at + 1 + WINDOW]])
+  found = float(state['sums']['nats'] / state['sums']['steps'])
+  assert found == pytest.approx(np.mean(nats), rel=1e-5)
+
+
 # Scores
 
 

@@ -13,6 +13,7 @@ from dlsteroids import rng, types
 from dlsteroids.tasks import network
 
 DEFAULTS = {
+  'carry': True,  # the state, from window to window where lanes continue one another
   'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
 }
 PROMPT, LENGTH, TEMPERATURE = 32, 400, 0.8  # of the samples that the report shows
@@ -21,16 +22,17 @@ PROMPT, LENGTH, TEMPERATURE = 32, 400, 0.8  # of the samples that the report sho
 def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   """The task for a resolved config.
 
-  If the data set's lanes continue one another, the network's state does, too: it is the
-  collection 'carry' of the variables, and gradients end at the window (truncated
-  backpropagation through time). Evaluation starts every window from zeros, after the
-  context that the data set puts before it.
+  If the data set's lanes continue one another and `carry` is on, the network's state
+  does, too: it is the collection 'carry' of the variables, and gradients end at the
+  window (truncated backpropagation through time). Evaluation starts every window from
+  zeros, after the context that the data set puts before it.
 
   Raises:
     UserError: if the data set holds no symbols, or the model cannot predict at every
       step without seeing what follows.
   """
   symbols = len(dataset.classes)
+  carried = dataset.lanes and config['task']['carry']
   if 'symbols' not in dataset.facts:
     raise config_lib.UserError(
       f'task language needs symbols; data set {dataset.name!r} has '
@@ -53,7 +55,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
 
   def init(keys, batch):
     variables = net.player.init(keys, batch)
-    if not dataset.lanes:
+    if not carried:
       return variables
     hyper = {path: jnp.float32(0) for path in config_lib.traced_paths(config)}
     x = jnp.zeros((config['train']['batch_size'], 1), jnp.int32)
@@ -66,7 +68,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   def loss(variables, batch, keys, hyper):
     mine = dict(variables['model'])
     carry = mine.pop('carry', ())
-    if dataset.lanes:
+    if carried:
       carry = jax.tree.map(lambda c: jnp.where(batch['first'], 0, c), carry)
     (logits, carry), new = net.apply(
       mine, batch['input'], keys, hyper, train=True, mutable=network.states(mine),
@@ -76,7 +78,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     count = jnp.maximum(batch['weight'].sum(), 1.0)
     value = (found['nats'] * batch['weight']).sum() / count
     right = (found['right'] * batch['weight']).sum() / count
-    new = {**new, 'carry': carry} if dataset.lanes else dict(new)
+    new = {**new, 'carry': carry} if carried else dict(new)
     return value, ({'model': new}, {'nats': value, 'accuracy': right})
 
   def outputs(variables, batch, keys, hyper):
