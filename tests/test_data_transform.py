@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng
-from dlsteroids.data import digits, transform
+from dlsteroids.data import digits, image_folder, images, mnist, transform
 
 GENERATOR = np.random.default_rng(0)
-PLAIN = {'flip': False, 'crop': 0, 'colour': 0.0}
+PLAIN = {'flip': False, 'crop': 0, 'colour': 0.0, 'range': 'standard'}
 # Correlated channels, so that the principal axes are not the coordinate axes.
 MIX = np.array([[1.0, 0.4, 0.1], [0.2, 0.9, 0.3], [0.1, 0.1, 0.5]])
 IMAGES = np.clip(GENERATOR.normal(128, 40, (64, 8, 6, 3)) @ MIX, 0, 255).astype(
@@ -148,7 +149,7 @@ def test_augmentation_depends_on_the_seed_and_the_step(config):
 
 
 def test_jit_vmap_and_scan_agree_with_a_loop():
-  full = {'flip': True, 'crop': 2, 'colour': 0.1}
+  full = {**PLAIN, 'flip': True, 'crop': 2, 'colour': 0.1}
   fn = transform.make(transform.measure(IMAGES), (8, 6, 3), full)
 
   def see(seed, step):
@@ -178,3 +179,101 @@ def test_jit_vmap_and_scan_agree_with_a_loop():
 def test_options_out_of_range_are_refused(config, message):
   with pytest.raises(config_lib.UserError, match=message):
     digits.load(config)
+
+
+# The range of nets that make images
+
+
+def test_tanh_is_pixels_over_127_5_less_1():
+  every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+  seen = np.asarray(apply({'range': 'tanh'}, every, train=False)['image'])
+  assert seen.dtype == np.float32
+  expected = np.arange(256) / 127.5 - 1
+  np.testing.assert_allclose(seen.ravel(), expected, rtol=0, atol=1e-7)
+  assert seen.min() == -1
+  assert seen.max() == 1
+  np.testing.assert_array_equal(transform.signed(every), seen)
+
+
+@pytest.mark.parametrize('config', [{}, {'flip': True}, {'flip': True, 'crop': 2}])
+def test_both_ranges_show_the_same_images(config):
+  """Standardised by numpy, tanh's are the default's: frames and draws included."""
+  pixels = IMAGES.reshape(-1, 3).astype(np.float64)
+  plain = np.asarray(apply(config)['image'])
+  tanh = np.asarray(apply({**config, 'range': 'tanh'})['image'], np.float64)
+  expected = ((tanh + 1) * 127.5 - pixels.mean(0)) / pixels.std(0)
+  np.testing.assert_allclose(plain, expected, atol=1e-5)
+
+
+def test_colour_shift_stays_in_the_range_of_tanh():
+  config = {'colour': 3.0, 'range': 'tanh'}  # far too strong
+  seen = np.asarray(apply(config)['image'])
+  assert seen.min() == -1
+  assert seen.max() == 1
+  pixels = IMAGES.reshape(-1, 3).astype(np.float64)
+  plain = np.asarray(apply({'colour': 3.0})['image'])
+  shown = (plain * pixels.std(0) + pixels.mean(0)) / 127.5 - 1
+  np.testing.assert_allclose(seen, np.clip(shown, -1, 1), atol=1e-4)
+  still = apply(config, train=False)['image']
+  np.testing.assert_array_equal(still, transform.signed(IMAGES))
+
+
+def test_unknown_range_is_one_line():
+  for module in (digits, mnist, image_folder):
+    assert module.DEFAULTS['range'] == 'standard'
+  message = (
+    r"^config\.data\.range: unknown 'tan' \(did you mean 'tanh'\?\); use standard"
+  )
+  with pytest.raises(config_lib.UserError, match=message):
+    digits.load({'range': 'tan'})
+
+
+def test_range_changes_the_digest_and_the_default_does_not():
+  plain, tanh = digits.load({}), digits.load({'range': 'tanh'})
+  assert plain.digest == digits.load({'range': 'standard'}).digest != tanh.digest
+  assert plain.facts == {}
+  assert tanh.facts == {'range': 'tanh'}
+  # As published before there was a range.
+  raw = plain.arrays
+  parts = images.Parts(
+    'digits', raw['image'], raw['label'], (1797, 0, 0), plain.classes
+  )
+  before = {key: digits.DEFAULTS[key] for key in digits.DEFAULTS if key != 'range'}
+  assert images.digest(parts, before) == plain.digest
+
+
+# Enlarged, then cropped
+
+
+def enlarge(image, by):
+  """Pillow's bilinear enlargement of float [H, W, C]."""
+  height, width, channels = image.shape
+  size = (width + by, height + by)
+  planes = [Image.fromarray(image[..., c]) for c in range(channels)]
+  return np.stack(
+    [np.asarray(plane.resize(size, Image.Resampling.BILINEAR)) for plane in planes], 2
+  )
+
+
+def test_zoom_cuts_windows_of_pillows_enlarged_image_at_every_place():
+  by = 2
+  image = GENERATOR.normal(size=(150, 6, 5, 2)).astype(np.float32)
+  result = np.asarray(transform.zoom(jnp.asarray(image), jax.random.key(0), by=by))
+  assert result.shape == image.shape
+  seen = set()
+  for one, whole in zip(result, image, strict=True):
+    frame = enlarge(whole, by)
+    places = [
+      (y, x)
+      for y in range(by + 1)
+      for x in range(by + 1)
+      if np.allclose(one, frame[y : y + 6, x : x + 5], atol=1e-5)
+    ]
+    assert len(places) == 1
+    seen.update(places)
+  assert len(seen) == 9  # of 150 draws; one place is missed with p < 1e-6
+
+
+def test_zoom_by_nothing_is_the_image():
+  image = jnp.asarray(IMAGES, jnp.float32)
+  np.testing.assert_array_equal(transform.zoom(image, jax.random.key(0), by=0), image)

@@ -13,7 +13,8 @@ from dlsteroids.data import split, transform
 # What a data set adds to these in its DEFAULTS; `path` and `download` are not here,
 # since the embedded data have neither.
 OPTIONS: dict[str, Any] = {**split.OPTIONS, **transform.OPTIONS}
-UNSHAPING = ('name', 'path', 'download', 'label')  # change no example
+# They change no example: where the bytes lie, and what results call them.
+UNSHAPING = ('name', 'path', 'path_x', 'path_y', 'download', 'label')
 
 
 class Parts(NamedTuple):
@@ -79,12 +80,15 @@ def make(
     digest=digest(parts, config),
     classes=tuple(parts.classes),
     official_test=parts.sizes[2] > 0,
+    facts={'range': 'tanh'} if config['range'] == 'tanh' else {},
   )
 
 
 def digest(parts: Parts, config: Mapping[str, Any]) -> str:
   """sha256 (hex) of the examples and of the options that shape what is trained on."""
   shaping = {key: config[key] for key in config if key not in UNSHAPING}
+  if shaping.get('range') == 'standard':
+    del shaping['range']  # as it was before there was a choice: digests are published
   total = hashlib.sha256(config_lib.digest(shaping).encode())
   total.update(config_lib.digest([parts.name, parts.sizes, parts.classes]).encode())
   for array in (parts.images, parts.labels):
