@@ -80,7 +80,13 @@ TRACED = {
 }
 
 TRAINING = ('model', 'data', 'task', 'optimizer', 'train')  # what a run depends on
-PLACES = ('data.path', 'data.download', 'data.label')  # the digest of the bytes counts
+PLACES = (  # the digest of the bytes counts
+  'data.path',
+  'data.path_x',
+  'data.path_y',
+  'data.download',
+  'data.label',
+)
 
 
 class UserError(ValueError):
