@@ -1,0 +1,115 @@
+"""Distances between sets of rows, such as features of images: numpy and float64.
+
+All pairs of 10,000 rows with 10,000 are looked at a block at a time.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NEIGHBOURS = 3  # k of precision and recall, as Kynkäänniemi et al. 2019
+BLOCK = 1 << 22  # pairs at a time, 32 MiB
+
+
+class Moments(NamedTuple):
+  """Of N rows: mean [D], and a root [R, D] of the covariance, rootᵀ root."""
+
+  mean: np.ndarray
+  root: np.ndarray
+
+
+def moments(rows: np.ndarray) -> Moments:
+  """The moments of rows [N, D], N > 1, the covariance's divisor being N - 1."""
+  mean = rows.mean(0)
+  # QR of the centred rows: their products would lose half of the digits.
+  root: Any = np.linalg.qr(rows - mean, mode='r')
+  return Moments(mean, root / math.sqrt(len(rows) - 1))
+
+
+def given(mean: np.ndarray, covariance: np.ndarray) -> Moments:
+  """The moments of a Gaussian with a symmetric, possibly singular covariance."""
+  values, vectors = np.linalg.eigh(covariance)
+  return Moments(mean, np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
+
+
+def frechet(one: Moments, other: Moments) -> float:
+  """The Fréchet distance of two Gaussians, |m - n|² + tr(C + D - 2 (C D)^½).
+
+  Heusel et al. 2017, equation 6 (squared, as they report it). The eigenvalues of CD are
+  the squared singular values of (root of C)(root of D)ᵀ, whatever roots are taken, so
+  no matrix root is needed and singular covariances are no special case.
+  """
+  means = np.square(one.mean - other.mean).sum()
+  traces = np.square(one.root).sum() + np.square(other.root).sum()
+  shared = np.linalg.svd(one.root @ other.root.T, compute_uv=False).sum()
+  return max(0.0, float(means + traces - 2 * shared))
+
+
+def kernel_distance(real: np.ndarray, fake: np.ndarray) -> float:
+  """The squared maximum mean discrepancy with kernel (x·y / D + 1)³, unbiased.
+
+  Bińkowski et al. 2018, equation 4, over all pairs of rows [N, D] and [M, D]; they
+  average it over blocks of 1,000. It can be negative: its mean over equal
+  distributions is 0.
+  """
+
+  def lifted(x):  # so that products are x·y / D + 1
+    return np.hstack([x / math.sqrt(x.shape[1]), np.ones((len(x), 1))])
+
+  def mean(x, y):
+    total, step = 0.0, max(1, BLOCK // len(y))
+    for start in range(0, len(x), step):
+      block = x[start : start + step] @ y.T
+      total += np.vdot(np.square(block), block)  # the sum of cubes
+    if x is not y:
+      return total / (len(x) * len(y))
+    own = (np.square(x).sum(1) ** 3).sum()
+    return (total - own) / (len(x) * (len(x) - 1))
+
+  one, other = lifted(real), lifted(fake)
+  return float(mean(one, one) + mean(other, other) - 2 * mean(one, other))
+
+
+def blocks(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+  """Yields (slice of x, squared distances to y [b, M]) over the rows of x [N, D].
+
+  Correct to about 1e-13 of the largest squared norm.
+  """
+  step = max(1, BLOCK // len(y))
+  squares = np.square(y).sum(1)
+  for start in range(0, len(x), step):
+    part = slice(start, start + step)
+    block = x[part] @ y.T
+    block *= -2
+    block += np.square(x[part]).sum(1)[:, None]
+    block += squares
+    yield part, np.maximum(block, 0, out=block)
+
+
+def radii(rows: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
+  """Squared distance [N] of each row to its k-th nearest other row."""
+  k = min(k, len(rows) - 1)
+  found = np.zeros(len(rows))
+  for part, block in blocks(rows, rows):
+    found[part] = np.partition(block, k, axis=1)[:, k]  # itself is the nearest
+  return found
+
+
+def covered(rows: np.ndarray, centres: np.ndarray, k: int = NEIGHBOURS) -> float:
+  """Share of rows that lie within the k-th neighbour's distance of any of the centres.
+
+  The manifold estimate of Kynkäänniemi et al. 2019 (equation 1), ties counting.
+  """
+  middle = centres.mean(0)  # distances lose fewer digits around it
+  rows, centres = rows - middle, centres - middle
+  scale = max(np.square(rows).sum(1).max(), np.square(centres).sum(1).max())
+  reach = radii(centres, k) + 1e-12 * scale  # rounding
+  inside = [(block <= reach).any(1) for _, block in blocks(rows, centres)]
+  return float(np.concatenate(inside).mean())
+
+
+def spread(rows: np.ndarray) -> float:
+  """Root mean square distance of two different rows."""
+  return math.sqrt(2 * np.var(rows, axis=0, ddof=1).sum())
