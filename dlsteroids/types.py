@@ -43,6 +43,20 @@ class Turn(NamedTuple):
   repeat: int = 1
 
 
+class Pass(NamedTuple):
+  """What several turns see of one player: made once a step, before the first turn.
+
+  Attributes:
+    player: whose parameters it is made with. It must move once a step, last.
+    run: `(variables by player, batch, keys, hyper) -> (value, new)`: the value, a tree
+      that the losses find as `batch['shared']`, and changed collections by player,
+      which count in the turn of `player`. That turn's gradient goes on through it.
+  """
+
+  player: str
+  run: Callable[..., tuple[Any, Mapping[str, Variables]]]
+
+
 class Metric(NamedTuple):
   """A number measured on a split: per batch, merged, then finished.
 
@@ -76,20 +90,32 @@ class Task(NamedTuple):
     turns: in order, made once per step.
     outputs: `(variables by player, batch, keys, hyper) -> Outputs` for the metrics.
     metrics: by name; the study's deciding metric is one of them.
-    after_step: `(variables, keys, hyper) -> variables` (moving averages, image pools).
+    shared: a pass that all turns see, made once; or None.
+    after_step: `(variables, keys, hyper) -> variables` (moving averages).
     show: `(variables by player, batch, keys, hyper) -> {name: array}` of a few test
       examples, for the report's probes ('activation/stage0', 'trace/gates/forget').
     sample: `(variables by player, prompt, keys, hyper, options) -> array`, what the
       trained model generates; None if it generates nothing.
+    film: `(variables by player, keys, hyper) -> uint8 [n, H, W, C]`, a few pictures
+      that are taken at every evaluation; None if there is nothing to see.
+    digest: of what a run's result depends on besides config, data and code; '' if
+      nothing.
+    facts: what the report needs to know; JSON.
+    references: as the data set's.
   """
 
   players: Mapping[str, Player]
   turns: tuple[Turn, ...]
   outputs: Callable[..., Outputs]
   metrics: Mapping[str, Metric]
+  shared: Pass | None = None
   after_step: Callable[..., Any] = unchanged
   show: Callable[..., Mapping[str, Array]] | None = None
   sample: Callable[..., Array] | None = None
+  film: Callable[..., Array] | None = None
+  digest: str = ''
+  facts: Mapping[str, Any] = {}
+  references: Mapping[str, Mapping[str, float]] = {}
 
 
 def rows(arrays: Mapping[str, Array], indices: Array, *, train: bool) -> Batch:

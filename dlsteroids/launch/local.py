@@ -283,7 +283,7 @@ def evidence(
     return {}
   dataset = made.dataset(run.config)
   found = dict(result.arrays[at])
-  if found:
+  if any(name.startswith('test/') for name in found):
     indices = found['test/index'] = dataset.split(run.seed)['test']
     if 'label' in dataset.arrays:
       found['test/label'] = dataset.arrays['label'][indices]

@@ -103,7 +103,8 @@ def describe(
 ) -> dict[str, Any]:
   """study.json: everything the results room needs to know, and how it came about."""
   config = made.config
-  metrics = next(iter(made.members.values())).task.metrics
+  task = next(iter(made.members.values())).task
+  metrics = task.metrics
   dataset = made.dataset(config)
   split = dataset.split(config['study']['first_seed'])
   arms = []
@@ -177,8 +178,8 @@ def describe(
       'digest': dataset.digest,
       'classes': dataset.classes,
       'official_test': dataset.official_test,
-      'facts': dataset.facts,
-      'references': dataset.references,
+      'facts': {**dataset.facts, **task.facts},
+      'references': {**dataset.references, **task.references},
       'sizes': {name: len(indices) for name, indices in split.items()},
     },
   }

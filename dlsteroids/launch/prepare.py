@@ -114,7 +114,11 @@ def make(
   }
   named = {name: plugins(arm) for name, arm in configs.items()}
   digests = {names: source.digests([*SHARED, *names]) for names in set(named.values())}
-  code = {name: digests[names] for name, names in named.items()}
+  code = {name: dict(digests[names]) for name, names in named.items()}
+  for name, arm in configs.items():
+    task = members[plan.program_id(arm)].task
+    if task.digest:
+      code[name] |= {arm['task']['name']: task.digest}
   return Plan(config, design, configs, datasets, members, facts, chosen, code, grid)
 
 

@@ -31,6 +31,8 @@ class Network(NamedTuple):
 def make(
   config: Mapping[str, Any],
   read: Callable[[types.Batch], tuple[Any, Mapping[str, Any]]],
+  *,
+  stream: str = 'init',
   **options: Any,
 ) -> Network:
   """Builds the model of a config.
@@ -38,6 +40,7 @@ def make(
   Args:
     config: resolved.
     read: `batch -> (x, optional inputs)`, what the model is called with.
+    stream: that draws its initial values; of two networks each has its own.
     **options: what the task adds to the model's own: `outputs`, `shape` …
   """
   section = {**config['model'], **options}
@@ -62,7 +65,7 @@ def make(
     hyper = {path: jnp.float32(0) for path in config_lib.traced_paths(config)}
     x, extra = read(batch)
     return dict(
-      module.init(keys('init'), x, train=False, hyper=hyper, **optional(extra))
+      module.init(keys(stream), x, train=False, hyper=hyper, **optional(extra))
     )
 
   player = types.Player(init, lambda h: optimizer.make(config['optimizer'], h))

@@ -22,6 +22,8 @@ class History(NamedTuple):
     best: index into `steps` of each member's best evaluation [S].
     arrays: per-example arrays of the test split at the best step, by name [S, N, ...].
     diverged: the step at which a member's loss was no longer finite, or -1 [S].
+    film: what the task shows of itself at every evaluation, uint8 [S, E, n, H, W, C];
+      None if it shows nothing.
   """
 
   deciding: str
@@ -32,6 +34,7 @@ class History(NamedTuple):
   best: np.ndarray
   arrays: Mapping[str, np.ndarray]
   diverged: np.ndarray
+  film: np.ndarray | None = None
 
   def mean(self) -> float:
     """Mean over members of the deciding column at the last evaluation."""
@@ -123,8 +126,13 @@ def append(
     )
     for name, value in stacked.items()
   }
+  film = past.film
+  if 'film' in evaluated:
+    now_seen = np.asarray(evaluated['film'])[:, None]
+    film = now_seen if film is None else np.concatenate([film, now_seen], 1)
   return past._replace(
     steps=(*past.steps, step),
+    film=film,
     columns=columns,
     best=np.where(better, len(past.steps), past.best),
     arrays=kept,
@@ -140,6 +148,7 @@ def dump(past: History) -> dict[str, Any]:
     'steps': np.asarray([0, *past.steps], np.int64),  # orbax saves no empty array
     'best': past.best,
     'diverged': past.diverged,
+    **({} if past.film is None else {'film': past.film}),
     **{f'column:{name}': value for name, value in columns.items()},
     **{f'array:{name}': value for name, value in arrays.items()},
   }
@@ -161,6 +170,7 @@ def load(past: History, saved: Mapping[str, np.ndarray]) -> History:
     diverged=np.asarray(saved['diverged']),
     columns={name: list(value) for name, value in named('column:').items()},
     arrays=named('array:'),
+    film=saved.get('film'),
   )
 
 
@@ -210,7 +220,8 @@ def fallback(past: History, metric: str) -> float:
 
 
 def arrays_of(past: History, i: int) -> dict[str, np.ndarray]:
-  """Per-example arrays of member `i` at its best step; none if it diverged."""
+  """Per-example arrays of member `i` at its best step, unless it diverged; its film."""
+  film = {} if past.film is None else {'probe/film': past.film[i]}
   if past.diverged[i] >= 0:
-    return {}
-  return {name: value[i] for name, value in past.arrays.items()}
+    return film
+  return film | {name: value[i] for name, value in past.arrays.items()}

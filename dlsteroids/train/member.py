@@ -160,8 +160,8 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
 
   def evaluate(state, slot, data):
     def measure(_, batch):
-      indices, mask = batch
-      keys = rng.Keys(rng.root(slot['seed']))
+      indices, mask, number = batch
+      keys = rng.Keys(rng.root(slot['seed']), number)
       examples = dataset.take(data, indices, train=False)
       examples = dataset.transform(examples, keys, train=False)
       examples = {**examples, 'mask': mask.astype(jnp.float32)}
@@ -169,7 +169,8 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
       check_mask(out, mask)
       return None, {name: m.measure(out) for name, m in task.metrics.items()}
 
-    return jax.lax.scan(measure, None, (slot['evaluate'], jnp.asarray(mask)))[1]
+    every = (slot['evaluate'], jnp.asarray(mask), jnp.arange(len(mask)))
+    return jax.lax.scan(measure, None, every)[1]
 
   sizes = {name: batches(len(split[name]), eval_size) for name in SPLITS}
   return Member(init, stretch, evaluate, draw, step, task, sizes)

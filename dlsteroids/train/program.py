@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlsteroids import types
+from dlsteroids import rng, types
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import step as step_lib
 
@@ -130,7 +130,12 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
     return member.stretch(tree['state'], tree['slot'], data, start, stop, fresh)
 
   def evaluate(tree, data):
-    return {
+    film = {}
+    if member.task.film is not None:
+      keys = rng.Keys(rng.root(0))  # the same noise for every arm, seed and step
+      seen = member.task.film(tree['state']['variables'], keys, tree['slot']['hyper'])
+      film = {'film': seen}
+    return film | {
       'values': member.evaluate(tree['state'], tree['slot'], data),
       'sums': tree['state']['sums'],
       'diverged': tree['state']['diverged'],

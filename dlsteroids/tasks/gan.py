@@ -1,0 +1,226 @@
+"""Adversarial training: a generator and a discriminator, and the moves they take.
+
+The discriminator D is trained towards D(x) = 1 and D(G(z)) = 0, the generator towards
+D(G(z)) = 1; where they meet D cannot tell and says 1/2 (Goodfellow et al. 2014,
+proposition 1). That both were trained towards 1, as is sometimes read, is not so: then
+they would agree, and nothing would be learned.
+
+A step is one move of D (`critic_steps` of WGAN's), then one of G against the D so
+moved. Both see the same images: they are made once a step (`types.Pass`), and G's
+gradient goes back through them (Radford et al. 2016 draw the noise once, too).
+
+Batch norm: D sees real and made images in batches of their own, real ones first, and
+its running averages follow in that order; of G's move they are left as they were (in
+torch's example they move there, too). G's running averages move in G's own turn.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlsteroids import config as config_lib
+from dlsteroids import types
+from dlsteroids.tasks import (
+  diffaugment,
+  features,
+  gan_losses,
+  network,
+  pictures,
+  quality,
+)
+from dlsteroids.tasks import (
+  game as game_lib,
+)
+
+DEFAULTS = {
+  # minimax, non_saturating, least_squares, wasserstein, hinge: see gan_losses.py
+  'loss': 'non_saturating',
+  'critic_steps': 1,  # moves of the discriminator for one of the generator
+  'penalty': 'none',  # gradient (of WGAN-GP), r1
+  'penalty_weight': 10.0,
+  'label_smoothing': 0.0,  # one-sided: real targets are 1 - s (Salimans et al. 2016)
+  'discriminator_rate': 1.0,  # times the learning rate (TTUR, Heusel et al. 2017)
+  'augment': '',  # of what D sees: colour, translation, cutout, comma-separated
+  'ema': 0.0,  # the images that count are of G's averaged parameters; 0: of its last
+  'features': 'auto',  # what quality is measured with: see features.py
+  'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
+}
+TRACED = {
+  'penalty_weight': (0.0, float('inf')),
+  'label_smoothing': (0.0, 0.5),
+  'discriminator_rate': (0.0, float('inf')),
+  'ema': (0.0, 1.0),
+}
+PENALTIES = ('none', 'gradient', 'r1')
+
+
+def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
+  """The task for a resolved config; its metrics are those of `quality.make`.
+
+  Raises:
+    UserError: a data set without images in [-1, 1], options that contradict each
+      other, or a model that is not two players.
+  """
+  options = config['task']
+  loss = check(config, dataset)
+  extractor = features.load(options['features'], dataset)
+  game = game_lib.make(config, dataset)
+  counts = {name: len(rows) for name, rows in dataset.split(0).items()}
+  metrics = quality.make(extractor)
+  if game.classes and len(extractor.classes) == game.classes:
+    metrics['agreement'] = network.mean_metric(agreement, 'higher', 1 / game.classes)
+  floor = quality.floor(extractor, dataset)
+  return types.Task(
+    players=game.players,
+    turns=(
+      types.Turn(
+        'discriminator',
+        discriminator_loss(game, loss, options),
+        options['critic_steps'],
+      ),
+      types.Turn('generator', generator_loss(game, loss, options)),
+    ),
+    outputs=make_outputs(game, extractor),
+    metrics=network.extra_metrics(config, metrics),
+    shared=types.Pass('generator', make_images(game)),
+    after_step=pictures.average,
+    show=pictures.make_show(game),
+    film=pictures.make_film(game),
+    sample=pictures.make_sample(game),
+    digest=extractor.digest,
+    facts={'quality': quality.facts(extractor, counts), 'latent': game.latent},
+    references={
+      'real against real': {f'test/{name}': value for name, value in floor.items()}
+    },
+  )
+
+
+def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
+  """The loss that a config names; UserError for what does not go together."""
+  options = config['task']
+  if 'image' not in dataset.arrays:
+    raise config_lib.UserError(
+      f'task gan needs images; data set {dataset.name!r} has '
+      f'{", ".join(dataset.arrays)}'
+    )
+  if dataset.facts.get('range') != 'tanh':
+    raise config_lib.UserError(
+      'task gan needs images in [-1, 1], the range of its generators: set '
+      'data.range=tanh'
+    )
+  name = config_lib.choose('task.loss', options['loss'], gan_losses.LOSSES)
+  loss = gan_losses.LOSSES[name]
+  config_lib.choose('task.penalty', options['penalty'], PENALTIES)
+  if options['critic_steps'] < 1:
+    raise config_lib.UserError(
+      f'config.task.critic_steps must be at least 1, not {options["critic_steps"]}'
+    )
+  if options['label_smoothing'] and not loss.smooths:
+    raise config_lib.UserError(
+      f'config.task.label_smoothing={options["label_smoothing"]}: loss {name} has no '
+      'targets to smooth; use minimax, non_saturating or least_squares'
+    )
+  return loss
+
+
+def make_images(game: game_lib.Game) -> Callable[..., Any]:
+  """As many images as the batch has, and G's running averages after them."""
+
+  def run(variables, batch, keys, hyper):
+    z, label = game.noise(len(batch['image']), keys), game.labels(batch)
+    fake, new = game.generate(variables['generator'], z, label, keys, hyper, train=True)
+    return fake, {'generator': new}
+
+  return run
+
+
+def discriminator_loss(
+  game: game_lib.Game, loss: gan_losses.Loss, options: Mapping[str, Any]
+) -> Callable[..., Any]:
+  """D's turn: real images, then made ones, then the penalty."""
+  augment = diffaugment.make(options['augment'])
+
+  def turn(variables, batch, keys, hyper):
+    mine, label = variables['discriminator'], game.labels(batch)
+    real, fake = batch['image'], batch['shared']
+
+    def judge(mine, images, stream):
+      seen = augment(images, keys(stream))
+      return game.judge(mine, seen, label, keys, hyper, train=True)
+
+    def critic(images):
+      return game.judge(mine, images, label, keys, hyper, train=True)[0]
+
+    logits, after = judge(mine, real, 'augment_real')
+    fooled, after = judge(after, fake, 'augment_fake')
+    value = loss.discriminator(logits, fooled, hyper['task.label_smoothing'])
+    scalars = {
+      'd_loss': value,
+      'd_real': says(loss, logits),
+      'd_fake': says(loss, fooled),
+    }
+    if options['penalty'] == 'gradient':
+      extra = gan_losses.gradient_penalty(critic, real, fake, keys('between'))
+    elif options['penalty'] == 'r1':
+      extra = gan_losses.r1_penalty(critic, real)
+    if options['penalty'] != 'none':
+      value += hyper['task.penalty_weight'] * extra
+      scalars['penalty'] = extra
+    new = {name: after[name] for name in network.states(mine)}
+    return value, ({'discriminator': new}, scalars)
+
+  return turn
+
+
+def generator_loss(
+  game: game_lib.Game, loss: gan_losses.Loss, options: Mapping[str, Any]
+) -> Callable[..., Any]:
+  """G's turn: the images that D has just seen, before the D that has moved."""
+  augment = diffaugment.make(options['augment'])
+
+  def turn(variables, batch, keys, hyper):
+    label = game.labels(batch)
+    seen = augment(batch['shared'], keys('augment_fake'))
+    logits, _ = game.judge(
+      variables['discriminator'], seen, label, keys, hyper, train=True
+    )
+    value = loss.generator(logits)
+    return value, ({}, {'g_loss': value, 'd_made': says(loss, logits)})
+
+  return turn
+
+
+def says(loss: gan_losses.Loss, logits: Any) -> Any:
+  """What D says on average: the chance of being real, or its score."""
+  return jax.nn.sigmoid(logits).mean() if loss.logistic else logits.mean()
+
+
+def make_outputs(
+  game: game_lib.Game, extractor: features.Extractor
+) -> Callable[..., Any]:
+  """As many made images as real ones, and what the extractor sees in both."""
+
+  def seen(images):
+    found, logits = extractor.apply(images)
+    return {'features': found} if logits is None else {
+      'features': found, 'logits': logits
+    }  # fmt: skip
+
+  def outputs(variables, batch, keys, hyper):
+    real, label = batch['image'], game.labels(batch)
+    z = game.noise(len(real), keys)
+    fake, _ = game.generate(
+      pictures.averaged(variables), z, label, keys, hyper, train=False
+    )
+    found = {'real': seen(real), 'fake': seen(fake), 'mask': batch['mask']}
+    return found if label is None else {**found, 'label': label}
+
+  return outputs
+
+
+def agreement(out: types.Outputs) -> tuple[Any, Any]:
+  """Whether a made image is taken for the class that was asked for, [B]."""
+  right = out['fake']['logits'].argmax(-1) == out['label']
+  return right.astype(jnp.float32), out['mask']
