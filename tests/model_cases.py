@@ -100,7 +100,8 @@ CHOICES = {
 }
 
 
-def _mix(options):
+def mix(options):
+  """A few dicts of `options` in which every value of every option occurs."""
   columns, count = {}, max(map(len, options.values()))
   for seed, (option, values) in enumerate(options.items()):
     picks = [index % len(values) for index in range(count)]
@@ -125,7 +126,7 @@ def _mix_cell(cell):
     }
   if cell != 'lstm':  # which sees every value of the rest
     options = {key: list(values[:3]) for key, values in options.items()}
-  rows = _mix(options)
+  rows = mix(options)
   for row in rows:
     if row['coupled']:
       row |= {'input_gate': True, 'forget_gate': True}
@@ -137,7 +138,7 @@ def _mix_cell(cell):
 def mixtures(model):
   """A few dicts of options in which every value of every option occurs."""
   if model != 'recurrent':
-    return _mix(CHOICES[model])
+    return mix(CHOICES[model])
   return [row for cell in CHOICES[model]['cell'] for row in _mix_cell(cell)]
 
 

@@ -211,28 +211,37 @@ class Norm(nn.Module):
   running averages with momentum `momentum` for evaluation. layer: over channels and
   positions of an example (Ba et al. 2016). group: `groups` of channels (Wu & He 2018),
   or as many as divide them and hold two: of one, the bias before it would be dead.
+  instance: over the positions of a channel of an example (Ulyanov et al. 2016), with
+  torch's epsilon. `affine`: whether batch, layer and instance learn scale and bias.
   """
 
   kind: str
   momentum: float = 0.9
   groups: int = 8
+  affine: bool = True
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: Any, *, train: bool) -> Any:
     if self.kind == 'lrn':
       return pool_lib.lrn(x)
+    learned: dict[str, Any] = {'use_scale': self.affine, 'use_bias': self.affine}
     if self.kind == 'batch':
       return nn.BatchNorm(
         use_running_average=not train,
         momentum=self.momentum,
         dtype=self.dtype,
         name='batch',
+        **learned,
       )(x)
     if self.kind == 'layer':
       axes = tuple(range(1, x.ndim))
       return nn.LayerNorm(
-        reduction_axes=axes, feature_axes=-1, dtype=self.dtype, name='layer'
+        reduction_axes=axes, feature_axes=-1, dtype=self.dtype, name='layer', **learned
+      )(x)
+    if self.kind == 'instance':
+      return nn.InstanceNorm(
+        epsilon=1e-5, dtype=self.dtype, name='instance', **learned
       )(x)
     if self.kind == 'group':
       most = max(1, min(self.groups, x.shape[-1] // 2))
