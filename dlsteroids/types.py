@@ -94,8 +94,9 @@ class Task(NamedTuple):
     after_step: `(variables, keys, hyper) -> variables` (moving averages).
     show: `(variables by player, batch, keys, hyper) -> {name: array}` of a few test
       examples, for the report's probes ('activation/stage0', 'trace/gates/forget').
-    sample: `(variables by player, prompt, keys, hyper, options) -> array`, what the
-      trained model generates; None if it generates nothing.
+    sample: `(variables by player, prompt, keys, hyper, options)`, what the trained
+      model generates: symbols [T] after a prompt [P], or pictures by name, uint8
+      [n, H, W, C], of a prompt that is a batch; None if it generates nothing.
     film: `(variables by player, keys, hyper) -> uint8 [n, H, W, C]`, a few pictures
       that are taken at every evaluation; None if there is nothing to see.
     digest: of what a run's result depends on besides config, data and code; '' if
@@ -111,7 +112,7 @@ class Task(NamedTuple):
   shared: Pass | None = None
   after_step: Callable[..., Any] = unchanged
   show: Callable[..., Mapping[str, Array]] | None = None
-  sample: Callable[..., Array] | None = None
+  sample: Callable[..., Any] | None = None
   film: Callable[..., Array] | None = None
   digest: str = ''
   facts: Mapping[str, Any] = {}

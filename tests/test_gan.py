@@ -318,7 +318,8 @@ def test_the_average_follows_its_decay_and_counts_in_the_images():
   other = {**state['variables'], 'generator': live}
   options = {'count': 4, 'label': -1}
   drawn = [
-    task.sample(v, None, keys, hyper, options) for v in (state['variables'], other)
+    task.sample(v, None, keys, hyper, options)['image']
+    for v in (state['variables'], other)
   ]
   assert drawn[0].dtype == np.uint8
   assert (np.asarray(drawn[0]) != np.asarray(drawn[1])).any()
@@ -328,7 +329,9 @@ def test_labels_reach_both_players():
   _, task, state, batch, hyper = make(changes={'model.conditional': True})
   keys = rng.Keys(rng.root(0))
   draw = lambda label: np.asarray(
-    task.sample(state['variables'], None, keys, hyper, {'count': 3, 'label': label})
+    task.sample(state['variables'], None, keys, hyper, {'count': 3, 'label': label})[
+      'image'
+    ]
   )
   assert (draw(1) != draw(2)).any()
   batch = {**batch, 'shared': batch['image'][::-1]}

@@ -18,10 +18,10 @@ from ml_collections import config_flags
 from dlsteroids import config as config_lib
 from dlsteroids.launch import files, machine
 
-ACTIONS = ('plan', 'run', 'report', 'replay', 'sample')
+ACTIONS = ('plan', 'run', 'report', 'replay', 'sample', 'export')
 OWN = (
   *('config', 'workdir', 'action', 'arm', 'seed', 'latex'),
-  *('prompt', 'length', 'temperature', 'top_k', 'draw'),
+  *('prompt', 'length', 'temperature', 'top_k', 'count', 'label', 'draw', 'target'),
 )
 
 
@@ -45,9 +45,10 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
     'what is stored; replay: one run again with finite checks',
     flag_values=values,
   )
-  flags.DEFINE_string('arm', 'baseline', 'for replay, sample', flag_values=values)
+  one = 'for replay, sample, export'
+  flags.DEFINE_string('arm', 'baseline', one, flag_values=values)
   flags.DEFINE_integer(
-    'seed', None, "for replay, sample; default: the study's first", flag_values=values
+    'seed', None, f"{one}; default: the study's first", flag_values=values
   )
   flags.DEFINE_string(
     'prompt', '', 'for sample: what the text continues', flag_values=values
@@ -58,6 +59,11 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
   )
   flags.DEFINE_integer(
     'top_k', 0, 'for sample: of so many likeliest symbols; 0: all', flag_values=values
+  )
+  flags.DEFINE_integer('count', 64, 'for sample: of pictures', flag_values=values)
+  flags.DEFINE_string('label', '', 'for sample: class of pictures', flag_values=values)
+  flags.DEFINE_string(
+    'target', '', 'for sample: folder of pictures; for export: file', flag_values=values
   )
   flags.DEFINE_integer('draw', 0, "for sample: the draw's seed", flag_values=values)
   flags.DEFINE_bool('latex', False, 'also write effects.tex', flag_values=values)
@@ -262,7 +268,7 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
     made = study.plan_of(asked, workdir)
     print('\n'.join(summary.lines(made, workdir)))
     return 0
-  if values.action in ('replay', 'sample'):
+  if values.action in ('replay', 'sample', 'export'):
     made = study.plan_of(asked, workdir)
     seed = tree['study']['first_seed'] if values.seed is None else values.seed
     again(values, made, study.replayed(made, values.arm, seed), workdir)
@@ -286,18 +292,24 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
 
 
 def again(values: flags.FlagValues, made: Any, run: Any, workdir: pathlib.Path) -> None:
-  """The actions of one run: train it again, or let it generate."""
+  """The actions of one run: train it again, let it generate, or pack it."""
   if values.action == 'replay':
     from dlsteroids.launch import replay
 
     replay.replay(made, run, print)
-    return
-  from dlsteroids.launch import sample
+  elif values.action == 'export':
+    from dlsteroids.launch import export
 
-  options = sample.Options(
-    values.prompt, values.length, values.temperature, values.top_k, values.draw
-  )
-  sample.sample(made, run, workdir, options, print)
+    target = pathlib.Path(values.target) if values.target else None
+    export.export(made, run, workdir, target, print)
+  else:
+    from dlsteroids.launch import sample
+
+    names = (*sample.TEXT, *sample.PICTURES)
+    chosen: dict[str, Any] = {name: values[name].value for name in names}
+    options = sample.Options(**chosen, seed=values.draw)
+    asked = [name for name in names if values[name].present]
+    sample.sample(made, run, workdir, options, print, asked)
 
 
 def default_workdir(path: str, name: str) -> str:

@@ -1,8 +1,10 @@
 """The action `sample`: what a finished run generates."""
 
+import dataclasses
+import functools
 import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,28 +13,39 @@ import numpy as np
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
 from dlsteroids.data import text
-from dlsteroids.launch import prepare
+from dlsteroids.launch import pictures, prepare
 from dlsteroids.results import store
 from dlsteroids.study import plan
 from dlsteroids.train import checkpoint
 
 
-class Options(NamedTuple):
-  """How to draw.
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How to draw; the first four are for texts, the next three for pictures.
 
   Attributes:
     prompt: what the text continues; '' takes the beginning of the test split.
     length: symbols to draw.
     temperature: divides the logits; 0 always takes the likeliest symbol.
     top_k: keeps only so many of the likeliest symbols; 0 keeps all.
-    seed: of the draw; equal seeds give equal texts.
+    count: of pictures.
+    label: the class of all of them, for a model that is told classes; '' takes turns.
+    target: the folder they go to; '' is one in the study's.
+    seed: of the draw; equal seeds give equal texts and pictures.
   """
 
   prompt: str = ''
   length: int = 500
   temperature: float = 0.8
   top_k: int = 0
+  count: int = 64
+  label: str = ''
+  target: str = ''
   seed: int = 0
+
+
+TEXT = ('prompt', 'length', 'temperature', 'top_k')
+PICTURES = ('count', 'label', 'target')
 
 
 def sample(
@@ -41,12 +54,22 @@ def sample(
   workdir: pathlib.Path,
   options: Options,
   say: Callable[[str], None],
-) -> str:
-  """Draws a text from a run's final variables, says and returns it.
+  asked: Iterable[str] = (),
+) -> Any:
+  """Lets a run's final variables generate; says and returns a text, or its folder.
+
+  Args:
+    made: the plan.
+    run: whose variables.
+    workdir: of the study.
+    options: how to draw.
+    say: told the text, or where the pictures are.
+    asked: options that the user named: those of the other kind are a mistake.
 
   Raises:
-    UserError: options out of range, symbols the model does not know, a run that is not
-      finished or whose checkpoint is gone, or a task that generates nothing.
+    UserError: options out of range or of the other kind, symbols or classes the model
+      does not know, a run that is not finished or whose checkpoint is gone, or a task
+      that generates nothing.
   """
   check(options)
   task = made.members[run.program].task
@@ -56,24 +79,40 @@ def sample(
       f'--action=sample: task {run.config["task"]["name"]} on {dataset.name} generates '
       'nothing'
     )
+  writes = 'symbols' in dataset.facts
+  kind, others = ('texts', PICTURES) if writes else ('pictures', TEXT)
+  for name in asked:
+    if name in others:
+      raise config_lib.UserError(
+        f'--{name} is not for {kind}, which task {run.config["task"]["name"]} generates'
+      )
+  variables = load(run, workdir)
+  hyper = {k: jnp.float32(v) for k, v in config_lib.hyper(run.config).items()}
+  draw = functools.partial(
+    task.sample, variables, keys=rng.Keys(rng.root(options.seed)), hyper=hyper
+  )
+  if writes:
+    return write(draw, dataset, run, options, say)
+  target = pathlib.Path(
+    options.target or workdir / 'samples' / f'{run.arm}-{run.seed}-{options.seed}'
+  )
+  return pictures.paint(draw, dataset, run, options, target, say)
+
+
+def write(
+  draw: Callable[..., Any],
+  dataset: types.Dataset,
+  run: plan.Run,
+  options: Options,
+  say: Callable[[str], None],
+) -> str:
+  """Draws a text, says and returns it."""
   if options.prompt:
     prompt = text.encode(options.prompt, dataset.classes)
   else:
     prompt = first_symbols(dataset, run.seed)
-  variables = load(run, workdir)
-  hyper = {k: jnp.float32(v) for k, v in config_lib.hyper(run.config).items()}
-  keys = rng.Keys(rng.root(options.seed))
-  drawn = task.sample(
-    variables,
-    jnp.asarray(prompt),
-    keys,
-    hyper,
-    {
-      'length': options.length,
-      'temperature': options.temperature,
-      'top_k': options.top_k,
-    },
-  )
+  chosen = {name: getattr(options, name) for name in ('length', 'temperature', 'top_k')}
+  drawn = draw(prompt=jnp.asarray(prompt), options=chosen)
   found = text.decode(np.asarray(drawn), dataset.classes)
   say(f'{text.decode(prompt, dataset.classes)}|{found}')
   return found
@@ -97,6 +136,8 @@ def check(options: Options) -> None:
     )
   if options.top_k < 0:
     raise config_lib.UserError(f'--top_k must be at least 0, not {options.top_k}')
+  if options.count < 1:
+    raise config_lib.UserError(f'--count must be at least 1, not {options.count}')
   if options.seed < 0:
     raise config_lib.UserError(f'--draw must be at least 0, not {options.seed}')
 

@@ -36,7 +36,7 @@ def as_bytes(images: Any) -> Any:
 
 
 def make_sample(game: game_lib.Game) -> Callable[..., Any]:
-  """`count` images, uint8 [count, H, W, C]; labels in turn, or all of one class."""
+  """`count` images as 'image', uint8 [count, H, W, C]; classes in turn, or of one."""
 
   def sample(variables, prompt, keys, hyper, options):
     del prompt
@@ -46,7 +46,8 @@ def make_sample(game: game_lib.Game) -> Callable[..., Any]:
       label = jnp.full(count, asked)
     z = game.noise(count, keys)
     mine = averaged(variables)
-    return as_bytes(game.generate(mine, z, label, keys, hyper, train=False)[0])
+    images, _ = game.generate(mine, z, label, keys, hyper, train=False)
+    return {'image': as_bytes(images)}
 
   return sample
 

@@ -61,13 +61,13 @@ def finish(
 ) -> dict[str, Any]:
   """Numbers and arrays of one member on one split, from its per-batch values."""
   found = {}
+  sources = member_lib.sources(metrics)
   for name, metric in metrics.items():
+    own = values[sources[name]]
     if metric.merge == 'sum':
-      merged = tree_map(lambda x: np.sum(np.asarray(x, np.float64), 0), values[name])
+      merged = tree_map(lambda x: np.sum(np.asarray(x, np.float64), 0), own)
     else:
-      merged = tree_map(
-        lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:count], values[name]
-      )
+      merged = tree_map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:count], own)
     for suffix, value in metric.finish(merged).items():
       found[f'{name}_{suffix}' if suffix else name] = value
   return found

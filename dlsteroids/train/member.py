@@ -26,7 +26,8 @@ class Member(NamedTuple):
     init: `(slot, data) -> state`.
     stretch: `(state, slot, data, start, stop, fresh) -> state`: steps start..stop - 1;
       `fresh` empties the training sums first. All three are traced.
-    evaluate: `(state, slot, data) -> values by metric, one row a batch`.
+    evaluate: `(state, slot, data) -> values`, one row a batch, by those metrics that
+      are `sources` of others or of their own.
     draw: `(order, slot, data, keys) -> (order, batch)` of the step of `keys`.
     step: as `step.make` returns it.
     task: the task.
@@ -167,13 +168,23 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
       examples = {**examples, 'mask': mask.astype(jnp.float32)}
       out = task.outputs(state['variables'], examples, keys, slot['hyper'])
       check_mask(out, mask)
-      return None, {name: m.measure(out) for name, m in task.metrics.items()}
+      names = set(sources(task.metrics).values())  # sorted: traced in one order
+      return None, {name: task.metrics[name].measure(out) for name in sorted(names)}
 
     every = (slot['evaluate'], jnp.asarray(mask), jnp.arange(len(mask)))
     return jax.lax.scan(measure, None, every)[1]
 
   sizes = {name: batches(len(split[name]), eval_size) for name in SPLITS}
   return Member(init, stretch, evaluate, draw, step, task, sizes)
+
+
+def sources(metrics: Mapping[str, types.Metric]) -> dict[str, str]:
+  """By metric the first one that measures the same: it is measured once for all."""
+  first: dict[Any, str] = {}
+  return {
+    name: first.setdefault((metric.measure, metric.merge), name)
+    for name, metric in metrics.items()
+  }
 
 
 def check_mask(outputs: types.Outputs, mask: Any) -> None:

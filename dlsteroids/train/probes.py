@@ -7,9 +7,11 @@ import jax
 import numpy as np
 
 from dlsteroids import rng, types
+from dlsteroids.tasks import similarity
 from dlsteroids.train import member as member_lib
 
 EXAMPLES = 4
+NEIGHBOURS = 8  # samples whose nearest training image is shown
 LARGEST = 512  # units whose weights are shown; more are cut
 
 
@@ -38,12 +40,38 @@ def make(
       ends = {'trace': int(raw['length'][0]), 'lag': longest}
       seen = {k: v[: ends.get(k.split('/')[0], len(v))] for k, v in seen.items()}
     found = {f'probe/{name}': as_stored(value) for name, value in seen.items()}
+    if 'sample/images' in seen and 'image' in dataset.arrays:
+      found |= remembered(np.asarray(seen['sample/images']), dataset, int(slot['seed']))
     if 'image' in raw and 'length' not in raw:
       found['probe/images'] = raw['image']
       found |= filters(variables, raw['image'].shape[1:])
     return found
 
   return probe
+
+
+def remembered(
+  samples: np.ndarray, dataset: types.Dataset, seed: int
+) -> dict[str, np.ndarray]:
+  """What training images samples [M, H, W, C] resemble, by pixels: was it memorised?
+
+  Returns:
+    'probe/sample/nearest': the training images nearest to the first samples, and how
+    far they are; 'probe/sample/memory' [3]: median distance to the nearest training
+    image of the samples, of as many unseen test images, and the ratio of the two.
+  """
+  split, images = dataset.split(seed), dataset.arrays['image']
+  train, unseen = images[split['train']], images[split['test'][: len(samples)]]
+  few = samples[:NEIGHBOURS]
+  indices, distances = similarity.nearest(few, train)
+  memory = similarity.memorised(samples, train, unseen)
+  return {
+    'probe/sample/nearest': train[indices],
+    'probe/sample/distances': distances.astype(np.float32),
+    'probe/sample/memory': np.array(
+      [memory[name] for name in ('samples', 'test', 'ratio')], np.float32
+    ),
+  }
 
 
 def as_stored(value: Any) -> np.ndarray:
