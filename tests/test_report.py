@@ -19,10 +19,10 @@ from dlsteroids.results import (
 )
 from tests import report_fixture, report_reader
 
-# What the study of these tests has data for; sequences have tests of their own.
-NAMES = tuple(
-  name for name in figures.NAMES if name not in ('lag', 'gates', 'forecasts', 'horizon')
-)
+# What the study of these tests has data for; sequences and pictures have their own.
+OTHERS = {'lag', 'gates', 'forecasts', 'horizon', 'samples', 'film', 'interpolation'}
+OTHERS |= {'neighbours', 'translations', 'game'}
+NAMES = tuple(name for name in figures.NAMES if name not in OTHERS)
 
 
 @pytest.fixture(scope='module')

@@ -15,6 +15,8 @@ import matplotlib
 from matplotlib import axes, figure, transforms
 
 WIDTH = 8.2  # inches; every drawing is as wide as the page's column
+DPI = 144  # of the PNG
+MARGIN = (0.15, 0.1)  # inches around it, across and upright
 
 INK = '#1c2128'
 SOFT = '#57606a'
@@ -135,12 +137,13 @@ def finish(
   """Both pictures of `fig`; equal figures give equal bytes."""
   png = io.BytesIO()
   wide, high = fig.get_size_inches()
-  frame = transforms.Bbox.from_extents(-0.15, -0.1, wide + 0.15, high + 0.1)
+  (x, y), dpi = MARGIN, DPI
+  frame = transforms.Bbox.from_extents(-x, -y, wide + x, high + y)
   about = {'Software': None}  # no version in the bytes
   with warnings.catch_warnings():
     # Letters the font lacks are boxes in the PNG; the page has the reader's fonts.
     warnings.filterwarnings('ignore', message='Glyph .* missing from')
-    fig.savefig(png, format='png', dpi=144, metadata=about, bbox_inches=frame)
+    fig.savefig(png, format='png', dpi=dpi, metadata=about, bbox_inches=frame)
   fig.patch.set_visible(False)  # on the page the paper shows through
   svg = io.StringIO()
   nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))

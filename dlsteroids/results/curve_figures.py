@@ -90,7 +90,7 @@ def plot(
   ax.plot(curve.x, scale.place(curve.mean), color=colour, linewidth=wide)
 
 
-def _frame_x(ax: axes.Axes, low: float, high: float, x: str) -> None:
+def frame_x(ax: axes.Axes, low: float, high: float, x: str) -> None:
   """Limits and a few ticks; logarithmic where FLOPs span more than tenfold."""
   if x == 'flops' and low > 0 and high / low > 10:
     ax.set_xscale('log')
@@ -148,7 +148,7 @@ def _arrange(
     plot(ax, panel.arm, scale, canvas.BLUE, 1.6)
     ax.set_ylim(*limits)
     ax.set_yticks(scale.place(np.array(ticks)), labels if column == 0 else [])
-    _frame_x(ax, low, float(xs.max()), x)
+    frame_x(ax, low, float(xs.max()), x)
     ax.grid(axis='y')
     ax.set_axisbelow(True)
     ax.tick_params(length=0)
@@ -162,7 +162,7 @@ def _arrange(
 
 
 def _legend(fig: figures.Figure, panels: Sequence[Panel], source: Any, x: str) -> None:
-  metric = f'{split_of(source)} {source.study["metric"]["name"]}'
+  metric = f'{split_of(source)} {formats.name(source.study["metric"]["name"])}'
   against = 'training FLOPs (nominal)' if x == 'flops' else 'steps'
   canvas.write(fig, 0.02, 0.16, f'{metric} against {against}', fontsize=8)
   if any(panel.reference is not None for panel in panels):
@@ -204,5 +204,5 @@ def _alt(source: summary.Source, panels: Sequence[Panel], x: str) -> str:
     if p.arm is not None
   ]
   against = 'FLOPs' if x == 'flops' else 'steps'
-  what = f'{split_of(source)} {metric["name"]}'
+  what = f'{split_of(source)} {formats.name(metric["name"])}'
   return f'Learning curves of {what} against {against}: {"; ".join(ends)}.'

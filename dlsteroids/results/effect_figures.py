@@ -227,4 +227,4 @@ def _alt(metric: str, groups: _Groups) -> str:
     + ('' if formats.missing(row['verdict']) else f' ({row["verdict"]})')
     for row in groups[-1][1]
   ]
-  return f'Effects on {metric} with intervals: {"; ".join(parts)}.'
+  return f'Effects on {formats.name(metric)} with intervals: {"; ".join(parts)}.'

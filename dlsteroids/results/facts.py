@@ -1,14 +1,17 @@
 """What the data told the study: facts, and scores of methods without gradient descent.
 
-Studies written before there were any have neither; both then read as empty.
+Studies written before there were any have neither; both then read as empty. Among the
+methods may be `FLOOR`: real images measured against others, as the made ones are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from dlsteroids.results import formats
+
+FLOOR = 'real against real'
 
 
 def of(study: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -31,15 +34,28 @@ def scores(study: Mapping[str, Any], column: str) -> dict[str, float]:
   return found
 
 
+def nature(names: Iterable[str]) -> str:
+  """What the references called `names` are."""
+  names = list(names)
+  parts = ['methods without gradient descent'] if set(names) - {FLOOR} else []
+  parts += ['real images against real ones'] if FLOOR in names else []
+  return ' and '.join(parts)
+
+
 def words(study: Mapping[str, Any], column: str) -> str:
   """A column as a reader says it: 'test accuracy', 'test nats per character'."""
-  text = column.replace('/', ' ').replace('_', ' ')
+  text = formats.name(column)
   if formats.is_information(column):
     # The fact may read 'nats per character' or 'character'; bits are per the same.
     item = str(of(study).get('unit') or '').rpartition('per ')[2].strip()
     if item and not formats.is_information(item):
       text += f' per {item}'
   return text
+
+
+def quality(study: Mapping[str, Any]) -> Mapping[str, Any]:
+  """What images are measured with: 'extractor', 'note', 'counts' …; {} if none are."""
+  return of(study).get('quality') or {}
 
 
 def targets(study: Mapping[str, Any], count: int) -> list[str]:

@@ -10,6 +10,10 @@ _INFORMATION = ('nats', 'bits')
 _LIKE_THEM = (*_INFORMATION, 'perplexity')  # of one symbol on average
 _ERRORS = ('mse', 'mae', 'perplexity')
 _DECIMALS = 4  # of nats, bits and small errors: what seeds tell apart
+# Of a classifier's features, not Inception's: they are not the FID and KID of papers.
+_DISTANCES = {'classifier_fid': 'classifier-FID', 'classifier_kid': 'classifier-KID'}
+_NAMES = {**_DISTANCES, 'l1': 'L1', 'psnr': 'PSNR', 'ssim': 'SSIM'}
+_FRACTIONS = ('precision', 'recall', 'balance', 'diversity', 'confidence', 'agreement')
 
 
 def is_share(metric: str) -> bool:
@@ -20,6 +24,14 @@ def is_share(metric: str) -> bool:
 def is_information(metric: str) -> bool:
   """Whether `metric` tells, on average, how unexpected a symbol is."""
   return metric.rsplit('/', 1)[-1] in _LIKE_THEM
+
+
+def name(column: str) -> str:
+  """A column as a reader says it: 'test/classifier_fid' is 'test classifier-FID'."""
+  *parts, metric = column.split('/')
+  head, _, way = metric.rpartition('_')  # 'psnr_x': of one direction of two
+  known = f'{_NAMES[head]} {way}' if head in _NAMES else _NAMES.get(metric, metric)
+  return ' '.join([*parts, known]).replace('_', ' ')
 
 
 def missing(value: Any) -> bool:
@@ -52,13 +64,27 @@ def number(value: float, digits: int = 4) -> str:
 def value(metric: str, amount: float) -> str:
   """A metric's value: '97.84 %' for shares, '1.4021' nats or bits.
 
+  Of generated images: '12.3' for distances, '0.912' for fractions, '9.7' for classes.
   All others (perplexity, mse, mae) have four significant digits.
   """
   if is_share(metric) and not missing(amount) and math.isfinite(amount):
     return _sign(f'{100 * amount:.2f}{THIN}%')
   if unit_of(metric) in _INFORMATION and not missing(amount) and math.isfinite(amount):
     return _sign(f'{amount:,.{_DECIMALS}f}')
-  return number(amount)
+  drawn = _of_images(metric, amount)
+  return number(amount) if drawn is None else _sign(drawn)
+
+
+def _of_images(metric: str, amount: float) -> str | None:
+  """A number that tells of generated images, if `metric` does; with a plain minus."""
+  last = metric.rsplit('/', 1)[-1]
+  if missing(amount) or not math.isfinite(amount):
+    return None
+  if last in _DISTANCES:
+    return number(amount, 3).replace(MINUS, '-')
+  if last in _FRACTIONS:
+    return f'{amount:.3f}'
+  return f'{amount:.1f}'.removesuffix('.0') if last == 'classes' else None
 
 
 def delta(metric: str, amount: float, *, unit: bool = False) -> str:
@@ -68,7 +94,8 @@ def delta(metric: str, amount: float, *, unit: bool = False) -> str:
   if math.isinf(amount):
     return '∞' if amount > 0 else f'{MINUS}∞'
   counted = unit_of(metric, short=True)
-  text = f'{amount:+.4g}'
+  drawn = _of_images(metric, amount)
+  text = f'{amount:+.4g}' if drawn is None else f'{"+" * (amount > 0)}{drawn}'
   if is_share(metric):
     text = f'{100 * amount:+.2f}'
   elif counted in _INFORMATION:

@@ -81,7 +81,7 @@ def _caption(study: Mapping[str, Any], metric: str) -> str:
   tuned = ', tuned per arm' if pairs.declared(study) else ''
   return (
     f'{study["name"]} on {study["data"]["name"]}: paired differences in '
-    f'{metric.replace("/", " ")} (arm − reference{tuned}) over '
+    f'{formats.name(metric)} (arm − reference{tuned}) over '
     f'{len(study["seeds"])} seeds, with {level}{formats.THIN}% intervals and '
     'Holm-adjusted p.'
   )

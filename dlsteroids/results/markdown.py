@@ -3,9 +3,19 @@
 import re
 from collections.abc import Mapping
 
-from dlsteroids.results import answers, canvas, notes, page, samples, sheets, summary
+from dlsteroids.results import (
+  answers,
+  canvas,
+  collapse,
+  notes,
+  page,
+  samples,
+  sheets,
+  summary,
+)
 
 _LETTERS = 200  # of an arm's text
+_DRAWS = ('samples', 'translations')  # what generators are for: never folded away
 _SPECIAL = re.compile(r'([\\`*_{}\[\]|#~])')
 
 
@@ -46,7 +56,9 @@ def render(
     compared = notes.compare_references(source)
     parts += [escape(compared)] if compared else []
   parts += _samples(samples.gather(source, _LETTERS))
-  others = [_image(d) for name, d in drawings.items() if name != 'effects']
+  parts += _draws(drawings) + _collapse(collapse.tell(source))
+  shown = ('effects', *_DRAWS)
+  others = [_image(d) for name, d in drawings.items() if name not in shown]
   if others:
     parts += ['<details><summary>More figures</summary>', *others, '</details>']
   parts += ['## Notes', '\n'.join(f'- {escape(t)}' for t in notes.list_notes(source))]
@@ -75,6 +87,21 @@ def _samples(written: list[samples.Sample]) -> list[str]:
     text = f'⟦{sample.prompt}⟧{sample.text}'
     parts += [f'**{escape(sample.arm)}**', _code(text, 'text')]
   return parts
+
+
+def _draws(drawings: Mapping[str, canvas.Drawing]) -> list[str]:
+  there = [drawings[name] for name in _DRAWS if name in drawings]
+  parts = [f'## {there[0].title}', *map(_image, there[:1])] if there else []
+  return parts + [part for d in there[1:] for part in (f'### {d.title}', _image(d))]
+
+
+def _collapse(account: collapse.Account | None) -> list[str]:
+  if account is None:
+    return []
+  parts = ['## Did a run collapse?', escape(account.head)]
+  if account.lines:
+    parts.append('\n'.join(f'- {escape(line)}' for line in account.lines))
+  return [*parts, escape(account.rule)]
 
 
 def _list(found: tuple[answers.Answer, ...]) -> str:

@@ -1,5 +1,6 @@
 """What a reader must know to read the numbers right, in whole sentences."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,24 +92,35 @@ def list_notes(source: summary.Source) -> list[str]:
     'Nominal FLOPs count multiply-accumulates of products and convolutions twice, '
     'padding included; executed FLOPs are those of the program really run.'
   )
-  return notes + facts.treatments(study) + _tuning(study) + _arms(study)
+  notes += _quality(study) + facts.treatments(study)
+  return notes + _tuning(study) + _arms(study)
 
 
 def compare_references(source: summary.Source) -> str:
-  """Which methods without gradient descent the intact arm does not beat, in words."""
+  """How the intact arm stands to real images and to methods without descent, or ''."""
   study, metric = source.study, pairs.deciding(source.study)
   arm, scores = summary.intact_arm(study), facts.scores(study, metric)
   mean = summary.mean_of(source, arm, metric, pairs.declared(study))
   if not scores or formats.missing(mean):
     return ''
   sign = 1 if study['metric']['better'] == 'higher' else -1
+  floor = scores.pop(facts.FLOOR, None)
   ahead = [name for name, score in scores.items() if sign * (score - mean) >= 0]
   what = f'On {facts.words(study, metric)}, the mean of {arm}'
-  if not ahead:
-    return f'{what} is better than every method without gradient descent.'
-  return (
-    f'{what} is not better than {formats.listing(ahead)} (without gradient descent).'
-  )
+  texts = []
+  if floor is not None:
+    times = f', {mean / floor:.1f} times' if sign < 0 < min(mean, floor) else ' beside'
+    texts.append(
+      f'{what} is {formats.value(metric, mean)}{times} what real images score against '
+      f'other real ones ({formats.value(metric, floor)}): about the best to be '
+      'expected of as many.'
+    )
+  if ahead:
+    names = formats.listing(ahead)
+    texts.append(f'{what} is not better than {names} (without gradient descent).')
+  elif scores:
+    texts.append(f'{what} is better than every method without gradient descent.')
+  return ' '.join(texts)
 
 
 def _variance(study: Mapping[str, Any]) -> str:
@@ -119,6 +131,54 @@ def _variance(study: Mapping[str, Any]) -> str:
     f'{text} There is no official test split: the seed draws the split too, and the '
     'spread over seeds contains that.'
   )
+
+
+def _quality(study: Mapping[str, Any]) -> list[str]:
+  """What made images are measured with, and what real ones would score."""
+  told = facts.quality(study)
+  if not told:
+    return []
+  right = told.get('accuracy')
+  right = right if isinstance(right, float) and math.isfinite(right) else None
+  note = str(told.get('note') or '').strip().rstrip('.')
+  text = f'Images are measured on features of {told["extractor"]}'
+  text += f': {note}.' if note else '.'
+  if right is not None and f'{100 * right:.2f}' not in note:
+    text += f' It names {formats.value("accuracy", right)} of its test images right.'
+  counts = told.get('counts') or {}
+  sizes = [f'{counts[s]:,} {s}' for s in ('validation', 'test') if counts.get(s)]
+  if sizes:
+    text += (
+      f' As many are made as there are real ones: {formats.listing(sizes)} images.'
+    )
+  notes = [text, _scores_of_images(told)]
+  floor = facts.references(study).get(facts.FLOOR) or {}
+  scores = [
+    f'{facts.words(study, column)} {formats.value(column, score)}'
+    for column, score in floor.items()
+    if isinstance(score, (int, float)) and math.isfinite(score)
+  ]
+  if scores:
+    notes.append(
+      f'The floor, real images against other real ones: {"; ".join(scores)}.'
+    )
+  bias = str(told.get('bias') or '').strip()
+  return [*notes, bias] if bias else notes
+
+
+def _scores_of_images(told: Mapping[str, Any]) -> str:
+  """What the numbers on features mean."""
+  text = (
+    'classifier-FID and classifier-KID are Fréchet and kernel distances on these '
+    'features. Only values on the same features compare: the FID and KID of papers are '
+    'on Inception’s.'
+  )
+  if told.get('neighbours'):
+    text += f' Precision and recall go by {told["neighbours"]} nearest neighbours.'
+  if told.get('share'):
+    share = formats.number(100 * told['share'])
+    text += f' A class counts as made from {share}{formats.THIN}% of an even share on.'
+  return text
 
 
 def _tuning(study: Mapping[str, Any]) -> list[str]:

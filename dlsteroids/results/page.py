@@ -12,6 +12,7 @@ import markupsafe
 from dlsteroids.results import (
   answers,
   canvas,
+  collapse,
   facts,
   figures,
   formats,
@@ -73,6 +74,7 @@ def render(
     **made._asdict(),
     compared=notes.compare_references(source),
     samples=samples.gather(source, _LETTERS),
+    collapse=collapse.tell(source),
     notes=notes.list_notes(source),
     config=list_settings(study['config']),
     provenance=list_provenance(study),

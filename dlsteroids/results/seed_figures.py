@@ -51,14 +51,14 @@ def draw_seeds(source: summary.Source) -> canvas.Drawing | None:
   if scores.diverged.to_numpy().any():
     caption += ' Crosses: diverged runs, at the fallback score.'
   if near:
-    caption += ' Dashed: methods without gradient descent.'
+    caption += f' Dashed: {facts.nature(near)}.'
   if far:
-    caption += f' Outside the axis, without gradient descent: {_list(metric, far)}.'
+    caption += f' Outside the axis{_how(far)}: {_list(metric, far)}.'
   if scale.note:
     caption += f' Axis: {scale.note}.'
   alt = _describe(metric, scores.value)
   if near or far:
-    alt += f' Without gradient descent: {_list(metric, near | far)}.'
+    alt += f' Beside them{_how(near | far)}: {_list(metric, near | far)}.'
   return canvas.finish(fig, 'seeds', 'Every seed', caption, alt)
 
 
@@ -88,6 +88,10 @@ class _Label(NamedTuple):
   place: float
   left: float  # inches from the axis' left end
   line: int  # counted upwards
+
+
+def _how(names: Mapping[str, float]) -> str:
+  return ', without gradient descent' if set(names) - {facts.FLOOR} else ''
 
 
 def _list(metric: str, values: Mapping[str, float]) -> str:
@@ -194,4 +198,4 @@ def _describe(metric: str, values: pd.DataFrame) -> str:
     for arm, mine in values.items()
     if mine.count()
   ]
-  return f'{metric} of every seed by arm: {"; ".join(parts)}.'
+  return f'{formats.name(metric)} of every seed by arm: {"; ".join(parts)}.'

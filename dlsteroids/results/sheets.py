@@ -16,6 +16,7 @@ from dlsteroids.results import (
 )
 
 VERDICT = 'Verdict'  # this column's cells are verdicts
+_REFERENCES = 'Without gradient descent'
 
 
 class Sheet(NamedTuple):
@@ -90,7 +91,7 @@ def make_other_effects(source: summary.Source) -> list[Sheet]:
 
 def _metric_words(metric: str) -> str:
   last = metric.startswith('final/')
-  words = metric.removeprefix('final/').replace('/', ' ')
+  words = formats.name(metric.removeprefix('final/'))
   return words[:1].upper() + words[1:] + (', last step' if last else ', best step')
 
 
@@ -204,7 +205,7 @@ def make_problems(source: summary.Source) -> Sheet | None:
 
 
 def make_references(source: summary.Source) -> Sheet | None:
-  """Methods without gradient descent beside the intact arm; None without any."""
+  """Real images and methods without gradient descent beside the intact arm, or None."""
   study = source.study
   known = facts.references(study)
   there = dict.fromkeys(column for row in known.values() for column in row)
@@ -223,7 +224,8 @@ def make_references(source: summary.Source) -> Sheet | None:
   titles = [facts.words(study, name) for name in names]
   heads = [(text[:1].upper() + text[1:], True) for text in titles]
   columns = [('Method', False), ('Seeds', True), *heads]
-  return _sheet('Without gradient descent', columns, rows)
+  title = 'Beside real images' if set(known) == {facts.FLOOR} else _REFERENCES
+  return _sheet(title, columns, rows)
 
 
 def make_choices(study: Mapping[str, Any]) -> Sheet | None:
