@@ -164,15 +164,16 @@ def states(variables):
   return sorted({path[0] for path in variables} - {'params'})
 
 
-def randomise(module, model, x, seed=0):
-  """Variables of a module, float64 numpy, none at a value that hides something."""
+def randomise(module, model, x, dtype=np.float64):
+  """Variables of a module in numpy, none at a value that hides something."""
   found = jax.eval_shape(lambda: trace_init(module, model, x))
-  generator, values = np.random.default_rng(seed), {}
+  generator, values = np.random.default_rng(0), {}
   for path in sorted(found):
     value = generator.normal(0, 0.3, found[path].shape)
     if path[-1] == 'u':
       value /= np.linalg.norm(value)
-    values[path] = 1 + abs(value) if path[-1] in ('scale', 'var') else value
+    value = 1 + abs(value) if path[-1] in ('scale', 'var') else value
+    values[path] = value.astype(dtype)
   return values
 
 

@@ -103,8 +103,7 @@ TORCH = [
   ('generator', {}),
   ('generator', {'upsample': 'resize', 'downsamples': 2, 'generator_norm': 'batch'}),
   ('generator', {'padding': 'zero', 'affine': True, 'upsample': 'subpixel'}),
-  ('generator', {'generator_norm': 'spectral', 'residual': False, 'kernel': 5}),
-  ('generator', {'generator_norm': 'none', 'downsamples': 0, 'blocks': 2}),
+  ('generator', {'generator_norm': 'spectral', 'residual': False, 'downsamples': 0}),
   ('discriminator', {'patch_layers': 2}),
   ('discriminator', {'patch_layers': 1, 'discriminator_norm': 'batch', 'affine': True}),
   ('discriminator', {'patch_layers': 0, 'discriminator_norm': 'spectral'}),
@@ -117,7 +116,7 @@ def test_a_player_is_torchs(player, changes, monkeypatch):
   games.compare('cyclegan', player, changes, True, 1e-9, monkeypatch)
 
 
-@pytest.mark.parametrize(('player', 'changes'), [TORCH[0], TORCH[5]], ids=str)
+@pytest.mark.parametrize(('player', 'changes'), [TORCH[0]], ids=str)
 def test_a_player_is_torchs_in_float32(player, changes, monkeypatch):
   games.compare('cyclegan', player, changes, False, 1e-4, monkeypatch)
 
@@ -140,16 +139,21 @@ def test_a_generator_keeps_any_size_and_makes_the_channels_asked_for():
 def test_a_reflection_has_no_border():
   """A constant image stays constant; zeros around it do not leave it so."""
   x = jnp.full((1, 12, 12, 2), 0.5)
-  for padding, flat in (('reflect', True), ('zero', False)):
-    options = {'padding': padding, 'downsamples': 0, 'generator_norm': 'none'}
-    module = games.build('cyclegan', 'generator', **options)
+  options = {'downsamples': 0, 'generator_norm': 'none'}
+  modules = [
+    games.build('cyclegan', 'generator', padding=padding, **options)
+    for padding in ('reflect', 'zero')
+  ]
 
-    @cases.jit
-    def run(x, module=module):
-      variables = games.trace_init(module, 'cyclegan', x)
-      return games.forward(module, 'cyclegan', variables, x, train=False)
+  @cases.jit
+  def run(x):
+    variables = games.trace_init(modules[0], 'cyclegan', x)
+    return [
+      games.forward(module, 'cyclegan', variables, x, train=False) for module in modules
+    ]
 
-    assert (np.ptp(np.asarray(run(x)), (1, 2)).max() < 1e-5) == flat
+  flat, bent = (np.ptp(np.asarray(images), (1, 2)).max() for images in run(x))
+  assert flat < 1e-5 < 1e-2 < bent
 
 
 @pytest.mark.parametrize('affine', [False, True])
@@ -163,5 +167,5 @@ def test_instance_norm_standardises_each_channel_of_each_image(affine):
   centred = x - x.mean((1, 2), keepdims=True, dtype=np.float64)
   expected = centred / np.sqrt(x.var((1, 2), keepdims=True, dtype=np.float64) + 1e-5)
   for train in (True, False):
-    found = norm.apply(variables, x, train=train)
+    found = cases.jit(lambda x, train=train: norm.apply(variables, x, train=train))(x)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -135,7 +135,6 @@ TORCH = [
     'generator',
     {'conditional': True, 'generator_norm': 'spectral', 'kernel': 5},
   ),
-  ('dcgan', 'generator', {'generator_norm': 'none', 'depth': 1, 'kernel': 2}),
   ('dcgan', 'discriminator', {}),
   ('dcgan', 'discriminator', {'discriminator_norm': 'layer', 'kernel': 5}),
   (
@@ -145,11 +144,10 @@ TORCH = [
   ),
   ('dcgan', 'discriminator', {'discriminator_norm': 'spectral', 'conditional': True}),
   ('dense_gan', 'generator', {'conditional': True}),
-  ('dense_gan', 'generator', {'generator_norm': 'layer'}),
   ('dense_gan', 'discriminator', {'conditional': True}),
   ('dense_gan', 'discriminator', {'discriminator_norm': 'spectral'}),
 ]
-FLOAT32 = [TORCH[0], TORCH[3], TORCH[5], TORCH[8]]
+FLOAT32 = [TORCH[0], TORCH[7]]
 
 
 @pytest.mark.parametrize(('model', 'player', 'changes'), TORCH, ids=str)
@@ -212,8 +210,8 @@ def test_spectral_norm_is_torchs_in_training_and_its_gradient():
       )
       return jnp.sin(y).sum(), (y, state)
 
-    slope, (y, state) = jax.grad(loss, has_aux=True)(variables['params'])
-    kept = layer.apply(variables, x, train=True)
+    slope, (y, state) = cases.jit(jax.grad(loss, has_aux=True))(variables['params'])
+    kept = cases.jit(lambda: layer.apply(variables, x, train=True))()
   games.close(y, expected.detach().numpy(), 1e-9)
   games.close(slope['kernel'], linear.weight_orig.grad.numpy().T, 1e-9)
   games.close(state['spectral']['u'], linear.weight_u.numpy(), 1e-9)
@@ -240,9 +238,12 @@ def test_projection_adds_the_labels_embedding_times_the_summed_map():
   module = games.build('dcgan', 'discriminator', conditional=True)
   x = games.draw('dcgan', 'discriminator')
   variables = games.init(module, 'dcgan', x)
-  out, state = games.forward(
-    module, 'dcgan', variables, x, train=False, mutable=['intermediates']
+  run = cases.jit(
+    lambda variables, x: games.forward(
+      module, 'dcgan', variables, x, train=False, mutable=['intermediates']
+    )
   )
+  out, state = run(variables, x)
   last = np.asarray(state['intermediates']['conv2_out'][0])
   head = last.reshape(4, -1) @ np.asarray(variables['params', 'output', 'kernel'])
   table = np.asarray(variables['params', 'embedding', 'kernel'])

@@ -28,26 +28,18 @@ def test_the_cases_cover_every_option():
       assert option not in options or set(options[option]) == allowed
 
 
-def move(values, params):
-  return {path: leaf + values.get(path, 0) for path, leaf in params.items()}
-
-
-def play(players, model, noise, x, slope):
+def play(players, model, own, other, x, slope):
   """D(G(x)) in training: what both make, their states, and every gradient."""
-  maker, judge = players
-  start = games.trace_init(maker, model, x)
-  images = jnp.zeros((len(x), *games.SHAPES[model]))
-  judged = games.trace_init(judge, model, images)
   run = functools.partial(games.forward, model=model, train=True, slope=slope)
 
   def loss(own, other):
-    made, state = run(maker, variables=own, x=x, mutable=games.states(own))
-    found, states = run(judge, variables=other, x=made, mutable=games.states(other))
+    made, state = run(players[0], variables=own, x=x, mutable=games.states(own))
+    found, states = run(
+      players[1], variables=other, x=made, mutable=games.states(other)
+    )
     return jnp.sin(found).sum(), (made, found, state, states)
 
-  args = move(noise['generator'], start), move(noise['discriminator'], judged)
-  slopes, aux = jax.grad(loss, (0, 1), has_aux=True)(*args)
-  return (start, judged), slopes, aux
+  return jax.grad(loss, (0, 1), has_aux=True)(own, other)
 
 
 MIXTURES = [(model, row) for model in MODELS for row in cases.mix(games.CHOICES[model])]
@@ -60,31 +52,26 @@ MIXTURES = [(model, row) for model in MODELS for row in cases.mix(games.CHOICES[
 )
 def test_every_option_value_learns(model, options):
   """Shapes, dtypes, finite values, and a gradient in every parameter."""
-  generator = np.random.default_rng(0)
   players = [games.build(model, player, **options) for player in games.PLAYERS]
   x = games.draw(model, 'generator', options.get('latent'))
   images = np.zeros((games.BATCH, *games.SHAPES[model]), np.float32)
-  noise = {
-    name: {
-      ('params', *path): generator.normal(0, 0.3, shape).astype(np.float32)
-      for path, shape in games.shapes(module, model, given).items()
-    }
-    for name, module, given in zip(games.PLAYERS, players, (x, images))
-  }
+  args = []
+  for module, given in zip(players, (x, images)):
+    start = jax.eval_shape(functools.partial(games.trace_init, module, model, given))
+    assert all(leaf.dtype == jnp.float32 for leaf in start.values())
+    args.append(games.randomise(module, model, given, dtype=np.float32))
   run = cases.jit(functools.partial(play, players, model))
-  starts, slopes, (made, found, *states) = run(noise, x, options['slope'])
+  slopes, (made, found, *states) = run(*args, x, options['slope'])
   assert (made.shape, made.dtype) == (images.shape, jnp.float32)
   assert np.abs(made).max() <= 1
-  assert found.dtype == jnp.float32
   assert found.shape == (games.BATCH, *found.shape[1:])
   assert found.ndim == (3 if model == 'cyclegan' else 1)
-  for leaf in jax.tree.leaves((starts, made, found, states)):
+  for leaf in jax.tree.leaves((slopes, made, found, states)):
     assert leaf.dtype == jnp.float32
     assert np.isfinite(leaf).all()
-  for name, slope in zip(games.PLAYERS, slopes):
-    for path in noise[name]:
-      assert np.isfinite(slope[path]).all(), path
-      assert np.abs(slope[path]).max() > 1e-9, path
+  for slope in slopes:
+    for path, leaf in slope.items():
+      assert path[0] != 'params' or np.abs(leaf).max() > 1e-9, path
 
 
 def describe(model, options, player):
@@ -139,7 +126,7 @@ def test_the_slope_is_the_papers_and_traced(model):
   np.testing.assert_allclose(leaky(x, np.float32(0.2)), [-0.4, 0, 3], rtol=1e-6)
   module = games.build(model, 'discriminator')
   images = games.draw(model, 'discriminator')
-  variables = games.init(module, model, images)
+  variables = games.randomise(module, model, images, dtype=np.float32)
   run = cases.jit(
     lambda slope: games.forward(
       module, model, variables, images, train=False, slope=slope
@@ -153,13 +140,11 @@ def test_bfloat16_computes_every_product_in_it(model, player):
   module = games.build(model, player, dtype='bfloat16')
   plain = games.build(model, player)
   x = games.draw(model, player)
-  variables = games.init(plain, model, x)
-  half, full = (
-    cases.jit(
-      lambda x, each=each: games.forward(each, model, variables, x, train=False)
-    )(x)
-    for each in (module, plain)
-  )
+  variables = games.randomise(plain, model, x, dtype=np.float32)
+  run = functools.partial(games.forward, model=model, train=False)
+  half, full = cases.jit(
+    lambda v, x: [run(each, variables=v, x=x) for each in (module, plain)]
+  )(variables, x)
   assert half.dtype == jnp.float32
   assert 0 < np.abs(half - full).max() < 0.06 * np.abs(full).max()
   text = str(
@@ -247,13 +232,27 @@ ARMS = {  # options, and kernels that all of them share
 def test_shared_layers_start_equal(model, player):
   """Whichever norm and way up: compared are the keys that values are drawn with."""
   arms, shared = ARMS[model, player]
-  seen = {}
-  for options in arms:
-    options = {**options, 'init': 'tests.model_cases.mark'}
-    module = games.build(model, player, **options)
-    for path, leaf in games.init(module, model, games.draw(model, player)).items():
-      if path[-1] == 'kernel':
-        seen.setdefault('/'.join(path[1:-1]), []).append(np.asarray(leaf).ravel()[0])
+  modules = [
+    games.build(model, player, **{**options, 'init': 'tests.model_cases.mark'})
+    for options in arms
+  ]
+  x = games.draw(model, player)
+
+  @cases.jit
+  def start():
+    return [
+      {
+        '/'.join(path[1:-1]): leaf.ravel()[0]
+        for path, leaf in games.trace_init(module, model, x).items()
+        if path[-1] == 'kernel'
+      }
+      for module in modules
+    ]
+
+  seen: dict = {}
+  for found in start():
+    for name, value in found.items():
+      seen.setdefault(name, []).append(float(value))
   for name in shared:
     assert len(seen[name]) == len(arms)
     assert len(set(seen[name])) == 1, name

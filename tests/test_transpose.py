@@ -53,8 +53,11 @@ def close(found, expected, relative):
   np.testing.assert_allclose(found, expected, rtol=relative, atol=relative * scale)
 
 
-@pytest.mark.parametrize('case', CASES, ids=str)
-@pytest.mark.parametrize(('x64', 'relative'), [(True, 1e-12), (False, 1e-5)])
+@pytest.mark.parametrize(
+  ('case', 'x64', 'relative'),
+  [*((case, True, 1e-12) for case in CASES), *((c, False, 1e-5) for c in CASES[:3])],
+  ids=str,
+)
 def test_values_are_laxs(case, x64, relative):
   with jax.enable_x64(x64):
     x, kernel = draw_case(case, np.float64 if x64 else np.float32)

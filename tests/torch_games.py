@@ -92,16 +92,22 @@ class Weights:
       )
     if kind == 'resize':
       x = functional.interpolate(x, scale_factor=2, mode='nearest')
-      return functional.conv2d(x, kernel.permute(3, 2, 0, 1), bias, padding='same')
+      return functional.conv2d(around(x, size), kernel.permute(3, 2, 0, 1), bias)
     units = kernel.shape[-1] // 4
     kernel = kernel.reshape(size, size, -1, 2, 2, units).permute(5, 3, 4, 2, 0, 1)
     kernel = kernel.reshape(4 * units, -1, size, size)
-    y = functional.pixel_shuffle(functional.conv2d(x, kernel, padding='same'), 2)
+    y = functional.pixel_shuffle(functional.conv2d(around(x, size), kernel), 2)
     return y if bias is None else y + bias[:, None, None]
 
   def dense(self, x, name):
     y = x @ self.kernel(name)
     return y if self.bias(name) is None else y + self.bias(name)
+
+
+def around(x, size):
+  """Zeros that keep the map: of an even kernel one more behind."""
+  low, high = (size - 1) // 2, size // 2
+  return functional.pad(x, (low, high, low, high))
 
 
 def dcgan_generator(net, z, code):
