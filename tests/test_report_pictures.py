@@ -552,7 +552,11 @@ def test_names_from_outside_are_escaped(cyclegan, tmp_path):
   reader = report_reader.Reader(page)
   assert not reader.open
   assert not {'img', 'b', 'i', 'u', 's'} & set(reader.tags)
-  assert f'Collapsed: {name}, seed 0 from step 100' in reader.text
+  said = (
+    f'Collapsed: {name}, seed 0 from step 100 (diversity 0.00), its first evaluation;'
+  )
+  assert said in reader.text
+  assert 'collapsed (24 of them passed at no evaluation)' in reader.text
   prose = re.sub(r'```.*?```', '', text, flags=re.S)
   assert '<img' not in prose
   assert '</svg>' not in prose

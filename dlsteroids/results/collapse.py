@@ -22,6 +22,7 @@ class Finding(NamedTuple):
     step: of the evaluation at which it was first seen, or at which it diverged.
     words: what was seen there: 'diversity 0.04', '3 of 10 classes'; '' if it diverged.
     lasting: whether it was still so at the last evaluation.
+    never: whether no evaluation passed at all.
     diverged: whether its loss was no longer finite; else it collapsed.
   """
 
@@ -30,6 +31,7 @@ class Finding(NamedTuple):
   step: int
   words: str = ''
   lasting: bool = True
+  never: bool = False
   diverged: bool = False
 
 
@@ -69,7 +71,9 @@ def find(
     first = next((i for i in range(start, len(low)) if low[i]), None)
     if first is not None:
       run = str(arm), int(rows['seed'].iloc[0])
-      found.append(Finding(*run, steps[first], low[first], lasting=bool(low[-1])))
+      finding = Finding(*run, steps[first], low[first])
+      lasting, never = bool(low[-1]), not passed
+      found.append(finding._replace(lasting=lasting, never=never))
   bad = runs[(runs['status'] == 'diverged') & (runs['tuned'] == 0)]
   for row in bad.to_dict('records'):
     step = int(row['best_step'])
@@ -119,19 +123,23 @@ def _say(finding: Finding) -> str:
   if finding.diverged:
     return f'seed {finding.seed} at step {finding.step:,}'
   text = f'seed {finding.seed} from step {finding.step:,} ({finding.words})'
+  if finding.never:
+    return f'{text}, its first evaluation'
   return text if finding.lasting else f'{text}, no longer at the end'
 
 
 def _sum_up(found: Sequence[Finding], count: int) -> str:
-  collapsed, diverged = (
-    len([finding for finding in found if finding.diverged == kind])
-    for kind in (False, True)
-  )
   runs = f'{count} run{"s" if count != 1 else ""}'
   if not found:
     return f'No run collapsed or diverged, of {runs}.'
-  parts = [f'{n} collapsed' for n in (collapsed,) if n]
-  parts += [f'{n} diverged' for n in (diverged,) if n]
+  diverged = sum(finding.diverged for finding in found)
+  collapsed, never = len(found) - diverged, sum(finding.never for finding in found)
+  parts = []
+  if collapsed:
+    bare = f' ({never} of them passed at no evaluation)' if never else ''
+    parts.append(f'{collapsed} collapsed{bare}')
+  if diverged:
+    parts.append(f'{diverged} diverged')
   return f'Of {runs}, {formats.listing(parts)}.'
 
 
