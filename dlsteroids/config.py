@@ -28,7 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     'epsilon': 1e-8,  # adam, adamw
     'weight_decay': 0.0,  # on weights, not on biases and norms; adamw decouples it
     'clip': math.inf,  # largest global gradient norm
-    'schedule': 'cosine',  # constant, cosine, linear, step (a tenth at 1/2 and 3/4)
+    'schedule': 'cosine',  # constant, cosine, linear, hold, step: tasks/optimizer.py
     'warmup': 0.0,  # share of the steps
     'final': 0.0,  # learning rate at the end, as a share of the peak
   },
@@ -239,7 +239,7 @@ def check(tree: Mapping[str, Any]) -> None:
     raise UserError(f'config.study.margin must not be negative: {study["margin"]}')
   choices = {
     'optimizer.name': ('sgd', 'adam', 'adamw'),
-    'optimizer.schedule': ('constant', 'cosine', 'linear', 'step'),
+    'optimizer.schedule': ('constant', 'cosine', 'linear', 'hold', 'step'),
     'train.matmul': ('default', 'high', 'highest'),
     'study.design': ('one_out', 'one_in', 'ladder', 'factorial', 'arms'),
     'engine.strategy': ('auto', 'map', 'vmap'),

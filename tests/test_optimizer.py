@@ -65,6 +65,7 @@ def expected_rate(name, step, warmup, final):
   share = min(max((step - warm) / (STEPS - warm), 0), 1)
   shape = {
     'constant': 1.0,
+    'hold': 1 - (1 - final) * max(0.0, 2 * share - 1),
     'cosine': final + (1 - final) * (1 + math.cos(math.pi * share)) / 2,
     'linear': 1 + (final - 1) * share,
     'step': 1.0 if share < 0.5 else 0.1 if share < 0.75 else 0.01,
@@ -72,7 +73,7 @@ def expected_rate(name, step, warmup, final):
   return PEAK * shape * min(1.0, (step + 1) / warm if warm else 1.0)
 
 
-@pytest.mark.parametrize('name', ['constant', 'cosine', 'linear', 'step'])
+@pytest.mark.parametrize('name', ['constant', 'cosine', 'linear', 'hold', 'step'])
 @pytest.mark.parametrize(('warmup', 'final'), [(0.0, 0.0), (0.25, 0.1)])
 def test_schedules(name, warmup, final):
   schedule = optimizer.make_schedule(name, hyper(warmup=warmup, final=final))

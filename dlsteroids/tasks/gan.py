@@ -17,7 +17,6 @@ torch's example they move there, too). G's running averages move in G's own turn
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from dlsteroids import config as config_lib
@@ -158,8 +157,8 @@ def discriminator_loss(
     value = loss.discriminator(logits, fooled, hyper['task.label_smoothing'])
     scalars = {
       'd_loss': value,
-      'd_real': says(loss, logits),
-      'd_fake': says(loss, fooled),
+      'd_real': gan_losses.says(loss, logits),
+      'd_fake': gan_losses.says(loss, fooled),
     }
     if options['penalty'] == 'gradient':
       extra = gan_losses.gradient_penalty(critic, real, fake, keys('between'))
@@ -187,14 +186,9 @@ def generator_loss(
       variables['discriminator'], seen, label, keys, hyper, train=True
     )
     value = loss.generator(logits)
-    return value, ({}, {'g_loss': value, 'd_made': says(loss, logits)})
+    return value, ({}, {'g_loss': value, 'd_made': gan_losses.says(loss, logits)})
 
   return turn
-
-
-def says(loss: gan_losses.Loss, logits: Any) -> Any:
-  """What D says on average: the chance of being real, or its score."""
-  return jax.nn.sigmoid(logits).mean() if loss.logistic else logits.mean()
 
 
 def make_outputs(

@@ -82,3 +82,8 @@ def gradient_penalty(
 def r1_penalty(critic: Callable[[Any], Any], real: Any) -> Any:
   """Mescheder et al. 2018, eq. 9: half of |grad|^2 at real images."""
   return 0.5 * (gradient_norms(critic, real) ** 2).mean()
+
+
+def says(loss: Loss, logits: Any) -> Any:
+  """What D says on average: the chance of being real, or its score."""
+  return jax.nn.sigmoid(logits).mean() if loss.logistic else logits.mean()

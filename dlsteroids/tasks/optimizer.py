@@ -12,7 +12,8 @@ def make_schedule(name: str, hyper: Mapping[str, Any]) -> Callable[[Any], Any]:
   """`step -> learning rate` over `train.steps` steps, all of it traced.
 
   Linear warm-up over a share `optimizer.warmup` of the steps, then the named shape from
-  the peak to `optimizer.final` of it. 'step' ignores `final`: a tenth at 1/2 and 3/4.
+  the peak to `optimizer.final` of it. 'hold' is constant for the first half and linear
+  after it (CycleGAN's). 'step' ignores `final`: a tenth at 1/2 and 3/4.
   """
   peak = hyper['optimizer.learning_rate']
   steps = hyper['train.steps']
@@ -26,6 +27,7 @@ def make_schedule(name: str, hyper: Mapping[str, Any]) -> Callable[[Any], Any]:
       'constant': lambda: jnp.ones_like(share),
       'cosine': lambda: final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * share)),
       'linear': lambda: 1 - (1 - final) * share,
+      'hold': lambda: 1 - (1 - final) * jnp.maximum(0.0, 2 * share - 1),
       'step': lambda: jnp.where(share < 0.5, 1.0, jnp.where(share < 0.75, 0.1, 0.01)),
     }[name]()
     return peak * shape * jnp.minimum(1.0, (step + 1) / jnp.maximum(warm, 1.0))

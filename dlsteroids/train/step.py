@@ -148,12 +148,13 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
     logged: dict[str, Any] = {}
     first = None
     if shared is not None:
-      first = look(shared, state['variables'], *parts(batch, keys, 0), hyper)
+      part, streams = parts(batch, keys, 0)
+      first = look(shared, state['variables'], part, streams, hyper)
     for turn in task.turns:
       for index in range(turn.repeat):
         part, streams = parts(batch, keys, index)
         seen = first
-        if shared is not None and turn.player != shared.player:
+        if shared is not None and first is not None and turn.player != shared.player:
           value = first.value
           if index:
             value, _ = shared.run(state['variables'], part, streams, hyper)

@@ -1,0 +1,60 @@
+"""Which terms of CycleGAN colour? Grey photographs to colour and back.
+
+Data: CIFAR-10 as JPEG files (`cifar10-jpeg`): one half in colour, the other half grey,
+no image in both; the truth is known for the test images. Meant for a GPU; seconds as
+configs/cyclegan_color.py:smoke.
+"""
+
+from dlsteroids import config as config_lib
+from dlsteroids.study import factors
+
+
+def get_config(mode: str = ''):
+  """The paper's nets for 32x32: two halvings, three blocks, patches of 34."""
+  config_lib.choose('mode', mode, ('', 'smoke'))
+  config = config_lib.base(model='cyclegan', data='colour', task='cyclegan')
+  config.study.name = 'cyclegan_color'
+  config.study.question = 'Which terms of CycleGAN colour photographs?'
+  config.study.metric = 'l1'
+  config.study.seeds = 6
+  config.data.source = 'image_folder'
+  config.data.label = 'cifar10-jpeg'
+  config.data.size = 32
+  config.data.flip = True
+  config.data.validation = 0.1
+  config.model.width = 32
+  config.model.discriminator_width = 32
+  config.model.blocks = 3
+  config.model.patch_layers = 2
+  config.optimizer.name = 'adam'
+  config.optimizer.learning_rate = 0.0002
+  config.optimizer.beta1 = 0.5
+  config.optimizer.schedule = 'hold'
+  config.train.steps = 20_000
+  config.train.batch_size = 16
+  config.train.evaluations = 5
+  config.train.eval_batch = 500
+  return smoke(config) if mode == 'smoke' else config
+
+
+def smoke(config):
+  config.study.name = 'cyclegan_color_smoke'
+  config.study.seeds = 2
+  config.study.only = 'cycle'
+  config.data.examples = 200
+  config.model.width = 4
+  config.model.discriminator_width = 4
+  config.model.blocks = 1
+  config.train.steps = 2
+  config.train.evaluations = 1
+  return config
+
+
+def get_factors(config):
+  """The paper's terms."""
+  task = config.task
+  return (
+    factors.factor('adversarial', 'task.adversarial', task.adversarial, False),
+    factors.factor('cycle', 'task.cycle', task.cycle, 'none'),
+    factors.factor('pool', 'task.pool', task.pool, 0, about='the image pool'),
+  )

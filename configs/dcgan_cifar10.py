@@ -1,0 +1,74 @@
+"""What of a DCGAN matters for drawing CIFAR-10's images?
+
+Data: CIFAR-10 as JPEG files (`cifar10-jpeg`), 45,000 train. No classifier of these
+images comes with the package: train one and name its file, as below. Meant for a GPU;
+seconds as configs/dcgan_cifar10.py:smoke, which measures on MNIST's classifier.
+
+    python -m experiments.launch --config=configs/cifar10_cnn.py --config.study.seeds=1
+    python -m experiments.launch --config=configs/cifar10_cnn.py --config.study.seeds=1
+      --action=export --target=cifar10.npz
+    python -m experiments.launch --config=configs/dcgan_cifar10.py
+      --config.task.features=cifar10.npz
+"""
+
+from dlsteroids import config as config_lib
+from dlsteroids.study import factors
+
+
+def get_config(mode: str = ''):
+  """DCGAN at 32x32: 4x4x256 to 32x32x3, at width 64."""
+  config_lib.choose('mode', mode, ('', 'smoke'))
+  config = config_lib.base(model='dcgan', data='image_folder', task='gan')
+  config.study.name = 'dcgan_cifar10'
+  config.study.question = 'What of a DCGAN matters for drawing small photographs?'
+  config.study.metric = 'classifier_fid'
+  config.study.seeds = 6
+  config.data.label = 'cifar10-jpeg'
+  config.data.size = 32
+  config.data.range = 'tanh'
+  config.data.flip = True
+  config.data.validation = 0.1
+  config.task.features = 'cifar10.npz'
+  config.task.ema = 0.999
+  config.optimizer.name = 'adam'
+  config.optimizer.learning_rate = 0.0002
+  config.optimizer.beta1 = 0.5
+  config.optimizer.schedule = 'constant'
+  config.train.steps = 30_000
+  config.train.batch_size = 64
+  config.train.evaluations = 6
+  config.train.eval_batch = 1000
+  return smoke(config) if mode == 'smoke' else config
+
+
+def smoke(config):
+  config.study.name = 'dcgan_cifar10_smoke'
+  config.study.seeds = 2
+  config.study.only = 'loss'
+  config.data.examples = 500
+  config.task.features = 'mnist'
+  config.model.width = 4
+  config.model.discriminator_width = 4
+  config.train.steps = 4
+  config.train.evaluations = 1
+  return config
+
+
+def get_factors(config):
+  """Norms, upsampling, the loss."""
+  model, task = config.model, config.task
+  return (
+    factors.factor(
+      'upsampling', 'model.upsample', model.upsample, 'resize', 'subpixel',
+      about='transposed convolution',
+    ),
+    factors.factor(
+      'generator_norm', 'model.generator_norm', model.generator_norm, 'none',
+      about='batch norm in the generator',
+    ),
+    factors.factor(
+      'discriminator_norm', 'model.discriminator_norm', model.discriminator_norm,
+      'none', 'spectral', about='batch norm in the discriminator',
+    ),
+    factors.factor('loss', 'task.loss', task.loss, 'hinge'),
+  )  # fmt: skip

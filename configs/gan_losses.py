@@ -1,0 +1,81 @@
+"""Which loss, which regulariser? After Lucic et al. 2018, with an equal tuning budget.
+
+Data: scikit-learn's digits, embedded. Every arm tunes its learning rate over one grid,
+on validation, with seeds of its own. The paper: with enough tuning most losses reach
+similar scores. Takes about five minutes on 2 CPU cores, seconds as
+configs/gan_losses.py:smoke.
+"""
+
+from dlsteroids import config as config_lib
+from dlsteroids.study import factors
+
+WEIGHTS = {'none': 10.0, 'gradient': 10.0, 'r1': 1.0}
+
+
+def get_config(mode: str = ''):
+  """A small DCGAN; layer norm in the discriminator, so penalties are defined."""
+  config_lib.choose('mode', mode, ('', 'smoke'))
+  config = config_lib.base(model='dcgan', data='digits', task='gan')
+  config.study.name = 'gan_losses'
+  config.study.question = 'Does the loss of a GAN matter, once all are tuned alike?'
+  config.study.metric = 'classifier_fid'
+  config.study.seeds = 8
+  config.study.tune = 'optimizer.learning_rate=0.0003,0.001,0.003'
+  config.study.tune_seeds = 2
+  config.data.range = 'tanh'
+  config.model.latent = 32
+  config.model.depth = 2
+  config.model.width = 16
+  config.model.discriminator_width = 16
+  config.model.discriminator_norm = 'layer'
+  config.task.ema = 0.99
+  config.optimizer.name = 'adam'
+  config.optimizer.learning_rate = 0.001
+  config.optimizer.beta1 = 0.5
+  config.optimizer.schedule = 'constant'
+  config.train.steps = 1000
+  config.train.batch_size = 64
+  config.train.evaluations = 4
+  return smoke(config) if mode == 'smoke' else config
+
+
+def smoke(config):
+  config.study.name = 'gan_losses_smoke'
+  config.study.seeds = 2
+  config.study.only = 'penalty'
+  config.study.tune = ''
+  config.model.width = 4
+  config.model.discriminator_width = 4
+  config.train.steps = 4
+  config.train.evaluations = 1
+  return config
+
+
+def get_factors(config):
+  """Losses, and regularisers with the weights their papers use."""
+  task = config.task
+  return (
+    factors.factor(
+      'loss',
+      'task.loss',
+      task.loss,
+      'minimax',
+      'least_squares',
+      'hinge',
+      'wasserstein',
+    ),
+    factors.levels(
+      'penalty',
+      {
+        kind: {'task.penalty': kind, 'task.penalty_weight': weight}
+        for kind, weight in WEIGHTS.items()
+      },
+    ),
+    factors.factor(
+      'spectral_norm',
+      'model.discriminator_norm',
+      config.model.discriminator_norm,
+      'spectral',
+      about='layer norm and not spectral norm in the discriminator',
+    ),
+  )
