@@ -97,7 +97,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     show=translation.make_show(makers, known),
     sample=translation.make_sample(makers),
     digest=extractor.digest if extractor else '',
-    facts=translation.facts(extractor, dataset),
+    facts={**translation.facts(extractor, dataset), **gan_losses.told()},
   )
 
 

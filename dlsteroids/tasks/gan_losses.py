@@ -23,6 +23,11 @@ class Loss(NamedTuple):
   logistic: bool = False
 
 
+def told() -> dict[str, Any]:
+  """What a report must know of the losses: where D's logits mean chances."""
+  return {'logistic': {name: loss.logistic for name, loss in LOSSES.items()}}
+
+
 def _entropy(real: Any, fake: Any, smoothing: Any) -> Any:
   """-(1-s) log D(x) - s log(1-D(x)) - log(1-D(G(z))); s smooths one side only.
 
