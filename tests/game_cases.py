@@ -76,7 +76,7 @@ CHOICES = {
   'cyclegan': {
     'width': [3, 4],
     'discriminator_width': [3, 4],
-    'downsamples': [0, 1, 2],
+    'downsamples': [0, 1],
     'blocks': [1, 2],  # 0 is 6 or 9: test_cyclegan_models
     'residual': [True, False],
     'kernel': [3, 5],

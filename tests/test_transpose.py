@@ -61,7 +61,7 @@ def close(found, expected, relative):
 def test_values_are_laxs(case, x64, relative):
   with jax.enable_x64(x64):
     x, kernel = draw_case(case, np.float64 if x64 else np.float32)
-    found = make(case)(x, kernel)
+    found = cases.jit(make(case))(x, kernel)
     assert found.dtype == x.dtype
     close(found, np.asarray(lax.conv_transpose(x, kernel, *case[4:])), relative)
 
@@ -96,7 +96,7 @@ def value_and_slopes(x, kernel, options):
 
 
 @pytest.mark.parametrize(
-  ('options', 'units'), [*zip(TORCH, (6, 6, 6, 3, 6)), (TORCH[0], 1), (TORCH[1], 3)]
+  ('options', 'units'), [*zip(TORCH, (6, 3, 6, 3, 6)), (TORCH[0], 1)]
 )
 def test_torchs_with_the_kernel_turned(options, units):
   """Values, first and second derivatives, the derivatives inside a scan."""
@@ -134,7 +134,7 @@ def bend(op, x, kernel):
 
 
 # Others are torch's, above.
-@pytest.mark.parametrize('case', [CASES[i] for i in (1, 4, 5, 7, 10)], ids=str)
+@pytest.mark.parametrize('case', [CASES[i] for i in (4, 7, 10)], ids=str)
 def test_second_derivatives_in_a_scan_are_the_plain_ones(case):
   derive = jax.grad(functools.partial(bend, make(case)), (0, 1))
   with jax.enable_x64(True):
