@@ -1,9 +1,10 @@
-"""Which terms of CycleGAN translate? Upright digits to inverted, turned ones.
+"""Which terms of CycleGAN translate? Digits to their negatives, and to turned ones.
 
-Data: scikit-learn's digits, embedded: one half upright, the other half light for dark
-and turned by 90 degrees, no scan in both. The truth is known for the test scans, so the
-distance to it (l1, pixels in [-1, 1], both directions) decides. The paper's table 4:
-the adversarial and the cycle term are both critical. Takes about five minutes on 2 CPU
+Data: scikit-learn's digits, embedded: one half as they are, the other half light for
+dark, no scan in both. The truth is known for the test scans, so the distance to it (l1,
+pixels in [-1, 1], both directions) decides. The paper's table 4: the adversarial and
+the cycle term are both critical; its section 6: changes of geometry fail. Expected: 99
+of 100 digits keep their class; turned by 90 degrees, too, they do not. Takes about five minutes on 2 CPU
 cores, seconds as configs/cyclegan_digits.py:smoke.
 """
 
@@ -18,7 +19,8 @@ def get_config(mode: str = ''):
   config.study.name = 'cyclegan_digits'
   config.study.question = 'Which terms of CycleGAN translate digits?'
   config.study.metric = 'l1'
-  config.study.seeds = 6
+  config.study.seeds = 9
+  config.data.rotate = 0
   config.model.width = 16
   config.model.discriminator_width = 16
   config.model.downsamples = 1
@@ -30,9 +32,9 @@ def get_config(mode: str = ''):
   config.optimizer.learning_rate = 0.001
   config.optimizer.beta1 = 0.5
   config.optimizer.schedule = 'hold'
-  config.train.steps = 1000
+  config.train.steps = 600
   config.train.batch_size = 16
-  config.train.evaluations = 4
+  config.train.evaluations = 3
   return smoke(config) if mode == 'smoke' else config
 
 
@@ -51,6 +53,9 @@ def get_factors(config):
   """The paper's ablation, the pool, and two parts of the nets."""
   model, task = config.model, config.task
   return (
+    factors.factor(
+      'geometry', 'data.rotate', config.data.rotate, 90, about='strokes in their place'
+    ),
     factors.factor('adversarial', 'task.adversarial', task.adversarial, False),
     factors.factor('cycle', 'task.cycle', task.cycle, 'forward', 'backward', 'none'),
     factors.factor(

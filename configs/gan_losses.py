@@ -19,8 +19,8 @@ def get_config(mode: str = ''):
   config.study.name = 'gan_losses'
   config.study.question = 'Does the loss of a GAN matter, once all are tuned alike?'
   config.study.metric = 'classifier_fid'
-  config.study.seeds = 8
-  config.study.tune = 'optimizer.learning_rate=0.0003,0.001,0.003'
+  config.study.seeds = 9
+  config.study.tune = 'optimizer.learning_rate=0.0005,0.002,0.008'
   config.study.tune_seeds = 2
   config.data.range = 'tanh'
   config.model.latent = 32
@@ -30,12 +30,12 @@ def get_config(mode: str = ''):
   config.model.discriminator_norm = 'layer'
   config.task.ema = 0.99
   config.optimizer.name = 'adam'
-  config.optimizer.learning_rate = 0.001
+  config.optimizer.learning_rate = 0.002
   config.optimizer.beta1 = 0.5
   config.optimizer.schedule = 'constant'
-  config.train.steps = 1000
+  config.train.steps = 600
   config.train.batch_size = 64
-  config.train.evaluations = 4
+  config.train.evaluations = 3
   return smoke(config) if mode == 'smoke' else config
 
 
