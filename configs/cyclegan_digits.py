@@ -4,8 +4,8 @@ Data: scikit-learn's digits, embedded: one half as they are, the other half ligh
 dark, no scan in both. The truth is known for the test scans, so the distance to it (l1,
 pixels in [-1, 1], both directions) decides. The paper's table 4: the adversarial and
 the cycle term are both critical; its section 6: changes of geometry fail. Expected: 99
-of 100 digits keep their class; turned by 90 degrees, too, they do not. Takes about five minutes on 2 CPU
-cores, seconds as configs/cyclegan_digits.py:smoke.
+of 100 digits keep their class; turned by 90 degrees, too, they do not. Takes about five
+minutes on 2 CPU cores, seconds as configs/cyclegan_digits.py:smoke.
 """
 
 from dlsteroids import config as config_lib
