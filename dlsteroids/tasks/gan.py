@@ -105,9 +105,10 @@ def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
       f'{", ".join(dataset.arrays)}'
     )
   if dataset.facts.get('range') != 'tanh':
+    known = 'range' in config['data']
     raise config_lib.UserError(
-      'task gan needs images in [-1, 1], the range of its generators: set '
-      'data.range=tanh'
+      'task gan needs images in [-1, 1], the range of its generators: '
+      + ('set data.range=tanh' if known else f'{dataset.name!r} has none')
     )
   name = config_lib.choose('task.loss', options['loss'], gan_losses.LOSSES)
   loss = gan_losses.LOSSES[name]
