@@ -465,13 +465,14 @@ def test_recur_by_itself(double, reverse, shared, additive):
 
 @pytest.mark.parametrize(
   ('name', 'size'),
-  [*(('FGR', size) for size in (1, 2, 6, 9)), ('V', 3), ('gru', 3), ('rnn', 2)],
+  [*(('FGR', size) for size in (1, 4, 6, 9)), ('V', 3), ('gru', 5), ('rnn', 2)],
 )
 def test_remat_changes_nothing(double, name, size):
-  (x,), params = draw((B, T, F)), parameters(make(**CELLS[name]))
+  both = {'bidirectional': True} if name == 'gru' else {}
+  (x,), params = draw((B, T, F)), parameters(make(**CELLS[name], **both))
   found = []
   for remat in (0, size):
-    module = make(remat=remat, recurrent_mask='step', **CELLS[name])
+    module = make(remat=remat, recurrent_mask='step', **CELLS[name], **both)
     loss = lambda params, x, module=module: jnp.sin(
       answer(module, params, x, train=True, rate=0.3)
     ).sum()
@@ -488,15 +489,6 @@ def test_remat_keeps_less(double):
     _, pull = jax.vjp(lambda p, each=each: answer(each, p, x, train=True), params)
     kept.append(sum(leaf.size for leaf in jax.tree.leaves(pull)))
   assert kept[1] < kept[0]
-
-
-def test_remat_that_does_not_divide_is_one_line():
-  module = make(remat=4)
-  with pytest.raises(config_lib.UserError) as caught:
-    answer(module, parameters(make()), np.zeros((B, T, F), np.float32), train=True)
-  assert str(caught.value) == (
-    'config.model.remat=4 must divide the 6 steps of a sequence'
-  )
 
 
 # Torch
@@ -667,9 +659,22 @@ def test_a_users_cell_takes_no_switch_of_the_shipped_ones():
     ({'peepholes': True}, "peepholes=True belongs to cell 'lstm' and does nothing to"),
     ({'norm': 'layer'}, "norm='layer' is for the shipped cells"),
     ({'remat': 2}, 'remat=2 is for the shipped cells'),
+    ({'init': 'he'}, "Leaky': its class has no field kernel_init"),
   ]:
+    name = 'tests.test_recurrent.Leaky' if 'init' in options else 'flax.linen.GRUCell'
     with pytest.raises(config_lib.UserError, match=words):
-      make(cell='flax.linen.GRUCell', **options)
+      make(cell=name, **options)
+
+
+def test_a_users_cell_is_given_the_options_it_has_fields_for():
+  options = {'dtype': 'bfloat16', 'init': 'normal', 'recurrent_init': 'he'}
+  made = recurrent.own_cell(
+    {**recurrent.DEFAULTS, **options, 'cell': 'flax.linen.GRUCell'}
+  )
+  cell = made(features=3)
+  assert (cell.dtype, cell.kernel_init, cell.recurrent_kernel_init) == (
+    jnp.bfloat16, layers.INITIALIZERS['normal'], layers.INITIALIZERS['he'],
+  )  # fmt: skip
 
 
 # Pairing

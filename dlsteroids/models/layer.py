@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlsteroids import config as config_lib
 from dlsteroids.models import cells, cudnn, layers, recurrence, windows
 
 
@@ -210,14 +209,25 @@ def pieces(
 ) -> Any:
   """`recurrence.recur` that keeps only every `size`-th carry for the backward pass.
 
-  Raises:
-    UserError: if the steps are no multiple of `size`.
+  Steps that fill no whole piece are one of their own, the last in the order of the run.
   """
   steps = inputs.x.shape[0]
-  if steps % size:
-    raise config_lib.UserError(
-      f'config.model.remat={size} must divide the {steps} steps of a sequence'
-    )
+  whole = steps - steps % size
+  if whole < steps:
+    cut = steps - whole if form.reverse else whole
+    parts = [
+      inputs._replace(
+        x=inputs.x[a:b],
+        mask=_part(inputs.mask, a, b),
+        valid=None if inputs.valid is None else inputs.valid[a:b],
+      )
+      for a, b in ((0, cut), (cut, steps))
+    ]
+    parts = parts[::-1] if form.reverse else parts
+    first, carry = pieces(form, vectors, kernel, parts[0], carry, size)
+    rest, carry = pieces(form, vectors, kernel, parts[1], carry, steps - whole)
+    both = [rest, first] if form.reverse else [first, rest]
+    return jnp.concatenate(both), carry
   shared = inputs.mask if inputs.mask is not None and len(inputs.mask) == 1 else None
   scanned = inputs if shared is None else inputs._replace(mask=None)
   scanned = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), scanned)
@@ -230,6 +240,11 @@ def pieces(
 
   carry, outputs = jax.lax.scan(run, carry, scanned, reverse=form.reverse)
   return outputs.reshape(steps, *outputs.shape[2:]), carry
+
+
+def _part(mask: Any, start: int, stop: int) -> Any:
+  """Some steps of a mask; of one that all steps share, itself."""
+  return mask if mask is None or len(mask) == 1 else mask[start:stop]
 
 
 class UserLayer(nn.Module):

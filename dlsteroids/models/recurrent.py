@@ -4,6 +4,7 @@ They read symbols [B, T], features [B, T, F], or images row by row [B, H, W, C],
 answer at every step or after the last.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -133,6 +134,36 @@ class Recurrent(nn.Module):
     return jnp.concatenate([last[:, :half], y[0, :, half:]], -1)
 
 
+def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
+  """The user's cell class with those options that its fields take, as flax's cells do.
+
+  Raises:
+    UserError: an option that was changed and that the class has no field for.
+  """
+  make_cell = layers.block('model.cell', config['cell'], cells.CELLS)
+  cells.check_switches(config)
+  known = getattr(make_cell, '__dataclass_fields__', {})
+  given = {
+    'init': ('kernel_init', layers.initializer('model.init', config['init'])),
+    'recurrent_init': (
+      'recurrent_kernel_init',
+      layers.initializer('model.recurrent_init', config['recurrent_init']),
+    ),
+    'dtype': ('dtype', layers.dtype(config['dtype'])),
+  }
+  fields = {field: value for field, value in given.values() if field in known}
+  shipped = ('norm', 'remat', 'kernel', 'recurrent_dropout', 'recurrent_mask')
+  for option in (*shipped, *given):
+    field, _ = given.get(option, ('', None))
+    if config[option] != DEFAULTS[option] and field not in known:
+      missing = f': its class has no field {field}' if field else ''
+      raise config_lib.UserError(
+        f'config.model.{option}={config[option]!r} is for the shipped cells '
+        f'({", ".join(cells.CELLS)}) and does nothing to {config["cell"]!r}{missing}'
+      )
+  return functools.partial(make_cell, **fields)
+
+
 def build(config: Mapping[str, Any]) -> nn.Module:
   """The module for `DEFAULTS`' options and what the task adds.
 
@@ -159,17 +190,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   init_fn = layers.initializer('model.init', config['init'])
   recurrent_init = layers.initializer('model.recurrent_init', config['recurrent_init'])
   if '.' in config['cell']:
-    make_cell = layers.block('model.cell', config['cell'], cells.CELLS)
-    cells.check_switches(config)
-    for option in (
-      *('norm', 'remat', 'kernel', 'recurrent_dropout'),
-      *('recurrent_mask', 'recurrent_init'),
-    ):
-      if config[option] != DEFAULTS[option]:
-        raise config_lib.UserError(
-          f'config.model.{option}={config[option]!r} is for the shipped cells '
-          f'({", ".join(cells.CELLS)}) and does nothing to {config["cell"]!r}'
-        )
+    make_cell = own_cell(config)
 
     def make_layer(name: str, reverse: bool) -> nn.Module:
       return layer.UserLayer(make_cell, config['hidden'], reverse, name=name)
