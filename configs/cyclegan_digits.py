@@ -3,7 +3,7 @@
 Data: scikit-learn's digits, embedded: one half as they are, the other half light for
 dark, no scan in both. The truth is known for the test scans, so the distance to it (l1,
 pixels in [-1, 1], both directions) decides. The paper's table 4: the adversarial and
-the cycle term are both critical; its section 6: changes of geometry fail. Expected: 99
+the cycle term are both critical; its section 6: changes of geometry fail. Expected: 98
 of 100 digits keep their class; turned by 90 degrees, too, they do not. Takes about five
 minutes on 2 CPU cores, seconds as configs/cyclegan_digits.py:smoke.
 """
@@ -21,20 +21,20 @@ def get_config(mode: str = ''):
   config.study.metric = 'l1'
   config.study.seeds = 9
   config.data.rotate = 0
-  config.model.width = 16
-  config.model.discriminator_width = 16
+  config.model.width = 8
+  config.model.discriminator_width = 8
   config.model.downsamples = 1
   config.model.blocks = 2
   config.model.stem_kernel = 3
   config.model.patch_layers = 1
   config.task.features = 'digits'
   config.optimizer.name = 'adam'
-  config.optimizer.learning_rate = 0.001
+  config.optimizer.learning_rate = 0.002
   config.optimizer.beta1 = 0.5
   config.optimizer.schedule = 'hold'
-  config.train.steps = 600
+  config.train.steps = 400
   config.train.batch_size = 16
-  config.train.evaluations = 3
+  config.train.evaluations = 2
   return smoke(config) if mode == 'smoke' else config
 
 
