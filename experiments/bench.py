@@ -1,9 +1,10 @@
 """Benchmarks: python -m experiments.bench [--only=torch,overhead] [--quick].
 
 Measures ratios within one run, prints one table and, when complete, writes
-experiments/results/bench.md and bench.json. Wants an otherwise idle machine. Takes
-about an hour for two versions of JAX on 2 cores; --quick some minutes, and its numbers
-mean nothing.
+experiments/results/bench.md and bench.json; --page=NAME writes the parts it was given
+as NAME.md and NAME.json to experiments/results/bench. Wants an otherwise idle machine.
+Takes about an hour for two versions of JAX on 2 cores; --quick some minutes, and its
+numbers mean nothing.
 """
 
 import os
@@ -16,10 +17,18 @@ from absl import app, flags
 
 from dlsteroids import config as config_lib
 from dlsteroids.launch import machine
-from experiments import bench_cases, bench_common, bench_page, bench_parts, bench_worker
+from experiments import (
+  bench_cases,
+  bench_common,
+  bench_gan,
+  bench_page,
+  bench_parts,
+  bench_worker,
+)
 
+PARTS = {**bench_parts.PARTS, 'adversarial': bench_gan.adversarial}
 FLAGS = flags.FLAGS
-flags.DEFINE_list('only', [], 'parts to run: ' + ', '.join(bench_parts.PARTS))
+flags.DEFINE_list('only', [], 'parts to run: ' + ', '.join(PARTS))
 flags.DEFINE_bool('quick', False, 'toy sizes, to see that everything runs')
 flags.DEFINE_list('jax_python', [sys.executable], 'interpreters with JAX')
 flags.DEFINE_string('torch_python', sys.executable, "the one with torch; '' for none")
@@ -27,6 +36,7 @@ flags.DEFINE_float('seconds', 4.0, 'of one repetition', 0.0)
 flags.DEFINE_integer('repeats', 7, 'of each measurement', 1)
 flags.DEFINE_integer('count', 50_000, 'training images', 512)
 flags.DEFINE_string('out', '', 'folder to write; default: the results, if complete')
+flags.DEFINE_string('page', '', 'name of the files to write, in results/bench')
 flags.DEFINE_string('worker', '', 'JSON; what this command starts itself with')
 
 
@@ -68,7 +78,8 @@ def describe(settings: bench_common.Settings, load: float) -> dict[str, str]:
     'in use by others at the start': f'{100 * load:.0f} % of the processor',
     'settings': f'{settings.repeats} repetitions of {settings.seconds:g} s each, '
     f'competitors taking turns; {settings.count:,} random images; float32; '
-    f'SGD with momentum {bench_cases.MOMENTUM}',
+    f'SGD with momentum {bench_cases.MOMENTUM} (games: at most 10,000 images; Adam '
+    f'{bench_cases.ADAM_RATE:g}, beta1 {bench_cases.ADAM_BETAS[0]})',
   }
   for kind, pythons in (
     ('backend', settings.jax),
@@ -87,7 +98,7 @@ def run(settings: bench_common.Settings, names: list[str]) -> list[bench_page.Ro
   for name in names:
     print(f'{time.strftime("%H:%M:%S")} {name}', file=sys.stderr, flush=True)
     try:
-      rows += bench_parts.PARTS[name](settings)
+      rows += PARTS[name](settings)
     except bench_worker.Failed as error:
       rows.append(bench_page.Row(name, 'everything', note=f'failed: {error}'))
   return rows
@@ -98,10 +109,14 @@ def main(argv: list[str]) -> None:
   if FLAGS.worker:
     bench_worker.serve(FLAGS.worker)
     return
-  names = FLAGS.only or list(bench_parts.PARTS)
+  names = FLAGS.only or list(PARTS)
+  if FLAGS.page and FLAGS.quick and not FLAGS.out:
+    sys.exit(
+      'page: numbers of --quick mean nothing; --out=FOLDER writes them elsewhere'
+    )
   try:
     for name in names:
-      config_lib.choose('only', name, bench_parts.PARTS)
+      config_lib.choose('only', name, PARTS)
   except config_lib.UserError as error:
     sys.exit(str(error).removeprefix('config.'))
   settings = make_settings()
@@ -110,10 +125,12 @@ def main(argv: list[str]) -> None:
   print('\n'.join(f'{name}: {value}' for name, value in about.items()))
   print(bench_page.text(rows))
   complete = not (settings.quick or FLAGS.only)
-  if FLAGS.out or complete:
-    folder = pathlib.Path(FLAGS.out or bench_worker.ROOT / 'experiments' / 'results')
-    bench_page.write(folder, rows, about)
-    print(f'written: {folder / "bench.md"}')
+  if FLAGS.out or FLAGS.page or complete:
+    results = bench_worker.ROOT / 'experiments' / 'results'
+    folder = pathlib.Path(FLAGS.out or (results / 'bench' if FLAGS.page else results))
+    name = FLAGS.page or 'bench'
+    bench_page.write(folder, rows, about, name)
+    print(f'written: {folder / name}.md')
 
 
 if __name__ == '__main__':

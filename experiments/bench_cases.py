@@ -79,6 +79,49 @@ TEXTS = {
 TEXTS['tiny_text'] = TextCase('toy LSTM', 4, 2, 8, 3, 64, 2)
 
 
+class GameCase(NamedTuple):
+  """Two players, an Adam each, one move of either a step; and how many seeds of them.
+
+  Attributes:
+    about: one line for the page.
+    model: 'dcgan' (noise to images) or 'cyclegan' (images of two domains).
+    shape: of an image, (H, W, C).
+    width: of the generators' and the discriminators' first maps.
+    batch: images per step, of CycleGAN in each domain.
+    seeds: how many.
+    images: to train on, at most; of CycleGAN in each domain.
+    held: validation and test images each; evaluating them is not timed.
+    blocks: residual ones of CycleGAN's generators.
+  """
+
+  about: str
+  model: str
+  shape: tuple[int, int, int]
+  width: int
+  batch: int
+  seeds: int
+  images: int
+  held: int
+  blocks: int = 0
+
+
+GAMES = {
+  'dcgan': GameCase(
+    'DCGAN 32×32×3, latent 100, width 64, kernel 4, batch norm in both',
+    'dcgan', (32, 32, 3), 64, 64, 4, 10_000, 64,
+  ),
+  'cyclegan': GameCase(
+    'CycleGAN 64×64×3, width 64, 6 blocks, 70×70 patches, pool of 50',
+    'cyclegan', (64, 64, 3), 64, 1, 1, 1_000, 2, 6,
+  ),
+  'tiny_dcgan': GameCase('toy DCGAN', 'dcgan', (16, 16, 3), 4, 8, 3, 64, 8),
+  'tiny_cyclegan': GameCase('toy CycleGAN', 'cyclegan', (24, 24, 3), 4, 1, 1, 8, 2, 1),
+}  # fmt: skip
+LATENT, KERNEL, SLOPE = 100, 4, 0.2  # of a DCGAN; leaky_relu's in every discriminator
+POOL, CYCLE_WEIGHT = 50, 10.0  # of a CycleGAN
+ADAM_RATE, ADAM_BETAS = 2e-4, (0.5, 0.999)
+
+
 def make_text_config(name: str) -> Any:
   """The project's ConfigDict of a text case, on random symbols."""
   from dlsteroids import config as config_lib

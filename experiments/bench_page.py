@@ -118,10 +118,15 @@ def line_of(words: Sequence[str]) -> str:
   return '| ' + ' | '.join(word.replace('|', '\\|') for word in words) + ' |'
 
 
-def write(folder: pathlib.Path, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
-  """Writes bench.md and bench.json, every sample included, into `folder`."""
+def write(
+  folder: pathlib.Path,
+  rows: Sequence[Row],
+  about: Mapping[str, Any],
+  name: str = 'bench',
+) -> None:
+  """Writes <name>.md and <name>.json, every sample included, into `folder`."""
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / 'bench.md').write_text(markdown(rows, about))
+  (folder / f'{name}.md').write_text(markdown(rows, about))
   told = {
     'about': dict(about),
     'rows': [
@@ -130,4 +135,4 @@ def write(folder: pathlib.Path, rows: Sequence[Row], about: Mapping[str, Any]) -
       for row in rows
     ],
   }
-  (folder / 'bench.json').write_text(json.dumps(told, indent=1) + '\n')
+  (folder / f'{name}.json').write_text(json.dumps(told, indent=1) + '\n')

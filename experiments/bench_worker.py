@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 MODULES = {  # where the function lies that makes an offer of this kind
   'backend': 'bench_engine',
   'engine': 'bench_engine',
+  'engine_game': 'bench_gan',
   'layouts': 'bench_engine',
   'overhead': 'bench_engine',
   'compile_study': 'bench_start',
@@ -28,6 +29,7 @@ MODULES = {  # where the function lies that makes an offer of this kind
   'conv_torch': 'bench_conv',
   'rates': 'bench_start',
   'train_torch': 'bench_torch',
+  'train_torch_game': 'bench_torch_gan',
   'train_torch_text': 'bench_torch_text',
   'torch_versions': 'bench_torch',
 }

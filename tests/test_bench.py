@@ -7,11 +7,24 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax import traverse_util
 
 from dlsteroids import config as config_lib
-from dlsteroids.train import member
-from experiments import bench_cases, bench_data, bench_page, bench_worker
+from dlsteroids import rng
+from dlsteroids.train import flops, member
+from dlsteroids.train import step as step_lib
+from experiments import (
+  bench_cases,
+  bench_common,
+  bench_data,
+  bench_gan,
+  bench_page,
+  bench_worker,
+)
+from tests import model_cases as cases
 
 ROWS = (
   bench_page.Row('A', 'ours', (2.0, 4.0, 3.0), 's/s', (1.0, 2.0, 1.25), 'x|y', 1.2),
@@ -166,3 +179,130 @@ def test_an_unknown_part_is_one_line(tmp_path):
   )
   assert done.returncode == 1
   assert done.stderr.strip().splitlines()[-1].startswith("only: unknown 'gpus'")
+
+
+# Games of two players: torch does the same work
+
+
+def make_game(name):
+  """Ours: task, first state, a batch of images as a step draws it, numbers."""
+  config = config_lib.resolve(bench_gan.make_config(name, 64))
+  made = config_lib.find('data', config['data']['name']).load(config['data'])
+  task = config_lib.find('tasks', config['task']['name']).build(config, made)
+  hyper = {path: jnp.float32(value) for path, value in config_lib.hyper(config).items()}
+  raw = made.take(made.arrays, np.arange(config['train']['batch_size']), train=True)
+  batch = made.transform(raw, rng.Keys(rng.root(0)), train=True)
+  init = lambda batch: step_lib.init(task, rng.root(0), batch, hyper)
+  return task, init, batch, hyper
+
+
+def test_torch_plays_games_of_the_same_size():
+  torch = pytest.importorskip('torch', reason='torch is not installed')
+  from experiments import bench_torch_gan
+
+  for name, case in bench_cases.GAMES.items():
+    _, init, batch, _ = make_game(name)
+    state = jax.eval_shape(init, batch)
+    with torch.device('meta'):
+      game = bench_torch_gan.make_game(case, 'eager')
+    for player, mine in state['variables'].items():
+      count = sum(leaf.size for leaf in jax.tree.leaves(mine['params']))
+      assert sum(value.numel() for value in game.parameters(player)) == count
+
+
+def copy_weights(torch, params, net):
+  """Our parameters of one network into torch's of the same names."""
+  left = dict(net.named_parameters())
+  for path, leaf in traverse_util.flatten_dict(params).items():
+    value = torch.tensor(np.asarray(leaf))
+    layer = net.get_submodule('.'.join(x for x in path[:-1] if x != 'batch'))
+    if isinstance(layer, torch.nn.ConvTranspose2d) and value.ndim == 4:
+      value = value.flip(0, 1).permute(2, 3, 0, 1)
+    elif value.ndim > 1:
+      value = value.permute((3, 2, 0, 1) if value.ndim == 4 else (1, 0))
+    own = 'bias' if path[-1] == 'bias' else 'weight'
+    getattr(layer, own).data.copy_(value)
+    left = {key: rest for key, rest in left.items() if rest is not getattr(layer, own)}
+  assert not left
+
+
+@pytest.mark.parametrize('name', ['tiny_dcgan', 'tiny_cyclegan'])
+def test_torch_plays_the_same_game(name):
+  """With copied weights both losses of three steps, so also both Adams' moves; and the
+  operations of a step, by torch's own counter."""
+  torch = pytest.importorskip('torch', reason='torch is not installed')
+  from torch.utils import flop_counter
+
+  from experiments import bench_torch_gan
+
+  task, init, batch, hyper = make_game(name)
+  state = cases.jit(init)(batch)
+  games = {mode: bench_torch_gan.make_game(bench_cases.GAMES[name], mode)
+           for mode in bench_common.MODES[:2]}  # fmt: skip
+  for game in games.values():
+    for player, nets in game.nets.items():
+      params = state['variables'][player]['params']
+      for key, net in nets.items():
+        copy_weights(torch, params[key] if key else params, net)
+  step = step_lib.make(task)
+  keys = rng.Keys(rng.root(0))
+  counted = flops.nominal(lambda s, b: step(s, b, keys, hyper), state, batch)
+  run = cases.jit(lambda s, b, number: step(s, b, rng.Keys(rng.root(0), number), hyper))
+  for number in range(3):
+    state, ours, finite = run(state, batch, number)
+    assert finite
+    given = {domain: torch.tensor(np.asarray(batch[domain])).permute(0, 3, 1, 2)
+             for domain in games['eager'].domains}  # fmt: skip
+    noise = rng.Keys(rng.root(0), number)('noise')
+    shape = (len(given[games['eager'].domains[0]]), bench_cases.LATENT)
+    given['noise'] = torch.tensor(np.asarray(jax.random.normal(noise, shape)))
+    for game in games.values():
+      with flop_counter.FlopCounterMode(display=False) as counter:
+        theirs = game.step(given)
+      for key, value in theirs.items():
+        assert float(ours[key]) == pytest.approx(value.item(), rel=1e-4)
+      assert counter.get_total_flops() == counted.flops
+
+
+def test_a_pool_of_torch_fills_and_then_exchanges():
+  torch = pytest.importorskip('torch', reason='torch is not installed')
+  from experiments import bench_torch_gan
+
+  torch.manual_seed(0)
+  pool = bench_torch_gan.Pool(3)
+  images = torch.arange(40.0).reshape(40, 1, 1, 1)
+  shown = torch.cat([pool.show(image) for image in images.split(1)])
+  assert torch.equal(shown[:3], images[:3])
+  old = shown[3:] != images[3:]
+  assert 8 < old.sum() < 29  # of 37 about half
+  seen = sorted([*shown.flatten().tolist(), *(x.item() for x in pool.images)])
+  assert set(seen) == set(range(40))
+
+
+def test_many_seeds_are_shared_by_processes():
+  assert bench_gan.split(4, 2) == [2, 2]
+  assert bench_gan.split(3, 2) == [2, 1]
+  assert bench_gan.split(1, 2) == [1]
+
+
+@pytest.mark.slow  # compiles four programs
+def test_games_are_timed_in_turns(tmp_path):
+  words = ['--quick', '--only=adversarial', f'--out={tmp_path}', '--page=games']
+  done = subprocess.run(
+    [sys.executable, '-m', 'experiments.bench', *words],
+    cwd=bench_worker.ROOT,
+    env=clean(tmp_path),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  rows = json.loads((tmp_path / 'games.json').read_text())['rows']
+  assert all(row['samples'] for row in rows)
+  goals = [row['goal'] for row in rows if row['what'].startswith('dlsteroids')]
+  assert goals == [1.0, 0.9, 0.9, 0.9, 0.9]
+
+
+def test_a_named_page(tmp_path):
+  bench_page.write(tmp_path, ROWS, {'commit': 'abc'}, 'games')
+  assert {path.name for path in tmp_path.iterdir()} == {'games.md', 'games.json'}
