@@ -5,8 +5,8 @@ Oracle: published results of the kind (nanoGPT's README: a small Transformer on 
 
 The goal of 1.60 is missed by 0.01. Nats on the test text (the last tenth, other plays
 than those before it; validation is 0.15 lower) after these steps, units and dropout:
-3000, 384, 0.5: 1.611; 3000, 384, 0.2: 1.642 (training 1.25: it overfits); 3000, 512, 0.5:
-1.627; 3000, 384, 0.6 and 0.25 on what is fed back: 1.665 (it underfits).
+3000, 384, 0.5: 1.611; 3000, 384, 0.2: 1.642 (training 1.25: overfitted); 3000, 512,
+0.5: 1.627; 3000, 384, 0.6 and 0.25 on what is fed back: 1.665 (underfitted).
 """
 
 import os
