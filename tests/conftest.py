@@ -4,6 +4,7 @@ All tests, workers and subprocesses share one compilation cache: programs repeat
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -23,9 +24,19 @@ jax.config.update('jax_compilation_cache_dir', os.environ['DLSTEROIDS_CACHE'] + 
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
+# Tracing makes millions of small objects; looking for cycles so often is a fifth of it.
+gc.set_threshold(100_000, 20, 50)
 NUMERIC = '(invalid value|divide by zero|overflow|underflow|Mean of empty|All-NaN)'
 
 
 def pytest_configure(config: pytest.Config) -> None:
   """Numpy's warnings are errors."""
   config.addinivalue_line('filterwarnings', f'error:{NUMERIC}.*:RuntimeWarning')
+
+
+@pytest.fixture
+def quick():
+  """Compiles fast: for tests of numbers to a tolerance, none of bits."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
