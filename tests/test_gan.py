@@ -17,8 +17,10 @@ from dlsteroids.tasks import diffaugment, gan, gan_losses, pictures
 from dlsteroids.tasks import game as game_lib
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import step as step_lib
+from tests import model_cases as cases
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures('quick')
 BATCH, LATENT = 8, 3
 DENSE = {
   'model.latent': LATENT,
@@ -60,7 +62,7 @@ def make(model='dense_gan', changes=None):
     'label': jnp.asarray(dataset.arrays['label'][:BATCH]),
   }
   hyper = {name: jnp.float32(v) for name, v in config_lib.hyper(config).items()}
-  state = step_lib.init(task, rng.root(0), batch, hyper)
+  state = cases.jit(lambda: step_lib.init(task, rng.root(0), batch, hyper))()
   return config, task, state, batch, hyper
 
 
@@ -102,11 +104,14 @@ def test_losses_and_their_gradients_are_torch_s(name):
   loss = gan_losses.LOSSES[name]
   for smoothing in (0.0, 0.1) if loss.smooths else (0.0,):
     theirs, their_g = torch_losses(torch, name, smoothing)
+
+    @cases.jit
+    def run(r, f, s=smoothing):
+      both = jax.value_and_grad(lambda r, f: loss.discriminator(r, f, s), (0, 1))
+      return both(r, f), jax.value_and_grad(loss.generator)(f)
+
     with jax.enable_x64(True):
-      mine = jax.value_and_grad(
-        lambda r, f, s=smoothing: loss.discriminator(r, f, s), (0, 1)
-      )(jnp.asarray(real), jnp.asarray(fake))
-      mine_g = jax.value_and_grad(loss.generator)(jnp.asarray(fake))
+      mine, mine_g = run(real, fake)
     r, f = (torch.tensor(x, requires_grad=True) for x in (real, fake))
     value = theirs(r, f)
     value.backward()
@@ -136,7 +141,7 @@ def test_penalties_and_their_slopes_by_the_weights_are_torch_s(kind):
         return gan_losses.r1_penalty(critic, jnp.asarray(real))
       return gan_losses.gradient_penalty(critic, *map(jnp.asarray, (real, fake)), key)
 
-    value, slope = jax.value_and_grad(mine)(jnp.asarray(first))
+    value, slope = cases.jit(jax.value_and_grad(mine))(jnp.asarray(first))
     share = np.asarray(jax.random.uniform(key, (6, 1, 1, 1), jnp.float64))
   weights = torch.tensor(first, requires_grad=True)
   seen = real if kind == 'r1' else share * real + (1 - share) * fake
@@ -155,7 +160,7 @@ def test_a_flat_critic_has_a_penalty_and_a_finite_slope():
     lambda x: x.sum((1, 2, 3)) * w, jnp.ones((3, 2, 2, 1)), jnp.zeros((3, 2, 2, 1)),
     jax.random.key(0),
   )  # fmt: skip
-  value, slope = jax.value_and_grad(flat)(0.0)
+  value, slope = cases.jit(jax.value_and_grad(flat))(0.0)
   assert float(value) == 1.0
   assert np.isfinite(slope)
 
@@ -197,8 +202,15 @@ class Torch:
     return (x @ w['output/kernel'] + w['output/bias'])[:, 0]
 
 
-@pytest.mark.parametrize('penalty', ['none', 'gradient', 'r1'])
-@pytest.mark.parametrize('name', ['non_saturating', 'hinge', 'wasserstein'])
+@pytest.mark.parametrize(
+  ('name', 'penalty'),
+  [
+    ('non_saturating', 'none'),
+    ('non_saturating', 'r1'),
+    ('hinge', 'none'),
+    ('wasserstein', 'gradient'),
+  ],
+)
 def test_steps_of_both_players_are_torch_s(name, penalty):
   """Adam's moves included; D moves twice in a step, G once, against the moved D."""
   torch = pytest.importorskip('torch')
@@ -213,7 +225,7 @@ def test_steps_of_both_players_are_torch_s(name, penalty):
     for (player, weights), rate in zip(peer.weights.items(), (0.01, 0.005))
   }
   their_d, their_g = torch_losses(torch, name, 0.0)
-  step = jax.jit(step_lib.make(task))
+  step = cases.jit(step_lib.make(task))
   two = {k: jnp.stack([v, v[::-1]]) for k, v in batch.items()}
   for number in range(2):
     keys = rng.Keys(rng.root(0), number)
@@ -260,12 +272,18 @@ def test_norms_move_in_their_own_player_s_turn_real_images_first():
   keys = rng.Keys(rng.root(0), 0)
   game = game_lib.make(config, digits.load(config['data']))
   old = state['variables']
-  new, _, _ = jax.jit(step_lib.make(task))(state, batch, keys, hyper)
-  z = game.noise(BATCH, keys)
-  fake, made = game.generate(old['generator'], z, None, keys, hyper, train=True)
-  mine = old['discriminator']
-  for images in (batch['image'], fake):
-    _, mine = game.judge(mine, images, None, keys, hyper, train=True)
+  step = step_lib.make(task)
+
+  @cases.jit
+  def run(state):
+    z = game.noise(BATCH, keys)
+    fake, made = game.generate(old['generator'], z, None, keys, hyper, train=True)
+    mine = old['discriminator']
+    for images in (batch['image'], fake):
+      _, mine = game.judge(mine, images, None, keys, hyper, train=True)
+    return step(state, batch, keys, hyper)[0], made, mine
+
+  new, made, mine = run(state)
   for player, want in (
     ('generator', made['batch_stats']),
     ('discriminator', mine['batch_stats']),
@@ -304,7 +322,7 @@ def test_a_step_makes_its_images_once(model):
 
 def test_the_average_follows_its_decay_and_counts_in_the_images():
   _, task, state, batch, hyper = make(changes={'task.ema': 0.9})
-  step = jax.jit(step_lib.make(task))
+  step = cases.jit(step_lib.make(task))
   kernel = lambda s: np.asarray(s['params']['output']['kernel'])
   mean = kernel(state['variables']['generator'])
   for number in range(3):
@@ -317,10 +335,8 @@ def test_the_average_follows_its_decay_and_counts_in_the_images():
   live = {**mine, 'ema': {name: mine[name] for name in mine['ema']}}
   other = {**state['variables'], 'generator': live}
   options = {'count': 4, 'label': -1}
-  drawn = [
-    task.sample(v, None, keys, hyper, options)['image']
-    for v in (state['variables'], other)
-  ]
+  draw = cases.jit(lambda v: task.sample(v, None, keys, hyper, options)['image'])
+  drawn = [draw(v) for v in (state['variables'], other)]
   assert drawn[0].dtype == np.uint8
   assert (np.asarray(drawn[0]) != np.asarray(drawn[1])).any()
 
@@ -328,16 +344,18 @@ def test_the_average_follows_its_decay_and_counts_in_the_images():
 def test_labels_reach_both_players():
   _, task, state, batch, hyper = make(changes={'model.conditional': True})
   keys = rng.Keys(rng.root(0))
-  draw = lambda label: np.asarray(
-    task.sample(state['variables'], None, keys, hyper, {'count': 3, 'label': label})[
-      'image'
-    ]
-  )
-  assert (draw(1) != draw(2)).any()
+  variables = state['variables']
+
+  def draw(label):
+    options = {'count': 3, 'label': label}
+    return task.sample(variables, None, keys, hyper, options)['image']
+
+  one, other = cases.jit(lambda: (draw(1), draw(2)))()
+  assert (one != other).any()
   batch = {**batch, 'shared': batch['image'][::-1]}
   turned = {**batch, 'label': (batch['label'] + 1) % 10}
-  loss = jax.jit(task.turns[0].loss)
-  one, other = (loss(state['variables'], b, keys, hyper)[0] for b in (batch, turned))
+  loss = cases.jit(task.turns[0].loss)
+  one, other = (loss(variables, b, keys, hyper)[0] for b in (batch, turned))
   assert float(one) != float(other)
   assert 'agreement' not in task.metrics  # the toy tells five classes, not ten
 
@@ -348,8 +366,11 @@ def test_labels_reach_both_players():
 def test_translation_and_cutout_are_their_loops():
   images = jax.random.normal(jax.random.key(0), (5, 8, 6, 2))
   key = jax.random.key(1)
+  run = cases.jit(
+    lambda x: (diffaugment.translation(x, key), diffaugment.cutout(x, key))
+  )
+  moved, holed = map(np.asarray, run(images))
   moves = jax.random.randint(key, (5, 2), -jnp.array([1, 1]), jnp.array([2, 2]))
-  moved = np.asarray(diffaugment.translation(images, key))
   want = np.zeros_like(moved)
   for b, (down, right) in enumerate(np.asarray(moves)):
     for i in range(8):
@@ -358,7 +379,6 @@ def test_translation_and_cutout_are_their_loops():
           want[b, i, j] = images[b, i + down, j + right]
   np.testing.assert_array_equal(moved, want)
   assert (np.asarray(moves) != 0).any()
-  holed = np.asarray(diffaugment.cutout(images, key))
   centres = np.asarray(jax.random.randint(key, (5, 2), 0, jnp.array([9, 6])))
   want = np.array(images)
   for b, (row, column) in enumerate(centres):
@@ -369,7 +389,7 @@ def test_translation_and_cutout_are_their_loops():
 def test_a_policy_keeps_shape_and_passes_gradients():
   images = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
   augment = diffaugment.make('colour, translation,cutout')
-  slope = jax.grad(lambda x: augment(x, jax.random.key(1)).sum())(images)
+  slope = cases.jit(jax.grad(lambda x: augment(x, jax.random.key(1)).sum()))(images)
   assert slope.shape == images.shape
   assert np.abs(slope).sum() > 0
   assert diffaugment.make('')(images, jax.random.key(0)) is images
