@@ -15,6 +15,8 @@ from dlsteroids.models import layers
 from tests import game_cases as games
 from tests import model_cases as cases
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 
 def full(player, side, **options):
   """CycleGAN at its defaults but for `options`, on colour images."""

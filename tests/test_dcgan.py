@@ -15,6 +15,7 @@ from dlsteroids.models import adversarial, layers
 from tests import game_cases as games
 from tests import model_cases as cases
 
+pytestmark = pytest.mark.usefixtures('quick')
 GAMES = ('dcgan', 'dense_gan')
 
 

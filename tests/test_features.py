@@ -7,6 +7,7 @@ and the accuracy that a file states, measured again.
 import json
 import os
 import pathlib
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,10 @@ from dlsteroids.launch import command, export, files, study
 from dlsteroids.models import cnn, mlp
 from dlsteroids.results import report, store
 from dlsteroids.tasks import classifier, features
+from tests import model_cases as cases
 from tests import studies_on_disk as disk
 
+pytestmark = pytest.mark.usefixtures('quick')
 DATA = digits.load({})
 MNIST = pathlib.Path(os.environ.get('DLSTEROIDS_DATA', 'nowhere')) / 'mnist'
 CNN = {**cnn.DEFAULTS, 'name': 'cnn', 'widths': (4,), 'hidden': (6,), 'norm': 'batch'}
@@ -33,9 +36,11 @@ def draw(model, shape=(8, 8, 1), seed=0):
   """Variables of an untrained classifier, batch statistics included, at random."""
   module = MODULES[model['name']].build({**model, 'outputs': 10, 'shape': shape})
   hyper = {f'model.{name}': 0.0 for name in MODULES[model['name']].TRACED}
-  found = module.init(
-    jax.random.key(seed), jnp.zeros((1, *shape)), train=False, hyper=hyper
-  )
+  found = cases.jit(
+    lambda: module.init(
+      jax.random.key(seed), jnp.zeros((1, *shape)), train=False, hyper=hyper
+    )
+  )()
   generator = np.random.default_rng(seed)
 
   def shake(leaf):
@@ -43,7 +48,7 @@ def draw(model, shape=(8, 8, 1), seed=0):
 
   stats = jax.tree.map(shake, dict(found).get('batch_stats', {}))
   kept = {'params': found['params'], **({'batch_stats': stats} if stats else {})}
-  return kept, lambda x: module.apply(kept, x, train=False, hyper=hyper)
+  return kept, cases.jit(lambda x: module.apply(kept, x, train=False, hyper=hyper))
 
 
 def meta(model, shape=(8, 8, 1), **changes):
@@ -71,6 +76,10 @@ def write(folder, model=CNN, shape=(8, 8, 1), variables=None, **changes):
   return path
 
 
+def compiled(extractor):
+  return extractor._replace(apply=cases.jit(extractor.apply))
+
+
 def dense(x, layer):
   return x @ np.asarray(layer['kernel'], float) + np.asarray(layer['bias'], float)
 
@@ -83,8 +92,9 @@ def test_it_answers_as_the_classifier_does_on_its_data(tmp_path, model):
   variables, module = draw(model)
   extractor = features.load(str(write(tmp_path, model, variables=variables)), DATA)
   raw = {name: array[:50] for name, array in DATA.arrays.items()}
-  seen = DATA.transform(raw, rng.Keys(rng.root(0)), train=False)['image']
-  found, logits = extractor.apply(raw['image'] / np.float32(127.5) - 1)
+  see = cases.jit(lambda raw: DATA.transform(raw, rng.Keys(rng.root(0)), train=False))
+  seen = see(raw)['image']
+  found, logits = cases.jit(extractor.apply)(raw['image'] / np.float32(127.5) - 1)
   np.testing.assert_allclose(logits, module(seen), rtol=1e-5, atol=1e-5)
   # What enters the last layer, by that layer.
   output = variables['params']['output']
@@ -99,7 +109,8 @@ def test_it_answers_as_the_classifier_does_on_its_data(tmp_path, model):
 
 def test_the_features_are_the_last_hidden_layer_by_hand(tmp_path):
   variables, _ = draw(MLP)
-  extractor = features.load(str(write(tmp_path, MLP, variables=variables)), DATA)
+  path = str(write(tmp_path, MLP, variables=variables))
+  extractor = compiled(features.load(path, DATA))
   x = (DATA.arrays['image'][:20].reshape(20, -1) - 73.0) / 90.0
   for name in ('dense0', 'dense1'):
     x = np.maximum(dense(x, variables['params'][name]), 0)
@@ -110,33 +121,38 @@ def test_the_features_are_the_last_hidden_layer_by_hand(tmp_path):
 def test_inside_of_a_program_it_answers_the_same(tmp_path):
   extractor = features.load(str(write(tmp_path)), DATA)
   images = features.scaled(DATA.arrays['image'][:8])
-  plain = extractor.apply(images)
-  _, looped = jax.lax.scan(lambda c, x: (c, extractor.apply(x)), 0, images[None])
-  many = jax.jit(jax.vmap(extractor.apply))(images[None])
+  plain = cases.jit(extractor.apply)(images)
+
+  @cases.jit
+  def run(images):
+    _, looped = jax.lax.scan(lambda c, x: (c, extractor.apply(x)), 0, images)
+    return looped, jax.vmap(extractor.apply)(images)
+
+  looped, many = run(images[None])
   for one, other in zip(plain * 2, [*looped, *many], strict=True):
     np.testing.assert_allclose(one, other[0], rtol=1e-5, atol=1e-5)
 
 
 def test_images_are_resized_repeated_and_clipped(tmp_path):
-  extractor = features.load(str(write(tmp_path)), DATA)
-  flat = jnp.full((2, 8, 8, 1), 0.25)
-  wanted = extractor.apply(flat)[0]
+  ask = cases.jit(features.load(str(write(tmp_path)), DATA).apply)
+  flat = np.full((2, 8, 8, 1), 0.25)
+  wanted = ask(flat)[0]
   for size in ((3, 5), (28, 28)):  # a flat image stays flat
-    found = extractor.apply(jnp.full((2, *size, 1), 0.25))[0]
+    found = ask(np.full((2, *size, 1), 0.25))[0]
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
   # Halving is the mean of neighbours under a triangle of weights (1, 3, 3, 1) / 8.
   edge = np.where(np.arange(16) < 8, -1.0, 1.0)
   small = np.where(np.arange(8) < 4, -1.0, 1.0)
   small[3:5] = -0.75, 0.75
   big = np.broadcast_to(edge[None, None, :, None], (1, 16, 16, 1))
-  pixels = classifier.pixels(big, (8, 8, 1))
+  pixels = cases.jit(lambda big: classifier.pixels(big, (8, 8, 1)))(big)
   np.testing.assert_allclose(pixels[0, 4, :, 0], (small + 1) * 127.5, atol=1e-3)
-  over = extractor.apply(jnp.full((2, 8, 8, 1), 9.0))[0]
-  np.testing.assert_array_equal(over, extractor.apply(jnp.ones((2, 8, 8, 1)))[0])
+  over = ask(np.full((2, 8, 8, 1), 9.0))[0]
+  np.testing.assert_array_equal(over, ask(np.ones((2, 8, 8, 1)))[0])
   colour = features.load(str(write(tmp_path, shape=(8, 8, 3))), DATA)
-  grey = features.scaled(DATA.arrays['image'][:3])
-  found = colour.apply(grey)[0]
-  np.testing.assert_array_equal(found, colour.apply(np.repeat(grey, 3, -1))[0])
+  ask = cases.jit(lambda grey: (colour.apply(grey), colour.apply(grey.repeat(3, -1))))
+  found, repeated = ask(features.scaled(DATA.arrays['image'][:3]))
+  np.testing.assert_array_equal(found[0], repeated[0])
 
 
 def test_the_digest_tells_weights_apart(tmp_path):
@@ -151,7 +167,7 @@ def test_the_digest_tells_weights_apart(tmp_path):
 
 
 def test_auto_is_the_shipped_one_and_as_good_as_it_says():
-  extractor = features.load('auto', DATA)
+  extractor = compiled(features.load('auto', DATA))
   indices = DATA.split(0)['test']
   found, logits = features.measure(extractor, DATA.arrays['image'][indices])
   right = (logits.argmax(-1) == DATA.arrays['label'][indices]).mean()
@@ -175,7 +191,7 @@ def test_shipped_files_are_small_and_say_whence_they_come():
 
 
 def test_mnist_is_one_of_them_and_sees_digits():
-  extractor = features.load('mnist', DATA)
+  extractor = compiled(features.load('mnist', DATA))
   assert extractor.accuracy >= 0.988
   assert extractor.dims == 64
   _, logits = features.measure(extractor, DATA.arrays['image'][:500])
@@ -186,7 +202,7 @@ def test_mnist_is_one_of_them_and_sees_digits():
 @pytest.mark.skipif(not MNIST.is_dir(), reason='needs MNIST in $DLSTEROIDS_DATA/mnist')
 def test_mnists_classifier_is_as_good_as_it_says():
   dataset = mnist.load({})
-  extractor = features.load('auto', dataset)
+  extractor = compiled(features.load('auto', dataset))
   indices = dataset.split(0)['test'][::5]
   _, logits = features.measure(extractor, dataset.arrays['image'][indices])
   right = (logits.argmax(-1) == dataset.arrays['label'][indices]).mean()
@@ -294,10 +310,12 @@ def foreign(path, **arrays):
 def test_damaged_and_foreign_files_are_one_line(tmp_path):
   path = write(tmp_path)
   whole = path.read_bytes()
-  cases = [whole[:cut] for cut in (0, 10, len(whole) // 2, len(whole) - 1)]
-  middle = len(whole) // 2
-  cases.append(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
-  for data in cases:
+  spoiled = [whole[:cut] for cut in (0, 10, len(whole) // 2, len(whole) - 1)]
+  with zipfile.ZipFile(path) as file:
+    member = max(file.infolist(), key=lambda info: info.compress_size)
+  middle = member.header_offset + 100 + member.compress_size // 2
+  spoiled.append(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+  for data in spoiled:
     path.write_bytes(data)
     fails(path, 'damaged or no npz file')
   foreign(path, a=np.zeros(3))

@@ -12,6 +12,7 @@ from dlsteroids.models import adversarial
 from tests import game_cases as games
 from tests import model_cases as cases
 
+pytestmark = pytest.mark.usefixtures('quick')
 MODELS = tuple(games.CHOICES)
 TURNS = [(model, player) for model in MODELS for player in games.PLAYERS]
 

@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -15,7 +14,9 @@ import scipy.linalg
 from dlsteroids.data import digits
 from dlsteroids.tasks import distances, features, quality
 from dlsteroids.train import history
+from tests import model_cases as cases
 
+pytestmark = pytest.mark.usefixtures('quick')
 DATA = digits.load({})
 
 
@@ -191,10 +192,9 @@ def test_diversity_is_the_mean_distance_of_pairs():
 def finish(batches, found=None):
   """What history makes of batches of outputs; the last may be padded."""
   found = found or quality.make(extractor())
-  values = {}
-  for name, metric in found.items():
-    parts = [quality.host(metric.measure(batch)) for batch in batches]
-    values[name] = history.tree_map(lambda *x: x[0], stack(parts))
+  measure = cases.jit(lambda out: {k: m.measure(out) for k, m in found.items()})
+  parts = [quality.host(measure(batch)) for batch in batches]
+  values = history.tree_map(lambda *x: x[0], stack(parts))
   count = int(sum(batch['mask'].sum() for batch in batches))
   return history.finish(found, values, count)
 
@@ -207,11 +207,11 @@ def stack(parts):
 
 def batch(real, fake, logits, mask=None):
   mask = np.ones(len(real)) if mask is None else mask
-  side = {'features': jnp.float32(fake), 'logits': jnp.float32(logits)}
+  side = {'features': np.float32(fake), 'logits': np.float32(logits)}
   return {
-    'real': {'features': jnp.float32(real), 'logits': jnp.float32(logits)},
+    'real': {**side, 'features': np.float32(real)},
     'fake': side,
-    'mask': jnp.float32(mask),
+    'mask': np.float32(mask),
   }
 
 
@@ -300,7 +300,8 @@ def test_fallbacks_and_directions():
 
 @pytest.fixture(scope='module')
 def shipped():
-  return features.load('auto', DATA)
+  found = features.load('auto', DATA)
+  return found._replace(apply=cases.jit(found.apply))
 
 
 @pytest.fixture

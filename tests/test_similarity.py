@@ -5,13 +5,14 @@ Oracles: loops over pairs and windows, and scikit-image 0.26.0.
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlsteroids.data import digits
 from dlsteroids.tasks import distances, similarity
+from tests import model_cases as cases
 
+pytestmark = pytest.mark.usefixtures('quick')
 DATA = digits.load({})
 
 
@@ -78,8 +79,10 @@ PUBLISHED = [
 @pytest.mark.parametrize(('shape', 'seed', 'ssim', 'psnr'), PUBLISHED)
 def test_ssim_and_psnr_equal_scikit_images(shape, seed, ssim, psnr):
   x, y = pair(*shape, seed)
-  assert similarity.ssim(x, y)[0] == pytest.approx(ssim, abs=2e-5)
-  assert similarity.psnr(x, y)[0] == pytest.approx(psnr, rel=1e-5)
+  run = cases.jit(lambda x, y: (similarity.ssim(x, y), similarity.psnr(x, y)))
+  found = run(x, y)
+  assert found[0][0] == pytest.approx(ssim, abs=2e-5)
+  assert found[1][0] == pytest.approx(psnr, rel=1e-5)
 
 
 @pytest.mark.parametrize('shape', [(8, 8, 1), (9, 12, 2), (13, 11, 1)])
@@ -102,21 +105,22 @@ def test_ssim_equals_a_loop_over_windows(shape):
       light = (2 * m * n + 0.0004) / (m * m + n * n + 0.0004)
       values.append(light * (2 * both + 0.0036) / (v + w + 0.0036))
     wanted.append(np.mean(values))
-  np.testing.assert_allclose(similarity.ssim(x, y), wanted, atol=2e-5)
+  np.testing.assert_allclose(cases.jit(similarity.ssim)(x, y), wanted, atol=2e-5)
 
 
 def test_per_image_numbers_of_known_images():
   x, y = pair(8, 8, 3, seed=2, count=3)
-  for measure in (similarity.l1, similarity.psnr, similarity.ssim):
-    found = measure(jnp.asarray(x), jnp.asarray(y))
+  l1, psnr, ssim = map(cases.jit, (similarity.l1, similarity.psnr, similarity.ssim))
+  for measure in (l1, psnr, ssim):
+    found = measure(x, y)
     assert found.shape == (3,)
     np.testing.assert_allclose(measure(x[1:2], y[1:2]), found[1:2], rtol=1e-5)
-  np.testing.assert_allclose(similarity.ssim(x, x), 1, rtol=1e-5)
-  np.testing.assert_allclose(similarity.psnr(x, x), 100, rtol=1e-5)
-  white = np.ones((1, 8, 8, 1), np.float32)
-  assert similarity.psnr(white, -white)[0] == 0  # an error as large as the span
-  assert similarity.l1(white, -white)[0] == 2
+  np.testing.assert_allclose(ssim(x, x), 1, rtol=1e-5)
+  np.testing.assert_allclose(psnr(x, x), 100, rtol=1e-5)
+  white = np.ones((1, 8, 8, 3), np.float32)
+  assert psnr(white, -white)[0] == 0  # an error as large as the span
+  assert l1(white, -white)[0] == 2
   # Flat images: only the first factor of SSIM speaks.
-  half = similarity.ssim(white, white / 2)[0]
+  half = ssim(white, white / 2)[0]
   assert half == pytest.approx((1 + 0.0004) / (1.25 + 0.0004), rel=1e-4)
-  assert similarity.ssim(white[:, :1, :1], white[:, :1, :1])[0] == pytest.approx(1)
+  assert ssim(white[:, :1, :1], white[:, :1, :1])[0] == pytest.approx(1)

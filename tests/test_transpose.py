@@ -13,6 +13,7 @@ from dlsteroids.models import ops, transpose
 from dlsteroids.train import flops
 from tests import model_cases as cases
 
+pytestmark = pytest.mark.usefixtures('quick')
 # image size, channels in and out, window, strides, padding
 CASES = [
   ((4, 4), 3, 5, (4, 4), (2, 2), 'SAME'),  # DCGAN's
