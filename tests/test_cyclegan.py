@@ -30,6 +30,8 @@ SMALL = {
   'model.kernel': 1,
   'model.stem_kernel': 3,
   'model.patch_layers': 0,
+  'model.generator_norm': 'none',
+  'model.discriminator_norm': 'none',
 }
 
 
