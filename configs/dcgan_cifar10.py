@@ -2,7 +2,7 @@
 
 Data: CIFAR-10 as JPEG files (`cifar10-jpeg`), 45,000 train. No classifier of these
 images comes with the package: train one and name its file, as below. Meant for a GPU;
-seconds as configs/dcgan_cifar10.py:smoke, which measures on MNIST's classifier.
+seconds as configs/dcgan_cifar10.py:smoke, which measures on mere pixels.
 
     python -m experiments.launch --config=configs/cifar10_cnn.py --config.study.seeds=1
     python -m experiments.launch --config=configs/cifar10_cnn.py --config.study.seeds=1
@@ -45,8 +45,8 @@ def smoke(config):
   config.study.name = 'dcgan_cifar10_smoke'
   config.study.seeds = 2
   config.study.only = 'loss'
-  config.data.examples = 500
-  config.task.features = 'mnist'
+  config.data.examples = 64
+  config.task.features = 'dlsteroids.tasks.features.pixels'
   config.model.width = 4
   config.model.discriminator_width = 4
   config.train.steps = 4

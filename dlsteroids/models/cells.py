@@ -70,11 +70,11 @@ def normalise(x: Any) -> Any:
 def activate(functions: Mapping[str, Callable], names: tuple[str, ...], x: Any) -> Any:
   """The gates of x [B, G H] after their functions, by name.
 
-  Where all are logistic or tanh, one tanh serves them: sigma(x) is half of
+  Where several are logistic or tanh, one tanh serves them: sigma(x) is half of
   1 + tanh(x / 2). XLA:CPU vectorises a function of all columns, not one of a part.
   """
   scales = [_SCALES.get(functions.get(name)) for name in names]
-  if None in scales:
+  if None in scales or len(scales) == 1:
     parts = zip(names, jnp.split(x, len(names), -1))
     return {n: functions[n](part) if n in functions else part for n, part in parts}
   scale = jnp.repeat(jnp.asarray(scales, x.dtype), x.shape[-1] // len(names))

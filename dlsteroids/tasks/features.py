@@ -153,6 +153,23 @@ def check(extractor: Extractor, name: str, shape: tuple[int, ...]) -> None:
     )
 
 
+def pixels(dataset: types.Dataset) -> Extractor:
+  """Pixels, averaged down to 8x8: no classifier, for a quick look and as an example.
+
+  `task.features=dlsteroids.tasks.features.pixels`; any image set will do.
+  """
+  channels = dataset.arrays['image'].shape[-1]
+
+  def apply(images):
+    shape = (len(images), 8, 8, channels)
+    small = jax.image.resize(images, shape, 'bilinear', antialias=True)
+    return small.reshape(len(images), -1).astype(jnp.float32), None
+
+  note = 'pixels, no classifier; resized to 8×8 (bilinear, antialiased)'
+  dims = 64 * channels
+  return Extractor('pixels', '', dims, apply, (), float('nan'), note)
+
+
 def own(name: str, dataset: types.Dataset) -> Extractor:
   """The extractor that a user's module or function makes.
 
