@@ -25,7 +25,7 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 # Tracing makes millions of small objects; looking for cycles so often is a fifth of it.
-gc.set_threshold(700,10,10)
+gc.set_threshold(50_000, 10, 10)
 NUMERIC = '(invalid value|divide by zero|overflow|underflow|Mean of empty|All-NaN)'
 
 
