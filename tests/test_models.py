@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlsteroids import config as config_lib
+from tests import game_cases
 from tests import model_cases as cases
 
 
@@ -83,10 +84,9 @@ def test_cnn_parameters_are_the_closed_form(mixer):
 
 
 def test_the_cases_cover_every_option():
+  every = {**cases.CHOICES, **game_cases.CHOICES}
   for model in config_lib.available('models'):
-    assert (
-      cases.CHOICES[model].keys() == config_lib.find('models', model).DEFAULTS.keys()
-    )
+    assert every[model].keys() == config_lib.find('models', model).DEFAULTS.keys()
 
 
 def test_the_cases_cover_every_value():
