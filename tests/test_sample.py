@@ -85,6 +85,9 @@ MISTAKES = [
   (('--draw=-1',), '--draw must be at least 0'),
   (('--arm=cell=rnn',), "no arm 'cell=rnn'"),
   (('--seed=7',), 'seed 7 is not finished'),
+  (('--count=3',), '--count is not for texts, which task language generates'),
+  (('--label=a',), '--label is not for texts'),
+  (('--target=there',), '--target is not for texts'),
 ]
 
 

@@ -1,0 +1,196 @@
+"""Pictures from a finished run, by the command and by its mistakes.
+
+Oracles: Pillow reads what was written; the sheet is the pictures, laid by hand.
+"""
+
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+
+from dlsteroids import config as config_lib
+from dlsteroids.data import digits_unpaired
+from dlsteroids.launch import command, pictures, sample
+from dlsteroids.results import report
+from tests import studies_on_disk as disk
+
+SETTINGS = """
+  config.data.examples = 64
+  config.data.range = 'tanh'
+  config.model.latent = 3
+  config.model.generator_hidden = (6,)
+  config.model.discriminator_hidden = (7,)
+  config.task.features = 'tests.toy_features.make'
+  config.study.metric = 'classifier_fid'
+  config.study.seeds = 1
+  config.train.steps = 4
+  config.train.evaluations = 1
+  config.engine.keep = 'last'
+"""
+FACTORS = "factors.factor('told', 'model.conditional', False, True),"
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+  """Generators that make digits of noise: the baseline's, and one told the class."""
+  folder = tmp_path_factory.mktemp('drawn')
+  disk.write(folder, 'dense_gan', 'digits', 'gan', SETTINGS, FACTORS)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+    assert command.main(words(folder)) == 0
+  return folder
+
+
+def words(folder, *more):
+  return ['launch', f'--config={folder}/tiny.py', f'--workdir={folder}/work', *more]
+
+
+def draw(study, capsys, *more):
+  """Exit code and what was said; where the pictures are is the last word of it."""
+  capsys.readouterr()
+  code = command.main(words(study, '--action=sample', *more))
+  said = capsys.readouterr()
+  return code, said.out.strip(), said.err
+
+
+def read(path):
+  return np.asarray(PIL.Image.open(path))
+
+
+def contents(folder):
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_every_picture_and_a_sheet_of_all_are_written(study, tmp_path, capsys):
+  target = tmp_path / 'new' / 'folder'
+  code, said, _ = draw(study, capsys, '--count=5', f'--target={target}')
+  assert code == 0
+  assert said == f'5 pictures each, and image.png of all, in {target}'
+  names = [f'image-{index:04d}.png' for index in range(5)]
+  assert sorted(path.name for path in target.iterdir()) == [*names, 'image.png']
+  images = [read(target / name) for name in names]
+  for image in images:
+    assert (image.shape, image.dtype) == ((8, 8), np.uint8)
+    assert np.ptp(image) > 0
+  assert len({image.tobytes() for image in images}) == 5
+  wanted = np.full((2 * 8 + 2, 3 * 8 + 2 * 2), 255, np.uint8)  # three and two
+  for index, image in enumerate(images):
+    top, left = index // 3 * 10, index % 3 * 10
+    wanted[top : top + 8, left : left + 8] = image
+  np.testing.assert_array_equal(read(target / 'image.png'), wanted)
+
+
+def test_equal_draws_are_equal_and_others_differ(study, tmp_path, capsys):
+  found = []
+  for index, number in enumerate((1, 1, 2)):
+    folder = tmp_path / str(index)
+    code, *_ = draw(
+      study, capsys, '--count=2', f'--draw={number}', f'--target={folder}'
+    )
+    assert code == 0
+    found.append(contents(folder))
+  assert found[0] == found[1]
+  assert all(found[0][name] != found[2][name] for name in found[0])
+
+
+def test_without_a_target_they_lie_in_the_study_s_folder(study, capsys):
+  code, said, _ = draw(study, capsys, '--count=1')
+  folder = study / 'work' / 'samples' / 'baseline-0-0'
+  assert code == 0
+  assert said.endswith(f'in {folder}')
+  assert sorted(contents(folder)) == ['image-0000.png', 'image.png']
+
+
+def test_a_class_can_be_asked_for_and_else_they_take_turns(study, tmp_path, capsys):
+  arm = ('--arm=told=True', '--count=12')
+  found = {}
+  for label in ('', '3', '4'):
+    target = tmp_path / f'label{label}'
+    more = (f'--label={label}',) if label else ()
+    assert draw(study, capsys, *arm, *more, f'--target={target}')[0] == 0
+    found[label] = contents(target)
+  for index in range(12):  # the same noise: only the class makes a difference
+    name = f'image-{index:04d}.png'
+    for label in ('3', '4'):
+      assert (found[''][name] == found[label][name]) == (index % 10 == int(label))
+
+
+MISTAKES = [
+  (('--count=0',), '--count must be at least 1, not 0'),
+  (('--draw=-1',), '--draw must be at least 0, not -1'),
+  (('--label=3',), '--label=3: the model is told no classes'),
+  (('--arm=told=True', '--label=cat'), '--label=cat: no class of digits; there are 0,'),
+  (('--arm=told=No',), "no arm 'told=No'"),
+  (('--seed=7',), 'seed 7 is not finished'),
+  *(((f'--{name}=1',), f'--{name} is not for pictures') for name in sample.TEXT),
+]
+
+
+@pytest.mark.parametrize(('more', 'wanted'), MISTAKES, ids=lambda value: value[-1])
+def test_mistakes_are_one_line(study, tmp_path, capsys, more, wanted):
+  code, out, err = draw(study, capsys, *more, f'--target={tmp_path}/none')
+  assert (code, out) == (2, '')
+  assert len(err.splitlines()) == 1
+  assert wanted in err
+  assert not (tmp_path / 'none').exists()
+
+
+def test_a_target_that_is_a_file_is_one_line(study, tmp_path, capsys):
+  file = tmp_path / 'file'
+  for place in (file, file / 'below'):
+    file.write_text('mine')
+    code, out, err = draw(study, capsys, '--count=1', f'--target={place}')
+    assert (code, out) == (2, '')
+    assert len(err.splitlines()) == 1
+    assert str(file) in err
+    assert file.read_text() == 'mine'
+
+
+def test_a_generator_is_no_classifier_to_export(study, tmp_path, capsys):
+  target = tmp_path / 'it.npz'
+  assert command.main(words(study, '--action=export', f'--target={target}')) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert 'only classifiers of images can be exported; this is task gan' in line
+  assert not target.exists()
+
+
+def test_a_translator_is_given_test_images_and_colour_is_kept(tmp_path):
+  """Of every kind all pictures; with fewer test images than asked for, again."""
+  dataset = digits_unpaired.load({'examples': 40})
+  config = {'model': {'name': 'cyclegan'}}
+  run = types.SimpleNamespace(config=config, seed=3)
+  options = sample.Options(count=190)
+  given = {}
+
+  def translate(prompt, options):
+    given.update(prompt, **options)
+    made = jnp.uint8(jnp.round((prompt['x'] + 1) * 127.5))
+    return {'x': made, 'x_as_y': jnp.repeat(made, 3, -1)}
+
+  folder = pictures.paint(translate, dataset, run, options, tmp_path, print)
+  rows = dataset.split(3)['test']
+  assert len(rows) < 190
+  pairs = dataset.arrays['pairs'][np.resize(rows, 190)]
+  assert (given['count'], given['label']) == (190, -1)
+  for column, side in enumerate('xy'):
+    wanted = dataset.arrays[side][pairs[:, column]]
+    np.testing.assert_allclose((given[side] + 1) * 127.5, wanted, atol=1e-3)
+  for index in (0, 189):
+    shown = dataset.arrays['x'][pairs[index, 0]]
+    np.testing.assert_array_equal(read(folder / f'x-{index:04d}.png'), shown[..., 0])
+    colour = read(folder / f'x_as_y-{index:04d}.png')
+    np.testing.assert_array_equal(colour, np.repeat(shown, 3, -1))
+  assert read(folder / 'x_as_y.png').shape == (14 * 10 - 2, 14 * 10 - 2, 3)
+
+
+def test_one_picture_is_its_own_sheet():
+  image = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
+  np.testing.assert_array_equal(pictures.sheet(image), image[0])
+
+
+def test_options_are_checked_before_anything_is_drawn():
+  for change in ({'count': -3}, {'seed': -1}):
+    with pytest.raises(config_lib.UserError):
+      sample.check(sample.Options(**change))
