@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
   config.addinivalue_line('filterwarnings', f'error:{NUMERIC}.*:RuntimeWarning')
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def quick():
   """Compiles fast: for tests of numbers to a tolerance, none of bits."""
   jax.config.update('jax_disable_most_optimizations', True)

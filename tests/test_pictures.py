@@ -12,10 +12,12 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids.data import digits_unpaired
-from dlsteroids.launch import command, pictures, sample
+from dlsteroids.launch import command, export, files, pictures, sample
+from dlsteroids.launch import study as study_lib
 from dlsteroids.results import report
 from tests import studies_on_disk as disk
 
+pytestmark = pytest.mark.usefixtures('quick')
 SETTINGS = """
   config.data.examples = 64
   config.data.range = 'tanh'
@@ -33,7 +35,7 @@ FACTORS = "factors.factor('told', 'model.conditional', False, True),"
 
 
 @pytest.fixture(scope='module')
-def study(tmp_path_factory):
+def study(tmp_path_factory, quick):
   """Generators that make digits of noise: the baseline's, and one told the class."""
   folder = tmp_path_factory.mktemp('drawn')
   disk.write(folder, 'dense_gan', 'digits', 'gan', SETTINGS, FACTORS)
@@ -43,16 +45,28 @@ def study(tmp_path_factory):
   return folder
 
 
+@pytest.fixture(scope='module')
+def planned(study):
+  return study_lib.plan_of(files.read(str(study / 'tiny.py')), study / 'work')
+
+
 def words(folder, *more):
   return ['launch', f'--config={folder}/tiny.py', f'--workdir={folder}/work', *more]
 
 
-def draw(study, capsys, *more):
-  """Exit code and what was said; where the pictures are is the last word of it."""
+def act(study, capsys, *more):
+  """Exit code, and what the command said."""
   capsys.readouterr()
   code = command.main(words(study, '--action=sample', *more))
   said = capsys.readouterr()
   return code, said.out.strip(), said.err
+
+
+def paint(study, planned, target, arm='baseline', seed=0, draw=0, asked=(), **options):
+  """As the command does it, planned once."""
+  run = study_lib.replayed(planned, arm, seed)
+  chosen = sample.Options(target=str(target), seed=draw, **options)
+  return sample.sample(planned, run, study / 'work', chosen, print, asked)
 
 
 def read(path):
@@ -65,7 +79,7 @@ def contents(folder):
 
 def test_every_picture_and_a_sheet_of_all_are_written(study, tmp_path, capsys):
   target = tmp_path / 'new' / 'folder'
-  code, said, _ = draw(study, capsys, '--count=5', f'--target={target}')
+  code, said, _ = act(study, capsys, '--count=5', f'--target={target}')
   assert code == 0
   assert said == f'5 pictures each, and image.png of all, in {target}'
   names = [f'image-{index:04d}.png' for index in range(5)]
@@ -82,34 +96,26 @@ def test_every_picture_and_a_sheet_of_all_are_written(study, tmp_path, capsys):
   np.testing.assert_array_equal(read(target / 'image.png'), wanted)
 
 
-def test_equal_draws_are_equal_and_others_differ(study, tmp_path, capsys):
-  found = []
-  for index, number in enumerate((1, 1, 2)):
-    folder = tmp_path / str(index)
-    code, *_ = draw(
-      study, capsys, '--count=2', f'--draw={number}', f'--target={folder}'
-    )
-    assert code == 0
-    found.append(contents(folder))
+def test_equal_draws_are_equal_and_others_differ(study, planned, tmp_path, capsys):
+  assert act(study, capsys, '--count=2', '--draw=1', f'--target={tmp_path}/0')[0] == 0
+  for index, number in ((1, 1), (2, 2)):
+    paint(study, planned, tmp_path / str(index), count=2, draw=number)
+  found = [contents(tmp_path / str(index)) for index in range(3)]
   assert found[0] == found[1]
   assert all(found[0][name] != found[2][name] for name in found[0])
 
 
-def test_without_a_target_they_lie_in_the_study_s_folder(study, capsys):
-  code, said, _ = draw(study, capsys, '--count=1')
-  folder = study / 'work' / 'samples' / 'baseline-0-0'
-  assert code == 0
-  assert said.endswith(f'in {folder}')
+def test_without_a_target_they_lie_in_the_study_s_folder(study, planned):
+  folder = paint(study, planned, '', count=1)
+  assert folder == study / 'work' / 'samples' / 'baseline-0-0'
   assert sorted(contents(folder)) == ['image-0000.png', 'image.png']
 
 
-def test_a_class_can_be_asked_for_and_else_they_take_turns(study, tmp_path, capsys):
-  arm = ('--arm=told=True', '--count=12')
+def test_a_class_can_be_asked_for_and_else_they_take_turns(study, planned, tmp_path):
   found = {}
   for label in ('', '3', '4'):
     target = tmp_path / f'label{label}'
-    more = (f'--label={label}',) if label else ()
-    assert draw(study, capsys, *arm, *more, f'--target={target}')[0] == 0
+    paint(study, planned, target, arm='told=True', count=12, label=label)
     found[label] = contents(target)
   for index in range(12):  # the same noise: only the class makes a difference
     name = f'image-{index:04d}.png'
@@ -118,42 +124,48 @@ def test_a_class_can_be_asked_for_and_else_they_take_turns(study, tmp_path, caps
 
 
 MISTAKES = [
-  (('--count=0',), '--count must be at least 1, not 0'),
-  (('--draw=-1',), '--draw must be at least 0, not -1'),
-  (('--label=3',), '--label=3: the model is told no classes'),
-  (('--arm=told=True', '--label=cat'), '--label=cat: no class of digits; there are 0,'),
-  (('--arm=told=No',), "no arm 'told=No'"),
-  (('--seed=7',), 'seed 7 is not finished'),
-  *(((f'--{name}=1',), f'--{name} is not for pictures') for name in sample.TEXT),
+  ({'count': 0}, '--count must be at least 1, not 0'),
+  ({'draw': -1}, '--draw must be at least 0, not -1'),
+  ({'label': '3'}, '--label=3: the model is told no classes'),
+  (
+    {'arm': 'told=True', 'label': 'cat'},
+    '--label=cat: no class of digits; there are 0',
+  ),
+  ({'arm': 'told=No'}, "no arm 'told=No'"),
+  ({'seed': 7}, 'seed 7 is not finished'),
+  *(({'asked': (name,)}, f'--{name} is not for pictures') for name in sample.TEXT),
 ]
 
 
-@pytest.mark.parametrize(('more', 'wanted'), MISTAKES, ids=lambda value: value[-1])
-def test_mistakes_are_one_line(study, tmp_path, capsys, more, wanted):
-  code, out, err = draw(study, capsys, *more, f'--target={tmp_path}/none')
-  assert (code, out) == (2, '')
-  assert len(err.splitlines()) == 1
-  assert wanted in err
+@pytest.mark.parametrize(('changes', 'wanted'), MISTAKES, ids=str)
+def test_mistakes_are_one_line(study, planned, tmp_path, changes, wanted):
+  with pytest.raises(config_lib.UserError) as error:
+    paint(study, planned, tmp_path / 'none', **changes)
+  assert '\n' not in str(error.value)
+  assert wanted in str(error.value)
   assert not (tmp_path / 'none').exists()
 
 
-def test_a_target_that_is_a_file_is_one_line(study, tmp_path, capsys):
+def test_mistakes_of_the_command_are_one_line(study, tmp_path, capsys):
   file = tmp_path / 'file'
-  for place in (file, file / 'below'):
-    file.write_text('mine')
-    code, out, err = draw(study, capsys, '--count=1', f'--target={place}')
+  file.write_text('mine')
+  for more, wanted in (
+    (f'--target={file}', str(file)),
+    (f'--target={file}/below', str(file)),
+    ('--prompt=a', '--prompt is not for pictures'),
+  ):
+    code, out, err = act(study, capsys, '--count=1', more)
     assert (code, out) == (2, '')
     assert len(err.splitlines()) == 1
-    assert str(file) in err
-    assert file.read_text() == 'mine'
+    assert wanted in err
+  assert file.read_text() == 'mine'
 
 
-def test_a_generator_is_no_classifier_to_export(study, tmp_path, capsys):
-  target = tmp_path / 'it.npz'
-  assert command.main(words(study, '--action=export', f'--target={target}')) == 2
-  (line,) = capsys.readouterr().err.splitlines()
-  assert 'only classifiers of images can be exported; this is task gan' in line
-  assert not target.exists()
+def test_a_generator_is_no_classifier_to_export(study, planned, tmp_path):
+  run = study_lib.replayed(planned, 'baseline', 0)
+  with pytest.raises(config_lib.UserError, match='can be exported; this is task gan'):
+    export.export(planned, run, study / 'work', tmp_path / 'it.npz', print)
+  assert not (tmp_path / 'it.npz').exists()
 
 
 def test_a_translator_is_given_test_images_and_colour_is_kept(tmp_path):
@@ -188,9 +200,3 @@ def test_a_translator_is_given_test_images_and_colour_is_kept(tmp_path):
 def test_one_picture_is_its_own_sheet():
   image = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
   np.testing.assert_array_equal(pictures.sheet(image), image[0])
-
-
-def test_options_are_checked_before_anything_is_drawn():
-  for change in ({'count': -3}, {'seed': -1}):
-    with pytest.raises(config_lib.UserError):
-      sample.check(sample.Options(**change))
