@@ -42,9 +42,11 @@ def smoke(config):
   config.study.seeds = 2
   config.study.only = 'cycle'
   config.data.examples = 200
+  config.data.size = 16
   config.model.width = 4
   config.model.discriminator_width = 4
   config.model.blocks = 1
+  config.model.patch_layers = 1
   config.train.steps = 2
   config.train.evaluations = 1
   return config

@@ -42,10 +42,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
   'study': {
     'name': 'study',
     'question': '',  # one line for the report's head
-    'design': 'one_out',  # one_out, one_in, ladder, factorial, arms
+    'design': 'one_out',  # or one_in, ladder, factorial, fraction, permutations, arms
     'seeds': 10,
     'first_seed': 0,
     'only': '',  # factors to keep, comma-separated; all if empty
+    'permutations': 8,  # orders of the factors, for the design permutations
+    'regimes': 'steps',  # steps, flops, params: what is equal; the first one decides
+    'budgets': '',  # multiples of the compute to train with besides 1, '0.0625,0.25'
+    'sizes': '',  # multiples of the widths to train with besides 1
+    'ratio': 0.0,  # of the budgets between which gains are attributed; 0: the widest
+    'targets': '',  # of compute-equivalent gains, in the metric's unit; by rule if ''
     'metric': 'accuracy',  # decides, on the test split
     'alpha': 0.05,
     'margin': 0.0,  # of equivalence, in the metric's unit; 0: none declared
@@ -78,6 +84,16 @@ TRACED = {
   'optimizer.final': (0.0, math.inf),
   'train.steps': (1.0, math.inf),
 }
+
+DESIGNS = (
+  'one_out',
+  'one_in',
+  'ladder',
+  'factorial',
+  'fraction',
+  'permutations',
+  'arms',
+)
 
 TRAINING = ('model', 'data', 'task', 'optimizer', 'train')  # what a run depends on
 PLACES = (  # the digest of the bytes counts
@@ -228,7 +244,8 @@ def check(tree: Mapping[str, Any]) -> None:
     if not (low <= value < high or value == high == math.inf):
       raise UserError(f'config.{path} must lie in [{low:g}, {high:g}), not {value}')
   paths = [f'train.{key}' for key in ('batch_size', 'evaluations', 'eval_batch')]
-  for path in [*paths, 'study.seeds', 'study.tune_seeds', 'study.looks']:
+  counts = ('seeds', 'tune_seeds', 'looks', 'permutations')
+  for path in [*paths, *(f'study.{key}' for key in counts)]:
     if get(tree, path) < 1:
       raise UserError(f'config.{path} must be at least 1, not {get(tree, path)}')
   if study['first_seed'] < 0:
@@ -241,7 +258,7 @@ def check(tree: Mapping[str, Any]) -> None:
     'optimizer.name': ('sgd', 'adam', 'adamw'),
     'optimizer.schedule': ('constant', 'cosine', 'linear', 'hold', 'step'),
     'train.matmul': ('default', 'high', 'highest'),
-    'study.design': ('one_out', 'one_in', 'ladder', 'factorial', 'arms'),
+    'study.design': DESIGNS,
     'engine.strategy': ('auto', 'map', 'vmap'),
     'engine.keep': ('last', 'none'),
   }

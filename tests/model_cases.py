@@ -17,12 +17,14 @@ SHAPES = {
   'cnn': (6, 5, 2),
   'alexnet': (17, 18, 3),
   'recurrent': (6, 3),
+  'window': (6, 3),
 }
 TINY = {
   'mlp': {'hidden': (6, 5)},
   'cnn': {'widths': (4, 6), 'hidden': (5,)},
   'alexnet': {'width': 0.03, 'stem_kernel': 3, 'stem_stride': 1, 'init': 'he'},
   'recurrent': {'hidden': 5, 'embedding': 4},
+  'window': {'context': 3, 'hidden': 5, 'embedding': 4},
 }
 # One of each kind, and the user's own; test_activations traces the others.
 ACTIVATIONS = ['relu', 'tanh', 'gelu', 'identity', 'jax.numpy.sin']
@@ -97,6 +99,17 @@ CHOICES = {
     'recurrent_init': ['orthogonal', 'glorot', 'jax.nn.initializers.ones'],
     'kernel': ['scan'],  # cudnn needs a GPU
     'remat': [0, 2, 3],
+    'dtype': DTYPES,
+  },
+  'window': {
+    'context': [1, 3, 9],
+    'hidden': [3, 5],
+    'layers': [1, 2, 3],
+    'embedding': [4],  # of symbols: test_window
+    'activation': ACTIVATIONS,
+    'residual': [False, True],
+    'dropout': [0.0, 0.5],
+    'init': INITS,
     'dtype': DTYPES,
   },
 }

@@ -51,6 +51,7 @@ MODELS = {  # and the tasks that each can serve
   'dense_gan': ('gan',),
   'mlp': ('classify', 'forecast'),
   'recurrent': ('classify', 'forecast', 'language'),
+  'window': ('classify', 'forecast', 'language'),
 }
 TINY = {**model_cases.TINY, **game_cases.TINY}
 SMALL = {('alexnet', data) for data in ('digits', 'fashion_mnist', 'mnist')}

@@ -314,4 +314,6 @@ def test_explain_tells_arms_contrasts_exclusions_and_notes():
     'excluded: dropout=0.0 excludes pooling=none: dropped pooling=none,dropout=0.0',
     'note: pooling=none stands for pooling=none,overlap=False too',
     'note: overlap (requires pooling) is inapplicable and set to False in pooling=none',
+    'note: no Shapley values: dropout=0.0 excludes pooling=none, so the game is '
+    'undefined',
   ]

@@ -145,7 +145,7 @@ def test_explosion_is_counted():
   assert cases.message('factorial', *many) == (
     'design factorial: 512 arms, more than 256 (9 factors); select factors '
     '(study.only=f0,f1), give them fewer levels, or use design one_out (10 arms) or '
-    'ladder (10 arms)'
+    'ladder (10 arms) or fraction (32 arms) or permutations (62 arms)'
   )
   long = factors.factor('long', 'model.x0', *range(300))
   assert cases.message('one_out', long) == (

@@ -166,7 +166,7 @@ def test_bfloat16_computes_every_product_in_it(model):
   assert all(':bf16[' in line.split('=')[0] for line in products)
 
 
-@pytest.mark.parametrize('model', cases.TINY)
+@pytest.mark.parametrize('model', [m for m in cases.TINY if 'norm' in cases.CHOICES[m]])
 def test_no_bias_directly_before_a_batch_norm(model):
   """STYLE 11: such a bias has no gradient; it returns when the norm is ablated."""
   normed = {  # by layer: whether a norm of kind batch follows
@@ -230,6 +230,8 @@ def test_no_bias_directly_before_a_batch_norm(model):
     ('recurrent', {'cell': 'gru', 'peepholes': True}, "belongs to cell 'lstm'"),
     ('recurrent', {'cell': 'rnn', 'activation': 'rleu'}, "(did you mean 'relu'?)"),
     ('recurrent', {'dtype': 'float64'}, 'use float32, bfloat16'),
+    ('window', {'context': 0}, 'config.model.context must be at least 1, not 0'),
+    ('window', {'activation': 'tahn'}, "(did you mean 'tanh'?)"),
   ],
   ids=str,
 )

@@ -22,6 +22,7 @@ from tests import report_fixture, report_reader
 # What the study of these tests has data for; sequences and pictures have their own.
 OTHERS = {'lag', 'gates', 'forecasts', 'horizon', 'samples', 'film', 'interpolation'}
 OTHERS |= {'neighbours', 'translations', 'game'}
+OTHERS |= {'waterfall', 'shares', 'regimes', 'ladders', 'gains'}  # test_compute
 NAMES = tuple(name for name in figures.NAMES if name not in OTHERS)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import statsmodels.stats.multitest
-import statsmodels.stats.power
 from hypothesis import strategies as st
 
 from dlsteroids.results import statistics
@@ -251,19 +250,3 @@ def test_noise_floor_is_the_sd_of_aa_differences():
   floor = statistics.noise_floor(scores)
   assert floor == pytest.approx(differences.std(ddof=1), rel=0.05)
   assert math.isnan(statistics.noise_floor([0.9]))
-
-
-@pytest.mark.parametrize(('n', 'm'), [(8, 1), (12, 5), (30, 3)])
-def test_minimal_detectable_equals_statsmodels(n, m):
-  power = statsmodels.stats.power.TTestPower()
-  size = power.solve_power(nobs=n, alpha=0.05 / m, power=0.8)
-  found = statistics.minimal_detectable(0.3, n, 0.05, m)
-  assert found == pytest.approx(0.3 * size, rel=1e-4)
-
-
-def test_minimal_detectable_is_found_as_often_as_said():
-  delta = statistics.minimal_detectable(1.0, 12, 0.05)
-  rng = np.random.default_rng(3)
-  found = [statistics.sign_flip(rng.normal(delta, 1, 12)) <= 0.05 for _ in range(1500)]
-  assert np.mean(found) == pytest.approx(0.8, abs=0.04)
-  assert statistics.minimal_detectable(1.0, 5, 0.05) == math.inf

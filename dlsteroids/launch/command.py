@@ -22,6 +22,7 @@ ACTIONS = ('plan', 'run', 'report', 'replay', 'sample', 'export')
 OWN = (
   *('config', 'workdir', 'action', 'arm', 'seed', 'latex'),
   *('prompt', 'length', 'temperature', 'top_k', 'count', 'label', 'draw', 'target'),
+  *('pilot', 'effect', 'power'),
 )
 
 
@@ -66,6 +67,14 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
     'target', '', 'for sample: folder of pictures; for export: file', flag_values=values
   )
   flags.DEFINE_integer('draw', 0, "for sample: the draw's seed", flag_values=values)
+  flags.DEFINE_integer(
+    'pilot', 0, 'for plan: train so many seeds to measure noise', flag_values=values
+  )
+  flags.DEFINE_float(
+    'effect', 0.0, "for pilot: to be found; default: the study's margin",
+    flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_float('power', 0.8, 'for pilot: chance to find it', flag_values=values)
   flags.DEFINE_bool('latex', False, 'also write effects.tex', flag_values=values)
 
 
@@ -264,12 +273,14 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
   name = tree['study']['name']
   workdir = pathlib.Path(values.workdir or default_workdir(path, name))
   manifest.check(workdir, name)
+  check_pilot(values)
   if values.action == 'plan':
     made = study.plan_of(asked, workdir)
-    print('\n'.join(summary.lines(made, workdir)))
+    found = fly(values, made, workdir) if values['pilot'].present else []
+    print('\n'.join([*summary.lines(made, workdir), *found]))
     return 0
   if values.action in ('replay', 'sample', 'export'):
-    made = study.plan_of(asked, workdir)
+    made = study.plan_of(asked, workdir, only=values.arm)
     seed = tree['study']['first_seed'] if values.seed is None else values.seed
     again(values, made, study.replayed(made, values.arm, seed), workdir)
     return 0
@@ -289,6 +300,29 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
   print('\n'.join(summary.findings(answer)))
   print(f'report: {answer.report}')
   return 1 if (answer.runs['status'] == 'failed').any() else 0
+
+
+def check_pilot(values: flags.FlagValues) -> None:
+  """Raises UserError for a flag of the pilot where there is none."""
+  for name in ('pilot', 'effect', 'power'):
+    if values[name].present and values.action != 'plan':
+      raise config_lib.UserError(f'--{name} goes with --action=plan')
+    if values[name].present and not values['pilot'].present:
+      raise config_lib.UserError(f'--{name} goes with --pilot')
+
+
+def fly(values: flags.FlagValues, made: Any, workdir: pathlib.Path) -> list[str]:
+  """Trains the pilot of a plan; lines that say what it tells."""
+  from dlsteroids.launch import pilot, progress
+
+  wanted = pilot.Wanted(values.effect, values.power)
+  with progress.Progress(made.config['study']['metric']) as shown:
+
+    def watch(status):
+      Interrupt.check()
+      shown.watch(status)
+
+    return pilot.run(made, workdir, values.pilot, wanted, watch, shown.say)
 
 
 def again(values: flags.FlagValues, made: Any, run: Any, workdir: pathlib.Path) -> None:

@@ -19,6 +19,7 @@ class Asked(NamedTuple):
   arms: Sequence[Any] = ()
   overridden: frozenset[str] = frozenset()
   command: str = ''
+  claims: Sequence[Any] = ()
 
 
 def load(path: str) -> ModuleType:
@@ -92,7 +93,7 @@ def load_config(path: str) -> Any:
 
 
 def listed(module: ModuleType, name: str, tree: Any) -> tuple[Any, ...]:
-  """What a config file's `get_factors` or `get_arms` lists."""
+  """What a config file's `get_factors`, `get_arms` or `get_claims` lists."""
   found = call(module, name, view(tree))
   if not isinstance(found, tuple | list):
     raise config_lib.UserError(
@@ -120,7 +121,8 @@ def read(
   tree = config_lib.resolve(config, overridden)
   factors = listed(module, 'get_factors', tree)
   arms = listed(module, 'get_arms', tree) if hasattr(module, 'get_arms') else ()
-  return Asked(config, factors, arms, frozenset(overridden), command)
+  claims = listed(module, 'get_claims', tree) if hasattr(module, 'get_claims') else ()
+  return Asked(config, factors, arms, frozenset(overridden), command, claims)
 
 
 def view(tree: Any) -> Any:

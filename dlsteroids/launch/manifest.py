@@ -8,14 +8,14 @@ import dlsteroids
 from dlsteroids import config as config_lib
 from dlsteroids.launch import machine, prepare
 from dlsteroids.results import store
-from dlsteroids.study import plan
+from dlsteroids.study import conditions, plan
 
 
 class Claim(NamedTuple):
   """The runs that the claim rests on, and what tuning chose for each arm."""
 
   runs: Sequence[plan.Run]
-  chosen: Mapping[str, Mapping[str, float]]
+  chosen: Mapping[tuple[str, conditions.Condition], Mapping[str, float]]
 
 
 def read_layouts(workdir: pathlib.Path) -> Mapping[str, Any]:
@@ -76,7 +76,7 @@ def write_plan(made: prepare.Plan, workdir: pathlib.Path) -> None:
       **old.get(name, {}),
       'strategy': layout.strategy,
       'width': layout.width,
-      'arms': [a for a, c in made.arms.items() if plan.program_id(c) == name],
+      'arms': made.arms_of(name),
       'params': made.facts[name].params,
       'flops_per_step': made.facts[name].flops,
     }
@@ -119,7 +119,12 @@ def describe(
         'params': facts.params,
         'flops_per_step': facts.flops,
         'executed_flops_per_step': facts.executed_flops,
+        'activation_bytes': facts.activation_bytes,
+        'state_bytes': facts.state_bytes,
+        'traffic_bytes_per_step': facts.traffic_bytes,
+        'unknown_loops': facts.unknown_loops,
         'steps': made.arms[arm.name]['train']['steps'],
+        'at': [costs(made, arm.name, condition) for condition in made.conditions],
       }
     )
   deciding = metrics[config['study']['metric']]
@@ -128,7 +133,15 @@ def describe(
     tune = {
       'grid': plan.parse_grid(config['study']['tune'], config),
       'seeds': [plan.TUNE_SEED + i for i in range(config['study']['tune_seeds'])],
-      'chosen': claim.chosen,
+      'chosen': {
+        arm: numbers
+        for (arm, condition), numbers in claim.chosen.items()
+        if condition == made.conditions[0]
+      },
+      'chosen_at': [
+        {'arm': arm, **condition._asdict(), 'numbers': numbers}
+        for (arm, condition), numbers in claim.chosen.items()
+      ],
     }
   return {
     'format': 1,
@@ -159,7 +172,14 @@ def describe(
     'alpha': config['study']['alpha'],
     'margin': config['study']['margin'],
     'looks_declared': config['study']['looks'],
-    'regime': 'steps',
+    'regime': made.conditions[0].regime,
+    'conditions': [condition._asdict() for condition in made.conditions],
+    'cells': [{'levels': dict(c), 'arm': arm} for c, arm in made.design.cells],
+    'permutations': made.design.permutations,
+    'aliases': made.design.aliases,
+    'claims': [claim._asdict() for claim in made.published],
+    'ratio': config['study']['ratio'],
+    'targets': conditions.numbers(config['study']['targets'], 'study.targets'),
     'looks': old.get('looks', []),
     'tune': tune,
     'command': command or old.get('command', ''),
@@ -171,6 +191,7 @@ def describe(
       ),
       'matmul': config['train']['matmul'],
     },
+    'peak_flops': old.get('peak_flops', 0.0),
     'git': machine.git_commit(),
     'dlsteroids': dlsteroids.__version__,
     'data': {
@@ -185,6 +206,23 @@ def describe(
   }
 
 
+def costs(
+  made: prepare.Plan, arm: str, condition: conditions.Condition
+) -> dict[str, Any]:
+  """What an arm's run costs under a condition, and how nearly its regime is met."""
+  config, residual = made.at[arm, condition]
+  facts = made.facts[plan.program_id(config)]
+  steps = config['train']['steps']
+  return {
+    **condition._asdict(),
+    'steps': steps,
+    'params': facts.params,
+    'flops': facts.flops * steps,
+    'executed_flops': facts.executed_flops * steps,
+    'residual': residual,
+  }
+
+
 def write_study(
   made: prepare.Plan,
   command: str,
@@ -194,6 +232,9 @@ def write_study(
   failures: Mapping[str, str],
 ) -> None:
   told = describe(made, command, claim, old)
-  told['runs'] = [[run.arm, run.seed, run.tuned, run.fingerprint] for run in claim.runs]
+  told['runs'] = [
+    [run.arm, run.seed, run.tuned, run.fingerprint, *run.condition]
+    for run in claim.runs
+  ]
   told['failures'] = failures
   store.write_json(workdir / 'study.json', told)

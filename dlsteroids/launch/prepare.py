@@ -8,7 +8,9 @@ import jax
 
 from dlsteroids import config as config_lib
 from dlsteroids import source, types
-from dlsteroids.study import designs, plan
+from dlsteroids.launch import equalise
+from dlsteroids.study import claims, designs, plan
+from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.train import inspect
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
@@ -16,6 +18,7 @@ from dlsteroids.train import program as program_lib
 SHARED = ('dlsteroids.train.loop', 'dlsteroids.train.program')  # code of every run
 WIDTHS = {('cpu', 'map'): 8, ('cpu', 'vmap'): 5}  # members per device
 WIDTH = 32  # on accelerators
+STATES = 2**30  # bytes of members' states per device that a width may take
 
 
 class Plan(NamedTuple):
@@ -24,34 +27,92 @@ class Plan(NamedTuple):
   Attributes:
     config: resolved baseline.
     design: arms and contrasts.
-    arms: config by arm name.
+    conditions: under which each arm is trained; the first is the declared one.
+    arms: config under the declared condition by arm name.
+    at: config and residual by arm name and condition.
     datasets: by digest of the config section that made them.
     members: the pure functions by program id.
     facts: what is known of a program without training, by program id.
     layouts: by program id.
     code: digest by module of the code that an arm runs, by arm name.
     grid: tuning points; empty without tuning.
+    published: claims to hold the results against.
   """
 
   config: Mapping[str, Any]
   design: designs.Design
+  conditions: Sequence[conditions_lib.Condition]
   arms: Mapping[str, Mapping[str, Any]]
+  at: Mapping[tuple[str, conditions_lib.Condition], equalise.Adjusted]
   datasets: Mapping[str, types.Dataset]
   members: Mapping[str, member_lib.Member]
   facts: Mapping[str, inspect.Facts]
   layouts: Mapping[str, program_lib.Layout]
   code: Mapping[str, Mapping[str, str]]
   grid: Sequence[Mapping[str, float]]
+  published: Sequence[claims.Claim]
 
   def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
     return self.datasets[config_lib.digest(config['data'])]
 
-  def run(self, arm: str, seed: int, tuned: int, numbers: Mapping[str, float]) -> Any:
+  def run(
+    self,
+    arm: str,
+    seed: int,
+    tuned: int,
+    numbers: Mapping[str, float],
+    condition: conditions_lib.Condition | None = None,
+  ) -> plan.Run:
     """The run of an arm at a seed, with `numbers` set on top of the arm's config."""
-    config = config_lib.override(self.arms[arm], numbers.items())
+    condition = condition or self.conditions[0]
+    config = self.at[arm, condition].config
+    config = config_lib.override(config, numbers.items())
     data = self.dataset(config).digest
     code = config_lib.digest(self.code[arm])
-    return plan.make_run(arm, seed, tuned, config, data, code)
+    return plan.make_run(arm, seed, tuned, config, data, code, condition)
+
+  def arms_of(self, program: str) -> list[str]:
+    """Names of the arms that a program trains, under whatever condition."""
+    found = (a for (a, _), x in self.at.items() if plan.program_id(x.config) == program)
+    return list(dict.fromkeys(found))
+
+
+class Programs:
+  """The data sets, members and facts of configs, each made once.
+
+  Attributes:
+    datasets: by digest of the config section that made them.
+    members: by program id.
+    facts: by program id.
+  """
+
+  def __init__(self, metric: str):
+    self.metric = metric
+    self.datasets: dict[str, types.Dataset] = {}
+    self.members: dict[str, member_lib.Member] = {}
+    self.facts: dict[str, inspect.Facts] = {}
+    self.params = equalise.counter(self.dataset)
+
+  def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
+    key = config_lib.digest(config['data'])
+    if key not in self.datasets:
+      module = config_lib.find('data', config['data']['name'])
+      self.datasets[key] = module.load(config['data'])
+    return self.datasets[key]
+
+  def add(self, config: Mapping[str, Any]) -> inspect.Facts:
+    """Traces the config's program unless that was done; its facts."""
+    program = plan.program_id(config)
+    if program not in self.members:
+      dataset = self.dataset(config)
+      self.members[program] = member_lib.make(config, dataset)
+      check_metric(self.metric, self.members[program].task)
+      self.facts[program] = inspect.describe(config, dataset, self.members[program])
+    return self.facts[program]
+
+  def costs(self, config: Mapping[str, Any]) -> equalise.Costs:
+    facts = self.add(config)
+    return equalise.Costs(facts.params, facts.flops)
 
 
 def make(
@@ -60,8 +121,10 @@ def make(
   arms: Sequence[Any] = (),
   layouts: Mapping[str, Any] | None = None,
   overridden: Iterable[str] = (),
+  only: str = '',
+  published: Sequence[Any] = (),
 ) -> Plan:
-  """The plan of a study.
+  """The plan of a study, or of one of its arms.
 
   Args:
     config: of the baseline, as the config file made it.
@@ -69,57 +132,105 @@ def make(
     arms: from its `get_arms`, for the design 'arms'.
     layouts: of programs planned before, from plan.json.
     overridden: paths the user set on the command line.
+    only: name of the one arm to plan, under the declared condition, for what one run
+      is enough for; '' plans all.
+    published: claims, from its `get_claims`.
 
   Raises:
     UserError: for any mistake in config, factors or data; among them a level that
       changes nothing and two arms that are the same program on the same data.
   """
   config = config_lib.resolve(config, overridden)
+  study = config['study']
   design = designs.expand(
-    config['study']['design'],
+    study['design'],
     config,
     tuple(factors),
     tuple(arms),
-    config['study']['only'],
+    study['only'],
+    permutations=study['permutations'],
   )
   configs = {
     arm.name: config_lib.override(config, arm.overrides) for arm in design.arms
   }
-  grid = plan.points(plan.parse_grid(config['study']['tune'], config))
+  under = conditions_lib.make(config)
+  if only:
+    configs, under = {only: pick(configs, only)}, under[:1]
+  grid = plan.points(plan.parse_grid(study['tune'], config))
   check_tuning(design, grid)
-  datasets: dict[str, types.Dataset] = {}
-  members: dict[str, member_lib.Member] = {}
-  facts: dict[str, inspect.Facts] = {}
+  programs = Programs(study['metric'])
+  check_different(configs, programs)
+  at: dict[tuple[str, conditions_lib.Condition], equalise.Adjusted] = {}
+  for condition in under:
+    for name, arm in configs.items():
+      with blame(f'arm {name}, {condition}'):
+        at[name, condition] = equalise.adjust(
+          arm, config, condition, programs.costs, programs.params
+        )
+        programs.add(at[name, condition].config)
+  metrics = {n for m in programs.members.values() for n in m.task.metrics}
+  claims.check(published, factors, [arm.name for arm in design.arms], sorted(metrics))
+  used = dict.fromkeys(plan.program_id(found.config) for found in at.values())
+  return Plan(
+    config,
+    design,
+    under,
+    {name: at[name, under[0]].config for name in configs},
+    at,
+    programs.datasets,
+    {program: programs.members[program] for program in used},
+    programs.facts,
+    {
+      program: layout(config, programs.facts[program], (layouts or {}).get(program))
+      for program in used
+    },
+    digest_code(configs, programs),
+    grid,
+    tuple(published),
+  )
+
+
+def check_different(
+  configs: Mapping[str, Mapping[str, Any]], programs: Programs
+) -> None:
+  """Raises UserError if two arms, as configured, are the same program on the same data.
+
+  The other arms are trained under their conditions only: a regime may make them equal,
+  which is then an answer.
+  """
   signatures: dict[Any, str] = {}
   for name, arm in configs.items():
-    key = config_lib.digest(arm['data'])
-    if key not in datasets:
-      datasets[key] = config_lib.find('data', arm['data']['name']).load(arm['data'])
-    program = plan.program_id(arm)
-    if program not in members:
-      with blame(f'arm {name}'):
-        members[program] = member_lib.make(arm, datasets[key])
-        check_metric(config, members[program].task)
-        facts[program] = inspect.describe(arm, datasets[key], members[program])
-    signature = inspect.signature(arm, facts[program], datasets[key])
+    with blame(f'arm {name}'):
+      facts = programs.add(arm)
+    signature = inspect.signature(arm, facts, programs.dataset(arm))
     twin = signatures.setdefault(signature, name)
     if twin != name:
       raise config_lib.UserError(
         f'arm {name} changes nothing against arm {twin}: same program, same data, and '
         'no number that differs reaches the result'
       )
-  chosen = {
-    program: layout(config, facts[program], (layouts or {}).get(program))
-    for program in members
-  }
+
+
+def digest_code(
+  configs: Mapping[str, Mapping[str, Any]], programs: Programs
+) -> dict[str, dict[str, str]]:
+  """Digest by module of the code that each arm runs, and of its task's own data."""
   named = {name: plugins(arm) for name, arm in configs.items()}
   digests = {names: source.digests([*SHARED, *names]) for names in set(named.values())}
   code = {name: dict(digests[names]) for name, names in named.items()}
   for name, arm in configs.items():
-    task = members[plan.program_id(arm)].task
+    task = programs.members[plan.program_id(arm)].task
     if task.digest:
       code[name] |= {arm['task']['name']: task.digest}
-  return Plan(config, design, configs, datasets, members, facts, chosen, code, grid)
+  return code
+
+
+def pick(arms: Mapping[str, Any], name: str) -> Any:
+  """What belongs to the arm called `name`; UserError if the study has no such arm."""
+  if name not in arms:
+    guess = config_lib.did_you_mean(name, arms)
+    raise config_lib.UserError(f'no arm {name!r}{guess}; there are {", ".join(arms)}')
+  return arms[name]
 
 
 @contextlib.contextmanager
@@ -160,8 +271,7 @@ def dotted(name: str) -> list[str]:
   return [parent] if '.' in name and source.exists(parent) else []
 
 
-def check_metric(config: Mapping[str, Any], task: types.Task) -> None:
-  name = config['study']['metric']
+def check_metric(name: str, task: types.Task) -> None:
   usable = [key for key, metric in task.metrics.items() if metric.better]
   config_lib.choose('study.metric', name, usable)
 
@@ -185,7 +295,8 @@ def layout(
   """Strategy and width by rule of model and backend; what plan.json says comes first.
 
   On a CPU convolutions and recurrences run fastest one member after another, other
-  matrix products side by side. On accelerators members run side by side.
+  matrix products side by side. On accelerators members run side by side. As many as
+  have room: padding takes memory, too.
 
   Raises:
     UserError: if engine settings contradict the layout of runs trained before, or would
@@ -210,7 +321,8 @@ def layout(
       f'config.engine.strategy=vmap: jax {jax.__version__} can hang on recurrences '
       'side by side on a CPU; use map (or auto)'
     )
-  width = engine['width'] or WIDTHS.get((platform, strategy), WIDTH)
+  room = max(1, STATES // max(facts.state_bytes, 1))
+  width = engine['width'] or min(WIDTHS.get((platform, strategy), WIDTH), room)
   if before and (not engine['width'] or before.get('halved_from') == width):
     width = before['width']
   if before and (strategy, width) != (before['strategy'], before['width']):
@@ -222,23 +334,40 @@ def layout(
   return program_lib.Layout(strategy, width, devices)
 
 
-def search_runs(made: Plan) -> list[plan.Run]:
-  """Every arm at every grid point, on seeds that no claim uses."""
+def searches(
+  made: Plan,
+) -> dict[tuple[str, conditions_lib.Condition], list[plan.Run]]:
+  """By arm and condition: every grid point, on seeds that no claim uses."""
   count = made.config['study']['tune_seeds']
-  return [
-    made.run(arm, plan.TUNE_SEED + i, plan.SEARCH, point)
+  return {
+    (arm, condition): [
+      made.run(arm, plan.TUNE_SEED + i, plan.SEARCH, point, condition)
+      for point in made.grid
+      for i in range(count)
+    ]
+    for condition in made.conditions
     for arm in made.arms
-    for point in made.grid
-    for i in range(count)
-  ]
+    if made.grid
+  }
 
 
 def claim_runs(
-  made: Plan, chosen: Mapping[str, Mapping[str, float]] | None = None
+  made: Plan,
+  chosen: Mapping[tuple[str, conditions_lib.Condition], Mapping[str, float]]
+  | None = None,
 ) -> list[plan.Run]:
-  """Every arm at every seed as configured, then with its tuned numbers."""
+  """Every arm at every seed as configured, then with its tuned numbers.
+
+  Under conditions other than the declared one a study that tunes has only the latter.
+  """
   seeds = plan.seeds(made.config)
-  runs = [made.run(arm, seed, plan.UNTUNED, {}) for arm in made.arms for seed in seeds]
-  for arm, numbers in (chosen or {}).items():
-    runs += [made.run(arm, seed, plan.TUNED, numbers) for seed in seeds]
+  under = made.conditions[:1] if made.grid else made.conditions
+  runs = [
+    made.run(arm, seed, plan.UNTUNED, {}, condition)
+    for condition in under
+    for arm in made.arms
+    for seed in seeds
+  ]
+  for (arm, condition), numbers in (chosen or {}).items():
+    runs += [made.run(arm, seed, plan.TUNED, numbers, condition) for seed in seeds]
   return runs

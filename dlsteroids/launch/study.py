@@ -1,7 +1,7 @@
 """A study from start to report: the launcher's actions, and `dlsteroids.run`."""
 
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from dlsteroids import config as config_lib
 from dlsteroids.launch import files, local, machine, manifest, prepare
 from dlsteroids.results import (
+  compute,
   effects,
   factorial,
   looks,
@@ -17,8 +18,8 @@ from dlsteroids.results import (
   tables,
   tensorboard,
 )
-from dlsteroids.study import plan
-from dlsteroids.train import checkpoint
+from dlsteroids.study import conditions, plan
+from dlsteroids.train import checkpoint, flops
 
 
 class Answer(NamedTuple):
@@ -71,9 +72,11 @@ def train(
   """The action `run`."""
   made = plan_of(asked, workdir)
   with machine.hold(workdir):
-    old = manifest.check(workdir, made.config['study']['name'])
+    old = dict(manifest.check(workdir, made.config['study']['name']))
+    old.setdefault('peak_flops', flops.matmul_rate())
     index = read_store(workdir, say)
-    search = prepare.search_runs(made)
+    searched = prepare.searches(made)
+    search = [run for runs in searched.values() for run in runs]
     wanted = [*search, *prepare.claim_runs(made)]
     for line in stale(made, wanted, index):
       say(line)
@@ -83,7 +86,7 @@ def train(
     if search:
       failures |= local.execute(made, search, workdir, watch, say)
       index = store.read(workdir)
-    claim = make_claim(made, search, index)
+    claim = make_claim(made, searched, index)
     check_mixed(made, claim.runs, index)
     manifest.write_study(made, asked.command, workdir, claim, old, failures)
     failures |= local.execute(made, claim.runs, workdir, watch, say)
@@ -95,10 +98,17 @@ def train(
     return export(workdir, say)
 
 
-def plan_of(asked: files.Asked, workdir: pathlib.Path) -> prepare.Plan:
+def plan_of(asked: files.Asked, workdir: pathlib.Path, only: str = '') -> prepare.Plan:
+  """The plan of all arms, or of the one called `only`."""
   layouts = manifest.read_layouts(workdir)
   return prepare.make(
-    asked.config, asked.factors, asked.arms, layouts, asked.overridden
+    asked.config,
+    asked.factors,
+    asked.arms,
+    layouts,
+    asked.overridden,
+    only,
+    asked.claims,
   )
 
 
@@ -137,22 +147,22 @@ def check_mixed(
 
 
 def make_claim(
-  made: prepare.Plan, search: Sequence[plan.Run], index: store.Index
+  made: prepare.Plan,
+  searched: Mapping[tuple[str, conditions.Condition], Sequence[plan.Run]],
+  index: store.Index,
 ) -> manifest.Claim:
-  """Tuned numbers chosen on validation, per arm, and the claim's runs."""
+  """Numbers chosen on validation, per arm and condition, and the claim's runs."""
   metric = made.config['study']['metric']
   better = next(iter(made.members.values())).task.metrics[metric].better
-  chosen = {}
   count = made.config['study']['tune_seeds']
-  size = len(made.grid) * count
-  for i, arm in enumerate(made.arms if search else ()):
-    mine = search[i * size : (i + 1) * size]
-    found = [index.records.get(run.fingerprint) for run in mine]
+  chosen = {}
+  for key, runs in searched.items():
+    found = [index.records.get(run.fingerprint) for run in runs]
     if any(record is None for record in found):
       continue  # a failed search: the arm stays untuned, which the report shows
     scores = [r.run['values'][f'validation/{metric}'] for r in found if r]
-    means = [sum(scores[j : j + count]) / count for j in range(0, size, count)]
-    chosen[arm] = plan.choose(made.grid, means, better)
+    means = [sum(scores[i : i + count]) / count for i in range(0, len(scores), count)]
+    chosen[key] = plan.choose(made.grid, means, better)
   return manifest.Claim(prepare.claim_runs(made, chosen), chosen)
 
 
@@ -181,12 +191,14 @@ def export(
       f'nothing to report: no run in {workdir} has finished; run it first '
       '(--action=run)'
     )
+  every = tables.runs(told, planned, index, told['failures'])
+  planned = [run for run in planned if tables.is_declared(told, run)]
   runs = tables.runs(told, planned, index, told['failures'])
   told['looks'] = looks.log(told, runs, machine.now())
   store.write_json(workdir / 'study.json', told)
   curves = tables.curves(planned, index)
   found = effects.measure(told, runs)
-  for name, frame in (('runs', runs), ('curves', curves), ('effects', found)):
+  for name, frame in (('runs', every), ('curves', curves), ('effects', found)):
     tables.write(workdir / f'{name}.csv', frame)
   extra: dict[str, Any] = {'interactions': None, 'anova': None}
   if told['design'] == 'factorial':
@@ -194,7 +206,12 @@ def export(
       'interactions': factorial.interactions(told, runs),
       'anova': factorial.anova(told, runs),
     }
-  made = report.Tables(runs=runs, curves=curves, effects=found, **extra)
+  analyses = compute.analyse(told, every, runs, curves, found)
+  for name, frame in analyses.tables().items():
+    tables.write(workdir / f'{name}.csv', frame)
+  made = report.Tables(
+    runs=runs, curves=curves, effects=found, compute=analyses, every=every, **extra
+  )
   page = report.write(workdir, told, made, tables.arrays_of(planned, index))
   if events or told['config']['engine']['tensorboard']:
     tensorboard.write(workdir / 'tensorboard', curves)
@@ -202,16 +219,12 @@ def export(
 
 
 def replayed(made: prepare.Plan, arm: str, seed: int) -> plan.Run:
-  """The run that `replay` names.
+  """The run that `replay`, `sample` and `export` are about.
 
   Raises:
     UserError: if the study has no such arm, or the seed is negative.
   """
-  if arm not in made.arms:
-    guess = config_lib.did_you_mean(arm, made.arms)
-    raise config_lib.UserError(
-      f'no arm {arm!r}{guess}; there are {", ".join(made.arms)}'
-    )
+  prepare.pick(made.arms, arm)
   if seed < 0:
     raise config_lib.UserError(f'--seed must be at least 0, not {seed}')
   return made.run(arm, seed, plan.UNTUNED, {})

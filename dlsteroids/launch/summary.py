@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlsteroids.launch import manifest, prepare, study
@@ -10,13 +10,13 @@ from dlsteroids.results import (
   formats,
   latex,
   looks,
+  power,
   reach,
   sentences,
-  statistics,
   store,
   tables,
 )
-from dlsteroids.study import designs, plan
+from dlsteroids.study import conditions, designs, plan
 from dlsteroids.train import flops
 
 LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
@@ -25,16 +25,20 @@ LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
 def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
   """The action `plan`, a line each; nothing is compiled or trained."""
   index = store.read(workdir) if workdir.exists() else store.Index({}, {})
-  search = prepare.search_runs(made)
+  search = [run for runs in prepare.searches(made).values() for run in runs]
   claims = prepare.claim_runs(made)
-  tuned = len(claims) if search else 0  # at most: a tuned run may equal an untuned one
+  each = len(made.arms) * made.config['study']['seeds']
+  tuned = each * len(made.conditions) if search else 0  # at most: some may be equal
   wanted = plan.unique([*search, *claims])
   missing = [run for run in wanted if run.fingerprint not in index.records]
   told = [f'study {made.config["study"]["name"]}: {data_line(made)}']
   told += designs.explain(made.design)
+  told += condition_lines(made)
+  several = len(claims) // each
+  under = f' x {several} conditions' if several > 1 else ''
   told.append(
     f'runs: {len(claims)} ({len(made.arms)} arms x '
-    f'{made.config["study"]["seeds"]} seeds)'
+    f'{made.config["study"]["seeds"]} seeds{under})'
     + (f', {len(search)} to tune and up to {tuned} tuned' if search else '')
     + f'; {len(wanted) - len(missing)} stored, {len(missing)} to train'
   )
@@ -44,7 +48,7 @@ def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
   told.append(f'programs to compile: {len(programs)}')
   for name in programs:
     layout, facts = made.layouts[name], made.facts[name]
-    arms = [arm for arm, c in made.arms.items() if plan.program_id(c) == name]
+    arms = made.arms_of(name)
     told.append(
       f'  {name}: {facts.params:,} parameters, {formats.flops(facts.flops)} a step, '
       f'{layout.strategy} {layout.width} x {layout.devices} devices: {", ".join(arms)}'
@@ -58,6 +62,35 @@ def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
   )
   told.append(f'estimated time: {estimate(made, missing, index)}')
   return told + power_lines(made, workdir, index)
+
+
+def condition_lines(made: prepare.Plan) -> list[str]:
+  """A line for each condition: steps, parameters and compute of its arms."""
+  if made.conditions == (conditions.Condition('steps'),):
+    return []
+  told = []
+  for number, condition in enumerate(made.conditions):
+    found = [manifest.costs(made, arm, condition) for arm in made.arms]
+    spans = [
+      f'{span(found, "steps")} steps',
+      f'{span(found, "params")} parameters',
+      f'{span(found, "flops", formats.flops)} a run',
+    ]
+    off = max(abs(row['residual']) for row in found)
+    spans += [f'off by up to {off:.1%}'] if off else []
+    name = 'condition' if number else 'declared condition'
+    told.append(f'{name} {condition}: {", ".join(spans)}')
+  return told
+
+
+def span(
+  rows: Sequence[Mapping[str, Any]],
+  name: str,
+  write: Callable[[float], str] = lambda value: f'{value:,}',
+) -> str:
+  """'100 to 300', or the one number that all rows have."""
+  low, high = (write(pick(row[name] for row in rows)) for pick in (min, max))
+  return low if low == high else f'{low} to {high}'
 
 
 def data_line(made: prepare.Plan) -> str:
@@ -112,7 +145,7 @@ def power_lines(
   if math.isnan(floor):
     return [design.sentence, 'noise floor: unknown before two runs of the reference']
   name = told['metric']['name']
-  least = statistics.minimal_detectable(
+  least = power.detectable(
     floor, len(told['seeds']), told['alpha'], len(told['contrasts'])
   )
   return [

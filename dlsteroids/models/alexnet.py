@@ -25,6 +25,7 @@ DEFAULTS = {
   'bias': 1.0,
   'dtype': 'float32',  # or bfloat16
 }
+WIDTHS = ('width',)
 TRACED = {'dropout': (0.0, 1.0)}
 
 # name, channels, kernel, grouped, starts with bias, normalised, pooled

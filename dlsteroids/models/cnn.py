@@ -28,6 +28,7 @@ DEFAULTS = {
   'init': 'he',  # he, glorot, lecun, normal
   'dtype': 'float32',  # or bfloat16
 }
+WIDTHS = ('widths', 'hidden')
 TRACED = {
   'dropout': (0.0, 1.0),
   'dropout_conv': (0.0, 1.0),

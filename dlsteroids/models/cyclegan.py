@@ -37,6 +37,7 @@ DEFAULTS = {
   'init': 'dcgan',  # N(0, .02); or he, glorot, lecun, orthogonal, normal
   'dtype': 'float32',  # or bfloat16
 }
+WIDTHS = ('width', 'discriminator_width')
 TRACED = {'slope': (0.0, math.inf)}
 FINE = 256  # pixels from which on there are nine blocks
 

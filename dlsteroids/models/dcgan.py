@@ -32,6 +32,7 @@ DEFAULTS = {
   'init': 'dcgan',  # N(0, .02); or he, glorot, lecun, orthogonal, normal
   'dtype': 'float32',  # or bfloat16
 }
+WIDTHS = ('width', 'discriminator_width')
 TRACED = {'slope': (0.0, math.inf)}
 
 

@@ -28,6 +28,7 @@ DEFAULTS = {
   'init': 'he',  # he, glorot, lecun, orthogonal, normal, dcgan (N(0, .02))
   'dtype': 'float32',  # or bfloat16
 }
+WIDTHS = ('generator_hidden', 'discriminator_hidden')
 TRACED = {'slope': (0.0, math.inf)}
 NORMS = ('none', 'batch', 'layer', 'spectral')
 

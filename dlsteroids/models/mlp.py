@@ -17,6 +17,7 @@ DEFAULTS = {
   'init': 'he',  # he, glorot, lecun, normal
   'dtype': 'float32',  # or bfloat16
 }
+WIDTHS = ('hidden',)
 TRACED = {'dropout': (0.0, 1.0), 'dropout_input': (0.0, 1.0)}
 
 

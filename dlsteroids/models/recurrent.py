@@ -34,6 +34,7 @@ DEFAULTS = {
   'remat': 0,  # steps whose inner values the backward pass computes again; 0: none
   'dtype': 'float32',  # or bfloat16
 }
+WIDTHS = ('hidden', 'embedding')
 TRACED = {'dropout': (0.0, 1.0), 'recurrent_dropout': (0.0, 1.0)}
 
 
@@ -90,7 +91,7 @@ class Recurrent(nn.Module):
       valid = jnp.arange(len(x))[:, None] < lengths[None, :]
     last: list[Any] = []
     for index in range(self.depth):
-      rate = hyper['model.recurrent_dropout']
+      rate = hyper.get('model.recurrent_dropout')
       sides = []
       for reverse in (False, True) if self.bidirectional else (False,):
         name = f'layer{index}' + ('_back' if reverse else '')

@@ -5,17 +5,26 @@ from dlsteroids.results import (
   curve_figures,
   effect_figures,
   forecast_figures,
+  gain_figures,
   game_figures,
   image_figures,
+  ladder_figures,
   neighbour_figures,
   picture_figures,
+  regime_figures,
   seed_figures,
   summary,
   trace_figures,
   translation_figures,
+  waterfall_figures,
 )
 
 NAMES = (
+  'waterfall',
+  'shares',
+  'regimes',
+  'ladders',
+  'gains',
   'effects',
   'seeds',
   'curves_steps',
@@ -44,6 +53,7 @@ def draw(source: summary.Source) -> dict[str, canvas.Drawing]:
   """
   with canvas.style():
     drawings = (
+      *_draw_compute(source),
       effect_figures.draw_forest(source),
       seed_figures.draw_seeds(source),
       curve_figures.draw_curves(source, 'step'),
@@ -63,3 +73,24 @@ def draw(source: summary.Source) -> dict[str, canvas.Drawing]:
       forecast_figures.draw_horizon(source),
     )
   return {drawing.name: drawing for drawing in drawings if drawing is not None}
+
+
+def _draw_compute(source: summary.Source) -> list[canvas.Drawing | None]:
+  """What the analyses over all conditions show."""
+  study, found = source.study, source.tables.compute
+  if found is None:
+    return []
+  drawings: list[canvas.Drawing | None] = []
+  if found.attribution and not found.attribution.refusal:
+    drawings += [
+      waterfall_figures.draw_waterfall(study, found.attribution),
+      waterfall_figures.draw_shares(study, found.attribution),
+    ]
+  if found.regimes:
+    drawings.append(regime_figures.draw_regimes(study, found.regimes))
+  if found.gains and not found.gains.refusal:
+    drawings += [
+      ladder_figures.draw_ladders(study, source.tables.every, found.gains),
+      gain_figures.draw_gains(study, found.gains),
+    ]
+  return drawings

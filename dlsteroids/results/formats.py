@@ -146,6 +146,11 @@ def flops(amount: float) -> str:
   return _scaled(amount, tuple(f'{prefix}FLOP' for prefix in prefixes))
 
 
+def size(amount: float) -> str:
+  """Memory: '1.2 MB', of 1000 kB."""
+  return _scaled(amount, tuple(f'{prefix}B' for prefix in ('', 'k', 'M', 'G', 'T')))
+
+
 def tick(amount: float) -> str:
   """An axis label: '0', '300', '1.5 k', '10 G'."""
   step = 0

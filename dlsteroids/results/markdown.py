@@ -1,12 +1,13 @@
 """The report as Markdown, fit for a pull request."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dlsteroids.results import (
   answers,
   canvas,
   collapse,
+  compute,
   notes,
   page,
   samples,
@@ -38,12 +39,17 @@ def render(
   found: answers.Answers,
   made: sheets.Sheets,
   drawings: Mapping[str, canvas.Drawing],
+  sections: Sequence[compute.Section] = (),
+  leads: Sequence[str] = (),
 ) -> str:
   """The whole text; figures are linked as `figures/NAME.png`."""
   study = source.study
   parts = [f'# {escape(notes.ask(study))}', escape(notes.head(source))]
   parts += [f'> **Note.** {escape(text)}' for text in notes.warn(source)]
+  parts += [f'**{escape(text)}**' for text in leads]
   parts += _answer(found)
+  for section in sections:
+    parts += _section(section, drawings)
   if 'effects' in drawings:
     parts.append(_image(drawings['effects']))
   for sheet in made.effects:
@@ -57,7 +63,7 @@ def render(
     parts += [escape(compared)] if compared else []
   parts += _samples(samples.gather(source, _LETTERS))
   parts += _draws(drawings) + _collapse(collapse.tell(source))
-  shown = ('effects', *_DRAWS)
+  shown = ('effects', *_DRAWS, *(name for s in sections for name in s.drawings))
   others = [_image(d) for name, d in drawings.items() if name not in shown]
   if others:
     parts += ['<details><summary>More figures</summary>', *others, '</details>']
@@ -67,6 +73,17 @@ def render(
   rows = page.list_provenance(study)
   parts.append(escape('; '.join(f'{name} {value}' for name, value in rows)) + '.')
   return '\n\n'.join(parts) + '\n'
+
+
+def _section(
+  section: compute.Section, drawings: Mapping[str, canvas.Drawing]
+) -> list[str]:
+  parts = [f'## {section.title}', *map(escape, section.sentences)]
+  parts += [_image(drawings[name]) for name in section.drawings if name in drawings]
+  for sheet in section.sheets:
+    parts += [f'**{sheet.title}**', render_sheet(sheet)]
+  notes = '\n'.join(f'- {escape(text)}' for text in section.notes)
+  return [*parts, notes] if notes else parts
 
 
 def _answer(found: answers.Answers) -> list[str]:

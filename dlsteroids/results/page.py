@@ -13,6 +13,7 @@ from dlsteroids.results import (
   answers,
   canvas,
   collapse,
+  compute,
   facts,
   figures,
   formats,
@@ -47,6 +48,8 @@ def render(
   found: answers.Answers,
   made: sheets.Sheets,
   drawings: Mapping[str, canvas.Drawing],
+  sections: Sequence[compute.Section] = (),
+  leads: Sequence[str] = (),
 ) -> str:
   """The page's HTML.
 
@@ -55,6 +58,8 @@ def render(
     found: what may be claimed.
     made: the tables.
     drawings: by name; those that are absent leave no trace.
+    sections: on compute.
+    leads: what the answer begins with.
   """
   study = source.study
   trusted = {  # our own drawings: matplotlib escapes the names in them
@@ -68,6 +73,8 @@ def render(
     tiles=_tiles(source),
     warnings=notes.warn(source),
     found=found,
+    sections=sections,
+    leads=leads,
     marks=answers.MARKS,
     verdict=sheets.VERDICT,
     drawings=dict.fromkeys(figures.NAMES) | trusted,

@@ -8,6 +8,7 @@ import numpy as np
 
 from dlsteroids.results import (
   answers,
+  compute,
   figures,
   markdown,
   page,
@@ -50,8 +51,10 @@ def write(
     source = source._replace(tables=tables)
   drawings = figures.draw(source)
   made = sheets.gather(source)
-  html = page.render(source, found, made, drawings)
-  text = markdown.render(source, found, made, drawings)
+  analyses = tables.compute or compute.Analyses()
+  sections, leads = compute.gather(study, analyses), compute.lead(analyses)
+  html = page.render(source, found, made, drawings, sections, leads)
+  text = markdown.render(source, found, made, drawings, sections, leads)
   folder = workdir / 'figures'
   for name in figures.NAMES:
     path = folder / f'{name}.png'

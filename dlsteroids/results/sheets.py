@@ -153,7 +153,7 @@ def _intervals_with_examples(
 
 
 def make_compute(source: summary.Source) -> Sheet:
-  """Parameters, FLOPs and wall time per arm."""
+  """Parameters, FLOPs, wall time and memory per arm."""
   columns = [
     ('Arm', False),
     ('Parameters', True),
@@ -164,6 +164,9 @@ def make_compute(source: summary.Source) -> Sheet:
     ('against intact', True),
     ('all its runs', True),
     ('Wall time a run', True),
+    ('of the peak', True),
+    ('Activations', True),
+    ('State', True),
   ]
   rows = [
     [
@@ -176,6 +179,9 @@ def make_compute(source: summary.Source) -> Sheet:
       f'{row["ratio"]:.2f}×',
       formats.flops(row['all']),
       formats.seconds(row['wall']),
+      formats.NOTHING if formats.missing(row['share']) else f'{row["share"]:.0%}',
+      formats.size(row['activations']),
+      formats.size(row['state']),
     ]
     for row in summary.compute_of(source, pairs.declared(source.study))
   ]

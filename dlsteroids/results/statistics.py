@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import scipy.optimize
 import scipy.stats
 
 Numbers = np.ndarray | Sequence[float]
@@ -258,36 +257,3 @@ def noise_floor(scores: Numbers) -> float:
   """
   values = _deltas(scores)
   return math.sqrt(2) * float(values.std(ddof=1)) if len(values) > 1 else math.nan
-
-
-def minimal_detectable(
-  sd: float, n: int, alpha: float, contrasts: int = 1, power: float = 0.8
-) -> float:
-  """The smallest mean delta found with probability `power` at alpha / contrasts.
-
-  The power is that of the two-sided t test, which the sign-flip test approaches; with
-  few seeds the flips are coarse and somewhat more is needed.
-
-  Args:
-    sd: standard deviation of the paired deltas, e.g. `noise_floor`.
-    n: seeds.
-
-  Returns:
-    A delta in the unit of `sd`; inf where `n` seeds cannot reach alpha, nan for nan.
-  """
-  level = alpha / contrasts
-  if math.isnan(sd):
-    return math.nan
-  if smallest_p(n) > level:
-    return math.inf
-  limit = scipy.stats.t.ppf(1 - level / 2, n - 1)
-
-  def missing(shift: float) -> float:
-    # scipy's lower tail is nan where it is too small to matter
-    lower = np.nan_to_num(scipy.stats.nct.cdf(-limit, n - 1, shift))
-    return float(scipy.stats.nct.sf(limit, n - 1, shift) + lower - power)
-
-  far = 1.0
-  while missing(far) < 0:
-    far *= 2
-  return float(scipy.optimize.brentq(missing, 0, far)) * sd / math.sqrt(n)

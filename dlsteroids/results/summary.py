@@ -16,13 +16,24 @@ Arrays = Callable[[str, int], Mapping[str, np.ndarray] | None]
 
 
 class Tables(NamedTuple):
-  """A study's frames; the last two for factorial designs only."""
+  """A study's frames, of the declared condition but for the last.
+
+  Attributes:
+    runs: one row a run.
+    curves: one row an evaluation and metric.
+    effects: one row a contrast and metric.
+    interactions, anova: for factorial designs only.
+    compute: what was measured over all conditions, `compute.Analyses`.
+    every: the runs of all conditions.
+  """
 
   runs: pd.DataFrame
   curves: pd.DataFrame
   effects: pd.DataFrame
   interactions: pd.DataFrame | None = None
   anova: pd.DataFrame | None = None
+  compute: Any = None
+  every: pd.DataFrame | None = None
 
 
 class Source(NamedTuple):
@@ -126,10 +137,13 @@ def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
   Returns:
     rows of `arm, params, steps, nominal, executed` (FLOPs a step), `run` (nominal FLOPs
     a run), `all` (of all its runs, both tuning states), `wall` (median seconds a run),
-    `ratio` (FLOPs a run against the intact arm's); NaN where no run is there.
+    `ratio` (FLOPs a run against the intact arm's), `share` (nominal FLOP/s of the
+    machine's measured matrix products), `activations` and `state` (bytes a member);
+    NaN where it is not known.
   """
   runs = source.tables.runs
   intact = intact_arm(source.study)
+  peak = source.study.get('peak_flops') or float('nan')
   rows = []
   for arm in source.study['arms']:
     mine = runs[runs['arm'] == arm['name']]
@@ -144,11 +158,14 @@ def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
         'run': arm['flops_per_step'] * arm['steps'],
         'all': float(mine['flops'].sum()) if len(mine) else float('nan'),
         'wall': float(ours['wall_s'].median()) if len(ours) else float('nan'),
+        'activations': arm.get('activation_bytes', float('nan')),
+        'state': arm.get('state_bytes', float('nan')),
       }
     )
   base = next((row['run'] for row in rows if row['arm'] == intact), float('nan'))
   for row in rows:
     row['ratio'] = row['run'] / base if base else float('nan')
+    row['share'] = row['run'] / row['wall'] / peak if row['wall'] else float('nan')
   return rows
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from dlsteroids.results import store
 
 WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
+STATE = ('tuned', 'regime', 'budget', 'size')
 CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
 
 
@@ -21,6 +22,14 @@ class Planned(NamedTuple):
   seed: int
   tuned: int  # 0 as configured, 1 with the arm's tuned numbers
   fingerprint: str
+  regime: str = 'steps'  # this and the next two: under which condition
+  budget: float = 1.0
+  size: float = 1.0
+
+
+def is_declared(study: Mapping[str, Any], run: Planned) -> bool:
+  """Whether a run is of the condition in which the study's verdicts are made."""
+  return (run.regime, run.budget, run.size) == (study['regime'], 1.0, 1.0)
 
 
 def runs(
@@ -39,16 +48,17 @@ def runs(
       continue
     row: dict[str, Any] = {'arm': run.arm, 'seed': run.seed}
     row |= {name: levels[run.arm].get(name, '') for name in factors}
+    state = {name: getattr(run, name) for name in STATE}
     if record is None:
-      rows.append(row | {'status': 'failed', 'tuned': run.tuned})
+      rows.append(row | {'status': 'failed', **state})
       continue
     facts = record.run
-    row |= {'status': facts['status'], 'tuned': run.tuned}
+    row |= {'status': facts['status'], **state}
     row |= {
       name: facts[name] for name in ('steps', 'params', 'flops', 'wall_s', 'best_step')
     }
     rows.append(row | facts['values'])
-  fixed = ['arm', 'seed', *factors, 'status', 'tuned']
+  fixed = ['arm', 'seed', *factors, 'status', *STATE]
   fixed += ['steps', 'params', 'flops', 'wall_s', 'best_step']
   frame = pd.DataFrame(rows)
   return frame.reindex(columns=fixed + [c for c in frame if c not in fixed])

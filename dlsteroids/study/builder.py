@@ -88,9 +88,12 @@ class Builder:
   def contrast_means(
     self, factor: Factor, level: str, pairs: Iterable[tuple[str, str]]
   ) -> None:
-    """Compares means over the cells with the intact level and with another level."""
-    pairs = list(dict.fromkeys(pairs))
-    if len(pairs) == 1:
+    """Compares means over the cells with the intact level and with another level.
+
+    A pair that comes twice counts twice.
+    """
+    pairs = list(pairs)
+    if len(set(pairs)) == 1:
       self.contrast(factor.name, level, *pairs[0], 'arm')
     elif pairs:
       cells = f'(mean of {len(pairs)} cells)'

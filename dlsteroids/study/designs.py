@@ -1,10 +1,12 @@
 """Designs: which arms a study has, and which contrasts it makes between them.
 
-    one_out    baseline, and every non-intact level alone: what is lost without it
-    one_in     bare, and every factor added alone: what it brings by itself
-    ladder     from bare to baseline, one factor more per rung
-    factorial  all combinations; effects averaged over the other factors
-    arms       the arms that the user spells out
+    one_out       baseline, and every non-intact level alone: what is lost without it
+    one_in        bare, and every factor added alone: what it brings by itself
+    ladder        from bare to baseline, one factor more per rung
+    factorial     all combinations; effects averaged over the other factors
+    fraction      2^(k-p) of the combinations of k factors' first and last levels
+    permutations  what sampled orders of the factors pass through from bare to baseline
+    arms          the arms that the user spells out
 
 An arm is trained once per seed; a contrast is a claim about arms, paired by seed.
 """
@@ -15,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
-from dlsteroids.study import explicit, relations
+from dlsteroids.study import explicit, games, relations
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import space as space_lib
 from dlsteroids.study.builder import Builder
@@ -23,7 +25,7 @@ from dlsteroids.study.factors import Arm, Contrast, ExplicitArm, Factor
 from dlsteroids.study.relations import Override
 from dlsteroids.study.space import Space
 
-DESIGNS = ('one_out', 'one_in', 'ladder', 'factorial', 'arms')
+DESIGNS = config_lib.DESIGNS
 MAX_ARMS = 256
 _MAX_COMBINATIONS = 4096  # beyond, a factorial is not even enumerated
 
@@ -38,6 +40,11 @@ class Design(NamedTuple):
     notes: what `requires` made inapplicable or merged, and what a design left out.
     factors: the selected ones, in the order given.
     kind: the design's name.
+    cells: for a game (factorial, fraction, permutations), every combination of first
+      and last levels that it needs, as `(factor, level)` before requirements are
+      applied, with the name of the arm that it is; () if an exclusion leaves one out.
+    permutations: for 'permutations', the orders in which the factors are added.
+    aliases: for 'fraction', which effects cannot be told apart, a text each.
   """
 
   arms: tuple[Arm, ...]
@@ -46,6 +53,9 @@ class Design(NamedTuple):
   notes: tuple[str, ...]
   factors: tuple[Factor, ...]
   kind: str
+  cells: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = ()
+  permutations: tuple[tuple[str, ...], ...] = ()
+  aliases: tuple[str, ...] = ()
 
 
 def expand(
@@ -55,17 +65,19 @@ def expand(
   arms: tuple[ExplicitArm, ...] = (),
   only: str = '',
   override: Override = config_lib.override,
+  permutations: int = 8,
 ) -> Design:
   """The arms and contrasts of a study.
 
   Args:
-    design: 'one_out', 'one_in', 'ladder', 'factorial' or 'arms'.
+    design: one of `DESIGNS`.
     config: the resolved baseline config, nested; equal to every intact level.
     factors: the components under test.
     arms: for the design 'arms'.
     only: comma-separated names of the factors to select (all if empty); the others
       stay intact. The order is that of `factors`, for a ladder that of `only`.
     override: `(config, pairs) -> config`, strict; `config.override` but for tests.
+    permutations: how many orders the design 'permutations' takes, an even number.
 
   Raises:
     UserError: an unknown design or selection, anything wrong with a factor or with an
@@ -89,7 +101,10 @@ def expand(
   start = space_lib.settle(space, space_lib.intact(space))
   if clash := space_lib.clash(space, start):
     raise config_lib.UserError(f'the intact model itself is excluded: {clash}')
+  if design in games.GAMES:
+    games.check(design, space)
   builder = Builder(space, config, override)
+  game = games.Game()
   match design:
     case 'one_out':
       _one_out(builder)
@@ -98,12 +113,16 @@ def expand(
     case 'ladder':
       _ladder(builder, space_lib.select(only, tuple(f.name for f in space.factors)))
     case 'factorial':
-      _factorial(builder)
+      game = _factorial(builder, permutations)
+    case 'fraction':
+      game = games.fraction(builder)
+    case 'permutations':
+      game = _permutations(builder, permutations)
     case 'arms':
       explicit.collect(builder, arms)
   if arms and design != 'arms':
     builder.notes.append(f'{len(arms)} explicit arms are no part of design {design}')
-  return _finish(design, builder)
+  return _finish(design, builder, game)
 
 
 def explain(design: Design) -> list[str]:
@@ -120,6 +139,9 @@ def explain(design: Design) -> list[str]:
       text += f' [inapplicable: {", ".join(arm.inapplicable)}]'
     lines.append(f'arm {arm.name}: {text}')
   lines += [f'contrast {c.factor}: {c.arm} - {c.reference}' for c in design.contrasts]
+  if design.permutations:
+    lines.append(f'orders: {len(design.permutations)}, each with its reverse')
+  lines += [f'alias: {text}' for text in design.aliases]
   lines += [f'excluded: {text}' for text in design.excluded]
   return lines + [f'note: {text}' for text in design.notes]
 
@@ -185,7 +207,7 @@ def _ladder(builder: Builder, order: tuple[str, ...]) -> None:
       builder.notes.append(f'the ladder skips {name}={", ".join(skipped)}')
 
 
-def _factorial(builder: Builder) -> None:
+def _factorial(builder: Builder, permutations: int) -> games.Game:
   """Pairs cells that differ in one factor (and in what it makes inapplicable)."""
   space = builder.space
   count = math.prod(len(factor.levels) for factor in space.factors)
@@ -195,7 +217,9 @@ def _factorial(builder: Builder) -> None:
     cells = {space_lib.settle(space, levels) for levels in combinations}
     count = sum(not space_lib.clash(space, cell) for cell in cells)
   if count > MAX_ARMS:
-    raise config_lib.UserError(_too_many('factorial', count, space))
+    raise config_lib.UserError(
+      _too_many('factorial', count, space, _smaller(space, permutations))
+    )
   name = lambda cell: space_lib.label(space, dict(cell.assignment), cell.inapplicable)
   names = {
     frozenset(levels.items()): builder.add(levels, name) for levels in combinations
@@ -210,7 +234,19 @@ def _factorial(builder: Builder) -> None:
         reference = names[frozenset((*rest, (factor.name, level.name)))]
         if arm and reference and arm != reference:
           pairs.append((arm, reference))
-      builder.contrast_means(factor, level.name, pairs)
+      # an arm that stands for several combinations makes one pair several times
+      builder.contrast_means(factor, level.name, dict.fromkeys(pairs))
+  return games.factorial(builder, names)
+
+
+def _permutations(builder: Builder, permutations: int) -> games.Game:
+  space = builder.space
+  orders = games.orders([factor.name for factor in space.factors], permutations)
+  count = games.arms(space, orders)
+  if count > MAX_ARMS:
+    fewer = f'take fewer orders than study.permutations={permutations}'
+    raise config_lib.UserError(_too_many('permutations', count, space, fewer))
+  return games.permutations(builder, orders)
 
 
 def _check_bare(builder: Builder, bare: dict[str, str]) -> None:
@@ -230,23 +266,37 @@ def _product(factors: Iterable[Factor]) -> Iterator[tuple[tuple[str, str], ...]]
   )
 
 
-def _too_many(design: str, count: int, space: Space) -> str:
+def _too_many(design: str, count: int, space: Space, instead: str = '') -> str:
+  """What to say of a design with too many arms; `instead` is what helps it alone."""
   text = f'design {design}: {count} arms, more than {MAX_ARMS}'
   if design == 'arms':
     return text
   names = [factor.name for factor in space.factors]
   plural = 's' if len(names) > 1 else ''
-  text += (
-    f' ({len(names)} factor{plural}); select factors '
-    f'(study.only={",".join(names[:2])}), give them fewer levels'
-  )
-  if design == 'factorial':
-    alone = 1 + sum(len(factor.levels) - 1 for factor in space.factors)
-    text += f', or use design one_out ({alone} arms) or ladder ({len(names) + 1} arms)'
-  return text
+  ways = [f'select factors (study.only={",".join(names[:2])})']
+  if design not in ('fraction', 'permutations'):
+    ways.append('give them fewer levels')
+  if instead:
+    ways.append(f'or {instead}')
+  return f'{text} ({len(names)} factor{plural}); {", ".join(ways)}'
 
 
-def _finish(design: str, builder: Builder) -> Design:
+def _smaller(space: Space, permutations: int) -> str:
+  """The designs that need fewer arms than a factorial, as advice; '' without any."""
+  found = {
+    'one_out': 1 + sum(len(factor.levels) - 1 for factor in space.factors),
+    'ladder': len(space.factors) + 1,
+  }
+  if not games.refusal('fraction', space):
+    found['fraction'] = games.runs(len(space.factors))
+  if not games.refusal('permutations', space):
+    orders = games.orders([factor.name for factor in space.factors], permutations)
+    found['permutations'] = games.arms(space, orders)
+  texts = [f'{name} ({n} arms)' for name, n in found.items() if n <= MAX_ARMS]
+  return f'use design {" or ".join(texts)}' if texts else ''
+
+
+def _finish(design: str, builder: Builder, game: games.Game) -> Design:
   """The design; raises UserError if it compares nothing or has too many arms."""
   space = builder.space
   if not builder.contrasts:
@@ -272,4 +322,5 @@ def _finish(design: str, builder: Builder) -> Design:
     tuple(notes),
     space.factors,
     design,
+    *game,
   )

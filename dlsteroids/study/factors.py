@@ -67,8 +67,9 @@ class Contrast(NamedTuple):
 
   Attributes:
     factor: whose effect it is; for an explicit arm of several changes, the arm's name.
-    level: `one_out`, `factorial`: the ablated level; `one_in`, `ladder`: the level put
-      in; explicit: the ablated level, or the list of changes.
+    level: `one_out` and games (factorial, fraction, permutations): the ablated level;
+      `one_in`, `ladder`: the level put in; explicit: the ablated level, or the list of
+      changes.
     arm: label of the one side; an arm's name if it has one cell.
     reference: label of the other.
     arm_cells: names of arms; a name may come twice (it then counts twice).

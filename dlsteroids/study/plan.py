@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
+from dlsteroids.study import conditions
 
 TUNE_SEED = 1_000_000  # tuning seeds start here, the claim's end before
 
 UNTUNED, TUNED, SEARCH = 0, 1, 2
+PLAIN = conditions.Condition('steps')
 
 
 class Run(NamedTuple):
@@ -22,6 +24,7 @@ class Run(NamedTuple):
     program: id of the static config; runs of one program share a compilation.
     fingerprint: of everything the result depends on.
     identity: the same without the code.
+    condition: under which regime, budget and size the arm is trained.
   """
 
   arm: str
@@ -31,6 +34,7 @@ class Run(NamedTuple):
   program: str
   fingerprint: str
   identity: str
+  condition: conditions.Condition = PLAIN
 
 
 class Batch(NamedTuple):
@@ -52,13 +56,20 @@ def program_id(config: Mapping[str, Any]) -> str:
 
 
 def make_run(
-  arm: str, seed: int, tuned: int, config: Mapping[str, Any], data: str, code: str
+  arm: str,
+  seed: int,
+  tuned: int,
+  config: Mapping[str, Any],
+  data: str,
+  code: str,
+  condition: conditions.Condition = PLAIN,
 ) -> Run:
   """A run with its fingerprint; `data` and `code` are digests."""
   facts = {'config': config_lib.training(config), 'seed': seed, 'data': data}
   identity = config_lib.digest(facts)
   fingerprint = config_lib.digest({**facts, 'code': code})
-  return Run(arm, seed, tuned, config, program_id(config), fingerprint, identity)
+  program = program_id(config)
+  return Run(arm, seed, tuned, config, program, fingerprint, identity, condition)
 
 
 def seeds(config: Mapping[str, Any]) -> list[int]:

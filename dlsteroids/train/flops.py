@@ -72,7 +72,7 @@ def _count_equation(equation: Any) -> Flops:
     return Flops(_count_dot(equation), False)
   if name == 'conv_general_dilated':
     return Flops(_count_conv(equation), False)
-  inner = [count(jaxpr) for jaxpr in _jaxprs(equation.params)]
+  inner = [count(jaxpr) for jaxpr in jaxprs(equation.params)]
   if not inner:
     return Flops(0.0, False)
   if name == 'cond':
@@ -82,10 +82,10 @@ def _count_equation(equation: Any) -> Flops:
   total = _add(inner)
   if name in ('while', 'pallas_call'):
     return Flops(total.flops, total.unknown_loops or total.flops > 0)
-  return Flops(total.flops * _repeats(name, equation.params), total.unknown_loops)
+  return Flops(total.flops * repeats(name, equation.params), total.unknown_loops)
 
 
-def _repeats(name: str, params: dict[str, Any]) -> int:
+def repeats(name: str, params: dict[str, Any]) -> int:
   """How often the body of an equation runs."""
   if name == 'scan':
     return int(params['length'])
@@ -95,7 +95,7 @@ def _repeats(name: str, params: dict[str, Any]) -> int:
   return 1
 
 
-def _jaxprs(params: dict[str, Any]) -> Iterator[Any]:
+def jaxprs(params: dict[str, Any]) -> Iterator[Any]:
   """The jaxprs among an equation's parameters, directly or in tuples."""
   for value in params.values():
     for item in value if isinstance(value, tuple | list) else (value,):

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import partial_eval
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.train import flops
+from dlsteroids.train import flops, memory
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import step as step_lib
 
@@ -26,6 +25,12 @@ class Facts(NamedTuple):
     params: trainable numbers of all players.
     flops: nominal per training step (STATISTICS.md), one member.
     executed_flops: the same of the formulation that runs.
+    activation_bytes: most that a training step keeps alive at once beside its inputs,
+      before fusion (`memory.peak`).
+    state_bytes: of parameters, optimizer state and other collections.
+    traffic_bytes: read and written by the products of a training step.
+    unknown_loops: whether a step does counted work an unknown number of times: the
+      FLOPs are then too low.
     convolves: whether a step runs convolutions.
     recurs: whether a step runs matrix products inside a loop.
     primitives: names of the primitives of step and evaluation.
@@ -36,6 +41,10 @@ class Facts(NamedTuple):
   params: int
   flops: float
   executed_flops: float
+  activation_bytes: int
+  state_bytes: int
+  traffic_bytes: float
+  unknown_loops: bool
   convolves: bool
   recurs: bool
   primitives: frozenset[str]
@@ -60,35 +69,42 @@ def describe(
     keys = rng.Keys(rng.root(seed), seed)
     return member.step(learned, batch, keys, hyper)
 
-  def everything(hyper, slot, state, batch, data):
-    slot = {**slot, 'hyper': hyper}
-    number = jnp.int32(0)
-    return (
-      member.init(slot, data),
-      member.stretch(state, slot, data, number, number, jnp.bool_(True)),
-      member.evaluate(state, slot, data),
-    )
-
   def evaluate(hyper, slot, state, data):
     return member.evaluate(state, {**slot, 'hyper': hyper}, data)
 
+  def draw(seed, slot, data):
+    keys = rng.Keys(rng.root(seed), seed)
+    return member.draw(slot['train'], slot, data, keys)
+
+  # Each part is traced once, not as a whole: tracing is most of what planning takes.
   args = (slot['hyper'], slot['seed'], learned, batch)
-  with step_lib.formulation():
-    executed = flops.executed(step, *args)
   traced = jax.make_jaxpr(step)(*args)
   judged = jax.make_jaxpr(evaluate)(slot['hyper'], slot, state, data)
-  whole = jax.make_jaxpr(everything)(slot['hyper'], slot, state, batch, data)
-  names = frozenset(primitives(whole.jaxpr))
+  parts = (
+    jax.make_jaxpr(member.init)(slot, data),
+    jax.make_jaxpr(draw)(slot['seed'], slot, data),
+    traced,
+    judged,
+  )
+  executed = flops.count(traced)
+  if jax.default_backend() != 'cpu':
+    with step_lib.formulation():
+      executed = flops.executed(step, *args)
   params = [state['variables'][name]['params'] for name in state['variables']]
+  nominal = flops.nominal(step, *args)
   return Facts(
-    digest=fingerprint(whole),
+    digest=hashlib.sha256(''.join(map(fingerprint, parts)).encode()).hexdigest()[:32],
     live=alive((traced.jaxpr, judged.jaxpr), sorted(slot['hyper'])),
     params=sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
-    flops=flops.nominal(step, *args).flops,
+    flops=nominal.flops,
     executed_flops=executed.flops,
+    activation_bytes=memory.peak(traced),
+    state_bytes=memory.state(learned),
+    traffic_bytes=memory.traffic(traced),
+    unknown_loops=nominal.unknown_loops or executed.unknown_loops,
     convolves='conv_general_dilated' in primitives(traced.jaxpr),
     recurs=recurs(traced.jaxpr),
-    primitives=names,
+    primitives=frozenset(name for part in parts for name in primitives(part.jaxpr)),
   )
 
 

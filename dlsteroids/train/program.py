@@ -58,7 +58,8 @@ def over_members(
 
   'map' runs a device's members one after another and skips those that are not live;
   'vmap' runs them side by side. A function that `moves` returns the new state; 'map'
-  then updates the states in place, where `lax.map` would copy them all.
+  then updates the states in place, where `lax.map` would copy them all, and stops
+  behind the last live member: padding comes last, and its states are not touched.
   """
 
   def skipping(tree, data, *rest):
@@ -77,19 +78,20 @@ def over_members(
       return every(tree, data, *rest)
 
   def move(tree, data, *rest):
+    live = tree['slot']['live']
+    count = jnp.max(jnp.where(live, jnp.arange(1, layout.width + 1), 0))
+
     def body(i, states):
       one = jax.tree.map(
         lambda x: jax.lax.dynamic_index_in_dim(x, i, 0, keepdims=False),
         {**tree, 'state': states},
       )
-      new = jax.lax.cond(
-        one['slot']['live'], lambda: function(one, data, *rest), lambda: one['state']
-      )
+      new = function(one, data, *rest)
       return jax.tree.map(
         lambda x, v: jax.lax.dynamic_update_index_in_dim(x, v, i, 0), states, new
       )
 
-    return jax.lax.fori_loop(0, layout.width, body, tree['state'])
+    return jax.lax.fori_loop(0, count, body, tree['state'])
 
   def every(tree, data, *rest):
     if layout.strategy == 'map' and moves:

@@ -1,0 +1,101 @@
+"""Feed-forward windows: every answer sees the last few inputs and nothing before.
+
+The model of sequences before recurrence (Bengio et al. 2003, a neural probabilistic
+language model): y(t) = a(W [x(t), x(t-1), ..., x(t-k+1)] + b) with k = `context`.
+Before a beginning stand zeros. What one window hands to the next is its last k - 1
+inputs, so a long sequence in pieces is the sequence in one.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlsteroids.models import layer, layers, recurrent
+
+DEFAULTS = {
+  'context': 8,  # inputs that a layer sees, the present one among them
+  'hidden': 128,  # units of a layer
+  'layers': 1,  # a second one sees windows of windows
+  'embedding': 64,  # of symbols
+  'activation': 'tanh',
+  'residual': False,  # from the second layer on, x + layer(x)
+  'dropout': 0.0,  # on the output of every layer
+  'init': 'lecun',
+  'dtype': 'float32',  # or bfloat16
+}
+WIDTHS = ('hidden', 'embedding')
+TRACED = {'dropout': (0.0, 1.0)}
+
+
+class WindowLayer(nn.Module):
+  """One layer over all steps, [T, B, F] -> [T, B, H], in one product.
+
+  Attributes:
+    context: inputs it sees.
+    units: H.
+    activate: a.
+  """
+
+  context: int
+  units: int
+  activate: Callable
+  init_fn: Callable
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, sequence: layer.Sequence, carry: Any, *, rate: Any, train: bool
+  ) -> tuple[Any, Any]:
+    """Outputs, and the last k - 1 real inputs [k - 1, B, F]; `rate` is not for it."""
+    del rate, train
+    x = sequence.x.astype(self.dtype)
+    steps, batch, features = x.shape
+    if carry is None:
+      carry = jnp.zeros((self.context - 1, batch, features), self.dtype)
+    x = jnp.concatenate([carry, x])  # [k - 1 + T, B, F]
+    # the present input first, as the docstring counts them
+    lags = [x[self.context - 1 - k :][:steps] for k in range(self.context)]
+    y = layers.dense(self.units, 'window', kernel_init=self.init_fn, dtype=self.dtype)(
+      jnp.concatenate(lags, -1)
+    )
+    return self.activate(y), self.last(x, sequence.valid)
+
+  def last(self, x: Any, valid: Any) -> Any:
+    """What the next window begins with."""
+    if valid is None:
+      return x[x.shape[0] - (self.context - 1) :]
+    at = valid.sum(0)[None, :] + jnp.arange(self.context - 1)[:, None]  # [k - 1, B]
+    return x[at, jnp.arange(x.shape[1])[None, :]]
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+  """The module for `DEFAULTS`' options and what the task adds, as `recurrent.build`.
+
+  Raises:
+    UserError: options out of range.
+  """
+  layers.check_sizes(config, 'context', 'hidden', 'layers', 'embedding')
+  activation = layers.activation(config['activation'])
+  dtype = layers.dtype(config['dtype'])
+  init_fn = layers.initializer('model.init', config['init'])
+
+  def make_layer(name: str, reverse: bool) -> nn.Module:
+    del reverse
+    return WindowLayer(
+      config['context'], config['hidden'], activation, init_fn, dtype, name=name
+    )
+
+  return recurrent.Recurrent(
+    outputs=config['outputs'],
+    every=config.get('every', False),
+    symbols=config.get('symbols', 0),
+    embedding=config['embedding'],
+    depth=config['layers'],
+    bidirectional=False,
+    residual=config['residual'],
+    make_layer=make_layer,
+    init_fn=init_fn,
+    dtype=dtype,
+  )

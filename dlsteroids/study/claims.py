@@ -1,0 +1,211 @@
+"""Published claims: what papers say of a component, as plain values beside factors.
+
+A config file exposes them by `get_claims(config) -> tuple[Claim, ...]`; the report
+holds the study's own results against them.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+from dlsteroids import config as config_lib
+from dlsteroids.study import relations
+from dlsteroids.study.factors import Factor
+
+DIRECTIONS = ('helps', 'hurts', 'no difference')
+QUANTITIES = ('delta', 'gain', 'level', 'ratio')
+NUMBERS = ('steps', 'params', 'flops', 'wall_s', 'best_step')  # of every run
+
+Direction = Literal['', 'helps', 'hurts', 'no difference']
+Quantity = Literal['delta', 'gain', 'level', 'ratio']
+
+
+class Claim(NamedTuple):
+  """One published claim; see `claim`. `_asdict()` is its entry in study.json."""
+
+  paper: str
+  claim: str
+  factor: str
+  level: str = ''
+  direction: Direction = ''
+  number: float | None = None
+  quantity: Quantity = 'delta'
+  metric: str = ''
+  arm: str = ''
+  reference: str = ''
+  tolerance: float | None = None
+
+
+def claim(
+  paper: str,
+  claim: str,
+  factor: str,
+  level: Any = '',
+  *,
+  direction: Direction = '',
+  number: float | None = None,
+  quantity: Quantity = 'delta',
+  metric: str = '',
+  arm: str = '',
+  reference: str = '',
+  tolerance: float | None = None,
+) -> Claim:
+  """A published claim: `claim('AlexNet 2012', 'ReLU is 6× faster', 'activation', …)`.
+
+  Args:
+    paper: whose it is, with the place: 'AlexNet 2012, fig. 1'.
+    claim: what it says, in one line.
+    factor: whose effect it is about (or the explicit arm's name); '' for a level.
+    level: as the contrast names it (`factors.Contrast`): for `one_out` the ablated one.
+      A factor with two levels needs none; values may stand for names.
+    direction: 'helps', 'hurts' or 'no difference', of the component; '' if none.
+    number: what was published, in the unit of `quantity`; None if none.
+    quantity: what `number` is:
+      'delta' - with the component minus without it, in the metric's raw unit;
+      'gain' - compute-equivalent gain, compute without / with the component;
+      'level' - an arm's own value (`arm`, or the intact one) on the metric, raw unit;
+      'ratio' - the metric of `arm` / that of `reference` (or of the contrast's sides);
+        also of a numeric column of the runs, as 'best_step'.
+    metric: its name, '' for the one that decides. Its 'test' value is meant; a whole
+      column, as 'final/test/accuracy', says otherwise.
+    arm, reference: names of arms, where the contrast alone does not say which.
+    tolerance: half the width within which the published number itself is known.
+
+  Raises:
+    UserError: what `check` says of a claim alone.
+  """
+  level = level if isinstance(level, str) else str(level)
+  said = direction, number, quantity, metric, arm, reference, tolerance
+  made = Claim(paper, claim, factor, level, *said)
+  _check_alone(made)
+  return made
+
+
+def check(
+  claims: Iterable[Claim],
+  factors: Iterable[Factor],
+  arms: Iterable[str],
+  metrics: Iterable[str],
+) -> None:
+  """Holds claims, however they were made, against the study.
+
+  Args:
+    claims: from the config file's `get_claims`.
+    factors: all of the config file; a study may select some of them.
+    arms: names of the study's arms; those of a selection or of another design that
+      the factors make, as 'dropout=0.0', pass too.
+    metrics: names of its metrics, and of further columns of its runs, if any.
+
+  Raises:
+    UserError: an unknown factor, level, arm, metric, direction or quantity; a claim
+      without a paper or words, or with neither direction nor number; a number that is
+      none; a level that is needed or has no place.
+  """
+  by_name = {factor.name: factor for factor in factors}
+  arms, metrics = list(arms), list(metrics)
+  for one in claims:
+    _check_alone(one)
+    what = _what(one)
+    _check_factor(what, one, by_name, arms)
+    for side, name in (('arm', one.arm), ('reference', one.reference)):
+      if name and name not in arms and not _could_be(name, by_name):
+        guess = config_lib.did_you_mean(name, arms)
+        raise config_lib.UserError(
+          f'{what}: unknown {side} {name!r}{guess}; there are {", ".join(arms)}'
+        )
+    _check_metric(what, one, metrics)
+
+
+def _could_be(arm: str, by_name: dict[str, Factor]) -> bool:
+  """Whether another design, or all factors, would have an arm of that name."""
+  name, _, level = arm.partition('=')
+  levels = [known.name for known in by_name[name].levels] if name in by_name else []
+  return arm in ('baseline', 'bare') or level in levels
+
+
+def _what(one: Claim) -> str:
+  return f'claim of {one.paper} ({one.claim})'
+
+
+def _check_alone(one: Claim) -> None:
+  """Raises UserError for what is wrong with a claim whatever the study."""
+  for name in ('paper', 'claim'):
+    text = getattr(one, name)
+    if not isinstance(text, str) or not text.strip() or '\n' in text:
+      raise config_lib.UserError(f'claim: {name} is one line of text, not {text!r}')
+  what = _what(one)
+  for name in ('factor', 'level', 'metric', 'arm', 'reference'):
+    if not isinstance(getattr(one, name), str):
+      raise config_lib.UserError(
+        f"{what}: {name} is a name or '', not {getattr(one, name)!r}"
+      )
+  if one.direction != '':
+    _check_choice(what, 'direction', one.direction, DIRECTIONS)
+  _check_choice(what, 'quantity', one.quantity, QUANTITIES)
+  if one.number is None and not one.direction:
+    raise config_lib.UserError(
+      f'{what}: it needs a direction ({", ".join(DIRECTIONS)}) or a number'
+    )
+  _check_numbers(what, one)
+  if one.quantity == 'level' and (one.direction or one.number is None):
+    raise config_lib.UserError(
+      f"{what}: quantity 'level' is an arm's own value: a number and no direction"
+    )
+
+
+def _check_choice(what: str, name: str, value: Any, known: tuple[str, ...]) -> None:
+  if value not in known:
+    guess = config_lib.did_you_mean(str(value), known)
+    raise config_lib.UserError(
+      f'{what}: unknown {name} {value!r}{guess}; use {", ".join(known)}'
+    )
+
+
+def _check_numbers(what: str, one: Claim) -> None:
+  for name in ('number', 'tolerance'):
+    value = getattr(one, name)
+    if value is None:
+      continue
+    if type(value) not in (int, float) or not math.isfinite(value):
+      raise config_lib.UserError(f'{what}: {name} is a finite number, not {value!r}')
+  if one.tolerance is not None and (one.number is None or one.tolerance < 0):
+    raise config_lib.UserError(
+      f'{what}: tolerance={one.tolerance!r} is at least 0 and belongs to a number'
+    )
+  if one.number is not None and one.quantity in ('gain', 'ratio') and one.number <= 0:
+    raise config_lib.UserError(
+      f'{what}: a {one.quantity} is above 0, not {one.number!r}'
+    )
+
+
+def _check_factor(
+  what: str, one: Claim, by_name: dict[str, Factor], arms: list[str]
+) -> None:
+  """Raises UserError unless the claim names a factor (or arm) and one of its levels."""
+  if not one.factor and one.quantity == 'level' and not one.level:
+    return
+  if one.factor in arms and one.factor not in by_name:
+    if one.level:
+      raise config_lib.UserError(
+        f'{what}: level {one.level!r} has no place, {one.factor} is an arm'
+      )
+    return
+  factor = relations.find(what, one.factor, by_name)
+  if one.level:
+    relations.check_level(what, factor, one.level)
+  elif len(factor.levels) > 2 and one.quantity != 'level':
+    names = ', '.join(level.name for level in factor.levels)
+    raise config_lib.UserError(
+      f'{what}: {factor.name} has more than two levels; name one of {names}'
+    )
+
+
+def _check_metric(what: str, one: Claim, metrics: list[str]) -> None:
+  """Raises UserError unless the metric, or column for a ratio, is known."""
+  known = [*metrics, *(NUMBERS if one.quantity == 'ratio' else ())]
+  name = one.metric.removeprefix('final/').split('/', 1)[-1]
+  if one.metric and one.metric not in known and name not in metrics:
+    guess = config_lib.did_you_mean(name, known)
+    raise config_lib.UserError(
+      f'{what}: unknown metric {one.metric!r}{guess}; there are {", ".join(known)}'
+    )

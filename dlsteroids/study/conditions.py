@@ -1,0 +1,90 @@
+"""Conditions: under which regime, budget and size an arm is trained.
+
+    steps   every arm trains for as many steps
+    flops   every arm spends the nominal training FLOPs of the intact model
+    params  every arm has the parameters of the intact model: its widths are solved for
+
+A budget multiplies the training compute, a size the widths. The first condition is the
+declared one: there verdicts are made, everywhere else numbers are descriptive.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dlsteroids import config as config_lib
+
+REGIMES = ('steps', 'flops', 'params')
+
+
+class Condition(NamedTuple):
+  """How much an arm is trained, and at what size.
+
+  Attributes:
+    regime: what it has in common with the intact model: 'steps', 'flops' or 'params'.
+    budget: multiple of the training compute.
+    size: multiple of the widths of the model.
+  """
+
+  regime: str
+  budget: float = 1.0
+  size: float = 1.0
+
+  def __str__(self) -> str:
+    more = f' x {self.budget:g}' if self.budget != 1 else ''
+    more += f', widths x {self.size:g}' if self.size != 1 else ''
+    return f'equal {self.regime}{more}'
+
+
+def make(config: Mapping[str, Any]) -> tuple[Condition, ...]:
+  """The conditions of a study, the declared one first.
+
+  All regimes at the whole budget; the declared regime at every budget; equal steps at
+  every size.
+
+  Raises:
+    UserError: an unknown regime, a number that can't be read or is not above 0, or a
+      headline ratio that no budget makes.
+  """
+  study = config['study']
+  regimes = [name.strip() for name in study['regimes'].split(',')]
+  for name in regimes:
+    config_lib.choose('study.regimes', name, REGIMES)
+    if regimes.count(name) > 1:
+      raise config_lib.UserError(f'config.study.regimes names {name} twice')
+  budgets = numbers(study['budgets'], 'study.budgets')
+  sizes = numbers(study['sizes'], 'study.sizes')
+  found = [Condition(name) for name in regimes]
+  found += [Condition(regimes[0], budget) for budget in budgets if budget != 1]
+  found += [Condition('steps', 1.0, size) for size in sizes if size != 1]
+  check_ratio(study['ratio'], [c.budget for c in found if c.regime == regimes[0]])
+  return tuple(dict.fromkeys(found))
+
+
+def numbers(text: str, path: str) -> list[float]:
+  """'0.25, 1, 4' as numbers; UserError unless all are above 0 and different."""
+  found = []
+  for part in filter(None, map(str.strip, text.split(','))):
+    try:
+      found.append(float(part))
+    except ValueError as error:
+      raise config_lib.UserError(
+        f"config.{path}: expected numbers as '0.25,1,4', not {part!r}"
+      ) from error
+  if any(not 0 < number < float('inf') for number in found):
+    raise config_lib.UserError(f'config.{path}: every number must be above 0: {text!r}')
+  if len(set(found)) < len(found):
+    raise config_lib.UserError(f'config.{path} names a number twice: {text!r}')
+  return found
+
+
+def check_ratio(ratio: float, budgets: list[float]) -> None:
+  """Raises UserError unless the largest budget is `ratio` times one of the others."""
+  if ratio == 0:
+    return
+  ratios = sorted(max(budgets) / budget for budget in budgets if budget < max(budgets))
+  if not any(abs(ratio / known - 1) < 1e-9 for known in ratios):
+    there = ', '.join(f'{known:g}' for known in ratios) or 'only one budget'
+    raise config_lib.UserError(
+      f'config.study.ratio={ratio:g}: the budgets make {there}; add '
+      f'{max(budgets) / ratio if ratio > 0 else 0:g} to config.study.budgets'
+    )
