@@ -8,6 +8,7 @@ import shutil
 from absl import app, flags
 
 FILES = ('runs.csv', 'effects.csv', 'study.json', 'plan.json')
+MORE = ('attribution', 'attribution_interactions', 'gains', 'regimes', 'claims')
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'a finished study', required=True)
 PAGE = flags.DEFINE_string('page', None, 'the folder of its page', required=True)
@@ -28,7 +29,8 @@ def publish(workdir: pathlib.Path, page: pathlib.Path) -> None:
   (page / 'README.md').write_text(text.replace(str(workdir), home))
   shutil.rmtree(page / 'figures', ignore_errors=True)
   shutil.copytree(workdir / 'figures', page / 'figures')
-  for name in FILES:
+  there = [f'{name}.csv' for name in MORE if (workdir / f'{name}.csv').is_file()]
+  for name in (*FILES, *there):
     (page / name).write_text((workdir / name).read_text().replace(str(workdir), home))
 
 

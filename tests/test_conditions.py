@@ -47,7 +47,10 @@ def asked(**changes):
     ),
     (
       {'regimes': 'params', 'sizes': '0.5,2'},
-      [Condition('params'), Condition('steps', 1.0, 0.5), Condition('steps', 1.0, 2.0)],
+      [
+        *(Condition('params'), Condition('steps')),
+        *(Condition('steps', 1.0, 0.5), Condition('steps', 1.0, 2.0)),
+      ],
     ),
     ({'budgets': '0.25', 'ratio': 4.0}, [Condition('steps'), Condition('steps', 0.25)]),
   ],

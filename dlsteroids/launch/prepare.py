@@ -9,6 +9,7 @@ import jax
 from dlsteroids import config as config_lib
 from dlsteroids import source, types
 from dlsteroids.launch import equalise
+from dlsteroids.results import formats
 from dlsteroids.study import claims, designs, plan
 from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.train import inspect
@@ -156,6 +157,7 @@ def make(
   under = conditions_lib.make(config)
   if only:
     configs, under = {only: pick(configs, only)}, under[:1]
+  check_targets(study)
   grid = plan.points(plan.parse_grid(study['tune'], config))
   check_tuning(design, grid)
   programs = Programs(study['metric'])
@@ -274,6 +276,16 @@ def dotted(name: str) -> list[str]:
 def check_metric(name: str, task: types.Task) -> None:
   usable = [key for key, metric in task.metrics.items() if metric.better]
   config_lib.choose('study.metric', name, usable)
+
+
+def check_targets(study: Mapping[str, Any]) -> None:
+  """Raises UserError for a target of gains that no metric of its kind can take."""
+  targets = conditions_lib.numbers(study['targets'], 'study.targets')
+  if formats.is_share(f'test/{study["metric"]}') and max(targets, default=0) >= 1:
+    raise config_lib.UserError(
+      f'config.study.targets: {study["metric"]} is a share below 1, as 0.95, not '
+      f'{max(targets):g}'
+    )
 
 
 def check_tuning(design: designs.Design, grid: Sequence[Mapping[str, float]]) -> None:

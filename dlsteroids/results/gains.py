@@ -63,7 +63,9 @@ class Gains(NamedTuple):
     frame: exactly `COLUMNS`; a row per contrast, axis and target. `intact` and
       `ablated` are the arms compared. `axis` is 'budget', 'size' or 'anytime'. `target`
       is in the metric's unit; `rung` says where the intact arm reaches it, nan if it
-      was declared. The rest are the fields of `ladder_fit.Gain`.
+      was declared. The rest are the fields of `ladder_fit.Gain`: costs in FLOPs, gains
+      as factors, of which `gain_shown`, `low_shown` and `high_shown` are the finite
+      numbers that `text` prints. Intervals use the alpha in force.
     notes: how the numbers were made and what is missing, a sentence each.
     refusal: why there is no gain at all, and what to do; '' if there are rows.
   """

@@ -39,7 +39,7 @@ def make(config: Mapping[str, Any]) -> tuple[Condition, ...]:
   """The conditions of a study, the declared one first.
 
   All regimes at the whole budget; the declared regime at every budget; equal steps at
-  every size.
+  every size, the model's own among them.
 
   Raises:
     UserError: an unknown regime, a number that can't be read or is not above 0, or a
@@ -55,7 +55,8 @@ def make(config: Mapping[str, Any]) -> tuple[Condition, ...]:
   sizes = numbers(study['sizes'], 'study.sizes')
   found = [Condition(name) for name in regimes]
   found += [Condition(regimes[0], budget) for budget in budgets if budget != 1]
-  found += [Condition('steps', 1.0, size) for size in sizes if size != 1]
+  rungs = [1.0, *(size for size in sizes if size != 1)] if sizes else []
+  found += [Condition('steps', 1.0, size) for size in rungs]
   check_ratio(study['ratio'], [c.budget for c in found if c.regime == regimes[0]])
   return tuple(dict.fromkeys(found))
 

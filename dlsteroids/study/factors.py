@@ -11,6 +11,12 @@ from typing import Any, Literal, NamedTuple
 
 from dlsteroids import config as config_lib
 
+# Of runs.csv beside the factors and the metrics, whose names have a '/'.
+COLUMNS = (
+  *('arm', 'seed', 'status', 'tuned', 'regime', 'budget', 'size'),
+  *('steps', 'params', 'flops', 'wall_s', 'best_step'),
+)
+
 Pairs = tuple[tuple[str, Any], ...]  # (config path, value)
 
 
@@ -217,6 +223,10 @@ def check(factor: Factor) -> None:
   for mark in ',=+|':
     if mark in factor.name:
       raise config_lib.UserError(f'factor {factor.name!r}: a name has no {mark!r}')
+  if factor.name in COLUMNS:
+    raise config_lib.UserError(
+      f'factor {factor.name!r}: runs.csv has a column of that name; take another'
+    )
   names = [level.name for level in factor.levels]
   if len(names) < 2:
     raise config_lib.UserError(

@@ -24,7 +24,8 @@ from dlsteroids.study.factors import Factor
 from dlsteroids.study.space import Space
 
 GAMES = ('factorial', 'fraction', 'permutations')
-BUDGET = 'compute'  # the name of the player that stands for the budget
+# What tables name beside the factors: compute, which plays with them, and sums.
+OTHERS = ('compute', 'ideas', 'remainder', 'total')
 FEWEST = 5  # factors of a fraction
 MAX_ORDERS = 4096
 _KEY = 1969  # of the sampled orders
@@ -50,12 +51,13 @@ class Game(NamedTuple):
 
 
 def check(design: str, space: Space) -> None:
-  """Raises UserError if a factor has the name of the budget."""
-  if any(factor.name == BUDGET for factor in space.factors):
-    raise config_lib.UserError(
-      f'design {design}: no factor can be called {BUDGET!r}; the name belongs to the '
-      'budget, which plays with the factors'
-    )
+  """Raises UserError if a factor has a name that the tables need for another row."""
+  for factor in space.factors:
+    if factor.name in OTHERS:
+      raise config_lib.UserError(
+        f'design {design}: no factor can be called {factor.name!r}; the attribution '
+        f'has rows {", ".join(OTHERS)} of its own'
+      )
 
 
 def corner(space: Space, present: Collection[str]) -> Corner:

@@ -1,0 +1,237 @@
+"""Writes experiments/steroids/README.md from the published steroids studies:
+python -m experiments.steroids
+
+Nothing is trained: every number is computed from the committed runs.csv and study.json
+of the pages, every figure drawn from them.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+from absl import app, flags
+
+from dlsteroids.results import (
+  attribution,
+  canvas,
+  facts,
+  formats,
+  markdown,
+  pairs,
+  share_figures,
+  sheets,
+  store,
+  waterfall_figures,
+)
+
+HOME = pathlib.Path(__file__).parent
+FAMILIES = {  # page: (family, data in words)
+  'steroids_cnn': ('CNN', 'scanned digits'),
+  'steroids_lstm': ('LSTM', 'text'),
+  'steroids_gan': ('GAN', 'drawing digits'),
+  'steroids_cnn_mnist': ('CNN', 'MNIST'),
+  'steroids_cnn_cifar': ('CNN', 'cifar10-jpeg'),
+  'steroids_lstm_shakespeare': ('LSTM', 'tiny Shakespeare'),
+  'steroids_gan_mnist': ('GAN', 'drawing MNIST'),
+}
+LIMITS = (
+  'Scale: nets of thousands of parameters, seconds of one processor a run. What an '
+  'idea is worth can grow with scale, and some ideas exist for its sake alone.',
+  'Data: small and clean sets. Convolution, dropout and augmentation answer to larger '
+  'images and to harder ones.',
+  'The ends: a share depends on what is called bare, on what is called full and on '
+  'the ratio of the budgets. That ratio was declared before the runs; the figures of '
+  'shares show the others.',
+  'The list: compute here is the training FLOPs of one model. Optimizers, initial '
+  'values and what tuning knows today serve the bare model, too: it is a perceptron of '
+  'the sixties with the training of today.',
+  'Tuning: three learning rates for every combination at every budget, chosen on '
+  'validation; nothing else was tuned for anyone.',
+)
+
+PAGES = flags.DEFINE_string('pages', str(HOME / 'results'), 'where the studies lie')
+OUT = flags.DEFINE_string('out', str(HOME / 'steroids'), 'folder to write')
+
+
+class Family(NamedTuple):
+  """One published study and its attribution."""
+
+  page: str
+  name: str
+  data: str
+  study: dict[str, Any]
+  runs: pd.DataFrame
+  found: attribution.Attribution
+
+
+def read(folder: pathlib.Path) -> list[Family]:
+  """The published studies, in the order of `FAMILIES`.
+
+  Raises:
+    UsageError: none is there, or one cannot be divided.
+  """
+  families = []
+  for page, (name, data) in FAMILIES.items():
+    if not (folder / page / 'study.json').is_file():
+      continue
+    study = json.loads((folder / page / 'study.json').read_text())
+    runs = pd.read_csv(folder / page / 'runs.csv', keep_default_na=True)
+    found = attribution.attribute(study, runs)
+    if found.refusal:
+      raise app.UsageError(f'{folder / page}: {found.refusal}')
+    families.append(Family(page, name, data, study, runs, found))
+  if not families:
+    raise app.UsageError(f'no published steroids study in {folder}')
+  return families
+
+
+def row_of(family: Family, player: str) -> dict[str, Any]:
+  """A player's row at the headline ratio on the headline's scale."""
+  rows = attribution.at_headline(family.found, family.found.players)
+  return next(row for row in rows if row['player'] == player)
+
+
+def share(row: dict[str, Any]) -> str:
+  """'38 % [31, 44]', or 'not divided'."""
+  number, interval = attribution.tell_share(row, 0)
+  return f'{number} {interval}' if number else 'not divided'
+
+
+def answer(families: Sequence[Family]) -> str:
+  """The title question in one paragraph."""
+  parts, numbers = [], []
+  for family in families:
+    compute = row_of(family, 'compute')
+    if formats.missing(compute['share']):
+      parts.append(f'{family.name} on {family.data}: the gain cannot be told from none')
+      continue
+    numbers.append(100 * compute['share'])
+    rows = attribution.at_headline(family.found, family.found.players)
+    names = [factor['name'] for factor in family.study['factors']]
+    ideas = sorted(
+      (row for row in rows if row['player'] in names), key=lambda row: -row['share']
+    )
+    best = attribution.name_player(family.found, ideas[0]['player'])
+    parts.append(
+      f'{family.name} on {family.data}: compute {share(compute)}, ideas together '
+      f'{share(row_of(family, "ideas"))}, first of them {best} {share(ideas[0])}'
+    )
+  ratio = families[0].found.ratio
+  text = f'Partly. With {ratio:g} times the compute in question, '
+  if numbers:
+    low, high = f'{min(numbers):.0f}', f'{max(numbers):.0f}'
+    span = f'{low} %' if low == high else f'{low} % to {high} %'
+    text += f'compute alone accounts for {span} of the gain from the bare model to the '
+    text += 'full one, the ideas for the rest (log-error, mean and 95 % interval over '
+    text += 'seeds): '
+  return f'{text}{"; ".join(parts)}.'
+
+
+def table(families: Sequence[Family]) -> sheets.Sheet:
+  """Every player of every family."""
+  head = ('Family', 'Player', 'Share of the gain', 'Contribution', 'p')
+  rows = []
+  for family in families:
+    for row in attribution.at_headline(family.found, family.found.players):
+      amount = attribution.tell_amount(family.study, family.found.scale, row['phi'])
+      name = attribution.name_player(family.found, row['player'])
+      what = f'{family.name}, {family.data}'
+      rows.append((what, name, share(row), amount, formats.p_value(row['p'])))
+  return sheets.Sheet('', head, (False, False, True, True, True), tuple(rows))
+
+
+def describe(family: Family) -> list[str]:
+  """A family's section."""
+  study = family.study
+  column = pairs.deciding(study)
+  first = study['conditions'][0]
+  mine = family.runs[
+    (family.runs['arm'] == 'baseline')
+    & (family.runs['tuned'] == pairs.declared(study))
+    & (family.runs['regime'] == first['regime'])
+    & (family.runs['budget'] == 1)
+    & (family.runs['size'] == 1)
+  ]
+  cost = next(arm for arm in study['arms'] if arm['name'] == 'baseline')['at'][0]
+  parts = [
+    f'## {family.name}: {family.data}',
+    f'The full model reaches {formats.value(column, float(mine[column].mean()))} '
+    f'{facts.words(study, column)} (mean of {len(mine)} seeds) at '
+    f'{formats.flops(cost["flops"])} a run with {cost["params"]:,} parameters; every '
+    f'combination of ideas spends as many FLOPs. {len(study["arms"])} combinations at '
+    f'{len(study["conditions"])} budgets, {len(family.runs):,} runs.',
+  ]
+  parts += attribution.sentences(study, family.found)
+  for name in ('waterfall', 'shares'):
+    path = f'figures/{family.page}_{name}.png'
+    parts.append(f'![{family.name}, {name}]({path})')
+  details = '; '.join(
+    [
+      f'data {study["data"]["name"]}',
+      f'seeds {min(study["seeds"])} to {max(study["seeds"])}',
+      f'commit {study["git"]}',
+      f'{study["provenance"]["device"]}, {study["provenance"]["cores"]} cores',
+      *(f'{name} {study["provenance"][name]}' for name in ('jax', 'flax', 'python')),
+    ]
+  )
+  link = f'[the whole report](../results/{family.page}/README.md)'
+  return [*parts, f'{details}; {link}.', f'```sh\n{study["command"]}\n```']
+
+
+def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
+  """README.md and figures/ in `out`."""
+  figures = out / 'figures'
+  figures.mkdir(parents=True, exist_ok=True)
+  for old in figures.glob('*.png'):
+    old.unlink()
+  for family in families:
+    with canvas.style():
+      drawn = {
+        'waterfall': waterfall_figures.draw_waterfall(family.study, family.found),
+        'shares': share_figures.draw_shares(family.study, family.found),
+      }
+    for name, drawing in drawn.items():
+      if drawing is not None:
+        store.write_atomically(figures / f'{family.page}_{name}.png', drawing.png)
+  parts = [
+    '# Is deep learning just neural networks on steroids?',
+    'How much of the gain since the perceptron is compute, and how much is each idea? '
+    'Every combination of ideas was trained at several budgets, all at equal FLOPs, '
+    'with a learning rate tuned for each at each budget. The gain from the bare model '
+    'at the small budget to the full one at the large budget is divided by Shapley '
+    'values: a player’s share is what it adds, averaged over all orders in which ideas '
+    'and compute may come.',
+    f'**{answer(families)}**',
+    markdown.render_sheet(table(families)),
+  ]
+  for family in families:
+    parts += describe(family)
+  parts += ['## Limits of the claim', '\n'.join(f'- {text}' for text in LIMITS)]
+  parts += [
+    '## Again',
+    'The commands above run the studies; `python -m experiments.publish` copies their '
+    'tables, and this page is made of those by',
+    '```sh\npython -m experiments.steroids\n```',
+  ]
+  path = out / 'README.md'
+  kept = [part for part in parts if not part.startswith('![') or exists(part, out)]
+  store.write_atomically(path, '\n\n'.join(kept) + '\n')
+  return path
+
+
+def exists(image: str, out: pathlib.Path) -> bool:
+  return (out / image.rpartition('(')[2].rstrip(')')).is_file()
+
+
+def main(argv: list[str]) -> None:
+  """The command."""
+  if len(argv) > 1:
+    raise app.UsageError(f'unexpected argument {argv[1]!r}')
+  families = read(pathlib.Path(PAGES.value))
+  print(f'written: {write(families, pathlib.Path(OUT.value))}')
+
+
+if __name__ == '__main__':
+  app.run(main)
