@@ -7,7 +7,7 @@ Takes about two minutes on 2 CPU cores, seconds as configs/dcgan_digits.py:smoke
 """
 
 from dlsteroids import config as config_lib
-from dlsteroids.study import factors
+from dlsteroids.study import claims, factors
 
 
 def get_config(mode: str = ''):
@@ -67,4 +67,30 @@ def get_factors(config):
       model.discriminator_activation, 'relu', about='LeakyReLU',
     ),
     factors.factor('loss', 'task.loss', task.loss, 'least_squares', 'hinge'),
+  )  # fmt: skip
+
+
+def get_claims(config):
+  """The guidelines' directions; none gives a number for so small images."""
+  del config
+  paper = 'Radford et al. 2016, section 3'
+  return (
+    claims.claim(
+      paper, 'replace dense layers by convolutions', 'convolution', direction='helps'
+    ),
+    claims.claim(
+      paper, 'batch norm in the generator', 'generator_norm', direction='helps'
+    ),
+    claims.claim(
+      paper, 'batch norm in the discriminator', 'discriminator_norm', 'none',
+      direction='helps',
+    ),
+    claims.claim(
+      paper, 'LeakyReLU in the discriminator', 'discriminator_activation',
+      direction='helps',
+    ),
+    claims.claim(
+      'Odena et al. 2016', 'resize-convolution is better', 'upsampling', 'resize',
+      direction='hurts',
+    ),
   )  # fmt: skip

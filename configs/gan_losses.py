@@ -7,7 +7,7 @@ configs/gan_losses.py:smoke.
 """
 
 from dlsteroids import config as config_lib
-from dlsteroids.study import factors
+from dlsteroids.study import claims, factors
 
 WEIGHTS = {'none': 10.0, 'gradient': 10.0, 'r1': 1.0}
 
@@ -79,3 +79,26 @@ def get_factors(config):
       about='layer norm and not spectral norm in the discriminator',
     ),
   )
+
+
+def get_claims(config):
+  """Differences of published MNIST distances are of another metric: directions only."""
+  del config
+  paper = 'Lucic et al. 2018, table of best FID, MNIST'
+  made = [
+    claims.claim(
+      paper, f'{name} is worse than non-saturating', 'loss', level, direction='helps'
+    )
+    for name, level in (
+      ('minimax', 'minimax'),
+      ('least squares', 'least_squares'),
+      ('Wasserstein', 'wasserstein'),
+    )
+  ]
+  return (
+    *made,
+    claims.claim(
+      'Miyato et al. 2018', 'spectral norm is the better normalisation',
+      'spectral_norm', direction='hurts',
+    ),
+  )  # fmt: skip

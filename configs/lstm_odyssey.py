@@ -9,7 +9,7 @@ configs/lstm_odyssey.py:smoke, which reads embedded text.
 """
 
 from dlsteroids import config as config_lib
-from dlsteroids.study import factors
+from dlsteroids.study import claims, factors
 
 
 def get_config(mode: str = ''):
@@ -79,3 +79,35 @@ def get_factors(config):
       about='gates blind to one another',
     ),  # FGR
   )
+
+
+def get_claims(config):
+  """The abstract's, each variant against the vanilla LSTM."""
+  del config
+  paper = 'Greff et al. 2017, abstract'
+  critical = {
+    'forget_gate': 'the forget gate',
+    'output_activation': 'the output activation',
+  }
+  return (
+    *(
+      claims.claim(paper, f'{words} is critical', factor, direction='helps')
+      for factor, words in critical.items()
+    ),
+    claims.claim(
+      paper, 'coupled gates do not significantly decrease performance', 'coupled',
+      direction='no difference',
+    ),
+    claims.claim(
+      paper, 'no peepholes do not significantly decrease performance', 'peepholes',
+      direction='no difference',
+    ),
+    claims.claim(
+      'Jozefowicz et al. 2015', 'the input gate matters', 'input_gate',
+      direction='helps',
+    ),
+    claims.claim(
+      'Jozefowicz et al. 2015', 'the output gate matters least', 'output_gate',
+      direction='helps',
+    ),
+  )  # fmt: skip
