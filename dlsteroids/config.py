@@ -51,6 +51,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     'budgets': '',  # multiples of the compute to train with besides 1, '0.0625,0.25'
     'sizes': '',  # multiples of the widths to train with besides 1
     'ratio': 0.0,  # of the budgets between which gains are attributed; 0: the widest
+    'reach': '',  # 'train/accuracy=0.75': the step at which a run's curve gets there
     'targets': '',  # of compute-equivalent gains, in the metric's unit; by rule if ''
     'metric': 'accuracy',  # decides, on the test split
     'alpha': 0.05,

@@ -205,3 +205,31 @@ def test_old_studies_read_as_equal_steps():
   run = tables.Planned('a', 0, 0, 'f')
   assert tables.is_declared({'regime': 'steps'}, run)
   assert not tables.is_declared({'regime': 'flops'}, run)
+
+
+RISING = [(10, 'train', 'accuracy', 0.2), (20, 'train', 'accuracy', 0.6)]
+FALLING = [(10, 'train', 'loss', 2.0), (20, 'train', 'loss', 1.0)]
+
+
+@pytest.mark.parametrize(
+  ('curve', 'asked', 'expected'),
+  [
+    (RISING, 'train/accuracy=0.4', 15.0),
+    (RISING, 'train/accuracy=0.1', 10.0),
+    (RISING, 'train/accuracy=0.6', 20.0),
+    (RISING, 'train/accuracy=0.7', float('nan')),
+    (RISING, 'test/accuracy=0.4', float('nan')),
+    (FALLING, 'train/loss=1.25', 17.5),
+  ],
+)
+def test_a_curve_tells_when_it_gets_somewhere(curve, asked, expected):
+  from dlsteroids.results import tables
+
+  found = tables.reach_step(curve, asked, {'accuracy': {'better': 'higher'}})
+  assert found == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize('text', ['accuracy=0.5', 'train/accuracy', 'train/loss=low'])
+def test_what_to_reach_is_a_split_a_metric_and_a_value(text):
+  with pytest.raises(config_lib.UserError, match=r'config\.study\.reach: expected'):
+    prepare.make(asked(study__reach=text), FACTORS)

@@ -158,6 +158,7 @@ def make(
   if only:
     configs, under = {only: pick(configs, only)}, under[:1]
   check_targets(study)
+  check_reach(study['reach'])
   grid = plan.points(plan.parse_grid(study['tune'], config))
   check_tuning(design, grid)
   programs = Programs(study['metric'])
@@ -285,6 +286,21 @@ def check_targets(study: Mapping[str, Any]) -> None:
     raise config_lib.UserError(
       f'config.study.targets: {study["metric"]} is a share below 1, as 0.95, not '
       f'{max(targets):g}'
+    )
+
+
+def check_reach(text: str) -> None:
+  """Raises UserError unless a text is empty or as 'train/accuracy=0.75'."""
+  place, _, value = text.partition('=')
+  split, _, name = place.partition('/')
+  try:
+    good = bool(name) and split in ('train', 'validation', 'test') and float(value) >= 0
+  except ValueError:
+    good = False
+  if text and not good:
+    raise config_lib.UserError(
+      f"config.study.reach: expected 'train/accuracy=0.75', a split, a metric and a "
+      f'value, not {text!r}'
     )
 
 

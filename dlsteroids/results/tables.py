@@ -41,6 +41,7 @@ def runs(
   """One row per finished or failed run, in the order of the plan."""
   levels = {arm['name']: arm['assignment'] for arm in study['arms']}
   factors = [factor['name'] for factor in study['factors']]
+  asked = study.get('config', {}).get('study', {}).get('reach', '')
   rows = []
   for run in planned:
     record = index.records.get(run.fingerprint)
@@ -57,11 +58,43 @@ def runs(
     row |= {
       name: facts[name] for name in ('steps', 'params', 'flops', 'wall_s', 'best_step')
     }
+    if asked:
+      row['reach_step'] = reach_step(facts['curves'], asked, study['metrics'])
     rows.append(row | facts['values'])
   fixed = ['arm', 'seed', *factors, 'status', *STATE]
   fixed += ['steps', 'params', 'flops', 'wall_s', 'best_step']
+  fixed += ['reach_step'] if asked else []
   frame = pd.DataFrame(rows)
   return frame.reindex(columns=fixed + [c for c in frame if c not in fixed])
+
+
+def reach_step(
+  curve: Sequence[Sequence[Any]], asked: str, metrics: Mapping[str, Any]
+) -> float:
+  """The step at which a run's curve first gets to a value, nan if it never does.
+
+  Between two evaluations it is interpolated linearly. What a training curve says at a
+  step is the mean since the evaluation before.
+
+  Args:
+    curve: rows (step, split, metric, value).
+    asked: 'split/metric=value'.
+    metrics: by name, with the direction that is `better`; others, as losses, fall.
+  """
+  place, _, value = asked.partition('=')
+  split, _, name = place.partition('/')
+  target = float(value)
+  sign = 1 if metrics.get(name, {}).get('better') == 'higher' else -1
+  points = sorted((row[0], row[3]) for row in curve if list(row[1:3]) == [split, name])
+  before = None
+  for step, found in points:
+    if sign * (found - target) >= 0:
+      if before is None:
+        return float(step)
+      share = (target - before[1]) / (found - before[1])
+      return before[0] + share * (step - before[0])
+    before = (step, found)
+  return math.nan
 
 
 def curves(planned: Sequence[Planned], index: store.Index) -> pd.DataFrame:

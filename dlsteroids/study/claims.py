@@ -14,7 +14,8 @@ from dlsteroids.study.factors import Factor
 
 DIRECTIONS = ('helps', 'hurts', 'no difference')
 QUANTITIES = ('delta', 'gain', 'level', 'ratio')
-NUMBERS = ('steps', 'params', 'flops', 'wall_s', 'best_step')  # of every run
+# Of every run; the last if the study asks for it (`study.reach`).
+NUMBERS = ('steps', 'params', 'flops', 'wall_s', 'best_step', 'reach_step')
 
 Direction = Literal['', 'helps', 'hurts', 'no difference']
 Quantity = Literal['delta', 'gain', 'level', 'ratio']
