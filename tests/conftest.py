@@ -34,6 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
   config.addinivalue_line('filterwarnings', f'error:{NUMERIC}.*:RuntimeWarning')
 
 
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+  """What a module leaves, traces and programs above all, is not searched again."""
+  if nextitem is None or nextitem.path != item.path:
+    gc.freeze()
+
+
 @pytest.fixture(scope='module')
 def quick():
   """Compiles fast: for tests of numbers to a tolerance, none of bits."""

@@ -4,12 +4,15 @@ Krizhevsky, Sutskever and Hinton 2012; the totals are those commonly published, 
 closed form of the paper's table of layers.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlsteroids import config as config_lib
+from dlsteroids.train import flops
 from tests import model_cases as cases
 
 # Krizhevsky et al. 2012: kernels as in §3.5 and figure 2; counts are their products.
@@ -102,3 +105,18 @@ def test_alexnet_refuses_images_that_are_too_small(options, least):
   shape = (least, least, 3)
   found = cases.sizes(cases.build('alexnet', shape, **options), 'alexnet', shape)
   assert found['dense0', 'kernel'] == 8 * 122  # one position of conv5's channels
+
+
+def test_alexnet_counts_as_the_closed_form():
+  """Forward, one image of 227: products a position times positions, layer by layer."""
+  positions = [55**2, 27**2, 13**2, 13**2, 13**2]
+  products = [96 * 363, 256 * 1200, 384 * 2304, 384 * 1728, 256 * 1728]
+  dense = 9216 * 4096 + 4096**2 + 4096 * 1000
+  expected = 2 * (sum(p * n for p, n in zip(positions, products)) + dense)
+  net, x = full_alexnet(), jax.ShapeDtypeStruct((1, 227, 227, 3), jnp.float32)
+  hyper = {'model.dropout': 0.0}
+  run = functools.partial(net.apply, train=False, hyper=hyper)
+  variables = jax.eval_shape(
+    lambda x: net.init(jax.random.key(0), x, train=False, hyper=hyper), x
+  )
+  assert flops.nominal(run, variables, x).flops == expected

@@ -4,6 +4,8 @@ Radford et al. 2016 (DCGAN), Miyato et al. 2018 (spectral norm), Miyato & Koyama
 (projection).
 """
 
+import functools
+
 import flax
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids.models import adversarial, layers
+from dlsteroids.train import flops
 from tests import game_cases as games
 from tests import model_cases as cases
 
@@ -273,3 +276,17 @@ def test_nearest_neighbours_and_pixels_of_channels():
   x = np.arange(12.0, dtype=np.float32).reshape(1, 2, 3, 2)
   expected = x.repeat(2, 1).repeat(2, 2)
   np.testing.assert_array_equal(adversarial.enlarge(x), expected)
+
+
+def test_the_papers_generator_counts_as_the_closed_form():
+  """64x64, 5x5: a transposed convolution is its input's positions times taps."""
+  net = full('generator', 64, width=128, kernel=5)
+  z = jax.ShapeDtypeStruct((1, 100), jnp.float32)
+  hyper = {'model.slope': 0.2}
+  variables = jax.eval_shape(
+    lambda z: net.init(jax.random.key(0), z, train=False, hyper=hyper), z
+  )
+  run = functools.partial(net.apply, train=False, hyper=hyper)
+  maps = [(4, 1024, 512), (8, 512, 256), (16, 256, 128), (32, 128, 3)]
+  expected = 2 * (100 * 16 * 1024 + sum(25 * s**2 * a * b for s, a, b in maps))
+  assert flops.nominal(run, variables, z).flops == expected
