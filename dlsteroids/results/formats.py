@@ -95,7 +95,7 @@ def delta(metric: str, amount: float, *, unit: bool = False) -> str:
     return '∞' if amount > 0 else f'{MINUS}∞'
   counted = unit_of(metric, short=True)
   drawn = _of_images(metric, amount)
-  text = f'{amount:+.4g}' if drawn is None else f'{"+" * (amount > 0)}{drawn}'
+  text = f'{amount:+.4g}' if drawn is None else f'{"+" * bool(amount > 0)}{drawn}'
   if is_share(metric):
     text = f'{100 * amount:+.2f}'
   elif counted in _INFORMATION:
