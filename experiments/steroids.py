@@ -42,13 +42,18 @@ LIMITS = (
   'Data: small and clean sets. Convolution, dropout and augmentation answer to larger '
   'images and to harder ones.',
   'The ends: a share depends on what is called bare, on what is called full and on '
-  'the ratio of the budgets. That ratio was declared before the runs; the figures of '
-  'shares show the others.',
+  'the ratio of the budgets. That ratio was declared before the runs (for the digits '
+  'after a pilot on other seeds); the figures of shares show the others.',
   'The list: compute here is the training FLOPs of one model. Optimizers, initial '
   'values and what tuning knows today serve the bare model, too: it is a perceptron of '
   'the sixties with the training of today.',
   'Tuning: three learning rates for every combination at every budget, chosen on '
   'validation; nothing else was tuned for anyone.',
+)
+
+SCALE = (
+  'Shares are of the reduction of the logarithm of the error, means and 95 % intervals '
+  'over seeds.'
 )
 
 PAGES = flags.DEFINE_string('pages', str(HOME / 'results'), 'where the studies lie')
@@ -104,10 +109,11 @@ def answer(families: Sequence[Family]) -> str:
   parts, numbers = [], []
   for family in families:
     compute = row_of(family, 'compute')
+    who = f'{family.name} on {family.data}'
     if formats.missing(compute['share']):
-      parts.append(f'{family.name} on {family.data}: the gain cannot be told from none')
+      parts.append(f'{who}: the gain cannot be told from none')
       continue
-    numbers.append(100 * compute['share'])
+    numbers.append(compute['share'])
     rows = attribution.at_headline(family.found, family.found.players)
     names = [factor['name'] for factor in family.study['factors']]
     ideas = sorted(
@@ -115,18 +121,26 @@ def answer(families: Sequence[Family]) -> str:
     )
     best = attribution.name_player(family.found, ideas[0]['player'])
     parts.append(
-      f'{family.name} on {family.data}: compute {share(compute)}, ideas together '
-      f'{share(row_of(family, "ideas"))}, first of them {best} {share(ideas[0])}'
+      f'{who}: {attribution.name_player(family.found, "compute")} {share(compute)} of '
+      f'the gain, ideas together {share(row_of(family, "ideas"))}, first of them {best} '
+      f'{share(ideas[0])}'
     )
-  ratio = families[0].found.ratio
-  text = f'Partly. With {ratio:g} times the compute in question, '
-  if numbers:
-    low, high = f'{min(numbers):.0f}', f'{max(numbers):.0f}'
-    span = f'{low} %' if low == high else f'{low} % to {high} %'
-    text += f'compute alone accounts for {span} of the gain from the bare model to the '
-    text += 'full one, the ideas for the rest (log-error, mean and 95 % interval over '
-    text += 'seeds): '
-  return f'{text}{"; ".join(parts)}.'
+  return f'{verdict(numbers)} {"; ".join(parts)}. {SCALE}'
+
+
+def verdict(numbers: Sequence[float]) -> str:
+  """What the shares of compute say together."""
+  if not numbers:
+    return 'These studies cannot tell.'
+  if min(numbers) > 0.5:
+    text = 'At this scale, mostly: in every family compute brings more than the ideas.'
+  elif max(numbers) < 0.5:
+    text = 'At this scale, mostly not: in every family the ideas bring more.'
+  else:
+    text = 'It depends on the family.'
+  if max(numbers) > 1:
+    text += ' Above 100 % the ideas together cost more than they bring at equal FLOPs.'
+  return text
 
 
 def table(families: Sequence[Family]) -> sheets.Sheet:
@@ -208,6 +222,9 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
   ]
   for family in families:
     parts += describe(family)
+  notes = out / 'notes.md'
+  if notes.is_file():  # what a person adds
+    parts.append(notes.read_text().strip())
   parts += ['## Limits of the claim', '\n'.join(f'- {text}' for text in LIMITS)]
   parts += [
     '## Again',
