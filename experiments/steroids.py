@@ -120,10 +120,10 @@ def answer(families: Sequence[Family]) -> str:
       (row for row in rows if row['player'] in names), key=lambda row: -row['share']
     )
     best = attribution.name_player(family.found, ideas[0]['player'])
+    name = attribution.name_player(family.found, 'compute')
     parts.append(
-      f'{who}: {attribution.name_player(family.found, "compute")} {share(compute)} of '
-      f'the gain, ideas together {share(row_of(family, "ideas"))}, first of them {best} '
-      f'{share(ideas[0])}'
+      f'{who}: {name} {share(compute)} of the gain, ideas together '
+      f'{share(row_of(family, "ideas"))}, first of them {best} {share(ideas[0])}'
     )
   return f'{verdict(numbers)} {"; ".join(parts)}. {SCALE}'
 
