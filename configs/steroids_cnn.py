@@ -7,7 +7,7 @@ each budget. Shapley values share the gain among ideas and compute.
 Data: scikit-learn's 1,797 scans of 8x8, embedded, compute 64x; `:mnist` MNIST, compute
 16x, sized for a CPU; `:cifar` the JPEG-coded CIFAR-10 (`cifar10-jpeg`) with depth,
 pooling and augmentation as further ideas in sampled orders, meant for a GPU. Expected:
-the intact arm above 97 % on the digits, above 97.5 % on MNIST. Takes about four minutes
+the intact arm above 97 % on the digits, above 97 % on MNIST. Takes about four minutes
 on 2 CPU cores, `:mnist` about fifteen, seconds as configs/steroids_cnn.py:smoke.
 """
 

@@ -388,6 +388,11 @@ def training(tree: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
+def places(tree: Mapping[str, Any]) -> list[str]:
+  """The paths of `PLACES` that a config has."""
+  return [path for path in PLACES if path.partition('.')[2] in tree.get('data', {})]
+
+
 def digest(value: Any) -> str:
   """sha256 (32 hex digits) of a JSON-like value, independent of dict order."""
   text = json.dumps(value, sort_keys=True, separators=(',', ':'), default=list)

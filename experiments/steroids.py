@@ -106,14 +106,15 @@ def share(row: dict[str, Any]) -> str:
 
 def answer(families: Sequence[Family]) -> str:
   """The title question in one paragraph."""
-  parts, numbers = [], []
+  parts: list[str] = []
+  numbers: list[tuple[float, float]] = []
   for family in families:
     compute = row_of(family, 'compute')
     who = f'{family.name} on {family.data}'
     if formats.missing(compute['share']):
       parts.append(f'{who}: the gain cannot be told from none')
       continue
-    numbers.append(compute['share'])
+    numbers.append((compute['share_low'], compute['share_high']))
     rows = attribution.at_headline(family.found, family.found.players)
     names = [factor['name'] for factor in family.study['factors']]
     ideas = sorted(
@@ -125,20 +126,22 @@ def answer(families: Sequence[Family]) -> str:
       f'{who}: {name} {share(compute)} of the gain, ideas together '
       f'{share(row_of(family, "ideas"))}, first of them {best} {share(ideas[0])}'
     )
-  return f'{verdict(numbers)} {"; ".join(parts)}. {SCALE}'
+  undivided = len(families) - len(numbers)
+  return f'{verdict(numbers, undivided)} {"; ".join(parts)}. {SCALE}'
 
 
-def verdict(numbers: Sequence[float]) -> str:
-  """What the shares of compute say together."""
-  if not numbers:
+def verdict(spans: Sequence[tuple[float, float]], undivided: int) -> str:
+  """What the intervals of compute's shares say together."""
+  if not spans:
     return 'These studies cannot tell.'
-  if min(numbers) > 0.5:
-    text = 'At this scale, mostly: in every family compute brings more than the ideas.'
-  elif max(numbers) < 0.5:
-    text = 'At this scale, mostly not: in every family the ideas bring more.'
+  who = 'every study' if not undivided else 'every study whose gain can be divided'
+  if min(low for low, _ in spans) > 0.5:
+    text = f'At this scale, mostly: in {who} compute brings more than the ideas.'
+  elif max(high for _, high in spans) < 0.5:
+    text = f'At this scale, mostly not: in {who} the ideas bring more.'
   else:
-    text = 'It depends on the family.'
-  if max(numbers) > 1:
+    text = 'It depends on the study.'
+  if max(low for low, _ in spans) > 1:
     text += ' Above 100 % the ideas together cost more than they bring at equal FLOPs.'
   return text
 

@@ -1,6 +1,7 @@
 """A study of ideas and compute, from its config file to the page that is published."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -125,3 +126,24 @@ def test_mistakes_are_one_line(work, capsys, word, expected):
   said = capsys.readouterr().err
   assert said.count('\n') == 1
   assert expected in said
+
+
+def test_a_finished_study_can_be_planned(work, capsys):
+  config = work.parent / 'tiny.py'
+  argv = ['launch', f'--config={config}', f'--workdir={work}', '--action=plan']
+  assert command.main(argv) == 0
+  said = capsys.readouterr().out
+  assert '0 to train' in said
+  assert 'noise floor: A/A standard deviation' in said
+  assert 'declared condition equal flops: ' in said
+
+
+def test_another_budget_trains_only_what_is_new(work, tmp_path, capsys):
+  copy = tmp_path / 'work'
+  shutil.copytree(work, copy)
+  before = disk.trained(copy)
+  config = work.parent / 'tiny.py'
+  words = ['--config.study.budgets=0.5,0.25', '--config.study.ratio=4']
+  argv = ['launch', f'--config={config}', f'--workdir={copy}', *words]
+  assert command.main(argv) == 0, capsys.readouterr().err
+  assert disk.trained(copy) - before == 4 * 2  # arms x seeds

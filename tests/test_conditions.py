@@ -233,3 +233,58 @@ def test_a_curve_tells_when_it_gets_somewhere(curve, asked, expected):
 def test_what_to_reach_is_a_split_a_metric_and_a_value(text):
   with pytest.raises(config_lib.UserError, match=r'config\.study\.reach: expected'):
     prepare.make(asked(study__reach=text), FACTORS)
+
+
+def test_steps_that_rounding_would_falsify_are_refused():
+  with pytest.raises(config_lib.UserError, match=r'arm baseline, equal flops x 0\.01'):
+    prepare.make(asked(study__regimes='flops', study__budgets='0.01'), FACTORS)
+
+
+def test_a_regime_that_undoes_a_factor_cannot_decide():
+  width = factors.factor('width', 'model.hidden', (24,), (12,))
+  config = asked(model__hidden=(24,), study__regimes='params,steps')
+  with pytest.raises(config_lib.UserError, match='regime params makes arm') as error:
+    prepare.make(config, (width,))
+  assert 'config.study.regimes=steps,params' in str(error.value)
+  prepare.make(asked(model__hidden=(24,), study__regimes='steps,params'), (width,))
+
+
+def test_arms_that_read_other_files_are_other_programs(tmp_path):
+  for name, letters in (('x', 'abcd'), ('y', 'efgh')):
+    (tmp_path / f'{name}.txt').write_text(letters * 500)
+  config = config_lib.base(model='window', data='text_file', task='language')
+  config.data.path = str(tmp_path / 'x.txt')
+  config.data.window = 8
+  config.study.metric = 'nats'
+  config.train.steps = 4
+  config.train.batch_size = 4
+  config.train.evaluations = 1
+  config.train.eval_batch = 8
+  text = factors.factor('text', 'data.path', config.data.path, str(tmp_path / 'y.txt'))
+  made = prepare.make(config, (text,))
+  programs = {plan.program_id(arm) for arm in made.arms.values()}
+  assert len(programs) == 2
+  first, second = (made.dataset(arm).arrays for arm in made.arms.values())
+  assert any(not np.array_equal(first[name], second[name]) for name in first) or (
+    made.dataset(made.arms['baseline']).classes
+    != made.dataset(list(made.arms.values())[1]).classes
+  )
+
+
+def test_the_solver_keeps_the_players_of_a_game_in_proportion():
+  """The kernel of a small DCGAN taken back, its weights in closed form (test_dcgan)."""
+
+  def params(config):
+    g, d = config['model']['width'], config['model']['discriminator_width']
+    k = config['model']['kernel'] ** 2
+    return 32 * 4 * 2 * g + k * (2 * g * g + g) + k * (d + 2 * d * d) + 4 * 2 * d
+
+  config = config_lib.resolve(config_lib.base(model='dcgan', data='digits', task='gan'))
+  intact = config_lib.override(
+    config, [('model.width', 4), ('model.discriminator_width', 8)]
+  )
+  lean = config_lib.override(intact, [('model.kernel', 3)])
+  found = equalise.solve(lean, params(intact), params)
+  assert abs(params(found) / params(intact) - 1) < 0.01
+  ratio = found['model']['discriminator_width'] / found['model']['width']
+  assert 1.2 < ratio < 3

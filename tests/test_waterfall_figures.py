@@ -44,6 +44,11 @@ def make_one():
   return study, runs
 
 
+def make_single():
+  study = cases.make_study(['gate'], 8)
+  return study, cases.make_runs(study, cases.additive({'gate': 0.1}, 0.2, sd=0.001))
+
+
 def make_nothing():
   study = cases.make_study(['embedding', 'a_component_of_a_very_long_name'], 8)
   study['conditions'], study['ratio'] = study['conditions'][:1], 0.0
@@ -65,6 +70,7 @@ MAKERS = {
   'few': make_few,
   'many': make_many,
   'one': make_one,
+  'single': make_single,
   'nothing': make_nothing,
   'fraction': make_fraction,
 }
@@ -257,7 +263,8 @@ def test_panels_of_many_ideas(drawn):
     ax = next(ax for ax in panels if abs(ax.bbox.x0 - box.x0) < 2)
     assert box.x1 < ax.bbox.x1 + 5
   assert first.bbox.height > 2 * panels[0].bbox.height
-  assert len(drawn['one'][3][1].axes) == 1  # one idea is all ideas
+  assert len(drawn['single'][3][1].axes) == 1  # one idea is all ideas
+  assert drawn['one'][2][1] is None  # four seeds: no shares
 
 
 def test_drawings_are_whole(drawn):

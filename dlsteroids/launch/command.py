@@ -299,7 +299,7 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
     print(f'latex: {summary.write_latex(answer)}')
   print('\n'.join(summary.findings(answer)))
   print(f'report: {answer.report}')
-  return 1 if (answer.runs['status'] == 'failed').any() else 0
+  return 1 if answer.failed else 0
 
 
 def check_pilot(values: flags.FlagValues) -> None:

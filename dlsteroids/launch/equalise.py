@@ -1,5 +1,6 @@
 """Regimes made real: an arm's config under a condition, by what its program counts."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,9 @@ from dlsteroids.study import conditions
 from dlsteroids.train import step as step_lib
 
 CLOSE = 0.01  # of parameters: a solved width may miss by so much before it is refined
+COARSE = 0.1  # of compute, that rounding to whole steps may change
+NEAR = 2  # widths around the solved ones that are looked through together
+TRIALS = 150  # of them at most
 MOST = 64.0  # times wider or narrower is no longer the same model
 
 
@@ -60,22 +64,34 @@ def adjust(
     config = solve(config, wanted, params)
     config = with_steps(config, config['train']['steps'] * condition.budget)
     return Adjusted(config, params(config) / wanted - 1)
-  if condition.regime == 'flops':
-    work = costs(intact).flops * intact['train']['steps'] * condition.budget
-    each = costs(config).flops
-    if each == 0:
-      raise config_lib.UserError(
-        'regime flops: an arm does no counted work (dots and convolutions), so no '
-        'number of steps makes it equal; use regime steps or params'
-      )
-    config = with_steps(config, work / each)
-    return Adjusted(config, each * config['train']['steps'] / work - 1)
-  return Adjusted(with_steps(config, config['train']['steps'] * condition.budget), 0.0)
+  if condition.regime == 'steps':
+    return Adjusted(
+      with_steps(config, config['train']['steps'] * condition.budget), 0.0
+    )
+  work = costs(intact).flops * intact['train']['steps'] * condition.budget
+  each = costs(config).flops
+  if each == 0:
+    raise config_lib.UserError(
+      'it does no counted work (dots and convolutions), so no number of steps makes it '
+      'equal; use regime steps or params'
+    )
+  config = with_steps(config, work / each)
+  return Adjusted(config, each * config['train']['steps'] / work - 1)
 
 
 def with_steps(config: Mapping[str, Any], steps: float) -> dict[str, Any]:
-  """The config with so many steps, rounded; its schedule stretches with them."""
-  return config_lib.override(config, [('train.steps', max(1, round(steps)))])
+  """The config with so many steps, rounded; its schedule stretches with them.
+
+  Raises:
+    UserError: so few that rounding would change the compute by more than a tenth.
+  """
+  whole = max(1, round(steps))
+  if abs(whole / steps - 1) > COARSE:
+    raise config_lib.UserError(
+      f'{steps:.3g} steps would be rounded to {whole}, which is no equal compute; use '
+      'a larger budget or more config.train.steps'
+    )
+  return config_lib.override(config, [('train.steps', whole)])
 
 
 def scale(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
@@ -151,34 +167,44 @@ def refine(
   wanted: float,
   params: Callable[[Mapping[str, Any]], int],
 ) -> dict[str, Any]:
-  """Moves single widths by one while more than 1 % is off and that comes nearer."""
-  while abs(params(config) / wanted - 1) > CLOSE:
-    best = config
-    for trial in neighbours(config):
-      best = nearer(best, trial, wanted, params)
-    if best is config:
-      break
-    config = best
-  return config
+  """Where more than 1 % is off: the most evenly scaled neighbour within it, if any."""
+  best = config
+  if abs(params(config) / wanted - 1) <= CLOSE:
+    return best
+  for trial in neighbours(config)[:TRIALS]:
+    if abs(params(trial) / wanted - 1) <= CLOSE:
+      return trial
+    best = nearer(best, trial, wanted, params)
+  return best
 
 
 def neighbours(config: dict[str, Any]) -> list[dict[str, Any]]:
-  """The configs with one of the widths one larger or smaller."""
+  """Configs whose widths differ by up to `NEAR`, the most evenly scaled first."""
   model = config['model']
   names = getattr(config_lib.find('models', model['name']), 'WIDTHS', ())
+  places = [
+    (name, at)
+    for name in names
+    for at in range(np.size(model[name]))
+    if not isinstance(model[name], float)
+  ]
+  old = np.array([np.ravel(model[name])[at] for name, at in places])
   found = []
-  for name in names:
-    value = model[name]
-    many = isinstance(value, tuple | list)
-    for at in range(len(value) if many else 1):
-      for step in (1, -1):
-        moved = list(value) if many else [value]
-        if isinstance(moved[at], float) or moved[at] + step < 1:
-          continue
-        moved[at] += step
-        new = tuple(moved) if many else moved[0]
-        found.append(config_lib.override(config, [(f'model.{name}', new)]))
-  return found
+  for steps in itertools.product(range(-NEAR, NEAR + 1), repeat=min(len(places), 4)):
+    new = old + np.array([*steps, *(0,) * (len(places) - len(steps))], int)
+    if any(steps) and (new >= 1).all():
+      logs = np.log(new / old)
+      found.append((float(np.ptp(logs)), float(np.abs(logs).sum()), new.tolist()))
+  made = []
+  for _, _, new in sorted(found):
+    values = {name: list(np.ravel(model[name])) for name in names}
+    for (name, at), width in zip(places, new):
+      values[name][at] = width
+    pairs = [
+      (f'model.{n}', tuple(v) if np.ndim(model[n]) else v[0]) for n, v in values.items()
+    ]
+    made.append(config_lib.override(config, pairs))
+  return made
 
 
 def counter(

@@ -1,12 +1,12 @@
 """`--action=plan --pilot=N`: the noise is measured before anything is claimed.
 
-The reference arm is trained at N of the study's own seeds, so no run is wasted: the
-study finds them in the store. No contrast is looked at.
+The reference arm is trained at N seeds from the study's first on, so runs that the
+study asks for, too, are found in the store. No contrast is looked at.
 """
 
 import pathlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,14 +62,21 @@ def run(
   records = store.read(workdir).records
   metric = made.config['study']['metric']
   kept = [records[run.fingerprint] for run in runs if run.fingerprint in records]
-  scores = [r.run['values'][f'test/{metric}'] for r in kept if r.run['status'] == 'ok']
+  # a run that diverged holds the metric's fallback: it is noise, too
+  scores = [record.run['values'][f'test/{metric}'] for record in kept]
   if len(scores) < LEAST:
-    why = next(iter(failures.values()), 'they diverged')
+    why = next(iter(failures.values()), 'the others failed')
     raise config_lib.UserError(
       f'the pilot has {len(scores)} scores of {arm}, {LEAST} are needed: {why}'
     )
+  lost = sum(record.run['status'] != 'ok' for record in kept)
   seconds = float(np.mean([record.run['wall_s'] for record in kept]))
-  return describe(made, arm, np.asarray(scores), seconds, wanted)
+  told = describe(made, arm, np.asarray(scores), seconds, wanted)
+  told += [f'{lost} of these runs diverged and score the fallback'] if lost else []
+  told += ['the pilot trains as configured; tuning may change the noise'] * bool(
+    made.grid
+  )
+  return told
 
 
 def check(count: int, wanted: Wanted) -> None:
@@ -95,7 +102,7 @@ def describe(
     f'A/A standard deviation {delta(column, noise)}; its first {half} seeds against '
     f'the next {half}: {delta(column, blocks)}'
   ]
-  alpha, contrasts = study['alpha'], len(made.design.contrasts)
+  alpha, contrasts = level(study), len(made.design.contrasts)
   seeds = study['seeds']
   found = power.detectable(noise, seeds, alpha, contrasts, wanted.power)
   what = f'with {seeds} seeds and {contrasts} contrasts, {wanted.power:.0%} power'
@@ -109,6 +116,11 @@ def describe(
   return [*told, needed(made, column, noise, effect, seconds, wanted)]
 
 
+def level(study: Mapping[str, Any]) -> float:
+  """The alpha of the first look."""
+  return study['alpha'] / (2 if study['looks'] > 1 else 1)
+
+
 def needed(
   made: prepare.Plan,
   column: str,
@@ -120,7 +132,7 @@ def needed(
   """The seeds that a wanted effect takes, and what they cost."""
   study = made.config['study']
   contrasts = len(made.design.contrasts)
-  count = power.seeds_needed(noise, effect, study['alpha'], contrasts, wanted.power)
+  count = power.seeds_needed(noise, effect, level(study), contrasts, wanted.power)
   start = f'to find {delta(column, effect)} with {wanted.power:.0%} power:'
   if count is None:
     return (

@@ -1,7 +1,7 @@
 """From a config and its factors to arms, programs and runs; nothing is trained here."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -158,7 +158,6 @@ def make(
   if only:
     configs, under = {only: pick(configs, only)}, under[:1]
   check_targets(study)
-  check_reach(study['reach'])
   grid = plan.points(plan.parse_grid(study['tune'], config))
   check_tuning(design, grid)
   programs = Programs(study['metric'])
@@ -166,12 +165,16 @@ def make(
   at: dict[tuple[str, conditions_lib.Condition], equalise.Adjusted] = {}
   for condition in under:
     for name, arm in configs.items():
-      with blame(f'arm {name}, {condition}'):
+      where = f'arm {name}, {condition}'
+      with blame(where, every=True):
         at[name, condition] = equalise.adjust(
           arm, config, condition, programs.costs, programs.params
         )
+      with blame(where):
         programs.add(at[name, condition].config)
+  check_erased(design, under[0], at)
   metrics = {n for m in programs.members.values() for n in m.task.metrics}
+  check_reach(study['reach'], {*metrics, *scalars(programs)})
   claims.check(published, factors, [arm.name for arm in design.arms], sorted(metrics))
   used = dict.fromkeys(plan.program_id(found.config) for found in at.values())
   return Plan(
@@ -214,6 +217,24 @@ def check_different(
       )
 
 
+def check_erased(
+  design: designs.Design,
+  declared: conditions_lib.Condition,
+  at: Mapping[tuple[str, conditions_lib.Condition], equalise.Adjusted],
+) -> None:
+  """Raises UserError if the declared regime makes two arms of a contrast the same."""
+  for contrast in design.contrasts:
+    for pair in zip(contrast.arm_cells, contrast.reference_cells):
+      one, two = (at.get((name, declared)) for name in pair)
+      if one and two and one.config == two.config:
+        raise config_lib.UserError(
+          f'regime {declared.regime} makes arm {pair[0]} the same as {pair[1]}: what '
+          f'{contrast.factor} changes is what the regime equalises; name another '
+          'regime first, as config.study.regimes=steps'
+          + ('' if declared.regime == 'steps' else f',{declared.regime}')
+        )
+
+
 def digest_code(
   configs: Mapping[str, Mapping[str, Any]], programs: Programs
 ) -> dict[str, dict[str, str]]:
@@ -237,11 +258,18 @@ def pick(arms: Mapping[str, Any], name: str) -> Any:
 
 
 @contextlib.contextmanager
-def blame(what: str) -> Any:
-  """Turns a shape or type error while tracing a plug-in into one line."""
+def blame(what: str, every: bool = False) -> Any:
+  """Turns a shape or type error while tracing a plug-in into one line.
+
+  Args:
+    what: the line begins with it.
+    every: also that of a mistake that does not say where.
+  """
   try:
     yield
-  except config_lib.UserError:
+  except config_lib.UserError as error:
+    if every:
+      raise config_lib.UserError(f'{what}: {error}') from error
     raise
   except (TypeError, ValueError, KeyError, AttributeError) as error:
     lines = [line for line in str(error).splitlines() if line.strip()]
@@ -289,7 +317,12 @@ def check_targets(study: Mapping[str, Any]) -> None:
     )
 
 
-def check_reach(text: str) -> None:
+def scalars(programs: Programs) -> set[str]:
+  """Names of what training curves show, besides the task's metrics."""
+  return {name for facts in programs.facts.values() for name in facts.scalars}
+
+
+def check_reach(text: str, names: Collection[str]) -> None:
   """Raises UserError unless a text is empty or as 'train/accuracy=0.75'."""
   place, _, value = text.partition('=')
   split, _, name = place.partition('/')
@@ -301,6 +334,12 @@ def check_reach(text: str) -> None:
     raise config_lib.UserError(
       f"config.study.reach: expected 'train/accuracy=0.75', a split, a metric and a "
       f'value, not {text!r}'
+    )
+  if text and name not in names:
+    guess = config_lib.did_you_mean(name, names)
+    raise config_lib.UserError(
+      f'config.study.reach: no curve of {name!r}{guess}; there are '
+      f'{", ".join(sorted(names))}'
     )
 
 

@@ -30,6 +30,7 @@ class Answer(NamedTuple):
   runs: pd.DataFrame
   curves: pd.DataFrame
   effects: pd.DataFrame
+  failed: bool = False  # whether any run of any condition did not end
 
 
 def run(
@@ -91,7 +92,8 @@ def train(
     manifest.write_study(made, asked.command, workdir, claim, old, failures)
     failures |= local.execute(made, claim.runs, workdir, watch, say)
     manifest.write_study(made, asked.command, workdir, claim, old, failures)
-    if all(run.fingerprint in failures for run in claim.runs):
+    declared = [run for run in claim.runs if run.condition == made.conditions[0]]
+    if all(run.fingerprint in failures for run in declared):
       raise config_lib.UserError(f'every run failed: {next(iter(failures.values()))}')
     if not failures:
       checkpoint.sweep(workdir / 'checkpoints')
@@ -186,13 +188,16 @@ def export(
     )
   index = read_store(workdir, say)
   planned = [tables.Planned(*row) for row in told['runs']]
-  if not any(run.fingerprint in index.records for run in planned):
+  declared = [run for run in planned if tables.is_declared(told, run)]
+  if not any(run.fingerprint in index.records for run in declared):
     raise config_lib.UserError(
-      f'nothing to report: no run in {workdir} has finished; run it first '
+      f'nothing to report: no run in {workdir} has finished '
+      f'{"under the declared condition" if len(declared) < len(planned) else "yet"}; '
+      'run it first '
       '(--action=run)'
     )
   every = tables.runs(told, planned, index, told['failures'])
-  planned = [run for run in planned if tables.is_declared(told, run)]
+  planned = declared
   runs = tables.runs(told, planned, index, told['failures'])
   told['looks'] = looks.log(told, runs, machine.now())
   store.write_json(workdir / 'study.json', told)
@@ -215,7 +220,7 @@ def export(
   page = report.write(workdir, told, made, tables.arrays_of(planned, index))
   if events or told['config']['engine']['tensorboard']:
     tensorboard.write(workdir / 'tensorboard', curves)
-  return Answer(workdir, page, runs, curves, found)
+  return Answer(workdir, page, runs, curves, found, bool(told['failures']))
 
 
 def replayed(made: prepare.Plan, arm: str, seed: int) -> plan.Run:

@@ -137,7 +137,11 @@ def power_lines(
   claim = manifest.Claim(prepare.claim_runs(made), {})
   told = manifest.describe(made, '', claim, manifest.read_study(workdir))
   design = reach.reach(told)
-  planned = [tables.Planned(r.arm, r.seed, r.tuned, r.fingerprint) for r in claim.runs]
+  planned = [
+    tables.Planned(r.arm, r.seed, r.tuned, r.fingerprint, *r.condition)
+    for r in claim.runs
+  ]
+  planned = [run for run in planned if tables.is_declared(told, run)]
   runs = tables.runs({**told, 'tune': {}}, planned, index, {})
   floor = math.nan
   if len(runs):
@@ -146,7 +150,7 @@ def power_lines(
     return [design.sentence, 'noise floor: unknown before two runs of the reference']
   name = told['metric']['name']
   least = power.detectable(
-    floor, len(told['seeds']), told['alpha'], len(told['contrasts'])
+    floor, len(told['seeds']), design.alpha, len(told['contrasts'])
   )
   return [
     design.sentence,

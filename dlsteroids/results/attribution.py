@@ -24,7 +24,7 @@ from dlsteroids.results import (
 
 ENDS = ('ratio', 'scale', 'n', 'bare', 'full')
 RAW, LOG = coalitions.RAW, coalitions.LOG
-_SAME = 1e-9  # relative
+_SAME = 1e-4  # relative: budgets are written with few digits
 _SAID = 3  # interactions in words
 
 

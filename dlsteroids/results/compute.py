@@ -13,6 +13,7 @@ from dlsteroids.results import formats, pairs, scoreboard, sheets
 from dlsteroids.results import gains as gains_lib
 from dlsteroids.results import regimes as regimes_lib
 
+SHOWN = 3  # deviations from what a regime makes equal
 GAMES = ('factorial', 'fraction', 'permutations')
 
 
@@ -121,8 +122,15 @@ def _attribution(
     tuple(attribution_lib.sentences(study, found)),
     ('waterfall', 'shares'),
     tuple(_attribution_sheets(study, found)),
-    tuple(found.notes),
+    (*found.notes, *_unequal(study)),
   )
+
+
+def _unequal(study: Mapping[str, Any]) -> tuple[str, ...]:
+  """What is not as equal as its regime says; the first few."""
+  lines = regimes_lib.check_equal(study)
+  more = [f'{len(lines) - SHOWN} more such deviations.'] if len(lines) > SHOWN else []
+  return (*lines[:SHOWN], *more)
 
 
 def _attribution_sheets(
@@ -190,7 +198,7 @@ def _regimes(
     return None
   sheet = _regime_sheet(study, found)
   texts = (found.refusal,) if found.refusal else ()
-  notes = tuple(regimes_lib.check_equal(study))
+  notes = _unequal(study)
   title = 'The same under other regimes'
   return Section('regimes', title, texts, ('regimes',), (sheet,), notes)
 
@@ -215,13 +223,16 @@ def _regime_sheet(study: Mapping[str, Any], found: regimes_lib.Regimes) -> sheet
         reading if row['declared'] else f'{reading} (descriptive)',
         formats.delta(column, row['gain'], unit=True),
         formats.interval(column, row['gain_low'], row['gain_high']),
-        formats.p_value(row['p_holm']) if row['reading'] else formats.NOTHING,
+        formats.NOTHING if formats.missing(row['p_holm']) else _p(row['p_holm']),
         *ratios,
         formats.count(row['n']),
       )
     )
   numeric = (False, False, False, *(True,) * 6)
   return sheets.Sheet('Side by side', head, numeric, tuple(rows))
+
+
+_p = formats.p_value
 
 
 def _ratio(one: float, other: float) -> str:
@@ -239,10 +250,11 @@ def _gains(
   texts = tuple(gains_lib.sentences(study, found))
   made = [_gain_sheet(study, 'Compute-equivalent gain', found)]
   if anytime and not anytime.refusal:
-    title = 'Anytime gain, read off single learning curves (descriptive)'
+    title = 'Anytime gain, read off single validation curves of runs as configured'
     made.append(_gain_sheet(study, title, anytime))
   kept = tuple(sheet for sheet in made if sheet.rows)
-  notes = tuple(found.notes)
+  notes = (*found.notes, *_unequal(study))
+  notes += tuple(f'Anytime: {text}' for text in anytime.notes) if anytime else ()
   title = 'How much compute is it worth?'
   return Section('gains', title, texts, ('ladders', 'gains'), kept, notes)
 

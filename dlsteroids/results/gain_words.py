@@ -88,7 +88,11 @@ def pick(frame: pd.DataFrame) -> list[dict[str, Any]]:
   for _, group in frame.groupby(keys, sort=False, dropna=False):
     first = int(np.argmin(group['censored'].isin(ladder_fit.UNTOLD).to_numpy()))
     if group['rung'].notna().all():
-      first = int(np.argmin(np.abs(np.log(group['rung'].to_numpy(float)))))
+      rungs = group['rung'].to_numpy(float)
+      told = (group['censored'] == '').to_numpy()
+      first = int(np.argmin(np.abs(np.log(rungs))))
+      if not told[first] and told.any():  # else the highest rung that was measured
+        first = int(np.argmax(np.where(told, rungs, 0)))
     rows.append({str(k): v for k, v in group.iloc[first].to_dict().items()})
   return rows
 

@@ -113,6 +113,8 @@ def compare(study: Mapping[str, Any], all_runs: pd.DataFrame) -> Regimes:
     return Regimes(silent, (), design.sentence)
   found = [_flip(study, regimes, look.alpha) for regimes in seen]
   flips = sorted((flip for flip in found if flip), key=lambda flip: flip[0])
+  # outside the declared regime a reading is no verdict, so its p is none of a family
+  frame['p_holm'] = frame['p_holm'].where(frame['declared'].astype(bool))
   start = 'Exploratory: ' if look.exploratory else ''
   return Regimes(frame, tuple(f'{start}{text}' for _, text in flips), '')
 

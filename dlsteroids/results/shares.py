@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlsteroids.results import coalitions, games, statistics
+from dlsteroids.results import coalitions, games, ladder_fit, statistics
 
 _TESTED = ('ci_low', 'ci_high', 'ci_kind', 'p')
 _SHARES = ('share', 'share_low', 'share_high')
@@ -65,7 +65,8 @@ def divide(game: coalitions.Game, sides: Sequence[np.ndarray], alpha: float) -> 
     phi[REMAINDER] = games.snap(gain.rest, values)
   phi[TOTAL] = gain.total
   span = statistics.interval(gain.total, alpha)
-  told = span.low > 0 or span.high < 0
+  able = span.kind == statistics.INVERSION  # with few seeds nothing is claimed
+  told = able and (span.low > 0 or span.high < 0)
   counts = statistics.resample(
     statistics.generator(), len(values), statistics.RESAMPLES
   )
@@ -78,7 +79,8 @@ def divide(game: coalitions.Game, sides: Sequence[np.ndarray], alpha: float) -> 
     {'player': names[i], 'with': names[j], **_test('index', mine, alpha)}
     for (i, j), mine in division.pairs.items()
   ]
-  notes = [] if told else ['The interval of the whole gain includes 0: no shares']
+  lack = 'The interval of the whole gain includes 0' if able else 'Too few seeds'
+  notes = [] if told else [f'{lack}: no shares']
   if not set(_ends(game)) <= set(game.coalitions):
     notes.append('The bare or the full model was not run: the gain is an estimate')
   notes += _spread(division.added, game.together, gain.total) if told else []
@@ -124,11 +126,16 @@ def _test(name: str, values: np.ndarray, alpha: float) -> dict[str, Any]:
 def _share(
   mine: np.ndarray, total: np.ndarray, counts: np.ndarray, alpha: float
 ) -> tuple[float, float, float]:
-  """Ratio of the means over seeds; percentile interval, the seeds resampled jointly."""
+  """Ratio of the means over seeds, and its interval, the seeds resampled jointly.
+
+  Plain percentiles cover .88 instead of .95 at 8 seeds; expanded ones (Hesterberg 2015)
+  come near.
+  """
   with np.errstate(divide='ignore', invalid='ignore'):
     drawn = (counts * mine).sum(1) / (counts * total).sum(1)
   drawn = drawn[~np.isnan(drawn)]
-  low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
+  tail = ladder_fit.tail(len(mine), alpha)
+  low, high = np.quantile(drawn, [tail, 1 - tail])
   return float(mine.mean() / total.mean()), float(low), float(high)
 
 

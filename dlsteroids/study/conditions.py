@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
 
+CLOSE = 1e-4  # budgets are written with few digits
 REGIMES = ('steps', 'flops', 'params')
 
 
@@ -83,7 +84,7 @@ def check_ratio(ratio: float, budgets: list[float]) -> None:
   if ratio == 0:
     return
   ratios = sorted(max(budgets) / budget for budget in budgets if budget < max(budgets))
-  if not any(abs(ratio / known - 1) < 1e-9 for known in ratios):
+  if not any(abs(ratio / known - 1) < CLOSE for known in ratios):
     there = ', '.join(f'{known:g}' for known in ratios) or 'only one budget'
     raise config_lib.UserError(
       f'config.study.ratio={ratio:g}: the budgets make {there}; add '

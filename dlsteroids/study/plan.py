@@ -51,8 +51,13 @@ class Batch(NamedTuple):
 
 
 def program_id(config: Mapping[str, Any]) -> str:
-  """12 hex digits of what is compiled: the config without its traced numbers."""
-  return config_lib.digest(config_lib.static(config))[:12]
+  """12 hex digits of what is compiled: the config without its traced numbers.
+
+  Where the data lie counts here, though it enters no fingerprint: two arms that read
+  two files have two data sets.
+  """
+  places = {p: config_lib.get(config, p) for p in config_lib.places(config)}
+  return config_lib.digest([config_lib.static(config), places])[:12]
 
 
 def make_run(

@@ -34,6 +34,7 @@ class Facts(NamedTuple):
     convolves: whether a step runs convolutions.
     recurs: whether a step runs matrix products inside a loop.
     primitives: names of the primitives of step and evaluation.
+    scalars: names of what a step tells, the training curves.
   """
 
   digest: str
@@ -48,6 +49,7 @@ class Facts(NamedTuple):
   convolves: bool
   recurs: bool
   primitives: frozenset[str]
+  scalars: tuple[str, ...]
 
 
 def describe(
@@ -78,7 +80,7 @@ def describe(
 
   # Each part is traced once, not as a whole: tracing is most of what planning takes.
   args = (slot['hyper'], slot['seed'], learned, batch)
-  traced = jax.make_jaxpr(step)(*args)
+  traced, (_, scalars, _) = jax.make_jaxpr(step, return_shape=True)(*args)
   judged = jax.make_jaxpr(evaluate)(slot['hyper'], slot, state, data)
   parts = (
     jax.make_jaxpr(member.init)(slot, data),
@@ -105,6 +107,7 @@ def describe(
     convolves='conv_general_dilated' in primitives(traced.jaxpr),
     recurs=recurs(traced.jaxpr),
     primitives=frozenset(name for part in parts for name in primitives(part.jaxpr)),
+    scalars=tuple(scalars),
   )
 
 
