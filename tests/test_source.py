@@ -10,7 +10,7 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids import source
-from dlsteroids.launch import prepare
+from dlsteroids.launch import programs
 
 NETS = '''
 """A docstring."""
@@ -131,7 +131,7 @@ def test_a_new_import_joins_and_what_is_not_imported_does_not_count(package):
 def test_shipped_plug_ins_depend_on_no_result_launcher_or_study(model, data):
   """An edit of a report or of the launcher must leave no run stale."""
   names = [f'dlsteroids.{where}' for where in (f'models.{model}', f'data.{data}')]
-  found = source.digests([*prepare.SHARED, *names, 'dlsteroids.tasks.classify'])
+  found = source.digests([*programs.SHARED, *names, 'dlsteroids.tasks.classify'])
   assert {*names, 'dlsteroids.models.layers', 'dlsteroids.rng'} <= found.keys()
   assert {'dlsteroids.train.step', 'dlsteroids.tasks.optimizer'} <= found.keys()
   outside = ('results', 'launch', 'study')

@@ -13,7 +13,7 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.launch import prepare
+from dlsteroids.launch import programs
 from dlsteroids.train import member as member_lib
 
 CLASSES = 10
@@ -33,7 +33,7 @@ def check(module: str) -> list[str]:
 
 def problems(name: str) -> Iterator[str]:
   """Imports the module, tells its kind by what it defines, and tries it out."""
-  if not prepare.dotted(name):
+  if not programs.dotted(name):
     yield f'{name}: there is no such module on the import path'
     return
   kinds = {'load': 'data', 'build': 'models', 'make': 'metrics'}

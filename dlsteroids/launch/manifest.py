@@ -8,7 +8,7 @@ import dlsteroids
 from dlsteroids import config as config_lib
 from dlsteroids.launch import machine, prepare
 from dlsteroids.results import store
-from dlsteroids.study import conditions, plan
+from dlsteroids.study import conditions, factors, plan
 
 
 class Claim(NamedTuple):
@@ -107,42 +107,7 @@ def describe(
   metrics = task.metrics
   dataset = made.dataset(config)
   split = dataset.split(config['study']['first_seed'])
-  arms = []
-  for arm in made.design.arms:
-    program = plan.program_id(made.arms[arm.name])
-    facts = made.facts[program]
-    arms.append(
-      {
-        **arm._asdict(),
-        'assignment': dict(arm.assignment),
-        'program': program,
-        'params': facts.params,
-        'flops_per_step': facts.flops,
-        'executed_flops_per_step': facts.executed_flops,
-        'activation_bytes': facts.activation_bytes,
-        'state_bytes': facts.state_bytes,
-        'traffic_bytes_per_step': facts.traffic_bytes,
-        'unknown_loops': facts.unknown_loops,
-        'steps': made.arms[arm.name]['train']['steps'],
-        'at': [costs(made, arm.name, condition) for condition in made.conditions],
-      }
-    )
   deciding = metrics[config['study']['metric']]
-  tune: dict[str, Any] = {}
-  if made.grid:
-    tune = {
-      'grid': plan.parse_grid(config['study']['tune'], config),
-      'seeds': [plan.TUNE_SEED + i for i in range(config['study']['tune_seeds'])],
-      'chosen': {
-        arm: numbers
-        for (arm, condition), numbers in claim.chosen.items()
-        if condition == made.conditions[0]
-      },
-      'chosen_at': [
-        {'arm': arm, **condition._asdict(), 'numbers': numbers}
-        for (arm, condition), numbers in claim.chosen.items()
-      ],
-    }
   return {
     'format': 1,
     'name': config['study']['name'],
@@ -153,7 +118,7 @@ def describe(
       {**f._asdict(), 'levels': [level._asdict() for level in f.levels]}
       for f in made.design.factors
     ],
-    'arms': arms,
+    'arms': [describe_arm(made, arm) for arm in made.design.arms],
     'contrasts': [contrast._asdict() for contrast in made.design.contrasts],
     'excluded': made.design.excluded,
     'notes': made.design.notes,
@@ -181,7 +146,7 @@ def describe(
     'ratio': config['study']['ratio'],
     'targets': conditions.numbers(config['study']['targets'], 'study.targets'),
     'looks': old.get('looks', []),
-    'tune': tune,
+    'tune': describe_tuning(made, claim),
     'command': command or old.get('command', ''),
     'provenance': {
       **machine.provenance(),
@@ -203,6 +168,46 @@ def describe(
       'references': {**dataset.references, **task.references},
       'sizes': {name: len(indices) for name, indices in split.items()},
     },
+  }
+
+
+def describe_arm(made: prepare.Plan, arm: factors.Arm) -> dict[str, Any]:
+  """An arm: its levels, its program, and what it costs."""
+  program = plan.program_id(made.arms[arm.name])
+  facts = made.facts[program]
+  return {
+    **arm._asdict(),
+    'assignment': dict(arm.assignment),
+    'program': program,
+    'params': facts.params,
+    'flops_per_step': facts.flops,
+    'executed_flops_per_step': facts.executed_flops,
+    'activation_bytes': facts.activation_bytes,
+    'state_bytes': facts.state_bytes,
+    'traffic_bytes_per_step': facts.traffic_bytes,
+    'unknown_loops': facts.unknown_loops,
+    'steps': made.arms[arm.name]['train']['steps'],
+    'at': [costs(made, arm.name, condition) for condition in made.conditions],
+  }
+
+
+def describe_tuning(made: prepare.Plan, claim: Claim) -> dict[str, Any]:
+  """The grid, its seeds, and what was chosen; {} without tuning."""
+  config = made.config
+  if not made.grid:
+    return {}
+  return {
+    'grid': plan.parse_grid(config['study']['tune'], config),
+    'seeds': [plan.TUNE_SEED + i for i in range(config['study']['tune_seeds'])],
+    'chosen': {
+      arm: numbers
+      for (arm, condition), numbers in claim.chosen.items()
+      if condition == made.conditions[0]
+    },
+    'chosen_at': [
+      {'arm': arm, **condition._asdict(), 'numbers': numbers}
+      for (arm, condition), numbers in claim.chosen.items()
+    ],
   }
 
 

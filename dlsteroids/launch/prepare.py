@@ -1,14 +1,14 @@
 """From a config and its factors to arms, programs and runs; nothing is trained here."""
 
-import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 from dlsteroids import config as config_lib
-from dlsteroids import source, types
+from dlsteroids import types
 from dlsteroids.launch import equalise
+from dlsteroids.launch import programs as programs_lib
 from dlsteroids.results import formats
 from dlsteroids.study import claims, designs, plan
 from dlsteroids.study import conditions as conditions_lib
@@ -16,7 +16,6 @@ from dlsteroids.train import inspect
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 
-SHARED = ('dlsteroids.train.loop', 'dlsteroids.train.program')  # code of every run
 WIDTHS = {('cpu', 'map'): 8, ('cpu', 'vmap'): 5}  # members per device
 WIDTH = 32  # on accelerators
 STATES = 2**30  # bytes of members' states per device that a width may take
@@ -78,44 +77,6 @@ class Plan(NamedTuple):
     return list(dict.fromkeys(found))
 
 
-class Programs:
-  """The data sets, members and facts of configs, each made once.
-
-  Attributes:
-    datasets: by digest of the config section that made them.
-    members: by program id.
-    facts: by program id.
-  """
-
-  def __init__(self, metric: str):
-    self.metric = metric
-    self.datasets: dict[str, types.Dataset] = {}
-    self.members: dict[str, member_lib.Member] = {}
-    self.facts: dict[str, inspect.Facts] = {}
-    self.params = equalise.counter(self.dataset)
-
-  def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
-    key = config_lib.digest(config['data'])
-    if key not in self.datasets:
-      module = config_lib.find('data', config['data']['name'])
-      self.datasets[key] = module.load(config['data'])
-    return self.datasets[key]
-
-  def add(self, config: Mapping[str, Any]) -> inspect.Facts:
-    """Traces the config's program unless that was done; its facts."""
-    program = plan.program_id(config)
-    if program not in self.members:
-      dataset = self.dataset(config)
-      self.members[program] = member_lib.make(config, dataset)
-      check_metric(self.metric, self.members[program].task)
-      self.facts[program] = inspect.describe(config, dataset, self.members[program])
-    return self.facts[program]
-
-  def costs(self, config: Mapping[str, Any]) -> equalise.Costs:
-    facts = self.add(config)
-    return equalise.Costs(facts.params, facts.flops)
-
-
 def make(
   config: Any,
   factors: Sequence[Any],
@@ -160,18 +121,9 @@ def make(
   check_targets(study)
   grid = plan.points(plan.parse_grid(study['tune'], config))
   check_tuning(design, grid)
-  programs = Programs(study['metric'])
-  check_different(configs, programs)
-  at: dict[tuple[str, conditions_lib.Condition], equalise.Adjusted] = {}
-  for condition in under:
-    for name, arm in configs.items():
-      where = f'arm {name}, {condition}'
-      with blame(where, every=True):
-        at[name, condition] = equalise.adjust(
-          arm, config, condition, programs.costs, programs.params
-        )
-      with blame(where):
-        programs.add(at[name, condition].config)
+  programs = programs_lib.Programs(study['metric'])
+  programs_lib.check_different(configs, programs)
+  at = adjust(config, configs, under, programs)
   check_erased(design, under[0], at)
   metrics = {n for m in programs.members.values() for n in m.task.metrics}
   check_reach(study['reach'], {*metrics, *scalars(programs)})
@@ -190,31 +142,30 @@ def make(
       program: layout(config, programs.facts[program], (layouts or {}).get(program))
       for program in used
     },
-    digest_code(configs, programs),
+    programs_lib.digest_code(configs, programs),
     grid,
     tuple(published),
   )
 
 
-def check_different(
-  configs: Mapping[str, Mapping[str, Any]], programs: Programs
-) -> None:
-  """Raises UserError if two arms, as configured, are the same program on the same data.
-
-  The other arms are trained under their conditions only: a regime may make them equal,
-  which is then an answer.
-  """
-  signatures: dict[Any, str] = {}
-  for name, arm in configs.items():
-    with blame(f'arm {name}'):
-      facts = programs.add(arm)
-    signature = inspect.signature(arm, facts, programs.dataset(arm))
-    twin = signatures.setdefault(signature, name)
-    if twin != name:
-      raise config_lib.UserError(
-        f'arm {name} changes nothing against arm {twin}: same program, same data, and '
-        'no number that differs reaches the result'
-      )
+def adjust(
+  config: Mapping[str, Any],
+  configs: Mapping[str, Mapping[str, Any]],
+  under: Sequence[conditions_lib.Condition],
+  programs: programs_lib.Programs,
+) -> dict[tuple[str, conditions_lib.Condition], equalise.Adjusted]:
+  """Every arm's config under every condition; UserErrors name both."""
+  at: dict[tuple[str, conditions_lib.Condition], equalise.Adjusted] = {}
+  for condition in under:
+    for name, arm in configs.items():
+      where = f'arm {name}, {condition}'
+      with programs_lib.blame(where, every=True):
+        at[name, condition] = equalise.adjust(
+          arm, config, condition, programs.costs, programs.params
+        )
+      with programs_lib.blame(where):
+        programs.add(at[name, condition].config)
+  return at
 
 
 def check_erased(
@@ -235,76 +186,12 @@ def check_erased(
         )
 
 
-def digest_code(
-  configs: Mapping[str, Mapping[str, Any]], programs: Programs
-) -> dict[str, dict[str, str]]:
-  """Digest by module of the code that each arm runs, and of its task's own data."""
-  named = {name: plugins(arm) for name, arm in configs.items()}
-  digests = {names: source.digests([*SHARED, *names]) for names in set(named.values())}
-  code = {name: dict(digests[names]) for name, names in named.items()}
-  for name, arm in configs.items():
-    task = programs.members[plan.program_id(arm)].task
-    if task.digest:
-      code[name] |= {arm['task']['name']: task.digest}
-  return code
-
-
 def pick(arms: Mapping[str, Any], name: str) -> Any:
   """What belongs to the arm called `name`; UserError if the study has no such arm."""
   if name not in arms:
     guess = config_lib.did_you_mean(name, arms)
     raise config_lib.UserError(f'no arm {name!r}{guess}; there are {", ".join(arms)}')
   return arms[name]
-
-
-@contextlib.contextmanager
-def blame(what: str, every: bool = False) -> Any:
-  """Turns a shape or type error while tracing a plug-in into one line.
-
-  Args:
-    what: the line begins with it.
-    every: also that of a mistake that does not say where.
-  """
-  try:
-    yield
-  except config_lib.UserError as error:
-    if every:
-      raise config_lib.UserError(f'{what}: {error}') from error
-    raise
-  except (TypeError, ValueError, KeyError, AttributeError) as error:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    raise config_lib.UserError(
-      f'{what}: its model, data and task do not fit together: '
-      f'{type(error).__name__}: {text}'
-    ) from error
-
-
-def plugins(config: Mapping[str, Any]) -> tuple[str, ...]:
-  """Modules that a config names: model, data set, task, and dotted blocks."""
-  names: dict[str, None] = {}
-  for section, kind in config_lib.PLUGINS.items():
-    names[config_lib.find(kind, config[section]['name']).__name__] = None
-    for value in config[section].values():
-      if isinstance(value, str) and '.' in value:
-        for part in value.split(','):
-          names |= dict.fromkeys(dotted(part.strip()))
-  return tuple(names)
-
-
-def dotted(name: str) -> list[str]:
-  """The module that a dotted name is, or whose function it is."""
-  if not all(part.isidentifier() for part in name.split('.')):
-    return []
-  if source.exists(name):
-    return [name]
-  parent = name.rpartition('.')[0]
-  return [parent] if '.' in name and source.exists(parent) else []
-
-
-def check_metric(name: str, task: types.Task) -> None:
-  usable = [key for key, metric in task.metrics.items() if metric.better]
-  config_lib.choose('study.metric', name, usable)
 
 
 def check_targets(study: Mapping[str, Any]) -> None:
@@ -317,7 +204,7 @@ def check_targets(study: Mapping[str, Any]) -> None:
     )
 
 
-def scalars(programs: Programs) -> set[str]:
+def scalars(programs: programs_lib.Programs) -> set[str]:
   """Names of what training curves show, besides the task's metrics."""
   return {name for facts in programs.facts.values() for name in facts.scalars}
 

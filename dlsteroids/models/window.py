@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlsteroids.models import layer, layers, recurrent
+from dlsteroids.models import layer, layers, sequences
 
 DEFAULTS = {
   'context': 8,  # inputs that a layer sees, the present one among them
@@ -87,7 +87,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
       config['context'], config['hidden'], activation, init_fn, dtype, name=name
     )
 
-  return recurrent.Recurrent(
+  return sequences.Stack(
     outputs=config['outputs'],
     every=config.get('every', False),
     symbols=config.get('symbols', 0),
