@@ -137,6 +137,17 @@ def test_settings_are_paths_the_command_line_takes(digits):
   )
 
 
+def test_flops_that_are_too_low_are_told(digits):
+  arms = [{**arm, 'unknown_loops': i == 1} for i, arm in enumerate(digits.study['arms'])]
+  source = digits._replace(study={**digits.study, 'arms': arms})
+  source = report_reader.source_of(source)
+  told = [text for text in notes.list_notes(source) if 'too low' in text]
+  assert len(told) == 1
+  assert arms[1]['name'] in told[0]
+  whole = notes.list_notes(report_reader.source_of(digits))
+  assert not any('too low' in text for text in whole)
+
+
 def test_notes_name_the_variance_and_the_excluded(digits):
   said = ' '.join(notes.list_notes(report_reader.source_of(digits)))
   assert 'over seeds, on this test set' in said

@@ -92,6 +92,12 @@ def list_notes(source: summary.Source) -> list[str]:
     'Nominal FLOPs count multiply-accumulates of products and convolutions twice, '
     'padding included; executed FLOPs are those of the program really run.'
   )
+  loose = [arm['name'] for arm in study['arms'] if arm.get('unknown_loops')]
+  if loose:
+    notes.append(
+      f'A loop of unknown length does counted work in {formats.listing(loose)}: its '
+      'body counts once, so these FLOPs are too low.'
+    )
   notes += _quality(study) + facts.treatments(study)
   return notes + _tuning(study) + _arms(study)
 
