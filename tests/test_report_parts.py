@@ -138,7 +138,8 @@ def test_settings_are_paths_the_command_line_takes(digits):
 
 
 def test_flops_that_are_too_low_are_told(digits):
-  arms = [{**arm, 'unknown_loops': i == 1} for i, arm in enumerate(digits.study['arms'])]
+  arms = digits.study['arms']
+  arms = [{**arm, 'unknown_loops': i == 1} for i, arm in enumerate(arms)]
   source = digits._replace(study={**digits.study, 'arms': arms})
   source = report_reader.source_of(source)
   told = [text for text in notes.list_notes(source) if 'too low' in text]
