@@ -18,6 +18,7 @@ def get_config(mode: str = ''):
   config.study.question = 'Do AlexNet’s normalisation and pooling help?'
   config.study.seeds = 7
   config.data.label = 'cifar10-jpeg'
+  config.data.size = 32
   config.data.validation = 0.1
   config.data.flip = True
   config.model.widths = (16, 32)

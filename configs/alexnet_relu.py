@@ -21,6 +21,7 @@ def get_config(mode: str = ''):
   config.study.tune_seeds = 1
   config.study.reach = 'train/accuracy=0.75'
   config.data.label = 'cifar10-jpeg'
+  config.data.size = 32
   config.data.examples = 5000
   config.data.validation = 0.1
   config.model.widths = (16, 32)

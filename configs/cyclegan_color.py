@@ -41,7 +41,7 @@ def smoke(config):
   config.study.name = 'cyclegan_color_smoke'
   config.study.seeds = 2
   config.study.only = 'cycle'
-  config.data.examples = 200
+  config.data.examples = 32
   config.data.size = 16
   config.model.width = 4
   config.model.discriminator_width = 4

@@ -41,6 +41,7 @@ def smoke(config):
   config.study.seeds = 2
   config.study.only = 'upsampling'
   config.data.examples = 500
+  config.data.validation = 0.01
   config.model.width = 4
   config.model.discriminator_width = 4
   config.train.steps = 4

@@ -56,11 +56,13 @@ def smoke(config):
   config.study.seeds = 2
   config.study.tune_seeds = 1
   config.study.tune = 'optimizer.learning_rate=0.01,0.03'
+  config.study.budgets = '0.25'
+  config.study.ratio = 4.0
   config.data.examples = 20_000
   config.data.test = 0.01
   config.data.validation = 0.01
   config.model.hidden = 8
-  config.train.steps = 16
+  config.train.steps = 24
   config.train.evaluations = 1
   return config
 

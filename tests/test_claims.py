@@ -100,7 +100,7 @@ def test_unknown_names_are_told_with_the_nearest():
   )
   assert refuse(make(number=2.0, quantity='ratio', metric='best_stp')) == (
     f"{start}unknown metric 'best_stp' (did you mean 'best_step'?); there are "
-    'accuracy, loss, steps, params, flops, wall_s, best_step'
+    'accuracy, loss, steps, params, flops, wall_s, best_step, reach_step'
   )
   assert refuse(make(arm='dropout=0')) == (
     f"{start}unknown arm 'dropout=0' (did you mean 'dropout=0.0'?); there are "

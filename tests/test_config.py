@@ -78,7 +78,10 @@ def test_a_base_cannot_be_mistyped():
     ({'study': {'first_seed': -1}}, 'first_seed must be at least 0'),
     ({'study': {'margin': -0.1}}, 'must not be negative'),
     ({'optimizer': {'name': 'adamm'}}, "unknown 'adamm' (did you mean 'adam'?)"),
-    ({'study': {'design': 'two_out'}}, 'use one_out, one_in, ladder, factorial, arms'),
+    (
+      {'study': {'design': 'two_out'}},
+      'use one_out, one_in, ladder, factorial, fraction, permutations, arms',
+    ),
   ],
   ids=lambda value: value if isinstance(value, str) else '',
 )

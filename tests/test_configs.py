@@ -14,6 +14,7 @@ from dlsteroids.launch import command
 from dlsteroids.results import report
 from tests import studies_on_disk as disk
 
+pytestmark = pytest.mark.usefixtures('quick')
 EMBEDDED = ('digits', 'python_docs', 'sunspots', 'adding')
 CONFIGS = sorted(path.name for path in (disk.ROOT / 'configs').glob('[a-z]*.py'))
 
@@ -41,7 +42,7 @@ def place(config, folder) -> list[str]:
   name = config.data.name
   if name in EMBEDDED:
     return []
-  if name == 'image_folder':
+  if 'image_folder' in (name, config.data.get('source')):
     return [f'--config.data.path={draw_images(folder / "images")}']
   root = os.environ.get('DLSTEROIDS_DATA')
   if not root:
@@ -60,7 +61,8 @@ def test_a_shipped_config_smokes(name, tmp_path, monkeypatch, capsys):
   words = place(module.get_config('smoke'), tmp_path)
   assert module.__doc__.strip()
   work = tmp_path / 'work'
-  if name != 'digits_cnn.py':  # one report is enough; the others cost seconds each
+  if name != 'digits_cnn.py':  # one report, and a second seed, are enough
+    words.append('--config.study.seeds=1')
     monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
   argv = ['launch', f'--config=configs/{name}:smoke', f'--workdir={work}', *words]
   assert command.main(argv) == 0, capsys.readouterr().err

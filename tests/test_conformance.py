@@ -213,7 +213,7 @@ def test_what_fits_traces(model, data, task, places):
     return member.task.show(variables, seen, keys, hyper)
 
   shown = jax.eval_shape(look, new['variables'])
-  assert ('lag/norms' in shown) == (model == 'recurrent')
+  assert ('lag/norms' in shown) == (model in ('recurrent', 'window'))
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_tables_are_exports_of_the_store(tmp_path):
   ]
   runs = tables.runs(STUDY, planned, index, {'failed': 'why'})
   assert list(runs) == [
-    'arm', 'seed', 'f', 'status', 'tuned', 'steps', 'params', 'flops', 'wall_s',
-    'best_step', 'validation/x', 'test/x',
+    'arm', 'seed', 'f', 'status', 'tuned', 'regime', 'budget', 'size',
+    'steps', 'params', 'flops', 'wall_s', 'best_step', 'validation/x', 'test/x',
   ]  # fmt: skip
   assert runs['status'].tolist() == ['ok', 'failed']
   curves = tables.curves(planned, index)

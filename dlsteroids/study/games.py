@@ -15,8 +15,6 @@ import math
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from dlsteroids import config as config_lib
 from dlsteroids.study import space as space_lib
 from dlsteroids.study.builder import Builder
@@ -227,6 +225,8 @@ def orders(names: Collection[str], count: int) -> Orders:
   names = tuple(names)
   draws: Iterator[tuple[int, ...]] = itertools.permutations(range(len(names)))
   if math.factorial(len(names)) > count:
+    import numpy as np  # this room else needs none
+
     raw = np.random.PCG64(_KEY)
     draw = lambda: np.argsort(raw.random_raw(len(names)), kind='stable')
     draws = (tuple(map(int, draw())) for _ in itertools.count())
