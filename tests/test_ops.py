@@ -26,7 +26,7 @@ CONVS = [
   ((2, 2), 4, 4, (3, 3), (1, 1), 'SAME', 1, (1, 1)),  # the window exceeds the image
   ((4, 4), 4, 4, (1, 1), (2, 2), 'SAME', 1, (1, 1)),  # strides exceed the window
   ((4, 4), 4, 4, (2, 2), (1, 1), ((3, 2), (2, 3)), 1, (1, 1)),  # padded beyond
-  ((6, 5), 16, 4, (3, 3), (1, 1), 'SAME', 1, (1, 1)),  # in pieces of the batch
+  ((24, 25), 16, 4, (3, 3), (1, 1), 'SAME', 1, (1, 1)),  # in pieces of the batch
   ((7, 6), 32, 4, (3, 2), (2, 2), 'VALID', 2, (1, 1)),
 ]
 PIECES = 16  # a batch of two pieces
