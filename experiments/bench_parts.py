@@ -175,6 +175,7 @@ PARTS: Mapping[str, Any] = {
   'convolutions': bench_conv.convolutions,
   'overhead': overhead,
   'compile': bench_study.compilation,
+  'structure': bench_study.structure,
   'study': bench_study.default_study,
   'members': bench_members.members,
   'gpu': bench_members.gpu,

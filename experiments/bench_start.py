@@ -1,10 +1,15 @@
 """What compiling costs at the start of a study: runs in worker processes, with JAX."""
 
+import concurrent.futures
+import pathlib
+import tempfile
 import time
+from collections.abc import Mapping, Sequence
 
 from dlsteroids import config as config_lib
 from dlsteroids.launch import files, local, machine, prepare
-from dlsteroids.study import plan
+from dlsteroids.study import factors, plan
+from dlsteroids.train import program
 from experiments import bench_engine
 from experiments.bench_worker import Offer
 
@@ -12,19 +17,84 @@ RATES = tuple(0.01 * 1.3**i for i in range(10))
 COMPILED = '/jax/core/compile/backend_compile_duration'  # cache hits included
 
 
+def structural(factors_: int = 6) -> prepare.Plan:
+  """2^factors arms of the digits study, every one a program of its own."""
+  asked = files.read('configs/digits_cnn.py')
+  config = asked.config
+  config.study.design = 'factorial'
+  config.study.seeds = 2
+  config.train.steps = 100
+  config.train.evaluations = 1
+  tested = [factor for factor in asked.factors if factor.name != 'dropout']
+  tested.append(factors.factor('residual', 'model.residual', False, True))
+  tested.append(factors.factor('head', 'model.head', 'dense', 'average'))
+  return prepare.make(config, tested[-factors_:])
+
+
 def compile_study(config: str) -> Offer:
-  """Compiles all programs of a study in this new process; facts: seconds, programs."""
+  """Compiles all programs of a study in this new process.
+
+  Args:
+    config: a file with its mode; 'structural' for `structural`.
+
+  Returns:
+    facts: seconds, seconds of planning, programs, arms.
+  """
   machine.prepare()
-  asked = files.read(config)
-  made = prepare.make(asked.config, asked.factors, asked.arms)
+  begin = time.perf_counter()
+  if config == 'structural':
+    made = structural()
+  else:
+    asked = files.read(config)
+    made = prepare.make(asked.config, asked.factors, asked.arms)
+  planned = time.perf_counter()
+  firsts = first_batches(made)
+  with local.Compiler(made) as compiler:
+    compiler.start(firsts, made.layouts)
+    for batch in firsts:
+      compiler.get(batch, made.layouts[batch.program])
+  facts = {
+    'seconds': time.perf_counter() - planned,
+    'planning': planned - begin,
+    'programs': len(firsts),
+    'arms': len(made.arms),
+  }
+  return Offer(facts | machine.provenance(), {})
+
+
+def first_batches(made: prepare.Plan) -> list[plan.Batch]:
+  """One batch of every program of a plan, in the order in which they are trained."""
   runs = prepare.claim_runs(made)
   todo = plan.batches(runs, lambda _: False, lambda name: made.layouts[name].members)
-  firsts = {batch.program: batch for batch in reversed(todo)}
+  return list({batch.program: batch for batch in reversed(todo)}.values())[::-1]
+
+
+class Ahead(local.Compiler):
+  """Compiles everything before anything is trained."""
+
+  def start(
+    self, todo: Sequence[plan.Batch], layouts: Mapping[str, program.Layout]
+  ) -> None:
+    super().start(todo, layouts)
+    concurrent.futures.wait(self.futures.values())
+
+
+def overlap(together: bool) -> Offer:
+  """Trains 32 short runs of 16 programs; compiles meanwhile, or everything before.
+
+  Returns:
+    facts: seconds of compiling and training.
+  """
+  machine.prepare()
+  made = structural(4)
+  if not together:
+    local.Compiler = Ahead  # type: ignore[misc]
   begin = time.perf_counter()
-  with local.Compiler(made) as compiler:
-    for name, batch in firsts.items():
-      compiler.get(batch, made.layouts[name])
-  facts = {'seconds': time.perf_counter() - begin, 'programs': len(firsts)}
+  with tempfile.TemporaryDirectory() as folder:
+    failures = local.execute(made, prepare.claim_runs(made), pathlib.Path(folder))
+  if failures:
+    raise RuntimeError(next(iter(failures.values())))
+  facts = {'seconds': time.perf_counter() - begin, 'programs': len(made.members)}
   return Offer(facts | machine.provenance(), {})
 
 

@@ -15,6 +15,7 @@ from experiments.bench_page import Row
 from experiments.bench_worker import Worker
 
 CONFIG = 'configs/digits_cnn.py'
+RECURRENT = ('configs/lstm_odyssey.py', 'configs/lstm_text.py')
 
 
 def environment(cache: str) -> dict[str, str]:
@@ -30,28 +31,69 @@ def config(settings: Any) -> str:
   return CONFIG + (':smoke' if settings.quick else '')
 
 
-def compilation(settings: Any) -> list[Row]:
-  """A second start through the cache; ten learning rates in one program."""
-  part = f'Compilation: all programs of {config(settings)}'
+def starts(
+  settings: Any, python: str, path: str, part: str, repeats: int, goal: float = math.nan
+) -> list[Row]:
+  """Compiles all programs of a study with an empty cache, then with what that left."""
+  times: dict[str, list[float]] = {'cold': [], 'warm': [], 'planning': []}
+  for _ in range(min(settings.repeats, repeats)):
+    with tempfile.TemporaryDirectory() as cache:
+      for name in ('cold', 'warm'):
+        facts = start(python, {'kind': 'compile_study', 'config': path}, cache)
+        times[name].append(facts['seconds'])
+        times['planning'].append(facts['planning'])
+  count = facts['programs']
+  label = f'jax {facts["jax"]}, {count} programs of {facts["arms"]} arms'
+  ratios = [a / b for a, b in zip(times['cold'], times['warm'])]
+  each = [seconds / count for seconds in times['cold']]
+  return [
+    Row(part, f'planning, {label}', times['planning'], 's'),
+    Row(part, f'first start, {label}', times['cold'], 's'),
+    Row(part, f'the same, a program, {label}', each, 's', goal=goal, below=True),
+    Row(
+      part, f'second start, {label}', times['warm'], 's', ratios,
+      'first start: its seconds over these', 3.0,
+    ),
+  ]  # fmt: skip
+
+
+def structure(settings: Any) -> list[Row]:
+  """64 arms that share nothing; whether compiling beside training pays."""
+  part = 'Compilation: 64 structural arms of configs/digits_cnn.py'
+  path = 'configs/digits_cnn.py:smoke' if settings.quick else 'structural'
   rows = []
   for python in settings.jax:
-    times: dict[str, list[float]] = {'cold': [], 'warm': []}
-    for _ in range(min(settings.repeats, 3)):
+    rows += starts(settings, python, path, part, 1)
+    if settings.quick:
+      continue
+    seconds = {}
+    for together in (False, True):
       with tempfile.TemporaryDirectory() as cache:
-        for name in times:
-          facts = start(python, 'compile_study', config(settings), cache)
-          times[name].append(facts['seconds'])
-    label = f'jax {facts["jax"]}, {facts["programs"]} programs'
-    ratios = [a / b for a, b in zip(times['cold'], times['warm'])]
+        facts = start(python, {'kind': 'overlap', 'together': together}, cache)
+        seconds[together] = facts['seconds']
+    label = f'16 programs and 100 steps of two seeds, jax {facts["jax"]}'
     rows += [
-      Row(part, f'first start, {label}', times['cold'], 's'),
+      Row(part, f'compiled first, {label}', [seconds[False]], 's'),
       Row(
-        part, f'second start, {label}', times['warm'], 's', ratios,
-        'first start: its seconds over these', 3.0,
+        part, f'meanwhile, {label}', [seconds[True]], 's',
+        [seconds[False] / seconds[True]], 'compiled first: its seconds over these', 1.0,
       ),
     ]  # fmt: skip
+  return rows
+
+
+def compilation(settings: Any) -> list[Row]:
+  """A second start through the cache; ten learning rates in one program."""
+  rows = []
+  for python in settings.jax:
+    paths = [config(settings)] if settings.quick else [CONFIG, *RECURRENT]
+    for path in paths:
+      part = f'Compilation: all programs of {path}'
+      goal = 3.0 if path in RECURRENT else math.nan
+      rows += starts(settings, python, path, part, 3, goal)
+    part = f'Compilation: all programs of {config(settings)}'
     with tempfile.TemporaryDirectory() as cache:
-      facts = start(python, 'rates', config(settings), cache)
+      facts = start(python, {'kind': 'rates', 'config': config(settings)}, cache)
     rows.append(
       Row(
         part,
@@ -66,9 +108,9 @@ def compilation(settings: Any) -> list[Row]:
   return rows
 
 
-def start(python: str, kind: str, path: str, cache: str) -> dict[str, Any]:
+def start(python: str, asked: dict[str, Any], cache: str) -> dict[str, Any]:
   """The facts of a worker that only starts."""
-  with Worker(python, {'kind': kind, 'config': path}, **environment(cache)) as worker:
+  with Worker(python, asked, **environment(cache)) as worker:
     return worker.ready().facts
 
 

@@ -24,6 +24,7 @@ MODULES = {  # where the function lies that makes an offer of this kind
   'engine_game': 'bench_gan',
   'layouts': 'bench_engine',
   'overhead': 'bench_engine',
+  'overlap': 'bench_start',
   'compile_study': 'bench_start',
   'conv_jax': 'bench_conv',
   'conv_torch': 'bench_conv',

@@ -144,14 +144,17 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     diverged = jnp.where(alive & ~finite, index, state['diverged'])
     return {**new, 'order': order, 'diverged': diverged, 'sums': sums}
 
+  names: list[str] = []  # of a step's scalars; found once, as that traces the step
+
   def zero_sums(state, slot, data):
     def scalars(state, slot, data):
       keys = rng.Keys(rng.root(slot['seed']))
       _, batch = draw(slot['train'], slot, data, keys)
       return step(state, batch, keys, slot['hyper'])[1]
 
-    shapes = jax.eval_shape(scalars, state, slot, data)
-    return {name: jnp.float32(0) for name in [*shapes, 'steps']}
+    if not names:
+      names.extend([*jax.eval_shape(scalars, state, slot, data), 'steps'])
+    return {name: jnp.float32(0) for name in names}
 
   def stretch(state, slot, data, start, stop, fresh):
     sums = jax.tree.map(lambda x: jnp.where(fresh, 0.0, x), state['sums'])

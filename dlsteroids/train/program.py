@@ -166,8 +166,9 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
 
 def compile_all(program: Program, slots: Any, data: Any) -> Program:
   """The same program with its three functions compiled for these shapes."""
-  init = program.init.lower(slots, data).compile(compiler_options=ONCE)
-  state = jax.eval_shape(program.init, slots, data)
+  traced = program.init.trace(slots, data)
+  init = traced.lower().compile(compiler_options=ONCE)
+  state = traced.out_info
   sharding = jax.sharding.NamedSharding(program.mesh, P(AXIS))
   state = jax.tree.map(
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), state
