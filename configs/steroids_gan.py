@@ -8,7 +8,8 @@ compute.
 Data: scikit-learn's digits, embedded; `:mnist` MNIST with the loss as a further idea.
 Quality is measured on the features of a classifier that comes with the package
 (classifier-FID, lower is better). The intact arm must come below 30. Takes about
-three minutes on 2 CPU cores, seconds as configs/steroids_gan.py:smoke.
+three minutes on 2 CPU cores, `:mnist` an hour, seconds as
+configs/steroids_gan.py:smoke.
 """
 
 from dlsteroids import config as config_lib
@@ -46,10 +47,14 @@ def get_config(mode: str = ''):
   config.train.evaluations = 2
   config.engine.keep = 'none'
   if mode == 'mnist':
+    config.study.budgets = '0.0625'
+    config.study.seeds = 6
+    config.study.tune = 'optimizer.learning_rate=0.0005,0.002'
+    config.study.tune_seeds = 1
     config.model.depth = 0
-    config.model.width = 32
-    config.model.discriminator_width = 32
-    config.train.steps = 8192
+    config.model.width = 16
+    config.model.discriminator_width = 16
+    config.train.evaluations = 1
     config.train.eval_batch = 1000
   return smoke(config) if mode == 'smoke' else config
 
@@ -89,6 +94,6 @@ def get_factors(config):
       model.discriminator_activation, 'relu', about='LeakyReLU',
     ),
   )  # fmt: skip
-  if model.width < 32:
+  if model.width < 16:
     return ideas
   return (*ideas, factors.factor('loss', 'task.loss', task.loss, 'minimax'))

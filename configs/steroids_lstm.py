@@ -8,7 +8,7 @@ ideas and compute.
 Data: the English reference text that CPython ships, embedded; `:shakespeare` reads tiny
 Shakespeare with forget bias and a second layer as further ideas. The intact arm must
 reach 2 nats a character on the embedded text. Takes about five minutes on 2 CPU cores,
-seconds as configs/steroids_lstm.py:smoke.
+`:shakespeare` half an hour, seconds as configs/steroids_lstm.py:smoke.
 """
 
 from dlsteroids import config as config_lib
@@ -43,10 +43,14 @@ def get_config(mode: str = ''):
   config.train.eval_batch = 64
   config.engine.keep = 'none'
   if mode == 'shakespeare':
-    config.model.hidden = 128
-    config.model.embedding = 64
+    config.study.budgets = '0.0625'
+    config.study.seeds = 6
+    config.study.tune = 'optimizer.learning_rate=0.007,0.02'
+    config.study.tune_seeds = 1
+    config.model.hidden = 64
+    config.model.embedding = 32
     config.model.layers = 2
-    config.train.steps = 1024
+    config.train.steps = 512
     config.train.batch_size = 32
   return smoke(config) if mode == 'smoke' else config
 

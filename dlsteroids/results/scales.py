@@ -28,7 +28,7 @@ class Scale(NamedTuple):
 
 def _label(metric: str, tick: float) -> str:
   if formats.is_share(metric):
-    return f'{100 * tick:.10g}{formats.THIN}%'
+    return f'{100 * tick:.10g}{formats.THIN}%'.replace('-', formats.MINUS)
   return f'{tick:.6g}'.replace('-', formats.MINUS)
 
 
