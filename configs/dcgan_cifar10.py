@@ -7,7 +7,9 @@ twentieth of the steps, in about fifteen minutes on 2 cores; :smoke, which measu
 mere pixels, takes seconds.
 
     python -m experiments.launch --config=configs/cifar10_cnn.py:jpeg
+      --config.study.seeds=1 --workdir=studies/cifar10_classifier
     python -m experiments.launch --config=configs/cifar10_cnn.py:jpeg
+      --config.study.seeds=1 --workdir=studies/cifar10_classifier
       --action=export --target=cifar10.npz
     python -m experiments.launch --config=configs/dcgan_cifar10.py:cpu
       --config.task.features=cifar10.npz
