@@ -204,7 +204,7 @@ def test_no_gain_has_no_shares():
   assert found.players['phi'].notna().all()
   assert any('no shares (raw)' in note for note in found.notes)
   said = attribution.sentences(study, found)
-  assert 'can not be told from none' in said[1]
+  assert 'cannot be told from none' in said[1]
   assert 'accounts for' not in ' '.join(said)
 
 
@@ -475,7 +475,7 @@ def test_a_missing_cell_is_named():
   assert '1 of 4 combinations have no arm (a=yes b=no)' in refusal
   study['factors'][0]['excludes'] = [['yes', 'b', 'no']]
   refusal = attribution.attribute(study, runs).refusal
-  assert 'a=yes with b=no can not be' in refusal
+  assert 'a=yes with b=no cannot be' in refusal
   assert 'study.only' in refusal
 
 

@@ -311,7 +311,7 @@ def _tell(
     ends = (tell_amount(study, scale, total[name]) for name in ('ci_low', 'ci_high'))
     return (
       f'The improvement of {what} from bare to full model, '
-      f'{tell_amount(study, scale, total["phi"])} [{", ".join(ends)}], can not be told '
+      f'{tell_amount(study, scale, total["phi"])} [{", ".join(ends)}], cannot be told '
       'from none: it is not divided.'
     )
   ideas = [row for name, row in found.items() if name not in coalitions.RESERVED]

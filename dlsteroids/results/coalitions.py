@@ -153,7 +153,7 @@ def _lack(study: Mapping[str, Any], missing: Sequence[int], count: int) -> str:
   ]
   if excluded:
     return (
-      f'No attribution: {formats.listing(excluded)} can not be, so the game is not '
+      f'No attribution: {formats.listing(excluded)} cannot be, so the game is not '
       'defined; leave one of the two out (study.only).'
     )
   cells = [

@@ -273,7 +273,7 @@ def _caption(axis: _Axis, steps: Sequence[_Step]) -> str:
       'Numbers: its share of the whole gain, with the interval of the share.'
     )
   else:
-    words.append('The whole gain can not be told from none: there are no shares.')
+    words.append('The whole gain cannot be told from none: there are no shares.')
   if not all(step.told for step in steps):
     words.append('Pale: the interval includes 0.')
   if any('descriptive' in step.row['ci_kind'] for step in steps):
