@@ -3,6 +3,7 @@
 The only place with jit, vmap, shardings and donation.
 """
 
+import concurrent.futures
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -167,18 +168,20 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
 def compile_all(program: Program, slots: Any, data: Any) -> Program:
   """The same program with its three functions compiled for these shapes."""
   traced = program.init.trace(slots, data)
-  init = traced.lower().compile(compiler_options=ONCE)
-  state = traced.out_info
   sharding = jax.sharding.NamedSharding(program.mesh, P(AXIS))
   state = jax.tree.map(
-    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), state
+    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), traced.out_info
   )
   numbers = (jnp.int32(0), jnp.int32(1), jnp.bool_(True))
-  return program._replace(
-    init=init,
-    stretch=program.stretch.lower(state, slots, data, *numbers).compile(),
-    evaluate=program.evaluate.lower(state, slots, data).compile(),
+  lowered = (
+    program.stretch.lower(state, slots, data, *numbers),
+    program.evaluate.lower(state, slots, data),
+    traced.lower(),
   )
+  with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:  # XLA lets go
+    compiled = pool.map(lambda part, how: part.compile(how), lowered, ({}, {}, ONCE))
+    stretch, evaluate, init = compiled
+  return program._replace(init=init, stretch=stretch, evaluate=evaluate)
 
 
 def place(slots: Sequence[Any], program: Program) -> Any:
