@@ -15,6 +15,7 @@ from absl import app, flags
 
 from dlsteroids.results import (
   attribution,
+  attribution_words,
   canvas,
   facts,
   formats,
@@ -100,7 +101,7 @@ def row_of(family: Family, player: str) -> dict[str, Any]:
 
 def share(row: dict[str, Any]) -> str:
   """'38 % [31, 44]', or 'not divided'."""
-  number, interval = attribution.tell_share(row, 0)
+  number, interval = attribution_words.tell_share(row, 0)
   return f'{number} {interval}' if number else 'not divided'
 
 
@@ -120,8 +121,8 @@ def answer(families: Sequence[Family]) -> str:
     ideas = sorted(
       (row for row in rows if row['player'] in names), key=lambda row: -row['share']
     )
-    best = attribution.name_player(family.found, ideas[0]['player'])
-    name = attribution.name_player(family.found, 'compute')
+    best = attribution_words.name_player(family.found, ideas[0]['player'])
+    name = attribution_words.name_player(family.found, 'compute')
     parts.append(
       f'{who}: {name} {share(compute)} of the gain, ideas together '
       f'{share(row_of(family, "ideas"))}, first of them {best} {share(ideas[0])}'
@@ -152,8 +153,10 @@ def table(families: Sequence[Family]) -> sheets.Sheet:
   rows = []
   for family in families:
     for row in attribution.at_headline(family.found, family.found.players):
-      amount = attribution.tell_amount(family.study, family.found.scale, row['phi'])
-      name = attribution.name_player(family.found, row['player'])
+      amount = attribution_words.tell_amount(
+        family.study, family.found.scale, row['phi']
+      )
+      name = attribution_words.name_player(family.found, row['player'])
       what = f'{family.name}, {family.data}'
       rows.append((what, name, share(row), amount, formats.p_value(row['p'])))
   return sheets.Sheet('', head, (False, False, True, True, True), tuple(rows))
@@ -180,7 +183,7 @@ def describe(family: Family) -> list[str]:
     f'combination of ideas spends as many FLOPs. {len(study["arms"])} combinations at '
     f'{len(study["conditions"])} budgets, {len(family.runs):,} runs.',
   ]
-  parts += attribution.sentences(study, family.found)
+  parts += attribution_words.sentences(study, family.found)
   for name in ('waterfall', 'shares'):
     path = f'figures/{family.page}_{name}.png'
     parts.append(f'![{family.name}, {name}]({path})')

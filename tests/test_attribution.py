@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlsteroids.results import attribution, coalitions, games, shares, statistics
+from dlsteroids.results import (
+  attribution,
+  attribution_words,
+  coalitions,
+  games,
+  shares,
+  statistics,
+)
 from tests import attribution_cases as cases
 from tests import studies
 
@@ -203,7 +210,7 @@ def test_no_gain_has_no_shares():
   assert found.players[['share', 'share_low', 'share_high']].isna().all(axis=None)
   assert found.players['phi'].notna().all()
   assert any('no shares (raw)' in note for note in found.notes)
-  said = attribution.sentences(study, found)
+  said = attribution_words.sentences(study, found)
   assert 'cannot be told from none' in said[1]
   assert 'accounts for' not in ' '.join(said)
 
@@ -224,7 +231,7 @@ def test_a_loss_is_better_when_lower():
   assert (ends['full'] > 0).all()
   log = found.ends[found.ends['scale'] == 'log-error']['full']
   np.testing.assert_allclose(np.exp(log), ends['full'], rtol=0.01)
-  said = attribution.sentences(study, found)
+  said = attribution_words.sentences(study, found)
   assert 'test loss falls from' in said[0]
   assert 'gain in the logarithm of test loss' in said[1]
 
@@ -278,7 +285,7 @@ def test_one_budget_leaves_ideas_only():
   assert (found.ratio, set(found.players['ratio'])) == (1, {1.0})
   assert row_of(found, 'b', 1)['phi'] == pytest.approx(0.5, abs=0.02)
   assert any('study.budgets=' in note for note in found.notes)
-  said = ' '.join(attribution.sentences(study, found))
+  said = ' '.join(attribution_words.sentences(study, found))
   assert 'ompute' not in said
   assert said.startswith('From the bare model to the full one, test accuracy rises')
 
@@ -320,7 +327,7 @@ def test_the_declared_ratio_is_the_headline():
   assert found.ratio == 4
   assert set(found.players['ratio']) == {4, 16}
   assert set(found.interactions['ratio']) == {4}
-  assert 'Compute (4×) accounts for' in attribution.sentences(study, found)[1]
+  assert 'Compute (4×) accounts for' in attribution_words.sentences(study, found)[1]
 
 
 def test_levels_in_between_play_no_part():
@@ -465,7 +472,7 @@ def test_refusals_name_what_is_missing(name):
   assert '\n' not in found.refusal
   assert len(found.players) == len(found.interactions) == len(found.ends) == 0
   assert tuple(found.players.columns) == shares.PLAYERS
-  assert attribution.sentences(study, found) == [found.refusal]
+  assert attribution_words.sentences(study, found) == [found.refusal]
 
 
 def test_a_missing_cell_is_named():
@@ -536,7 +543,7 @@ def test_sentences_by_hand():
     return 0.5 + gain * (1 + jitter[seed])
 
   found = attribution.attribute(study, cases.make_runs(study, truth))
-  said = attribution.sentences(study, found)
+  said = attribution_words.sentences(study, found)
   assert said[0] == (
     'From the bare model at 1/16 of the compute to the full one, test accuracy rises '
     'from 50.00\u202f% to 90.00\u202f% (10 seeds).'
@@ -555,7 +562,7 @@ def test_a_loss_of_performance_is_called_one():
   study = cases.make_study(['a'])
   truth = lambda ideas, budget, seed: 0.8 - 0.2 * len(ideas) - 0.1 * (budget == 1)
   found = attribution.attribute(study, cases.make_runs(study, truth))
-  said = attribution.sentences(study, found)
+  said = attribution_words.sentences(study, found)
   assert 'test accuracy falls from 80.00\u202f% to 50.00\u202f%' in said[0]
   assert 'of the loss in test accuracy' in said[2]
   assert 'a 66.7\u202f%' in said[2]
@@ -566,8 +573,8 @@ def test_interactions_are_said_after_correction_only():
   found = attribution.attribute(study, runs)
   frame = found.interactions.assign(p=1.0, ci_low=0.1, ci_high=0.2, index=0.15)
   frame.loc[(frame['player'] == 'a') & (frame['with'] == 'b'), 'p'] = 0.004
-  said = attribution.sentences(study, found._replace(interactions=frame))
+  said = attribution_words.sentences(study, found._replace(interactions=frame))
   assert said[-1] == 'More together than apart, in log-error: a and b (+0.15).'
   frame['p'] = frame['p'].replace(0.004, 0.006)  # ten pairs: .06 after Holm
-  said = attribution.sentences(study, found._replace(interactions=frame))
+  said = attribution_words.sentences(study, found._replace(interactions=frame))
   assert 'together than apart' not in ' '.join(said)

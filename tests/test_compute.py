@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 
 from dlsteroids.launch import command
-from dlsteroids.results import attribution
+from dlsteroids.results import attribution_words
 from experiments import publish, steroids
 from tests import report_reader
 from tests import studies_on_disk as disk
@@ -98,7 +98,7 @@ def test_the_page_of_all_families_is_made_of_published_tables(work, tmp_path):
   row = stored[(stored['player'] == 'total') & (stored['scale'] == 'log-error')].iloc[0]
   assert total['phi'] == pytest.approx(row['phi'])
   study = json.loads((work / 'study.json').read_text())
-  assert attribution.tell_amount(study, 'log-error', row['phi']) in text
+  assert attribution_words.tell_amount(study, 'log-error', row['phi']) in text
   for line in text.splitlines():
     if line.startswith('!['):
       assert (tmp_path / 'page' / line.rpartition('(')[2].rstrip(')')).is_file()

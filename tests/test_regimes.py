@@ -8,7 +8,7 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from dlsteroids.results import canvas, effects, looks, regime_figures, regimes
+from dlsteroids.results import canvas, effects, equality, looks, regime_figures, regimes
 from tests import studies
 
 HALF = np.linspace(-0.001, 0.001, 10)
@@ -386,7 +386,7 @@ def test_explicit_arms_and_unknown_costs():
 def test_what_is_not_equal_is_told(regime, name, amount, line):
   study = make(kinds=(regime,))
   study['arms'][1]['at'][0] |= {name: amount, 'residual': 0.025}
-  lines = [text.replace('\u202f', ' ') for text in regimes.check_equal(study)]
+  lines = [text.replace('\u202f', ' ') for text in equality.check(study)]
   assert lines == ([line] if line else [])
 
 
@@ -395,15 +395,15 @@ def test_equality_is_checked_in_every_condition_and_for_arms_without_a_contrast(
   study['conditions'].append(condition('flops', 0.25))
   for i, arm in enumerate(study['arms']):
     arm['at'].append(costs('flops', flops=250.0 + i, budget=0.25))
-  assert regimes.check_equal(study) == []
+  assert equality.check(study) == []
   study['arms'][2]['at'][1]['flops'] = 260.0
-  (line,) = regimes.check_equal(study)
+  (line,) = equality.check(study)
   assert line.startswith('At equal FLOPs, 0.25× the compute, b=no has 4.0')
   assert 'than baseline (260 FLOP against 250 FLOP;' in line.replace('\u202f', ' ')
   study['contrasts'].pop()
-  assert regimes.check_equal(study) == [line]
+  assert equality.check(study) == [line]
   study['arms'][2]['at'].pop()
-  (line,) = regimes.check_equal(study)
+  (line,) = equality.check(study)
   assert line == (
     'At equal FLOPs, 0.25× the compute, the costs of b=no are not known, so nothing '
     'shows that they are equal.'

@@ -14,18 +14,14 @@ import pandas as pd
 
 from dlsteroids.results import (
   coalitions,
-  facts,
-  formats,
   looks,
   pairs,
   shares,
-  statistics,
 )
 
 ENDS = ('ratio', 'scale', 'n', 'bare', 'full')
 RAW, LOG = coalitions.RAW, coalitions.LOG
 _SAME = 1e-4  # relative: budgets are written with few digits
-_SAID = 3  # interactions in words
 
 
 class Attribution(NamedTuple):
@@ -217,33 +213,6 @@ def _measure(
   return part
 
 
-def sentences(study: Mapping[str, Any], attribution: Attribution) -> list[str]:
-  """The attribution in words, at the headline ratio; or the refusal.
-
-  Returns:
-    What the gain is; on each scale whose it is, e.g. 'Compute (16×) accounts for 38 %
-    [31, 44] of the gain in log-error from bare to full model; convolution 30 %
-    [22, 37]; ideas together 62 % [56, 69].'; and who gains more, or less, together.
-  """
-  if attribution.refusal:
-    return [attribution.refusal]
-  ends = at_headline(attribution, attribution.ends, RAW)[0]
-  column = pairs.deciding(study)
-  what, moves = facts.words(study, column), ('rises', 'falls')
-  start = 'the bare model'
-  if attribution.ratio > 1:
-    start += f' at 1/{attribution.ratio:g} of the compute'
-  said = [
-    f'From {start} to the full one, {what} {moves[ends["full"] < ends["bare"]]} from '
-    f'{formats.value(column, ends["bare"])} to {formats.value(column, ends["full"])} '
-    f'({ends["n"]} seeds).'
-  ]
-  for scale in (LOG, RAW):
-    rows = at_headline(attribution, attribution.players, scale)
-    said += [_tell(study, attribution, rows, scale)] if rows else []
-  return said + _tell_pairs(study, attribution)
-
-
 def at_headline(
   attribution: Attribution, frame: pd.DataFrame, scale: str = ''
 ) -> list[dict[str, Any]]:
@@ -255,105 +224,3 @@ def at_headline(
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
   """A frame as rows."""
   return [{str(k): v for k, v in row.items()} for row in frame.to_dict('records')]
-
-
-def name_scale(study: Mapping[str, Any], scale: str) -> str:
-  """What a gain is counted in: 'test accuracy', 'log-error', 'the logarithm of …'."""
-  column = pairs.deciding(study)
-  if scale == LOG:
-    known = formats.is_share(column)
-    return LOG if known else f'the logarithm of {facts.words(study, column)}'
-  return facts.words(study, column)
-
-
-def name_player(attribution: Attribution, player: str) -> str:
-  """A row's player in words: 'compute (16×)', 'batch norm', 'ideas together'."""
-  if player == shares.COMPUTE:
-    return f'compute ({attribution.ratio:g}×)'
-  known = {shares.IDEAS: 'ideas together', shares.REMAINDER: 'not told apart'}
-  return known.get(player, player.replace('_', ' '))
-
-
-def choose_digits(rows: Sequence[Mapping[str, Any]]) -> int:
-  """Decimals of shares in percent: one if an interval is narrow, else none."""
-  widths = [100 * (row['share_high'] - row['share_low']) for row in rows]
-  return 0 if min(widths, default=0.0) >= 2 else 1
-
-
-def tell_share(row: Mapping[str, Any], digits: int = 1) -> tuple[str, str]:
-  """A row's share of the gain in percent, and its interval; '' where there is none."""
-  if formats.missing(row['share']):
-    return '', ''
-  share, low, high = (
-    f'{round(100 * row[name], digits) + 0.0:.{digits}f}'.replace('-', formats.MINUS)
-    for name in ('share', 'share_low', 'share_high')
-  )
-  return f'{share}{formats.THIN}%', f'[{low}, {high}]'
-
-
-def tell_amount(study: Mapping[str, Any], scale: str, amount: float) -> str:
-  """An improvement on a scale, signed: '+3.41 points', '+0.72'."""
-  if scale == LOG:
-    return f'{round(amount, 2) + 0.0:+.2f}'.replace('-', formats.MINUS)
-  return formats.delta(pairs.deciding(study), amount, unit=True)
-
-
-def _tell(
-  study: Mapping[str, Any],
-  attribution: Attribution,
-  rows: Sequence[Mapping[str, Any]],
-  scale: str,
-) -> str:
-  """Whose the gain on one scale is."""
-  found = {row['player']: row for row in rows}
-  total, what = found.pop(shares.TOTAL), name_scale(study, scale)
-  if formats.missing(total['share']):
-    ends = (tell_amount(study, scale, total[name]) for name in ('ci_low', 'ci_high'))
-    return (
-      f'The improvement of {what} from bare to full model, '
-      f'{tell_amount(study, scale, total["phi"])} [{", ".join(ends)}], cannot be told '
-      'from none: it is not divided.'
-    )
-  ideas = [row for name, row in found.items() if name not in coalitions.RESERVED]
-  ideas.sort(key=lambda row: row['share'], reverse=True)
-  names = (shares.REMAINDER, shares.IDEAS) if len(ideas) > 1 else (shares.REMAINDER,)
-  last = (found.get(name) for name in names)
-  ordered = [found.get(shares.COMPUTE), *ideas, *last]
-  kept = [row for row in ordered if row is not None]
-  digits = choose_digits(kept)
-  (first, share), *others = [
-    (name_player(attribution, row['player']), ' '.join(tell_share(row, digits)))
-    for row in kept
-  ]
-  gain = 'gain' if total['phi'] > 0 else 'loss'
-  parts = [
-    f'{first[:1].upper()}{first[1:]} accounts for {share} of the {gain} in {what} from '
-    'bare to full model',
-    *(f'{name} {share}' for name, share in others),
-  ]
-  return f'{"; ".join(parts)}.'
-
-
-def _tell_pairs(study: Mapping[str, Any], attribution: Attribution) -> list[str]:
-  """The largest interactions that stand after Holm's step-down, `_SAID` each way."""
-  rows = at_headline(attribution, attribution.interactions)
-  adjusted = statistics.holm([row['p'] for row in rows])
-  rows = [
-    row
-    for row, p in zip(rows, adjusted)
-    if p <= study['alpha'] and row['ci_low'] * row['ci_high'] > 0
-  ]
-  rows.sort(key=lambda row: abs(row['index']), reverse=True)
-  said = []
-  for more in (True, False):
-    mine = [row for row in rows if (row['index'] > 0) == more][:_SAID]
-    parts = [
-      ' and '.join(name_player(attribution, row[key]) for key in ('player', 'with'))
-      + f' ({tell_amount(study, attribution.scale, row["index"])})'
-      for row in mine
-    ]
-    if parts:
-      what = name_scale(study, attribution.scale)
-      word = 'More' if more else 'Less'
-      said.append(f'{word} together than apart, in {what}: {"; ".join(parts)}.')
-  return said

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dlsteroids.results import attribution as attribution_lib
-from dlsteroids.results import formats, pairs, scoreboard, sheets
+from dlsteroids.results import (
+  attribution_words,
+  equality,
+  formats,
+  pairs,
+  scoreboard,
+  sheets,
+)
 from dlsteroids.results import gains as gains_lib
 from dlsteroids.results import regimes as regimes_lib
 
@@ -119,7 +126,7 @@ def _attribution(
   return Section(
     'attribution',
     title,
-    tuple(attribution_lib.sentences(study, found)),
+    tuple(attribution_words.sentences(study, found)),
     ('waterfall', 'shares'),
     tuple(_attribution_sheets(study, found)),
     (*found.notes, *_unequal(study)),
@@ -128,7 +135,7 @@ def _attribution(
 
 def _unequal(study: Mapping[str, Any]) -> tuple[str, ...]:
   """What is not as equal as its regime says; the first few."""
-  lines = regimes_lib.check_equal(study)
+  lines = equality.check(study)
   more = [f'{len(lines) - SHOWN} more such deviations.'] if len(lines) > SHOWN else []
   return (*lines[:SHOWN], *more)
 
@@ -143,11 +150,11 @@ def _attribution_sheets(
   for scale in dict.fromkeys((found.scale, attribution_lib.LOG, attribution_lib.RAW)):
     rows = []
     for row in attribution_lib.at_headline(found, found.players, scale):
-      share, interval = attribution_lib.tell_share(row)
+      share, interval = attribution_words.tell_share(row)
       rows.append(
         (
-          attribution_lib.name_player(found, row['player']),
-          attribution_lib.tell_amount(study, scale, row['phi']),
+          attribution_words.name_player(found, row['player']),
+          attribution_words.tell_amount(study, scale, row['phi']),
           _span(study, scale, row),
           share or formats.NOTHING,
           interval or formats.NOTHING,
@@ -155,7 +162,7 @@ def _attribution_sheets(
           formats.count(row['n']),
         )
       )
-    title = f'The gain in {attribution_lib.name_scale(study, scale)}'
+    title = f'The gain in {attribution_words.name_scale(study, scale)}'
     made.append(sheets.Sheet(title, head, numeric, tuple(rows)))
   made.append(_interaction_sheet(study, found))
   return [sheet for sheet in made if sheet.rows]
@@ -168,9 +175,9 @@ def _interaction_sheet(
   head = ('Player', 'With', 'More together', 'Interval', 'p', 'Seeds')
   rows = tuple(
     (
-      attribution_lib.name_player(found, row['player']),
-      attribution_lib.name_player(found, row['with']),
-      attribution_lib.tell_amount(study, found.scale, row['index']),
+      attribution_words.name_player(found, row['player']),
+      attribution_words.name_player(found, row['with']),
+      attribution_words.tell_amount(study, found.scale, row['index']),
       _span(study, found.scale, row),
       formats.p_value(row['p']),
       formats.count(row['n']),
@@ -187,7 +194,7 @@ def _span(study: Mapping[str, Any], scale: str, row: Mapping[str, Any]) -> str:
     return formats.NOTHING
   if scale == attribution_lib.RAW:
     return formats.interval(pairs.deciding(study), *ends)
-  low, high = (attribution_lib.tell_amount(study, scale, end) for end in ends)
+  low, high = (attribution_words.tell_amount(study, scale, end) for end in ends)
   return f'[{low}, {high}]'
 
 

@@ -6,7 +6,15 @@ from typing import Any
 import pandas as pd
 from matplotlib import axes
 
-from dlsteroids.results import attribution, canvas, coalitions, formats, scales, shares
+from dlsteroids.results import (
+  attribution,
+  attribution_words,
+  canvas,
+  coalitions,
+  formats,
+  scales,
+  shares,
+)
 
 _LEFT = 0.6  # inches for the axis' labels
 _WIDE = 2.5  # inches of the panel of compute and all ideas
@@ -52,7 +60,7 @@ def draw_shares(
     words = formats.clip(idea.replace('_', ' '), int(width / (6 * _BOLD)))
     look['fontsize'] = min(8, width / (_BOLD * len(words)))
     canvas.write(fig, left, top - 0.12, words, color=canvas.INK, **look)
-  what = attribution.name_scale(study, found.scale)
+  what = attribution_words.name_scale(study, found.scale)
   words = f'share of the gain in {what}, against how many times the compute grows'
   canvas.write(fig, 0.02, 0.16, words, fontsize=8)
   caption = (
@@ -112,12 +120,12 @@ def _draw_line(ax: axes.Axes, frame: pd.DataFrame, headline: float) -> None:
 
 
 def _describe_shares(frame: pd.DataFrame, names: Sequence[str]) -> str:
-  digits = attribution.choose_digits(attribution.rows_of(frame))
+  digits = attribution_words.choose_digits(attribution.rows_of(frame))
   parts = []
   for name in names:
     mine = frame[frame['player'] == name].sort_values('ratio')
     told = [
-      f'{" ".join(attribution.tell_share(row, digits))} at {row["ratio"]:.3g}×'
+      f'{" ".join(attribution_words.tell_share(row, digits))} at {row["ratio"]:.3g}×'
       for row in attribution.rows_of(mine)
     ]
     parts.append(f'{name.replace("_", " ")} {", ".join(told)}')

@@ -11,6 +11,7 @@ from matplotlib import figure as figures
 
 from dlsteroids.results import (
   attribution,
+  attribution_words,
   canvas,
   coalitions,
   facts,
@@ -134,12 +135,12 @@ def _climb(
   rows = attribution.at_headline(found, found.players)
   rows = [row for row in rows if row['player'] not in beside]
   rows.sort(key=lambda row: (row['player'] == shares.REMAINDER, -row['phi']))
-  digits = attribution.choose_digits(rows)
+  digits = attribution_words.choose_digits(rows)
   steps = []
   for row in rows:
     end, *ends = (start + upwards * row[name] for name in ('phi', 'ci_low', 'ci_high'))
-    share, span = attribution.tell_share(row, digits)
-    words = share or attribution.tell_amount(study, found.scale, row['phi']), span
+    share, span = attribution_words.tell_share(row, digits)
+    words = share or attribution_words.tell_amount(study, found.scale, row['phi']), span
     steps.append(_Step(row['player'], start, end, (min(ends), max(ends)), row, words))
     start = end
   return steps
@@ -147,7 +148,7 @@ def _climb(
 
 def _name(found: attribution.Attribution, player: str) -> str:
   """A name below a bar; a line break stays one."""
-  words = attribution.name_player(found, player)
+  words = attribution_words.name_player(found, player)
   return words.replace(' (', '\n').rstrip(')') if player == shares.COMPUTE else words
 
 
@@ -294,7 +295,7 @@ def _describe(
   )
   bare = _name_bare(found).replace('\n', ', ')
   parts = [
-    ' '.join((attribution.name_player(found, step.player), *step.words)).strip()
+    ' '.join((attribution_words.name_player(found, step.player), *step.words)).strip()
     for step in steps
   ]
   return (
