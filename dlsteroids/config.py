@@ -67,6 +67,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     'checkpoint_seconds': 120.0,
     'keep': 'last',  # last, none: the final variables of every run
     'tensorboard': False,
+    'stream_threads': 0,  # that read and decode a data set that streams; 0: one a core
+    'stream_workers': 0,  # processes that do so instead, each with those threads
+    'stream_mb': 256,  # of batches laid ready at a time; three times that is held
   },
 }
 
@@ -249,6 +252,9 @@ def check(tree: Mapping[str, Any]) -> None:
   for path in [*paths, *(f'study.{key}' for key in counts)]:
     if get(tree, path) < 1:
       raise UserError(f'config.{path} must be at least 1, not {get(tree, path)}')
+  for key in ('stream_threads', 'stream_workers', 'stream_mb'):
+    if tree['engine'][key] < (key == 'stream_mb'):
+      raise UserError(f'config.engine.{key} is too small: {tree["engine"][key]}')
   if study['first_seed'] < 0:
     raise UserError('config.study.first_seed must be at least 0')
   if not 0 < study['alpha'] < 1:

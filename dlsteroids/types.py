@@ -125,6 +125,37 @@ def rows(arrays: Mapping[str, Array], indices: Array, *, train: bool) -> Batch:
   return {name: array[indices] for name, array in arrays.items()}
 
 
+class Request(NamedTuple):
+  """One example as one epoch of one seed sees it.
+
+  Attributes:
+    example: its index.
+    seed: of the run.
+    epoch: from 0; -1 is how evaluation sees it, whatever the seed.
+  """
+
+  example: int
+  seed: int = 0
+  epoch: int = -1
+
+
+Example = Callable[[Request], Mapping[str, np.ndarray]]
+
+
+class Stream(NamedTuple):
+  """Examples that are read as they are needed: they do not fit in the memory.
+
+  Attributes:
+    shapes: (shape, dtype) of each array of a raw example, by name.
+    example: `Request -> raw example` as numpy arrays: nothing but the request decides
+      its bits, so neither order nor threads nor a resumed run can change them. It can
+      be pickled, for worker processes, and asks nothing of JAX.
+  """
+
+  shapes: Mapping[str, tuple[tuple[int, ...], str]]
+  example: Example
+
+
 class Dataset(NamedTuple):
   """Examples that lie on the device as they are stored, and how to see them.
 
@@ -148,10 +179,12 @@ class Dataset(NamedTuple):
     facts: what a task or the report needs to know; JSON.
     references: scores of methods without gradient descent, by name, on a run's columns
       ('test/mse').
+    stream: how examples are read if they do not fit in the memory; `arrays` then have
+      shape, dtype and rows, but large ones lie on disk, and no program is given them.
   """
 
   name: str
-  arrays: Mapping[str, np.ndarray]
+  arrays: Mapping[str, Any]
   split: Callable[[int], Mapping[str, np.ndarray]]
   transform: Callable[..., Batch]
   digest: str
@@ -162,3 +195,9 @@ class Dataset(NamedTuple):
   jitter: int = 0
   facts: Mapping[str, Any] = {}
   references: Mapping[str, Mapping[str, float]] = {}
+  stream: Stream | None = None
+
+  @property
+  def resident(self) -> Mapping[str, np.ndarray]:
+    """The arrays that programs are given: none of a stream."""
+    return {} if self.stream else self.arrays

@@ -2,20 +2,25 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import io
-import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dlsteroids import config as config_lib
+from dlsteroids.data import reader, windows
 
 PIXELS = 1 << 26  # of one image; more is a decompression bomb
+BYTES = 1 << 28  # of one file
 TOTAL = 1 << 36  # bytes of all
 TASK = 64  # images that a thread decodes at a time
+REDUCTIONS = (2, 4, 8)  # at which libjpeg decodes, for less work
+GAP = 2.0  # of a decoded window over the pixels wanted; Pillow's own is 2, too
+ORIENTATION = 0x0112  # EXIF's tag
 MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
 
@@ -36,6 +41,44 @@ def one(data: bytes, name: str, form: Form) -> np.ndarray:
   Raises:
     UserError: unreadable, more than `PIXELS`, or more than 8 bits a channel.
   """
+  with _opened(data, name) as opened:
+    image = _converted(opened, form.channels)
+  if form.size:
+    image = _resized(image, windows.middle(*image.size), form.size)
+  return _array(image)
+
+
+def cut(
+  data: bytes, name: str, form: Form, choose: windows.Choose, gap: float = GAP
+) -> np.ndarray:
+  """The window of an image that `choose` names, as uint8 [size, size, C].
+
+  The window, in the coordinates of the upright image, is resized in one step (bilinear
+  with antialiasing). A JPEG is decoded at the least of 1, 1/2, 1/4 and 1/8 of its sides
+  at which the window still has `gap` times the pixels wanted along either side: the
+  decoder skips the frequencies that resizing would average away. Else as `one`.
+
+  Raises:
+    UserError: as `one`.
+  """
+  with _opened(data, name) as opened:
+    width, height = opened.size
+    turned = _orientation(opened) >= 5  # by a quarter: its sides change places
+    upright = (height, width) if turned else (width, height)
+    window = choose(*upright)
+    spare = min(window.width, window.height) / (gap * form.size)
+    reduction = max((r for r in REDUCTIONS if r <= spare), default=1)
+    small = (max(1, width // reduction), max(1, height // reduction))
+    if reduction > 1 and opened.draft(None, small) is None:  # no JPEG
+      reduction = 1
+    image = _converted(opened, form.channels)
+  window = windows.Window(*(edge / reduction for edge in window))
+  return _array(_resized(image, window, form.size))
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+  """The image of a file, not decoded yet; what goes wrong inside names the file."""
   try:
     with Image.open(io.BytesIO(data), formats=('JPEG', 'PNG')) as opened:
       if opened.width * opened.height > PIXELS:
@@ -46,12 +89,7 @@ def one(data: bytes, name: str, form: Form) -> np.ndarray:
         raise config_lib.UserError(
           f'{name!r} has pixels of kind {opened.mode!r}; expected 8 bits a channel'
         )
-      image: Image.Image = opened
-      if 'exif' in opened.info:
-        image = ImageOps.exif_transpose(opened)
-      if 'transparency' in image.info:
-        image = image.convert('RGBA')
-      image = image.convert('L' if form.channels == 1 else 'RGB')
+      yield opened
   except config_lib.UserError:
     raise
   except Exception as error:  # Pillow's plug-ins raise many kinds for damaged files
@@ -59,14 +97,31 @@ def one(data: bytes, name: str, form: Form) -> np.ndarray:
       f'{name!r} cannot be read as an image ({type(error).__name__}: '
       f'{" ".join(str(error).split())[:120]})'
     ) from error
-  if form.size:
-    side = min(image.size)
-    left, upper = (image.width - side) / 2, (image.height - side) / 2
-    image = image.resize(
-      (form.size, form.size),
-      Image.Resampling.BILINEAR,
-      box=(left, upper, left + side, upper + side),
-    )
+
+
+def _orientation(opened: Image.Image) -> int:
+  """Which EXIF orientation an image has, 1 to 8."""
+  return opened.getexif().get(ORIENTATION, 1) if 'exif' in opened.info else 1
+
+
+def _converted(opened: Image.Image, channels: int) -> Image.Image:
+  """Decoded, upright, opaque, in grey or RGB."""
+  image: Image.Image = opened
+  if 'exif' in opened.info:
+    image = ImageOps.exif_transpose(opened)
+  if 'transparency' in image.info:
+    image = image.convert('RGBA')
+  return image.convert('L' if channels == 1 else 'RGB')
+
+
+def _resized(image: Image.Image, window: windows.Window, size: int) -> Image.Image:
+  # Rounding may put an edge of a scaled window a hair beyond the image's.
+  left, upper, right, lower = window
+  box = (left, upper, min(right, image.width), min(lower, image.height))
+  return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def _array(image: Image.Image) -> np.ndarray:
   array = np.asarray(image)
   return array if array.ndim == 3 else array[..., None]
 
@@ -90,7 +145,7 @@ def every(
   result: np.ndarray | None = None
   first, done = '', 0
   waiting: collections.deque[concurrent.futures.Future[int]] = collections.deque()
-  workers = min(32, len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count() or 1)
+  workers = min(32, reader.cores())
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:
     try:
       for task in _tasks(files):
@@ -110,12 +165,9 @@ def every(
   return result
 
 
-_AFFINITY = hasattr(os, 'sched_getaffinity')
-
-
 def _tasks(
   files: Iterable[tuple[str, bytes | pathlib.Path]],
-) -> Iterable[list[tuple[str, bytes | pathlib.Path]]]:
+) -> Iterator[list[tuple[str, bytes | pathlib.Path]]]:
   task = []
   for file in files:
     task.append(file)
@@ -127,13 +179,18 @@ def _tasks(
 
 
 def _bytes(data: bytes | pathlib.Path) -> bytes:
-  if isinstance(data, bytes):
-    return data
+  return data if isinstance(data, bytes) else read(data)
+
+
+def read(path: pathlib.Path) -> bytes:
+  """A file's bytes; UserError, naming it, if it cannot be read or has over `BYTES`."""
   try:
-    return data.read_bytes()
+    if path.stat().st_size > BYTES:
+      raise config_lib.UserError(f'{str(path)!r} has more than {BYTES:,} bytes')
+    return path.read_bytes()
   except OSError as error:
     raise config_lib.UserError(
-      f'{str(data)!r} cannot be read: {error.strerror}'
+      f'{str(path)!r} cannot be read: {error.strerror}'
     ) from error
 
 

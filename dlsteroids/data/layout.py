@@ -3,7 +3,7 @@
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from dlsteroids import config as config_lib
@@ -49,11 +49,18 @@ def walk(root: pathlib.Path) -> Iterator[tuple[str, os.stat_result]]:
           raise config_lib.UserError(f'{str(root / name)!r} is a broken link or device')
 
 
-def arrange(names: Iterable[str], place: str) -> Layout:
+def arrange(
+  names: Iterable[str], place: str, called: Mapping[str, str] | None = None
+) -> Layout:
   """Finds the images among the file and folder names of `place`, and checks them.
 
   The splits may lie below one top folder. Hidden files, and files outside the splits,
   are skipped.
+
+  Args:
+    names: of files and, with a final '/', folders.
+    place: what to call it.
+    called: splits by folder name, beside those named as their folder.
 
   Raises:
     UserError: another layout, a file that is no image, fewer than two classes, an
@@ -62,10 +69,16 @@ def arrange(names: Iterable[str], place: str) -> Layout:
   visible = [name for name in names if not any(map(_hidden, name.split('/')))]
   top = _top(visible, place)
   images: dict[tuple[str, str], list[str]] = {}
+  folders: dict[str, str] = {}
   for name in visible:
     if not name.startswith(top):
       continue
-    split, *rest = name[len(top) :].split('/')
+    folder, *rest = name[len(top) :].split('/')
+    split = (called or {}).get(folder, folder)
+    if split in SPLITS and rest and folders.setdefault(split, folder) != folder:
+      raise config_lib.UserError(
+        f'{place}: both {folders[split]}/ and {folder}/ hold {split} images; keep one'
+      )
     if split in ALIASES and rest:
       raise config_lib.UserError(
         f'{place} has a folder {split!r}; the splits are called {", ".join(SPLITS)}'

@@ -227,16 +227,18 @@ def count(config: Mapping[str, Any], dataset: types.Dataset) -> int:
   task = config_lib.find('tasks', config['task']['name']).build(config, dataset)
   keys = rng.Keys(rng.root(0))
 
-  def init(arrays):
-    few = dataset.take(arrays, np.arange(2), train=True)
+  def init(few):
     batch = dataset.transform(few, keys, train=False)
     numbers = {k: np.float32(v) for k, v in config_lib.hyper(config).items()}
     return step_lib.init(task, keys.root, batch, numbers)['variables']
+
+  def take(arrays):
+    return dataset.take(arrays, np.arange(2), train=True)
 
   shapes = {
     name: jax.ShapeDtypeStruct(array.shape, array.dtype)
     for name, array in dataset.arrays.items()
   }
-  players = jax.eval_shape(init, shapes)
+  players = jax.eval_shape(init, jax.eval_shape(take, shapes))
   leaves = jax.tree.leaves([player['params'] for player in players.values()])
   return sum(int(np.prod(leaf.shape)) for leaf in leaves)

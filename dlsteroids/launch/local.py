@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from dlsteroids import config as config_lib
+from dlsteroids.data import reader
 from dlsteroids.launch import machine, prepare
 from dlsteroids.results import store
 from dlsteroids.study import plan
@@ -241,6 +242,7 @@ def train_batch(
     folder=folder,
     checkpoint_seconds=made.config['engine']['checkpoint_seconds'],
     watch=watch,
+    readers=readers(made.config['engine']),
   )
   facts = made.facts[batch.program]
   records, arrays = [], {}
@@ -277,6 +279,11 @@ def train_batch(
     arrays,
   )
   checkpoint.drop(folder)
+
+
+def readers(engine: Mapping[str, Any]) -> reader.Readers:
+  """Who reads a data set that streams, as config.engine says."""
+  return reader.Readers(engine['stream_threads'], engine['stream_workers'])
 
 
 def evidence(

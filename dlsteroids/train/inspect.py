@@ -11,7 +11,7 @@ from jax.interpreters import partial_eval
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.train import flops, memory
+from dlsteroids.train import chunks, flops, memory
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import step as step_lib
 
@@ -58,12 +58,9 @@ def describe(
   """The facts of a config's program; traces, compiles nothing."""
   data = {
     name: jax.ShapeDtypeStruct(array.shape, array.dtype)
-    for name, array in dataset.arrays.items()
+    for name, array in dataset.resident.items()
   }
-  slot = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype),
-    member_lib.slot(config, dataset, 0),
-  )
+  slot = shaped(member_lib.slot(config, dataset, 0))
   state, batch = member_lib.abstract(member, slot, data)
   learned = {name: state[name] for name in ('variables', 'optimizer')}
 
@@ -74,17 +71,20 @@ def describe(
   def evaluate(hyper, slot, state, data):
     return member.evaluate(state, {**slot, 'hyper': hyper}, data)
 
-  def draw(seed, slot, data):
+  def draw(seed, order, slot, data):
     keys = rng.Keys(rng.root(seed), seed)
-    return member.draw(slot['train'], slot, data, keys)
+    return member.draw(order, slot, data, keys)
 
+  drawn, seen = slot, slot
+  if member.chunks:
+    drawn, seen = (slot | shaped(member.chunks.one(kind)) for kind in chunks.KINDS)
   # Each part is traced once, not as a whole: tracing is most of what planning takes.
   args = (slot['hyper'], slot['seed'], learned, batch)
   traced, (_, scalars, _) = jax.make_jaxpr(step, return_shape=True)(*args)
-  judged = jax.make_jaxpr(evaluate)(slot['hyper'], slot, state, data)
+  judged = jax.make_jaxpr(evaluate)(slot['hyper'], seen, state, data)
   parts = (
     jax.make_jaxpr(member.init)(slot, data),
-    jax.make_jaxpr(draw)(slot['seed'], slot, data),
+    jax.make_jaxpr(draw)(slot['seed'], state['order'], drawn, data),
     traced,
     judged,
   )
@@ -108,6 +108,13 @@ def describe(
     recurs=recurs(traced.jaxpr),
     primitives=frozenset(name for part in parts for name in primitives(part.jaxpr)),
     scalars=tuple(scalars),
+  )
+
+
+def shaped(tree: Any) -> Any:
+  """Shapes and types of a tree of arrays."""
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), tree
   )
 
 

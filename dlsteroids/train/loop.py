@@ -1,17 +1,23 @@
 """Training one batch of members from the host: stretches, evaluations, checkpoints."""
 
+import math
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlsteroids.data import reader
 from dlsteroids.train import checkpoint, history, program
+from dlsteroids.train import feed as feed_lib
 
 CHUNK_SECONDS = 2.0  # between two looks at the clock; no number depends on it
+
+
+ANY = reader.Readers()
 
 
 class Progress(NamedTuple):
@@ -21,6 +27,7 @@ class Progress(NamedTuple):
   steps: int
   steps_per_second: float  # of the whole batch
   value: float  # mean of the deciding metric on validation; nan before the first
+  stalled: float = math.nan  # share of the time that input was waited for; nan: none is
 
 
 class Result(NamedTuple):
@@ -35,6 +42,15 @@ def boundaries(steps: int, evaluations: int) -> list[int]:
   return sorted({round(steps * (i + 1) / count) for i in range(count)})
 
 
+def visits(
+  step: int, ends: Sequence[int], judged: Collection[int]
+) -> list[feed_lib.Visit]:
+  """What remains from `step` on, evaluated at the `ends` but those already `judged`."""
+  starts = [step, *(max(step, end) for end in ends)]
+  found = (feed_lib.Visit(a, b, b not in judged) for a, b in zip(starts, ends))
+  return [visit for visit in found if visit.start <= visit.stop]
+
+
 def train(
   made: program.Program,
   slots: Sequence[Mapping[str, Any]],
@@ -47,6 +63,7 @@ def train(
   folder: pathlib.Path | None = None,
   checkpoint_seconds: float = 120.0,
   watch: Callable[[Progress], None] = lambda progress: None,
+  readers: reader.Readers = ANY,
 ) -> Result:
   """Trains a full batch of members for `steps` steps, continuing where it was left.
 
@@ -61,6 +78,7 @@ def train(
     folder: for checkpoints; none are written without it.
     checkpoint_seconds: the least time between two checkpoints.
     watch: told about the progress after every chunk and evaluation.
+    readers: of a data set that streams.
   """
   live = [i for i, slot in enumerate(slots) if slot['live']]
   placed = program.place(slots, made)
@@ -73,26 +91,33 @@ def train(
     past = history.load(past, saved)
   clock = Clock(step)
   fresh = step in (0, *past.steps)
-  for boundary in boundaries(steps, evaluations):
-    while step < boundary:
-      stop = min(boundary, step + clock.chunk)
-      state = made.stretch(
-        state, placed, data, jnp.int32(step), jnp.int32(stop), jnp.bool_(fresh)
-      )
-      jax.block_until_ready(state['diverged'])
-      step, fresh = stop, False
-      watch(Progress(step, steps, clock.tick(step), past.mean()))
-      if folder and step < steps and clock.since_save() > checkpoint_seconds:
-        checkpoint.save(folder, step, state, history.dump(past))
-        clock.saved()
-    if boundary not in past.steps:
-      values = jax.device_get(made.evaluate(state, placed, data))
-      values = jax.tree.map(lambda x: x[np.asarray(live)], values)
-      past = history.append(past, made.member, counts, boundary, values)
-      watch(Progress(step, steps, clock.rate, past.mean()))
-      fresh = True
+  ends = boundaries(steps, evaluations)
+  with feed_lib.make(made, slots, placed, readers) as feed:
+    feed.start(visits(step, ends, past.steps))
+    for boundary in ends:
+      while step < boundary:
+        fed, stop = feed.training(step, min(boundary, step + clock.chunk))
+        state = made.stretch(
+          state, fed, data, jnp.int32(step), jnp.int32(stop), jnp.bool_(fresh)
+        )
+        jax.block_until_ready(state['diverged'])
+        step, fresh = stop, False
+        watch(Progress(step, steps, clock.tick(step), past.mean(), feed.share()))
+        if folder and step < steps and clock.since_save() > checkpoint_seconds:
+          checkpoint.save(folder, step, state, history.dump(past))
+          clock.saved()
+      if boundary not in past.steps:
+        values = feed_lib.evaluate(made, state, feed, data)
+        values = jax.tree.map(lambda x: x[np.asarray(live)], values)
+        past = history.append(past, made.member, counts, boundary, values)
+        watch(Progress(step, steps, clock.rate, past.mean(), feed.share()))
+        fresh = True
   seconds = clock.elapsed() / len(live)
   records = {at: history.record(past, i, steps, seconds) for i, at in enumerate(live)}
+  if feed.stalled is not None:
+    records = {
+      at: {**r, 'stall_s': feed.stalled / len(live)} for at, r in records.items()
+    }
   arrays = {at: history.arrays_of(past, i) for i, at in enumerate(live)}
   return Result(records, arrays, state['variables'])
 

@@ -2,7 +2,8 @@
 
 A member is described by a dict of arrays, its *slot*: `seed` int32, `live` bool,
 `hyper` {path: float32}, `train` int32 [N_train], `evaluate` int32 [batches, B]: indices
-of the validation examples, then of the test examples, each padded to whole batches.
+of the validation examples, then of the test examples, each padded to whole batches. If
+the data set streams, the host keeps these two and the slot carries chunks (chunks.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
+from dlsteroids.train import chunks as chunks_lib
+from dlsteroids.train import examples as examples_lib
 from dlsteroids.train import step as step_lib
 
 SPLITS = ('validation', 'test')
@@ -32,6 +35,7 @@ class Member(NamedTuple):
     step: as `step.make` returns it.
     task: the task.
     sizes: batches of validation and of test.
+    chunks: what slots carry if the data set streams; else None.
   """
 
   init: Callable
@@ -41,10 +45,7 @@ class Member(NamedTuple):
   step: Callable
   task: types.Task
   sizes: Mapping[str, int]
-
-
-def batches(count: int, size: int) -> int:
-  return -(-count // size)
+  chunks: chunks_lib.Chunks | None = None
 
 
 def slot(
@@ -56,7 +57,7 @@ def slot(
   padded = []
   for name in SPLITS:
     indices = split[name]
-    short = batches(len(indices), size) * size - len(indices)
+    short = examples_lib.batches(len(indices), size) * size - len(indices)
     padded.append(np.concatenate([indices, np.repeat(indices[:1], short)]))
   return {
     'seed': np.int32(seed),
@@ -86,42 +87,32 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
   repeats = step_lib.largest_repeat(task)
   per_epoch = examples // size
   eval_size = config['train']['eval_batch']
-  mask = np.concatenate(
-    [
-      np.arange(batches(len(split[name]), eval_size) * eval_size) < len(split[name])
-      for name in SPLITS
-    ]
-  ).reshape(-1, eval_size)
+  counts = {name: len(split[name]) for name in SPLITS}
+  mask = examples_lib.masks(counts, SPLITS, eval_size)
+  if dataset.stream:
+    raw = examples_lib.streamed(dataset)
+    both = {'train': size, 'evaluate': eval_size}
+    budget = config['engine']['stream_mb'] << 20
+    chunks = chunks_lib.Chunks(dataset.stream, repeats, both, per_epoch, mask, budget)
+  else:
+    raw = examples_lib.resident(dataset, size, per_epoch, mask)
+    chunks = None
 
   def init(slot, data):
     key = rng.root(slot['seed'])
-    few = dataset.take(data, slot['train'][:2], train=True)
-    batch = dataset.transform(few, rng.Keys(key), train=False)
+    batch = dataset.transform(raw.few(slot, data), rng.Keys(key), train=False)
     state = step_lib.init(task, key, batch, slot['hyper'])
     return state | {
-      'order': slot['train'],
+      'order': raw.order(slot),
       'diverged': jnp.int32(-1),
       'sums': zero_sums(state, slot, data),
     }
 
   def draw_one(order, slot, data, keys):
-    at = keys.step % per_epoch
-    key = rng.stream(keys.root, 'order', keys.step // per_epoch)
-    if dataset.lanes:
-      indices = slot['train'][jnp.arange(size) * per_epoch + at]
-    else:
-      order = jax.lax.cond(
-        at == 0,
-        lambda: jax.random.permutation(key, slot['train'], independent=False),
-        lambda: order,
-      )
-      indices = jax.lax.dynamic_slice(order, (at * size,), (size,))
-    if dataset.jitter:
-      offset = rng.stream(keys.root, 'jitter', keys.step // per_epoch)
-      indices += jax.random.randint(offset, (), 0, dataset.jitter)
-    batch = dataset.take(data, indices, train=True)
+    order, batch = raw.draw(order, slot, data, keys)
     batch = dataset.transform(batch, keys, train=True)
-    return order, {**batch, 'first': at == 0} if dataset.lanes else batch
+    first = keys.step % per_epoch == 0
+    return order, {**batch, 'first': first} if dataset.lanes else batch
 
   def draw(order, slot, data, keys):
     if repeats == 1:
@@ -147,9 +138,11 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
   names: list[str] = []  # of a step's scalars; found once, as that traces the step
 
   def zero_sums(state, slot, data):
+    slot = slot | chunks.one('train') if chunks else slot
+
     def scalars(state, slot, data):
       keys = rng.Keys(rng.root(slot['seed']))
-      _, batch = draw(slot['train'], slot, data, keys)
+      _, batch = draw(raw.order(slot), slot, data, keys)
       return step(state, batch, keys, slot['hyper'])[1]
 
     if not names:
@@ -164,21 +157,19 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
 
   def evaluate(state, slot, data):
     def measure(_, batch):
-      indices, mask, number = batch
+      chosen, mask, number = batch
       keys = rng.Keys(rng.root(slot['seed']), number)
-      examples = dataset.take(data, indices, train=False)
-      examples = dataset.transform(examples, keys, train=False)
+      examples = dataset.transform(raw.take(data, chosen), keys, train=False)
       examples = {**examples, 'mask': mask.astype(jnp.float32)}
       out = task.outputs(state['variables'], examples, keys, slot['hyper'])
       check_mask(out, mask)
       names = set(sources(task.metrics).values())  # sorted: traced in one order
       return None, {name: task.metrics[name].measure(out) for name in sorted(names)}
 
-    every = (slot['evaluate'], jnp.asarray(mask), jnp.arange(len(mask)))
-    return jax.lax.scan(measure, None, every)[1]
+    return jax.lax.scan(measure, None, raw.judged(slot))[1]
 
-  sizes = {name: batches(len(split[name]), eval_size) for name in SPLITS}
-  return Member(init, stretch, evaluate, draw, step, task, sizes)
+  sizes = {n: examples_lib.batches(counts[n], eval_size) for n in SPLITS}
+  return Member(init, stretch, evaluate, draw, step, task, sizes, chunks)
 
 
 def sources(metrics: Mapping[str, types.Metric]) -> dict[str, str]:
@@ -203,8 +194,9 @@ def abstract(member: Member, slot: Any, data: Any) -> tuple[Any, Any]:
   """Shapes of a member's state and of what one training step draws."""
   state = jax.eval_shape(member.init, slot, data)
 
-  def batch(slot, data):
+  def batch(order, slot, data):
     keys = rng.Keys(rng.root(slot['seed']))
-    return member.draw(slot['train'], slot, data, keys)[1]
+    return member.draw(order, slot, data, keys)[1]
 
-  return state, jax.eval_shape(batch, slot, data)
+  slot = slot | member.chunks.one('train') if member.chunks else slot
+  return state, jax.eval_shape(batch, state['order'], slot, data)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlsteroids import rng, types
+from dlsteroids.train import chunks
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import step as step_lib
 
@@ -167,6 +168,7 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
 
 def compile_all(program: Program, slots: Any, data: Any) -> Program:
   """The same program with its three functions compiled for these shapes."""
+  trained, judged = (with_chunk(slots, program, kind) for kind in chunks.KINDS)
   traced = program.init.trace(slots, data)
   sharding = jax.sharding.NamedSharding(program.mesh, P(AXIS))
   state = jax.tree.map(
@@ -174,8 +176,8 @@ def compile_all(program: Program, slots: Any, data: Any) -> Program:
   )
   numbers = (jnp.int32(0), jnp.int32(1), jnp.bool_(True))
   lowered = (
-    program.stretch.lower(state, slots, data, *numbers),
-    program.evaluate.lower(state, slots, data),
+    program.stretch.lower(state, trained, data, *numbers),
+    program.evaluate.lower(state, judged, data),
     traced.lower(),
   )
   with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:  # XLA lets go
@@ -184,8 +186,35 @@ def compile_all(program: Program, slots: Any, data: Any) -> Program:
   return program._replace(init=init, stretch=stretch, evaluate=evaluate)
 
 
+def with_chunk(slots: Any, program: Program, kind: str) -> Any:
+  """Placed slots with the shapes of a chunk of `kind`, if the data set streams."""
+  if not program.member.chunks:
+    return slots
+  sharding = chunk_sharding(program)
+  blank = program.member.chunks.blank(kind, program.layout.members)
+  return slots | jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), blank
+  )
+
+
+def chunk_sharding(program: Program) -> Any:
+  """How chunks [S, K, B, ...] lie on the mesh; a data axis would cut axis 2."""
+  return jax.sharding.NamedSharding(program.mesh, P(AXIS))
+
+
+def place_chunk(chunk: Any, program: Program) -> Any:
+  """A chunk of all members, on their devices."""
+  return jax.device_put(chunk, chunk_sharding(program))
+
+
 def place(slots: Sequence[Any], program: Program) -> Any:
-  """Slots of the members of a batch, stacked and laid on their devices."""
+  """Slots of the members of a batch, stacked and laid on their devices.
+
+  What a member reads of a stream the host knows: those indices stay there.
+  """
+  if program.member.chunks:
+    kept = slots[0].keys() - chunks.HOST
+    slots = [{name: slot[name] for name in kept} for slot in slots]
   stacked = jax.tree.map(lambda *xs: np.stack(xs), *slots)
   sharding = jax.sharding.NamedSharding(program.mesh, P(AXIS))
   return jax.device_put(stacked, sharding)
@@ -193,4 +222,4 @@ def place(slots: Sequence[Any], program: Program) -> Any:
 
 def place_data(dataset: types.Dataset, mesh: Any) -> Mapping[str, Any]:
   """The data set's arrays, as stored, on every device of the mesh."""
-  return jax.device_put(dict(dataset.arrays), jax.sharding.NamedSharding(mesh, P()))
+  return jax.device_put(dict(dataset.resident), jax.sharding.NamedSharding(mesh, P()))

@@ -1,0 +1,85 @@
+"""Examples in the order of their requests, read ahead of their use by grain."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from dlsteroids import config as config_lib
+from dlsteroids import types
+
+AHEAD = 4  # examples that each thread may be ahead of their use
+
+
+class Requests(Protocol):
+  """What grain asks of a source."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, place: int) -> types.Request: ...
+
+
+class Readers(NamedTuple):
+  """Who reads; no example depends on it.
+
+  Attributes:
+    threads: of each process; 0: one a core (Pillow decodes without Python's lock).
+    workers: processes besides this one; 0: none. Each needs about two seconds to start
+      and some hundred megabytes, so that they pay off beyond a dozen cores.
+  """
+
+  threads: int = 0
+  workers: int = 0
+
+
+def cores() -> int:
+  """Processors that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def read(
+  example: types.Example,
+  requests: Requests,
+  readers: Readers,
+) -> Iterator[Iterator[Mapping[str, np.ndarray]]]:
+  """Opens an iterator of `example(request)` in the order of `requests`.
+
+  Args:
+    example: of a `types.Stream`.
+    requests: of any length; only those near the place of reading are asked for.
+    readers: with workers, `example` and `requests` are pickled.
+
+  Raises:
+    UserError: without grain; as `example`, when its turn comes.
+  """
+  try:
+    import grain
+  except ImportError as error:
+    raise config_lib.UserError(
+      f'data that stream need grain ({error}): pip install grain; or use a data set '
+      'that fits in the memory, such as image_folder'
+    ) from error
+  threads = readers.threads or max(1, cores() // max(1, readers.workers))
+  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD * threads)
+  examples = grain.MapDataset.source(requests).map(example).to_iter_dataset(options)
+  if readers.workers:
+    several = grain.MultiprocessingOptions(
+      num_workers=readers.workers, per_worker_buffer_size=AHEAD * threads
+    )
+    examples = examples.mp_prefetch(several, worker_init_fn=_without_accelerator)
+  iterator = iter(examples)
+  try:
+    yield iterator
+  finally:
+    iterator.close()
+
+
+def _without_accelerator(index: int, count: int) -> None:
+  """Keeps the JAX of a worker process, which shuffles, off this machine's devices."""
+  del index, count
+  os.environ['JAX_PLATFORMS'] = 'cpu'

@@ -1,0 +1,119 @@
+"""Where a member's raw examples come from, inside the trace: from arrays or chunks.
+
+Both see the same examples in the same order: chunks only hold what resident arrays
+would have been indexed for.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlsteroids import config as config_lib
+from dlsteroids import rng, types
+
+
+class Examples(NamedTuple):
+  """Pure functions of one member's slot; `data` are the arrays on the device.
+
+  Attributes:
+    order: `slot -> order`, what is carried from step to step to know what comes next.
+    few: `(slot, data) -> raw batch` of two, to take shapes from.
+    draw: `(order, slot, data, keys) -> (order, raw batch)` of the draw of `keys`.
+    judged: `slot -> (chosen, mask, number)` with leading axes [batches, ...]: of the
+      batches to evaluate what they are, which of their examples count, and which
+      stream their randomness has.
+    take: `(data, chosen) -> raw batch` of one of these.
+  """
+
+  order: Callable
+  few: Callable
+  draw: Callable
+  judged: Callable
+  take: Callable
+
+
+def batches(count: int, size: int) -> int:
+  return -(-count // size)
+
+
+def masks(counts: Mapping[str, int], splits: tuple[str, ...], size: int) -> np.ndarray:
+  """Which examples of the batches of `splits`, one after another, count: [n, B]."""
+  parts = [np.arange(batches(counts[n], size) * size) < counts[n] for n in splits]
+  return np.concatenate(parts).reshape(-1, size)
+
+
+def shuffle(root: Any, indices: Any, epoch: Any) -> Any:
+  """The order of an epoch: a permutation of `indices` [N] by the run's root key."""
+  key = rng.stream(root, 'order', epoch)
+  return jax.random.permutation(key, indices, independent=False)
+
+
+def resident(dataset: types.Dataset, size: int, per_epoch: int, mask: Any) -> Examples:
+  """Examples of arrays that lie on the device.
+
+  Args:
+    dataset: without a stream.
+    size: of a training batch.
+    per_epoch: training batches an epoch.
+    mask: from `masks`.
+  """
+
+  def few(slot, data):
+    return dataset.take(data, slot['train'][:2], train=True)
+
+  def draw(order, slot, data, keys):
+    at = keys.step % per_epoch
+    if dataset.lanes:
+      indices = slot['train'][jnp.arange(size) * per_epoch + at]
+    else:
+      order = jax.lax.cond(
+        at == 0,
+        lambda: shuffle(keys.root, slot['train'], keys.step // per_epoch),
+        lambda: order,
+      )
+      indices = jax.lax.dynamic_slice(order, (at * size,), (size,))
+    if dataset.jitter:
+      offset = rng.stream(keys.root, 'jitter', keys.step // per_epoch)
+      indices += jax.random.randint(offset, (), 0, dataset.jitter)
+    return order, dataset.take(data, indices, train=True)
+
+  return Examples(
+    order=lambda slot: slot['train'],
+    few=few,
+    draw=draw,
+    judged=lambda slot: (slot['evaluate'], jnp.asarray(mask), jnp.arange(len(mask))),
+    take=lambda data, indices: dataset.take(data, indices, train=False),
+  )
+
+
+def streamed(dataset: types.Dataset) -> Examples:
+  """Examples that the slot carries: a chunk, as `train/chunks.py` lays it ready.
+
+  Raises:
+    UserError: a stream with lanes or jitter, which only windows of resident data have.
+  """
+  if dataset.lanes or dataset.jitter:
+    raise config_lib.UserError(
+      f'data set {dataset.name!r} streams: it can have neither lanes nor jitter'
+    )
+  assert dataset.stream is not None
+  shapes = dataset.stream.shapes
+
+  def draw(order, slot, data, keys):
+    del data
+    ahead = len(next(iter(slot['batches'].values())))
+    at = keys.step % ahead
+    return order, jax.tree.map(
+      lambda x: jax.lax.dynamic_index_in_dim(x, at, keepdims=False), slot['batches']
+    )
+
+  return Examples(
+    order=lambda slot: {},
+    few=lambda slot, data: {n: jnp.zeros((2, *s), d) for n, (s, d) in shapes.items()},
+    draw=draw,
+    judged=lambda slot: (slot['batches'], slot['mask'], slot['number']),
+    take=lambda data, batch: batch,
+  )

@@ -1,0 +1,339 @@
+"""What members are fed while they train: slots as they are, or with chunks of a stream.
+
+A stream's chunks are read, decoded and laid on the devices by a thread, one ahead of
+the one in use, in the order in which the loop will ask: three are alive at most. Time
+that the loop waits for the next one is its stall.
+"""
+
+import concurrent.futures
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dlsteroids import rng, types
+from dlsteroids.data import reader
+from dlsteroids.train import chunks as chunks_lib
+from dlsteroids.train import examples as examples_lib
+from dlsteroids.train import program
+
+KEPT = 2  # epochs of each seed whose order is kept
+
+
+class Visit(NamedTuple):
+  """Steps from `start` to `stop` without an evaluation between, and whether one ends
+  them."""
+
+  start: int
+  stop: int
+  judged: bool
+
+
+class Feed:
+  """Of data on the devices: every stretch and evaluation has the same slots.
+
+  Attributes:
+    stalled: seconds that input was waited for; None if it never can be.
+  """
+
+  stalled: float | None = None
+
+  def __init__(self, placed: Any):
+    self.placed = placed
+
+  def __enter__(self) -> 'Feed':
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    pass
+
+  def start(self, visits: Sequence[Visit]) -> None:
+    """Says what will be asked for, in order."""
+
+  def training(self, step: int, stop: int) -> tuple[Any, int]:
+    """Slots for steps from `step` on, and up to which step, at most `stop`, they do."""
+    del step
+    return self.placed, stop
+
+  def evaluation(self) -> Iterator[Any]:
+    """The slots that an evaluation is made with, part by part."""
+    yield self.placed
+
+  def share(self) -> float:
+    """The share of the time since the start that input was waited for, or nan."""
+    return math.nan
+
+
+def make(
+  made: program.Program,
+  slots: Sequence[Mapping[str, Any]],
+  placed: Any,
+  readers: reader.Readers,
+) -> Feed:
+  """The feed of a program's data set: see `Streamed`."""
+  if made.member.chunks is None:
+    return Feed(placed)
+  return Streamed(made, slots, placed, readers)
+
+
+def evaluate(made: program.Program, state: Any, feed: Feed, data: Any) -> Any:
+  """What `made.evaluate` finds, on the host, as if of all batches at once."""
+  parts = [
+    jax.device_get(made.evaluate(state, slots, data)) for slots in feed.evaluation()
+  ]
+  if made.member.chunks is None:
+    return parts[0]
+  batches = len(made.member.chunks.mask)
+  values = jax.tree.map(
+    lambda *xs: np.concatenate(xs, 1)[:, :batches], *(part['values'] for part in parts)
+  )
+  return {**parts[-1], 'values': values}
+
+
+class Held(NamedTuple):
+  """A chunk laid ready for steps start..stop - 1, or for a part of an evaluation."""
+
+  slots: Any
+  start: int = 0
+  stop: int = 0
+
+
+class Streamed(Feed):
+  """Of a stream: chunks for the visits to come."""
+
+  stalled: float
+
+  def __init__(
+    self,
+    made: program.Program,
+    slots: Sequence[Mapping[str, Any]],
+    placed: Any,
+    readers: reader.Readers,
+    shard: tuple[int, int] = (0, 1),
+  ):
+    """Reads nothing before it is started.
+
+    Args:
+      made: the program, whose member has chunks.
+      slots: of all its members, with the indices that `program.place` leaves out.
+      placed: the slots without them, on the devices.
+      readers: who reads.
+      shard: this process's index and their number: each reads its share of the rows of
+        every batch, so that batches do not depend on the number.
+    """
+    super().__init__(placed)
+    assert made.member.chunks is not None
+    self.made, self.slots, self.readers, self.shard = made, slots, readers, shard
+    self.chunks: chunks_lib.Chunks = made.member.chunks
+    self.seeds: dict[int, list[int]] = {}  # live members by seed: they share batches
+    for at, slot in enumerate(slots):
+      if slot['live']:
+        self.seeds.setdefault(int(slot['seed']), []).append(at)
+    self.judged = self.group()
+    self.held: Held | None = None
+    self.stalled, self.began = 0.0, time.monotonic()
+    self.closed = threading.Event()
+    self.pool = concurrent.futures.ThreadPoolExecutor(1, 'feed')
+    self.items: Generator[Held, None, None] = self.produce(())
+
+  def __exit__(self, *error: Any) -> None:
+    self.closed.set()
+    self.pool.shutdown(cancel_futures=True)
+    self.items.close()
+
+  def start(self, visits: Sequence[Visit]) -> None:
+    """Begins to read for the visits."""
+    self.items = self.produce(visits)
+    self.ahead = self.pool.submit(self.another)
+    self.began = time.monotonic()
+
+  def training(self, step: int, stop: int) -> tuple[Any, int]:
+    if self.held is None or not self.held.start <= step < self.held.stop:
+      self.held = self.next()
+    return self.held.slots, min(stop, self.held.stop)
+
+  def evaluation(self) -> Iterator[Any]:
+    for _ in range(0, len(self.judged), self.chunks.length('evaluate', self.members)):
+      yield self.next().slots
+
+  def share(self) -> float:
+    return self.stalled / max(time.monotonic() - self.began, 1e-9)
+
+  @property
+  def members(self) -> int:
+    return self.made.layout.members
+
+  def next(self) -> Held:
+    """The next chunk, waited for if need be; the thread goes on with the one after."""
+    self.held = None  # frees its memory before another takes some
+    before = time.monotonic()
+    held = self.ahead.result()
+    self.stalled += time.monotonic() - before
+    if held is None:
+      raise ValueError('asked for more steps or evaluations than the visits have')
+    self.ahead = self.pool.submit(self.another)
+    return held
+
+  def another(self) -> Held | None:
+    return next(self.items, None)
+
+  def rows(self, kind: str) -> slice:
+    """The rows of a batch that this process reads."""
+    index, count = self.shard
+    size = self.chunks.sizes[kind]
+    return slice(size * index // count, size * (index + 1) // count)
+
+  def group(self) -> list[list[tuple[list[int], np.ndarray]]]:
+    """By batch of evaluation: members that see the same examples [n], and these.
+
+    Published splits are the same for all seeds: they are decoded once.
+    """
+    rows = self.rows('evaluate')
+    found = []
+    for number, mask in enumerate(self.chunks.mask):
+      same: dict[bytes, list[int]] = {}
+      for at in (at for members in self.seeds.values() for at in members):
+        same.setdefault(self.slots[at]['evaluate'][number].tobytes(), []).append(at)
+      found.append(
+        [
+          (members, self.slots[members[0]]['evaluate'][number][rows][mask[rows]])
+          for members in same.values()
+        ]
+      )
+    return found
+
+  def produce(self, visits: Sequence[Visit]) -> Generator[Held, None, None]:
+    """All chunks of the visits, in order."""
+    length = self.chunks.length('train', self.members)
+    ahead = length // self.chunks.draws  # steps
+    start, stop = visits[0].start, visits[-1].stop
+    with contextlib.ExitStack() as stack:
+      if stop > start:
+        train = {seed: self.slots[at[0]]['train'] for seed, at in self.seeds.items()}
+        requests = Training(self.chunks, train, self.rows('train'), (start, stop))
+        examples = stack.enter_context(self.open(requests))
+      for visit in visits:
+        for begin in range(visit.start // ahead * ahead, visit.stop, ahead):
+          first, last = max(begin, visit.start), min(begin + ahead, visit.stop)
+          if first < last:
+            chunk = self.train(examples, first, last)
+            yield Held(self.lay(chunk), first, last)
+        if visit.judged:
+          yield from self.evaluate()
+
+  def open(self, requests: reader.Requests) -> Any:
+    return reader.read(self.chunks.stream.example, requests, self.readers)
+
+  def lay(self, chunk: Any) -> Any:
+    return {**self.placed, **program.place_chunk(chunk, self.made)}
+
+  def train(self, examples: Iterator[Any], first: int, last: int) -> dict[str, Any]:
+    """The chunk of the steps first..last - 1."""
+    rows, draws = self.rows('train'), self.chunks.draws
+    chunk = self.chunks.blank('train', self.members, rows.stop - rows.start)
+    length = self.chunks.length('train', self.members)
+    for draw in range(first * draws, last * draws):
+      for members in self.seeds.values():
+        self.fill(chunk, members, draw % length, examples, rows.stop - rows.start)
+    return chunk
+
+  def evaluate(self) -> Iterator[Held]:
+    """The chunks of one evaluation."""
+    rows = self.rows('evaluate')
+    length = self.chunks.length('evaluate', self.members)
+    every = [indices for groups in self.judged for _, indices in groups]
+    with self.open(Chosen(np.concatenate(every))) as examples:
+      for begin in range(0, len(self.judged), length):
+        chunk = self.chunks.blank('evaluate', self.members, rows.stop - rows.start)
+        for at, groups in enumerate(self.judged[begin : begin + length]):
+          chunk['mask'][:, at] = self.chunks.mask[begin + at][rows]
+          chunk['number'][:, at] = begin + at
+          for members, indices in groups:
+            self.fill(chunk, members, at, examples, len(indices))
+        yield Held(self.lay(chunk))
+
+  def fill(
+    self, chunk: Any, members: list[int], at: int, examples: Iterator[Any], count: int
+  ) -> None:
+    """Puts the next `count` examples into batch `at` of all these members."""
+    for row in range(count):
+      if self.closed.is_set():
+        raise RuntimeError('the feed was closed')
+      for name, value in next(examples).items():
+        chunk['batches'][name][members[0], at, row] = value
+    for value in chunk['batches'].values():
+      value[members[1:], at] = value[members[0], at]
+
+
+class Chosen:
+  """Requests of examples as evaluation sees them."""
+
+  def __init__(self, indices: np.ndarray):
+    self.indices = indices
+
+  def __len__(self) -> int:
+    return len(self.indices)
+
+  def __getitem__(self, place: int) -> types.Request:
+    return types.Request(int(self.indices[place]))
+
+
+class Training:
+  """Requests of training: by draw, by seed, by row, the rows of a share of each batch.
+
+  Orders are those of resident data, drawn when they are needed.
+  """
+
+  def __init__(
+    self,
+    chunks: chunks_lib.Chunks,
+    train: Mapping[int, np.ndarray],
+    rows: slice,
+    steps: tuple[int, int],
+  ):
+    """For the steps from the first of `steps` up to the second, without that.
+
+    Args:
+      chunks: of the member.
+      train: indices of the training examples by seed.
+      rows: of each batch.
+      steps: of training.
+    """
+    self.size, self.per_epoch = chunks.sizes['train'], chunks.per_epoch
+    self.train, self.rows = dict(train), rows
+    self.start, self.stop = (step * chunks.draws for step in steps)
+    self.orders: dict[tuple[int, int], np.ndarray] = {}
+    self.lock = threading.Lock()
+
+  def __len__(self) -> int:
+    height = self.rows.stop - self.rows.start
+    return (self.stop - self.start) * len(self.train) * height
+
+  def __getitem__(self, place: int) -> types.Request:
+    place, row = divmod(place, self.rows.stop - self.rows.start)
+    draw, which = divmod(place, len(self.train))
+    epoch, batch = divmod(self.start + draw, self.per_epoch)
+    seed = list(self.train)[which]
+    at = batch * self.size + self.rows.start + row
+    return types.Request(int(self.order(seed, epoch)[at]), seed, epoch)
+
+  def order(self, seed: int, epoch: int) -> np.ndarray:
+    """The training examples as the epoch of a seed sees them [N]."""
+    with self.lock:
+      if (seed, epoch) not in self.orders:
+        found = examples_lib.shuffle(rng.root(seed), self.train[seed], epoch)
+        self.orders[seed, epoch] = np.asarray(found)
+        self.orders.pop((seed, epoch - KEPT), None)
+      return self.orders[seed, epoch]
+
+  def __getstate__(self) -> dict[str, Any]:
+    return {k: v for k, v in vars(self).items() if k != 'lock'} | {'orders': {}}
+
+  def __setstate__(self, state: Mapping[str, Any]) -> None:
+    vars(self).update(state)
+    self.lock = threading.Lock()
