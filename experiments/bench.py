@@ -23,10 +23,15 @@ from experiments import (
   bench_gan,
   bench_page,
   bench_parts,
+  bench_streaming,
   bench_worker,
 )
 
-PARTS = {**bench_parts.PARTS, 'adversarial': bench_gan.adversarial}
+PARTS = {
+  **bench_parts.PARTS,
+  'adversarial': bench_gan.adversarial,
+  'streaming': bench_streaming.streaming,
+}
 FLAGS = flags.FLAGS
 flags.DEFINE_list('only', [], 'parts to run: ' + ', '.join(PARTS))
 flags.DEFINE_bool('quick', False, 'toy sizes, to see that everything runs')

@@ -29,6 +29,7 @@ MODULES = {  # where the function lies that makes an offer of this kind
   'conv_jax': 'bench_conv',
   'conv_torch': 'bench_conv',
   'rates': 'bench_start',
+  'streams': 'bench_streaming',
   'train_torch': 'bench_torch',
   'train_torch_game': 'bench_torch_gan',
   'train_torch_text': 'bench_torch_text',

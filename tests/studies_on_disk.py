@@ -90,7 +90,9 @@ def read(workdir: pathlib.Path) -> dict[str, str]:
   found = {}
   for name in TABLES:
     frame = pd.read_csv(workdir / name, dtype=str, keep_default_na=False)
-    found[name] = frame.drop(columns='wall_s', errors='ignore').to_csv(index=False)
+    found[name] = frame.drop(columns=['wall_s', 'stall_s'], errors='ignore').to_csv(
+      index=False
+    )
   return found
 
 

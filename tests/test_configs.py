@@ -42,6 +42,8 @@ def place(config, folder) -> list[str]:
   name = config.data.name
   if name in EMBEDDED:
     return []
+  if name == 'image_stream':
+    return [f'--config.data.path={draw_images(folder / "images")}']
   if 'image_folder' in (name, config.data.get('source')):
     return [f'--config.data.path={draw_images(folder / "images")}']
   root = os.environ.get('DLSTEROIDS_DATA')

@@ -113,8 +113,9 @@ def same(one: Any, other: Any) -> bool:
 
 
 def bits(result: loop.Result, at: int) -> Any:
-  """All a member leaves but its wall time."""
-  record = {k: v for k, v in result.records[at].items() if k != 'wall_s'}
+  """All a member leaves but its times."""
+  times = ('wall_s', 'stall_s')
+  record = {k: v for k, v in result.records[at].items() if k not in times}
   return record, result.arrays[at], pick(result.variables, at)
 
 

@@ -109,31 +109,37 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   wanted = 'train/CLASS/*.JPEG|jpg|png'
   root = source.locate(config['label'] or 'image_stream', config, find, wanted)
   files = disk.scan(root)
-  called = {'val': config['val']}
-  plan = layout.arrange(files, repr(str(root)), called)
+  plan = layout.arrange(files, repr(str(root)), {'val': config['val']})
+  return make(root, files, plan, config)
+
+
+def make(
+  root: pathlib.Path, files: disk.Files, plan: layout.Layout, config: Mapping[str, Any]
+) -> types.Dataset:
+  """The data set of the images that `plan` found among the `files` below `root`."""
   labels = np.concatenate(
-    [np.repeat(np.arange(len(part)), part) for part in plan.counts]
+    [np.repeat(np.arange(len(part), dtype=np.int32), part) for part in plan.counts]
   )
-  labels = labels.astype(np.int32)
+  train, validation, test = (sum(part) for part in plan.counts)
+  sizes = (train, validation, test)
   form = decode.Form(config['size'], config['channels'])
   share = config['size'] / config['resize']
   ways = (config['window'], config['area'], config['aspect'])
-  folder = Folder(root, plan.names, labels, form, share, *ways)
-  read = functools.partial(example, folder)
+  read = functools.partial(
+    example, Folder(root, plan.names, labels, form, share, *ways)
+  )
   shape = (form.size, form.size, form.channels)
-  train, validation, test = (sum(part) for part in plan.counts)
-  sizes = (train, validation, test)
-  listing = disk.digest(root, plan.names, files, contents=config['contents'])
   pictures = disk.Rows(read, 'image', (len(labels), *shape), 'uint8')
-  few = np.linspace(0, sizes[0] - 1, min(config['moments'], sizes[0])).astype(int)
+  listing = disk.digest(root, plan.names, files, contents=config['contents'])
+  few = np.linspace(0, train - 1, min(config['moments'], train)).astype(int)
   state = [listing, form, share, few.tolist(), disk.times(plan.names, files)]
   moments = disk.remembered(
     'image_stream', state, lambda: transform.measure(pictures[few])
   )
   shaping = {key: config[key] for key in config if key not in images.UNSHAPING}
   name = config['label'] or root.resolve().name
-  pixels = [part.tolist() for part in moments]
-  told = [shaping, name, sizes, plan.classes, listing, pixels]
+  measured = [part.tolist() for part in moments]
+  told = [shaping, name, sizes, plan.classes, listing, measured]
   return types.Dataset(
     name=name,
     arrays={'image': pictures, 'label': labels},
@@ -141,7 +147,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     transform=transform.make(moments, shape, config),
     digest=hashlib.sha256(config_lib.digest(told).encode()).hexdigest(),
     classes=plan.classes,
-    official_test=sizes[2] > 0,
+    official_test=test > 0,
     facts={'range': 'tanh'} if config['range'] == 'tanh' else {},
     stream=types.Stream({'image': (shape, 'uint8'), 'label': ((), 'int32')}, read),
   )

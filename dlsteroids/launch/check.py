@@ -14,6 +14,7 @@ import numpy as np
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
 from dlsteroids.launch import programs
+from dlsteroids.train import chunks
 from dlsteroids.train import member as member_lib
 
 CLASSES = 10
@@ -169,8 +170,21 @@ def check_data(name: str, module: ModuleType) -> Iterator[str]:
     yield f'{name}: digest must be a sha256 in hex, not {dataset.digest!r}'
   elif module.load(dict(module.DEFAULTS)).digest != dataset.digest:
     yield f'{name}: loading twice gives two digests'
+  if dataset.stream:
+    yield from check_stream(name, dataset.stream)
   if 'image' in dataset.arrays and 'label' in dataset.arrays:
     yield from attempt(f'{name}: training a step of an mlp', name, 'data')
+
+
+def check_stream(name: str, stream: types.Stream) -> Iterator[str]:
+  """Reads an example twice, in training and for evaluation."""
+  for epoch in (-1, 0):
+    one, other = (stream.example(types.Request(0, epoch=epoch)) for _ in range(2))
+    found = {key: (np.shape(x), np.asarray(x).dtype.name) for key, x in one.items()}
+    if found != dict(stream.shapes):
+      yield f'{name}: stream.example gives {found}, but its shapes are {stream.shapes}'
+    elif any(not np.array_equal(one[key], other[key]) for key in one):
+      yield f'{name}: stream.example gives two answers to one request'
 
 
 def check_metrics(name: str) -> Iterator[str]:
@@ -204,12 +218,15 @@ def attempt(what: str, name: str, kind: str) -> Iterator[str]:
     dataset = config_lib.find('data', config['data']['name']).load(config['data'])
     member = member_lib.make(config, dataset)
     slot = member_lib.slot(config, dataset, 0)
-    arrays = {key: jnp.asarray(array) for key, array in dataset.arrays.items()}
+    arrays = {key: jnp.asarray(array) for key, array in dataset.resident.items()}
+    fed, seen = (
+      member.chunks.one(kind) if member.chunks else {} for kind in chunks.KINDS
+    )
 
     def both(slot):
       state = member.init(slot, arrays)
-      state = member.stretch(state, slot, arrays, 0, 2, True)
-      return state, member.evaluate(state, slot, arrays)
+      state = member.stretch(state, slot | fed, arrays, 0, 2, True)
+      return state, member.evaluate(state, slot | seen, arrays)
 
     slots = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), slot)
     state, values = jax.jit(jax.vmap(both))(slots)

@@ -85,6 +85,8 @@ class Progress:
     ]
     if progress.value == progress.value:
       parts.append(f'validation {self.metric} {progress.value:.4f}')
+    if progress.stalled == progress.stalled:
+      parts.append(f'waiting for input {progress.stalled:.0%}')
     if eta == 0.0:
       parts.append('then the report')
     elif eta is not None:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlsteroids import rng
-from dlsteroids.launch import prepare
+from dlsteroids.launch import local, prepare
 from dlsteroids.study import plan
+from dlsteroids.train import feed as feed_lib
 from dlsteroids.train import history, loop
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
@@ -27,7 +28,8 @@ def replay(made: prepare.Plan, run: plan.Run, say: Callable[[str], None]) -> boo
   layout = program_lib.Layout('map', 1, 1)
   program = program_lib.make(member, layout)
   data = program_lib.place_data(dataset, program.mesh)
-  slots = program_lib.place([member_lib.slot(run.config, dataset, run.seed)], program)
+  slot = member_lib.slot(run.config, dataset, run.seed)
+  slots = program_lib.place([slot], program)
   say(f'replay of arm {run.arm}, seed {run.seed}: fingerprint {run.fingerprint}')
   for path, value in sorted(run.config['model'].items()):
     say(f'  model.{path} = {value!r}')
@@ -44,28 +46,34 @@ def replay(made: prepare.Plan, run: plan.Run, say: Callable[[str], None]) -> boo
   every = max(1, steps // LINES)
   ends = loop.boundaries(steps, run.config['train']['evaluations'])
   fresh = True
-  while step < steps:
-    before = jax.device_get(state)
-    stop = min([step + every, *(end for end in ends if end > step)])
-    state = program.stretch(
-      state, slots, data, jnp.int32(step), jnp.int32(stop), jnp.bool_(fresh)
-    )
-    where = int(state['diverged'][0])
-    if where >= 0:
-      say(f'step {where}: the loss is not finite')
-      name_culprits(member, before, run, dataset, step, where, say)
-      return False
-    step, fresh = stop, False
-    sums = jax.device_get(state['sums'])
-    count = float(sums['steps'][0])
-    means = [f'{k} {float(v[0]) / count:.6g}' for k, v in sums.items() if k != 'steps']
-    say(f'step {step}: train {"  ".join(means)}  |params| {size(state):.6g}')
-    if step in ends:
-      values = jax.device_get(program.evaluate(state, slots, data))
-      past = history.append(past, member, counts, step, values)
-      for name in sorted(past.columns):
-        say(f'  {name} = {past.columns[name][-1][0]:.6g}')
-      fresh = True
+  readers = local.readers(made.config['engine'])
+  with feed_lib.make(program, [slot], slots, readers) as feed:
+    feed.start(loop.visits(0, ends, ()))
+    while step < steps:
+      before = jax.device_get(state)
+      stop = min([step + every, *(end for end in ends if end > step)])
+      fed, stop = feed.training(step, stop)
+      state = program.stretch(
+        state, fed, data, jnp.int32(step), jnp.int32(stop), jnp.bool_(fresh)
+      )
+      where = int(state['diverged'][0])
+      if where >= 0:
+        say(f'step {where}: the loss is not finite')
+        name_culprits(member, before, fed, data, step, where, say)
+        return False
+      step, fresh = stop, False
+      sums = jax.device_get(state['sums'])
+      count = float(sums['steps'][0])
+      means = [
+        f'{k} {float(v[0]) / count:.6g}' for k, v in sums.items() if k != 'steps'
+      ]
+      say(f'step {step}: train {"  ".join(means)}  |params| {size(state):.6g}')
+      if step in ends:
+        values = feed_lib.evaluate(program, state, feed, data)
+        past = history.append(past, member, counts, step, values)
+        for name in sorted(past.columns):
+          say(f'  {name} = {past.columns[name][-1][0]:.6g}')
+        fresh = True
   return finite(state, 'the final state', say)
 
 
@@ -87,18 +95,16 @@ def finite(tree, what: str, say: Callable[[str], None]) -> bool:
   return good
 
 
-def name_culprits(member, before, run, dataset, step, where, say) -> None:
+def name_culprits(member, before, slots, data, step, where, say) -> None:
   """Steps from the last good state with JAX's own NaN checks, to name the operation."""
-  one = jax.tree.map(lambda x: jnp.asarray(x)[0], before)
-  slot = member_lib.slot(run.config, dataset, run.seed)
+  one, slot = jax.tree.map(lambda x: jnp.asarray(x)[0], (before, slots))
   stretch = jax.jit(member.stretch)
-  arrays = dict(dataset.arrays)
   if where > step:
-    one = stretch(one, slot, arrays, step, where, False)
+    one = stretch(one, slot, data, step, where, False)
   learned = {name: one[name] for name in ('variables', 'optimizer')}
   finite(learned, f'before step {where}', say)
-  keys = rng.Keys(rng.root(run.seed), where)
-  _, batch = jax.jit(member.draw)(one['order'], slot, arrays, keys)
+  keys = rng.Keys(rng.root(slot['seed']), where)
+  _, batch = jax.jit(member.draw)(one['order'], slot, data, keys)
   try:
     with jax.debug_nans(True), jax.debug_infs(True):
       member.step(learned, batch, keys, slot['hyper'])

@@ -168,6 +168,7 @@ def make_compute(source: summary.Source) -> Sheet:
     ('Activations', True),
     ('State', True),
   ]
+  costs = summary.compute_of(source, pairs.declared(source.study))
   rows = [
     [
       row['arm'],
@@ -183,9 +184,26 @@ def make_compute(source: summary.Source) -> Sheet:
       formats.size(row['activations']),
       formats.size(row['state']),
     ]
-    for row in summary.compute_of(source, pairs.declared(source.study))
+    for row in costs
   ]
+  if not all(formats.missing(cost['stall']) for cost in costs):
+    place = columns.index(('Wall time a run', True)) + 1
+    columns[place:place] = [('a step', True), ('of it waiting for input', True)]
+    for row, cost in zip(rows, costs):
+      row[place:place] = waiting(cost)
   return _sheet('Compute', columns, rows)
+
+
+def waiting(cost: Mapping[str, Any]) -> list[str]:
+  """Of an arm whose data stream: wall time a step, and what of it went by waiting."""
+  if formats.missing(cost['stall']) or not cost['wall']:
+    return [formats.NOTHING] * 2
+  steps = cost['steps']
+  share = cost['stall'] / cost['wall']
+  return [
+    formats.seconds(cost['wall'] / steps),
+    f'{formats.seconds(cost["stall"] / steps)} ({share:.0%})',
+  ]
 
 
 def make_problems(source: summary.Source) -> Sheet | None:

@@ -137,6 +137,7 @@ def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
   Returns:
     rows of `arm, params, steps, nominal, executed` (FLOPs a step), `run` (nominal FLOPs
     a run), `all` (of all its runs, both tuning states), `wall` (median seconds a run),
+    `stall` (median seconds of it that input was waited for; NaN if data do not stream),
     `ratio` (FLOPs a run against the intact arm's), `share` (nominal FLOP/s of the
     machine's measured matrix products), `activations` and `state` (bytes a member);
     NaN where it is not known.
@@ -158,6 +159,9 @@ def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
         'run': arm['flops_per_step'] * arm['steps'],
         'all': float(mine['flops'].sum()) if len(mine) else float('nan'),
         'wall': float(ours['wall_s'].median()) if len(ours) else float('nan'),
+        'stall': float(ours['stall_s'].median())
+        if 'stall_s' in ours and len(ours)
+        else float('nan'),
         'activations': arm.get('activation_bytes', float('nan')),
         'state': arm.get('state_bytes', float('nan')),
       }

@@ -58,13 +58,16 @@ def runs(
     row |= {
       name: facts[name] for name in ('steps', 'params', 'flops', 'wall_s', 'best_step')
     }
+    if 'stall_s' in facts:  # of a data set that streams
+      row['stall_s'] = facts['stall_s']
     if asked:
       row['reach_step'] = reach_step(facts['curves'], asked, study['metrics'])
     rows.append(row | facts['values'])
   fixed = ['arm', 'seed', *factors, 'status', *STATE]
   fixed += ['steps', 'params', 'flops', 'wall_s', 'best_step']
-  fixed += ['reach_step'] if asked else []
   frame = pd.DataFrame(rows)
+  fixed += ['stall_s'] if 'stall_s' in frame else []
+  fixed += ['reach_step'] if asked else []
   return frame.reindex(columns=fixed + [c for c in frame if c not in fixed])
 
 

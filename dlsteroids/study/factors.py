@@ -14,7 +14,7 @@ from dlsteroids import config as config_lib
 # Of runs.csv beside the factors and the metrics, whose names have a '/'.
 COLUMNS = (
   *('arm', 'seed', 'status', 'tuned', 'regime', 'budget', 'size'),
-  *('steps', 'params', 'flops', 'wall_s', 'best_step'),
+  *('steps', 'params', 'flops', 'wall_s', 'stall_s', 'best_step'),
 )
 
 Pairs = tuple[tuple[str, Any], ...]  # (config path, value)

@@ -104,6 +104,11 @@ def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
       f'task gan needs images; data set {dataset.name!r} has '
       f'{", ".join(dataset.arrays)}'
     )
+  if dataset.stream:
+    raise config_lib.UserError(
+      'task gan holds its pictures against all training images, which must fit in the '
+      f'memory: {dataset.name!r} streams; use data.name=image_folder'
+    )
   if dataset.facts.get('range') != 'tanh':
     known = 'range' in config['data']
     raise config_lib.UserError(

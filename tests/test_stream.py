@@ -1,0 +1,269 @@
+"""Training from a stream; oracle: the same training on resident arrays, to the bit."""
+
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from dlsteroids import config as config_lib
+from dlsteroids import types
+from dlsteroids.data import image_folder, image_stream, reader
+from dlsteroids.results import sheets, summary
+from dlsteroids.train import feed as feed_lib
+from dlsteroids.train import loop
+from dlsteroids.train import member as member_lib
+from dlsteroids.train import program as program_lib
+from tests import photo_fixture, report_fixture, tiny
+
+SIZE = 12
+STEPS = 9  # of 3 an epoch
+SECTION = {'size': SIZE, 'flip': True, 'colour': 0.1, 'test': 0.2, 'validation': 0.2}
+CHANGES = {
+  'model.widths': (4,),
+  'model.hidden': (),
+  'model.dropout': 0.2,
+  'train.steps': STEPS,
+  'train.batch_size': 7,
+  'train.evaluations': 2,
+  'train.eval_batch': 5,
+  'optimizer.learning_rate': 0.05,
+}
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+  return photo_fixture.make(tmp_path_factory.mktemp('photos') / 'photos')
+
+
+def make_config(photos, data='image_stream', **changes):
+  tree = config_lib.resolve(config_lib.base(model='cnn', data=data))
+  section = {f'data.{key}': value for key, value in SECTION.items()}
+  section |= {'data.path': str(photos)}
+  if data == 'image_stream':
+    section |= {'data.resize': SIZE, 'data.window': 'middle'}
+  more = {name.replace('__', '.'): value for name, value in changes.items()}
+  return config_lib.override(tree, {**section, **CHANGES, **more}.items())
+
+
+def make_bench(config, watched=None, **layout):
+  """A program on the config's data; `watched` is told every request of its stream."""
+  module = image_stream if config['data']['name'] == 'image_stream' else image_folder
+  dataset = module.load(config['data'])
+  if watched:
+    inner = dataset.stream.example
+
+    def example(request):
+      watched(request)
+      return inner(request)
+
+    dataset = dataset._replace(stream=dataset.stream._replace(example=example))
+  return tiny.make_bench(config, dataset=dataset, strategy='map', width=3, **layout)
+
+
+@pytest.fixture(scope='module')
+def streamed(photos):
+  return make_bench(make_config(photos))
+
+
+@pytest.fixture(scope='module')
+def whole(streamed):
+  """Two seeds, and one of them again with another learning rate, in one go."""
+  return streamed.train(slots(streamed))
+
+
+def slots(bench):
+  return [bench.slot(3), bench.slot(5), bench.slot(3, optimizer__learning_rate=0.1)]
+
+
+def test_streamed_and_resident_trainings_agree_to_the_bit(photos, whole):
+  bench = make_bench(make_config(photos, 'image_folder'))
+  resident = bench.train(slots(bench))
+  for at in range(3):
+    tiny.assert_equal_bits(tiny.bits(resident, at), tiny.bits(whole, at))
+    assert 'stall_s' not in resident.records[at]
+  losses = [row[3] for row in whole.records[0]['curves'] if row[1] == 'train']
+  assert losses[0] != losses[-1]  # it learns, so agreement says something
+
+
+@pytest.mark.parametrize('at', [1, 4, 5, 8])
+def test_a_training_interrupted_in_mid_epoch_ends_with_the_same_bits(
+  at, streamed, whole, tmp_path
+):
+  class Killed(Exception):
+    pass
+
+  def kill(progress):
+    if progress.step == at:
+      raise Killed
+
+  options = {'folder': tmp_path / 'checkpoints', 'checkpoint_seconds': 0.0}
+  with pytest.raises(Killed):
+    streamed.train(slots(streamed), watch=kill, **options)
+  assert not [t for t in threading.enumerate() if t.name.startswith('feed')]
+  steps = []
+  again = streamed.train(
+    slots(streamed), watch=lambda p: steps.append(p.step), **options
+  )
+  assert steps[0] > 1 or at == 1  # it went on where it was left
+  for member in range(3):
+    tiny.assert_equal_bits(tiny.bits(again, member), tiny.bits(whole, member))
+
+
+def test_the_length_of_chunks_changes_no_bit(photos, streamed, whole, monkeypatch):
+  assert streamed.program.member.chunks.length('train', 3) == 16
+  monkeypatch.setattr('dlsteroids.train.chunks.STEPS', 2)
+  bench = make_bench(make_config(photos))
+  assert bench.program.member.chunks.length('train', 3) == 2
+  small = bench.program.member.chunks._replace(budget=40_000)
+  assert small.length('train', 3) == 2
+  assert small._replace(budget=15_000).length('train', 3) == 1
+  assert small._replace(budget=15_000).length('evaluate', 3) == 2
+  result = bench.train(slots(bench))
+  for at in range(3):
+    tiny.assert_equal_bits(tiny.bits(result, at), tiny.bits(whole, at))
+
+
+def test_a_budget_of_one_batch_still_evaluates_all(photos, whole):
+  config = make_config(photos, engine__stream_mb=1)
+  dataset = image_stream.load(config['data'])
+  member = member_lib.make(config, dataset)
+  member = member._replace(chunks=member.chunks._replace(budget=1))
+  bench = tiny.make_bench(config, 'map', 3, dataset=dataset, member=member)
+  result = bench.train(slots(bench))
+  for at in range(3):
+    tiny.assert_equal_bits(tiny.bits(result, at), tiny.bits(whole, at))
+
+
+def test_every_example_is_read_once_an_epoch_for_all_members_of_a_seed(photos):
+  asked = []
+  bench = make_bench(make_config(photos, train__evaluations=1), asked.append)
+  members = [*slots(bench)[::2], bench.slot(5, live=False)]
+  bench.train(members)
+  # Two members of seed 3 share what is read; nothing is read for the padding.
+  assert {request.seed for request in asked if request.epoch >= 0} == {3}
+  train = bench.dataset.split(3)['train']
+  for epoch in range(3):
+    seen = [r.example for r in asked if r.epoch == epoch]
+    assert len(seen) == len(set(seen)) == 21
+    assert set(seen) <= set(train.tolist())
+  judged = sorted(request.example for request in asked if request.epoch < 0)
+  split = bench.dataset.split(3)
+  assert judged == sorted([*split['validation'], *split['test']])
+  assert len(asked) == 3 * 21 + len(judged)
+
+
+def test_processes_read_each_its_rows_of_the_same_batches(streamed):
+  chunks = streamed.program.member.chunks._replace(sizes={'train': 7, 'evaluate': 5})
+  train = {3: streamed.dataset.split(3)['train'], 5: streamed.dataset.split(5)['train']}
+
+  def read(rows, steps=(2, 8)):
+    found = feed_lib.Training(chunks, train, rows, steps)
+    every = [found[i] for i in range(len(found))]
+    return np.array(every).reshape(6, 2, -1, 3)  # step, seed, row, request
+
+  one, other, alone = read(slice(0, 3)), read(slice(3, 7)), read(slice(0, 7))
+  np.testing.assert_array_equal(np.concatenate([one, other], 2), alone)
+  epoch = alone[1:4, 0, :, 0].ravel()  # steps 3 to 5 are the second epoch
+  assert len(set(epoch.tolist())) == 21
+  assert (alone[1:4, :, :, 2] == 1).all()
+  assert (alone[:, 0, :, 1] == 3).all()
+  assert (alone[:, 1, :, 1] == 5).all()
+
+
+def test_two_processes_chunks_are_parts_of_one_s(streamed):
+  members = slots(streamed)
+  placed = program_lib.place(members, streamed.program)
+  seen = []
+  for shard in ((0, 1), (0, 2), (1, 2)):
+    with feed_lib.Streamed(
+      streamed.program, members, placed, reader.Readers(1), shard
+    ) as feed:
+      feed.start([feed_lib.Visit(4, 6, True)])
+      fed, stop = feed.training(4, 6)
+      assert stop == 6
+      parts = [fed['batches']['image'][:, 4:6], *feed.evaluation()]
+      seen.append((np.asarray(parts[0]), np.asarray(parts[1]['batches']['image'])))
+  for which in (0, 1):
+    alone, one, other = (found[which] for found in seen)
+    np.testing.assert_array_equal(np.concatenate([one, other], 2), alone)
+    assert alone.any(axis=(3, 4, 5)).mean() > 0.8  # not blank, but for short batches
+
+
+def test_waiting_for_input_is_measured_and_told(photos):
+  def slow(request):
+    time.sleep(0.002)
+
+  bench = make_bench(make_config(photos), slow)
+  told = []
+  result = bench.train(slots(bench), watch=told.append, readers=reader.Readers(1))
+  record = result.records[0]
+  assert 0.05 < record['stall_s'] <= record['wall_s']
+  assert all(0 < progress.stalled <= 1 for progress in told)
+
+
+def test_a_damaged_file_ends_the_training_in_one_line(photos, tmp_path):
+  root = photo_fixture.make(tmp_path / 'photos')
+  bench = make_bench(make_config(root))
+  victim = bench.dataset.split(3)['train'][0]
+  name = bench.dataset.stream.example.args[0].names[victim]
+  (root / name).write_bytes(b'\xff\xd8 no more')
+  with pytest.raises(config_lib.UserError, match=name):
+    bench.train(slots(bench))
+  assert not [t for t in threading.enumerate() if t.name.startswith('feed')]
+
+
+def test_more_than_the_visits_is_refused(streamed):
+  members = slots(streamed)
+  placed = program_lib.place(members, streamed.program)
+  with feed_lib.make(streamed.program, members, placed, reader.Readers(1)) as feed:
+    feed.start(loop.visits(8, [4, 9], [4]))
+    assert feed.training(8, 9)[1] == 9
+    list(feed.evaluation())
+    with pytest.raises(ValueError, match='more steps or evaluations'):
+      feed.training(9, 10)
+
+
+def test_visits_are_what_remains():
+  assert loop.visits(0, [4, 9], []) == [(0, 4, True), (4, 9, True)]
+  assert loop.visits(4, [4, 9], []) == [(4, 4, True), (4, 9, True)]
+  assert loop.visits(4, [4, 9], [4]) == [(4, 4, False), (4, 9, True)]
+  assert loop.visits(6, [4, 9], [4]) == [(6, 9, True)]
+
+
+def test_a_gan_needs_images_in_memory(photos):
+  tree = config_lib.base(model='dcgan', data='image_stream', task='gan')
+  with tree.unlocked():
+    tree.data.path, tree.data.range = str(photos), 'tanh'
+    tree.data.size = tree.data.resize = 16
+  config = config_lib.resolve(tree)
+  with pytest.raises(config_lib.UserError, match="'photos' streams"):
+    member_lib.make(config, image_stream.load(config['data']))
+
+
+def test_without_grain_one_line_says_what_to_install(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'grain', None)
+  with (
+    pytest.raises(config_lib.UserError, match='pip install grain'),
+    reader.read(lambda request: {}, [types.Request(0)], reader.Readers(1)),
+  ):
+    pass
+
+
+def test_the_compute_table_shows_waiting_beside_the_time_of_a_step():
+  case = report_fixture.digits(2, tuned=False)
+  plain = summary.Source(case.study, case.tables, case.arrays)
+  assert 'of it waiting for input' not in header(plain)
+  runs = case.tables.runs.assign(stall_s=0.25 * case.tables.runs['wall_s'])
+  waited = summary.Source(case.study, case.tables._replace(runs=runs), case.arrays)
+  names = header(waited)
+  row = dict(zip(names, sheets.make_compute(waited).rows[0]))
+  cost = summary.compute_of(waited, 0)[0]
+  assert names.index('of it waiting for input') == names.index('Wall time a run') + 2
+  assert row['of it waiting for input'].endswith('(25%)')
+  assert cost['stall'] == pytest.approx(cost['wall'] / 4, rel=0.1)
+
+
+def header(source):
+  return list(sheets.make_compute(source).head)
