@@ -15,6 +15,7 @@ import dlsteroids
 from dlsteroids import config as config_lib
 from dlsteroids import types
 from dlsteroids.data import decode, image_stream, reader, windows
+from dlsteroids.launch import check
 from tests import photo_fixture
 
 SIZE, RESIZE = 24, 32
@@ -81,7 +82,13 @@ def resized_by_hand(seed, epoch, example, area, aspect):
         left = draw.integers(0, width - w, endpoint=True)
         upper = draw.integers(0, height - h, endpoint=True)
         return left, upper, left + w, upper + h
-    raise AssertionError('no window fits: another seed shows nothing of this')
+    w, h = width, height
+    if width / height < 1 / aspect:
+      h = round(w * aspect)
+    elif width / height > aspect:
+      w = round(h * aspect)
+    left, upper = (width - w) // 2, (height - h) // 2
+    return left, upper, left + w, upper + h
 
   return box
 
@@ -138,8 +145,9 @@ def test_areas_and_shapes_of_windows_are_spread_as_stated():
   assert np.abs(shapes).max() <= math.log(2) + 1e-3
   small = np.abs(shapes[areas < 0.5])  # these fit whatever their shape
   assert abs(small.mean() - math.log(2) / 2) < 0.02
-  share = np.mean(areas < 0.35)  # rejected ones are drawn again, so a little more
-  assert 0.15 / 0.8 - 0.02 < share < 0.15 / 0.8 + 0.06
+  # A larger area a fits with probability ln(1/a) / ln 2, or else is drawn again.
+  fitting = 0.3 + (0.5 - 0.5 * math.log(2)) / math.log(2)
+  assert abs(np.mean(areas < 0.35) - 0.15 / fitting) < 0.02
 
 
 @pytest.mark.parametrize('times', [1, 2, 3, 4, 9])
@@ -296,14 +304,22 @@ def test_an_image_file_of_gigabytes_is_not_read(tmp_path):
 
 
 def test_the_check_of_plug_ins_reads_a_stream(photos, monkeypatch):
-  options = {'path': str(photos), 'size': SIZE, 'resize': RESIZE}
   monkeypatch.setitem(image_stream.DEFAULTS, 'path', str(photos))
-  monkeypatch.setitem(image_stream.DEFAULTS, 'size', SIZE)
-  monkeypatch.setitem(image_stream.DEFAULTS, 'resize', RESIZE)
+  monkeypatch.setitem(image_stream.DEFAULTS, 'size', 4)
   assert not dlsteroids.check('dlsteroids.data.image_stream')
-  whole = image_stream.load(options)
-  shapes = {**whole.stream.shapes, 'label': ((), 'int64')}
-  lying = whole._replace(stream=whole.stream._replace(shapes=shapes))
-  monkeypatch.setattr(image_stream, 'load', lambda config: lying)
-  (problem,) = dlsteroids.check('dlsteroids.data.image_stream')
-  assert 'its shapes are' in problem
+
+
+def test_a_stream_that_is_not_what_it_says_is_told(photos):
+  stream = load(photos).stream
+  assert not list(check.check_stream('mine', stream))
+  lying = stream._replace(shapes={**stream.shapes, 'label': ((), 'int16')})
+  problem, again = check.check_stream('mine', lying)
+  assert problem == again
+  assert problem.startswith('mine: stream.example gives')
+  whims = np.random.default_rng(0)
+
+  def shaken(request):
+    return {**stream.example(request), 'label': np.int32(whims.integers(1000))}
+
+  problem, _ = check.check_stream('mine', stream._replace(example=shaken))
+  assert problem.endswith('two answers to one request')

@@ -17,11 +17,11 @@ from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 from tests import photo_fixture, report_fixture, tiny
 
-SIZE = 12
+SIZE = 24  # large enough that no JPEG is decoded at half its size
 STEPS = 9  # of 3 an epoch
 SECTION = {'size': SIZE, 'flip': True, 'colour': 0.1, 'test': 0.2, 'validation': 0.2}
 CHANGES = {
-  'model.widths': (4,),
+  'model.widths': (2,),
   'model.hidden': (),
   'model.dropout': 0.2,
   'train.steps': STEPS,
@@ -89,8 +89,10 @@ def test_streamed_and_resident_trainings_agree_to_the_bit(photos, whole):
 
 @pytest.mark.parametrize('at', [1, 4, 5, 8])
 def test_a_training_interrupted_in_mid_epoch_ends_with_the_same_bits(
-  at, streamed, whole, tmp_path
+  at, streamed, whole, tmp_path, monkeypatch
 ):
+  monkeypatch.setattr(loop, 'CHUNK_SECONDS', 0.0)  # a look after every step
+
   class Killed(Exception):
     pass
 
@@ -106,7 +108,9 @@ def test_a_training_interrupted_in_mid_epoch_ends_with_the_same_bits(
   again = streamed.train(
     slots(streamed), watch=lambda p: steps.append(p.step), **options
   )
-  assert steps[0] > 1 or at == 1  # it went on where it was left
+  # It went on behind the last checkpoint, of the step before: that of step 4 was
+  # written before the evaluation, which is made again.
+  assert steps[0] == (4 if at == 5 else at)
   for member in range(3):
     tiny.assert_equal_bits(tiny.bits(again, member), tiny.bits(whole, member))
 
@@ -116,10 +120,10 @@ def test_the_length_of_chunks_changes_no_bit(photos, streamed, whole, monkeypatc
   monkeypatch.setattr('dlsteroids.train.chunks.STEPS', 2)
   bench = make_bench(make_config(photos))
   assert bench.program.member.chunks.length('train', 3) == 2
-  small = bench.program.member.chunks._replace(budget=40_000)
+  small = bench.program.member.chunks._replace(budget=150_000)
   assert small.length('train', 3) == 2
-  assert small._replace(budget=15_000).length('train', 3) == 1
-  assert small._replace(budget=15_000).length('evaluate', 3) == 2
+  assert small._replace(budget=52_000).length('train', 3) == 1
+  assert small._replace(budget=52_000).length('evaluate', 3) == 2
   result = bench.train(slots(bench))
   for at in range(3):
     tiny.assert_equal_bits(tiny.bits(result, at), tiny.bits(whole, at))
@@ -188,7 +192,7 @@ def test_two_processes_chunks_are_parts_of_one_s(streamed):
   for which in (0, 1):
     alone, one, other = (found[which] for found in seen)
     np.testing.assert_array_equal(np.concatenate([one, other], 2), alone)
-    assert alone.any(axis=(3, 4, 5)).mean() > 0.8  # not blank, but for short batches
+    assert alone.any(axis=(3, 4, 5)).mean() >= 0.8  # not blank, but for short batches
 
 
 def test_waiting_for_input_is_measured_and_told(photos):
@@ -237,6 +241,7 @@ def test_a_gan_needs_images_in_memory(photos):
   with tree.unlocked():
     tree.data.path, tree.data.range = str(photos), 'tanh'
     tree.data.size = tree.data.resize = 16
+    tree.train.batch_size = 8
   config = config_lib.resolve(tree)
   with pytest.raises(config_lib.UserError, match="'photos' streams"):
     member_lib.make(config, image_stream.load(config['data']))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from absl import flags
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
@@ -68,6 +69,7 @@ def read(
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD * threads)
   examples = grain.MapDataset.source(requests).map(example).to_iter_dataset(options)
   if readers.workers:
+    _parse_flags()
     several = grain.MultiprocessingOptions(
       num_workers=readers.workers, per_worker_buffer_size=AHEAD * threads
     )
@@ -77,6 +79,14 @@ def read(
     yield iterator
   finally:
     iterator.close()
+
+
+def _parse_flags() -> None:
+  """Lets grain ask for its absl flags where no absl main has parsed any."""
+  if not flags.FLAGS.is_parsed():
+    for name in flags.FLAGS:
+      if name.startswith('grain'):
+        flags.FLAGS[name].present = True
 
 
 def _without_accelerator(index: int, count: int) -> None:
