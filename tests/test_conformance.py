@@ -35,6 +35,7 @@ DATA = {
   'etth1': (('forecast',), {**SERIES, 'examples': 40}),
   'fashion_mnist': (IMAGES, {}),
   'image_folder': (IMAGES, {'size': 20}),
+  'image_stream': (('classify',), {'size': 20, 'resize': 20}),
   'mnist': (IMAGES, {}),
   'python_docs': (('language',), {**TEXT, 'examples': 500, 'test': 0.002}),
   'speech': (('classify',), {'bands': 20}),
@@ -58,6 +59,7 @@ SMALL = {('alexnet', data) for data in ('digits', 'fashion_mnist', 'mnist')}
 SMALL |= {('dcgan', data) for data in ('fashion_mnist', 'mnist')}  # here 5 x 4
 REAL = [
   ('cnn', 'image_folder', 'classify'),
+  ('cnn', 'image_stream', 'classify'),
   ('recurrent', 'speech', 'classify'),
   ('mlp', 'csv_file', 'forecast'),
   ('recurrent', 'adding', 'forecast'),
@@ -115,6 +117,7 @@ def places(tmp_path_factory):
       test_data_folder.save(found['unpaired'] / f'train{side}' / f'{index}.png')
   found['image_folder'] = root / 'pets'
   test_data_folder.make(found['image_folder'])
+  found['image_stream'] = found['image_folder']
   for name, file in (('text_file', 'own.txt'), ('tinyshakespeare', 'input.txt')):
     found[name] = root / file
     found[name].write_bytes(PROSE)
@@ -161,15 +164,23 @@ def fits(model, data, task):
   return task in DATA[data][0] and task in MODELS[model] and (model, data) not in SMALL
 
 
+def fed(member, slot, kind):
+  """A slot with blank batches, if the data set streams: one, or all of evaluation."""
+  if member.chunks is None:
+    return slot
+  count = {'train': 1, 'evaluate': len(member.chunks.mask)}[kind]
+  return slot | member.chunks.zeros(kind, (count,))
+
+
 def trace(config, dataset, member):
   """Shapes after initial values and one step, and of an evaluation."""
   slot = member_lib.slot(config, dataset, 0)
-  slot, data = abstract(slot), abstract(dict(dataset.arrays))
+  slot, data = abstract(slot), abstract(dict(dataset.resident))
   state, batch = member_lib.abstract(member, slot, data)
   step = functools.partial(member.stretch, start=0, stop=1, fresh=True)
-  new = jax.eval_shape(step, state, slot, data)
+  new = jax.eval_shape(step, state, fed(member, slot, 'train'), data)
   jax.tree.map(lambda a, b: _equal((a.shape, a.dtype), (b.shape, b.dtype)), state, new)
-  values = jax.eval_shape(member.evaluate, new, slot, data)
+  values = jax.eval_shape(member.evaluate, new, fed(member, slot, 'evaluate'), data)
   return new, batch, values
 
 
@@ -244,10 +255,11 @@ def test_a_real_step_and_evaluation_are_finite(model, data, task, places):
   @model_cases.jit
   def run(slot, data):
     start = member.init(slot, data)
-    state = member.stretch(start, slot, data, 0, 2, True)
-    return start, state, member.evaluate(state, slot, data)
+    state = member.stretch(start, fed(member, slot, 'train'), data, 0, 2, True)
+    seen = member.evaluate(state, fed(member, slot, 'evaluate'), data)
+    return start, state, seen
 
-  start, state, values = run(slot, dict(dataset.arrays))
+  start, state, values = run(slot, dict(dataset.resident))
   assert int(state['diverged']) == -1
   assert float(state['sums']['steps']) == 2
   for player in member.task.players:

@@ -12,7 +12,7 @@ from dlsteroids import types
 from dlsteroids.data import image_folder, image_stream, reader
 from dlsteroids.results import sheets, summary
 from dlsteroids.train import feed as feed_lib
-from dlsteroids.train import loop
+from dlsteroids.train import loop, requests
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 from tests import photo_fixture, report_fixture, tiny
@@ -163,7 +163,7 @@ def test_processes_read_each_its_rows_of_the_same_batches(streamed):
   train = {3: streamed.dataset.split(3)['train'], 5: streamed.dataset.split(5)['train']}
 
   def read(rows, steps=(2, 8)):
-    found = feed_lib.Training(chunks, train, rows, steps)
+    found = requests.Training(chunks, train, rows, steps)
     every = [found[i] for i in range(len(found))]
     return np.array(every).reshape(6, 2, -1, 3)  # step, seed, row, request
 

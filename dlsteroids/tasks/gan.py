@@ -106,8 +106,8 @@ def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
     )
   if dataset.stream:
     raise config_lib.UserError(
-      'task gan holds its pictures against all training images, which must fit in the '
-      f'memory: {dataset.name!r} streams; use data.name=image_folder'
+      'task gan needs images that fit in the memory, as it holds its pictures against '
+      f'all of them; {dataset.name!r} streams: use data.name=image_folder'
     )
   if dataset.facts.get('range') != 'tanh':
     known = 'range' in config['data']

@@ -16,13 +16,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlsteroids import rng, types
 from dlsteroids.data import reader
 from dlsteroids.train import chunks as chunks_lib
-from dlsteroids.train import examples as examples_lib
-from dlsteroids.train import program
-
-KEPT = 2  # epochs of each seed whose order is kept
+from dlsteroids.train import program, requests
 
 
 class Visit(NamedTuple):
@@ -215,8 +211,10 @@ class Streamed(Feed):
     with contextlib.ExitStack() as stack:
       if stop > start:
         train = {seed: self.slots[at[0]]['train'] for seed, at in self.seeds.items()}
-        requests = Training(self.chunks, train, self.rows('train'), (start, stop))
-        examples = stack.enter_context(self.open(requests))
+        wanted = requests.Training(
+          self.chunks, train, self.rows('train'), (start, stop)
+        )
+        examples = stack.enter_context(self.open(wanted))
       for visit in visits:
         for begin in range(visit.start // ahead * ahead, visit.stop, ahead):
           first, last = max(begin, visit.start), min(begin + ahead, visit.stop)
@@ -226,8 +224,8 @@ class Streamed(Feed):
         if visit.judged:
           yield from self.evaluate()
 
-  def open(self, requests: reader.Requests) -> Any:
-    return reader.read(self.chunks.stream.example, requests, self.readers)
+  def open(self, wanted: reader.Requests) -> Any:
+    return reader.read(self.chunks.stream.example, wanted, self.readers)
 
   def lay(self, chunk: Any) -> Any:
     return {**self.placed, **program.place_chunk(chunk, self.made)}
@@ -247,7 +245,7 @@ class Streamed(Feed):
     rows = self.rows('evaluate')
     length = self.chunks.length('evaluate', self.members)
     every = [indices for groups in self.judged for _, indices in groups]
-    with self.open(Chosen(np.concatenate(every))) as examples:
+    with self.open(requests.Chosen(np.concatenate(every))) as examples:
       for begin in range(0, len(self.judged), length):
         chunk = self.chunks.blank('evaluate', self.members, rows.stop - rows.start)
         for at, groups in enumerate(self.judged[begin : begin + length]):
@@ -268,72 +266,3 @@ class Streamed(Feed):
         chunk['batches'][name][members[0], at, row] = value
     for value in chunk['batches'].values():
       value[members[1:], at] = value[members[0], at]
-
-
-class Chosen:
-  """Requests of examples as evaluation sees them."""
-
-  def __init__(self, indices: np.ndarray):
-    self.indices = indices
-
-  def __len__(self) -> int:
-    return len(self.indices)
-
-  def __getitem__(self, place: int) -> types.Request:
-    return types.Request(int(self.indices[place]))
-
-
-class Training:
-  """Requests of training: by draw, by seed, by row, the rows of a share of each batch.
-
-  Orders are those of resident data, drawn when they are needed.
-  """
-
-  def __init__(
-    self,
-    chunks: chunks_lib.Chunks,
-    train: Mapping[int, np.ndarray],
-    rows: slice,
-    steps: tuple[int, int],
-  ):
-    """For the steps from the first of `steps` up to the second, without that.
-
-    Args:
-      chunks: of the member.
-      train: indices of the training examples by seed.
-      rows: of each batch.
-      steps: of training.
-    """
-    self.size, self.per_epoch = chunks.sizes['train'], chunks.per_epoch
-    self.train, self.rows = dict(train), rows
-    self.start, self.stop = (step * chunks.draws for step in steps)
-    self.orders: dict[tuple[int, int], np.ndarray] = {}
-    self.lock = threading.Lock()
-
-  def __len__(self) -> int:
-    height = self.rows.stop - self.rows.start
-    return (self.stop - self.start) * len(self.train) * height
-
-  def __getitem__(self, place: int) -> types.Request:
-    place, row = divmod(place, self.rows.stop - self.rows.start)
-    draw, which = divmod(place, len(self.train))
-    epoch, batch = divmod(self.start + draw, self.per_epoch)
-    seed = list(self.train)[which]
-    at = batch * self.size + self.rows.start + row
-    return types.Request(int(self.order(seed, epoch)[at]), seed, epoch)
-
-  def order(self, seed: int, epoch: int) -> np.ndarray:
-    """The training examples as the epoch of a seed sees them [N]."""
-    with self.lock:
-      if (seed, epoch) not in self.orders:
-        found = examples_lib.shuffle(rng.root(seed), self.train[seed], epoch)
-        self.orders[seed, epoch] = np.asarray(found)
-        self.orders.pop((seed, epoch - KEPT), None)
-      return self.orders[seed, epoch]
-
-  def __getstate__(self) -> dict[str, Any]:
-    return {k: v for k, v in vars(self).items() if k != 'lock'} | {'orders': {}}
-
-  def __setstate__(self, state: Mapping[str, Any]) -> None:
-    vars(self).update(state)
-    self.lock = threading.Lock()
