@@ -1,9 +1,11 @@
 """Examples in the order of their requests, read ahead of their use by grain."""
 
 import contextlib
+import functools
+import itertools
 import os
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from absl import flags
@@ -11,7 +13,8 @@ from absl import flags
 from dlsteroids import config as config_lib
 from dlsteroids import types
 
-AHEAD = 4  # examples that each thread may be ahead of their use
+BLOCK = 8  # examples that a thread reads at a time: handing over costs 0.1 ms
+AHEAD = 2  # blocks that each thread may be ahead of their use
 
 
 class Requests(Protocol):
@@ -20,6 +23,20 @@ class Requests(Protocol):
   def __len__(self) -> int: ...
 
   def __getitem__(self, place: int) -> types.Request: ...
+
+
+class Blocks:
+  """Requests by the block."""
+
+  def __init__(self, requests: Requests):
+    self.requests = requests
+
+  def __len__(self) -> int:
+    return -(-len(self.requests) // BLOCK)
+
+  def __getitem__(self, block: int) -> list[types.Request]:
+    stop = min((block + 1) * BLOCK, len(self.requests))
+    return [self.requests[place] for place in range(block * BLOCK, stop)]
 
 
 class Readers(NamedTuple):
@@ -67,18 +84,24 @@ def read(
     ) from error
   threads = readers.threads or max(1, cores() // max(1, readers.workers))
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD * threads)
-  examples = grain.MapDataset.source(requests).map(example).to_iter_dataset(options)
+  read_block = functools.partial(_read, example)
+  source = grain.MapDataset.source(Blocks(requests))
+  blocks = source.map(read_block).to_iter_dataset(options)
   if readers.workers:
     _parse_flags()
     several = grain.MultiprocessingOptions(
       num_workers=readers.workers, per_worker_buffer_size=AHEAD * threads
     )
-    examples = examples.mp_prefetch(several, worker_init_fn=_without_accelerator)
-  iterator = iter(examples)
+    blocks = blocks.mp_prefetch(several, worker_init_fn=_without_accelerator)
+  iterator = iter(blocks)
   try:
-    yield iterator
+    yield itertools.chain.from_iterable(iterator)
   finally:
     iterator.close()
+
+
+def _read(example: types.Example, block: list[types.Request]) -> list[Any]:
+  return [example(request) for request in block]
 
 
 def _parse_flags() -> None:
