@@ -199,7 +199,7 @@ class Compiler:
 def make_slots(
   made: prepare.Plan, batch: plan.Batch, layout: program_lib.Layout
 ) -> list[dict[str, Any]]:
-  """A batch's slots, its runs dealt to the devices in turn, the rest padding."""
+  """A batch's slots, its runs dealt to the groups of devices in turn, the rest padding."""
   slots: list[Any] = [None] * layout.members
   for i, run in enumerate(batch.runs):
     slots[position(i, layout)] = member_lib.slot(
@@ -210,8 +210,8 @@ def make_slots(
 
 
 def position(i: int, layout: program_lib.Layout) -> int:
-  """Where the i-th run of a batch lies: device by device in turn."""
-  return (i % layout.devices) * layout.width + i // layout.devices
+  """Where the i-th run of a batch lies: group of devices by group in turn."""
+  return (i % layout.groups) * layout.width + i // layout.groups
 
 
 def train_batch(

@@ -14,6 +14,7 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
+from dlsteroids.train import spread
 from dlsteroids.train import step as step_lib
 
 SPLITS = ('validation', 'test')
@@ -115,12 +116,13 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
         lambda: jax.random.permutation(key, slot['train'], independent=False),
         lambda: order,
       )
-      indices = jax.lax.dynamic_slice(order, (at * size,), (size,))
+      order = spread.whole(order)  # else the places in it would be split, too
+      indices = spread.whole(jax.lax.dynamic_slice(order, (at * size,), (size,)))
     if dataset.jitter:
       offset = rng.stream(keys.root, 'jitter', keys.step // per_epoch)
       indices += jax.random.randint(offset, (), 0, dataset.jitter)
-    batch = dataset.take(data, indices, train=True)
-    batch = dataset.transform(batch, keys, train=True)
+    batch = dataset.take(data, spread.batch(indices, size), train=True)
+    batch = spread.batch(dataset.transform(batch, keys, train=True), size)
     return order, {**batch, 'first': at == 0} if dataset.lanes else batch
 
   def draw(order, slot, data, keys):
@@ -166,10 +168,13 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     def measure(_, batch):
       indices, mask, number = batch
       keys = rng.Keys(rng.root(slot['seed']), number)
+      indices = spread.batch(indices, eval_size)
       examples = dataset.take(data, indices, train=False)
       examples = dataset.transform(examples, keys, train=False)
       examples = {**examples, 'mask': mask.astype(jnp.float32)}
+      examples = spread.batch(examples, eval_size)
       out = task.outputs(state['variables'], examples, keys, slot['hyper'])
+      out = spread.batch(out, eval_size)
       check_mask(out, mask)
       names = set(sources(task.metrics).values())  # sorted: traced in one order
       return None, {name: task.metrics[name].measure(out) for name in sorted(names)}
