@@ -99,7 +99,9 @@ def make_bench(
   placed = program_lib.place_data(dataset, program.mesh)
   if compiled:
     slots = [member_lib.slot(config, dataset, 0)] * layout.members
-    program = program_lib.compile_all(program, program_lib.place(slots, program), placed)
+    program = program_lib.compile_all(
+      program, program_lib.place(slots, program), placed
+    )
   return Bench(config, dataset, program, placed)
 
 

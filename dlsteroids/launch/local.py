@@ -14,7 +14,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.launch import machine, prepare
 from dlsteroids.results import store
 from dlsteroids.study import plan
-from dlsteroids.train import checkpoint, loop, probes
+from dlsteroids.train import checkpoint, loop, probes, processes
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 
@@ -48,7 +48,8 @@ def execute(
   A batch that fails is said at once and the others go on. One that runs out of memory
   is tried again with half the members per device, and plan.json remembers.
   """
-  done = store.read(workdir).records
+  found = store.read(workdir).records if processes.first() else {}
+  done = set(processes.agree([r.fingerprint for r in runs if r.fingerprint in found]))
   layouts = dict(made.layouts)
   todo = plan.batches(
     plan.unique(runs), done.__contains__, lambda name: layouts[name].members
@@ -64,10 +65,11 @@ def execute(
       layout = layouts[batch.program]
       try:
         train_batch(made, batch, compiler, layout, workdir, tell(watch, batch, place))
+        processes.agree(None)  # whether it is stored
       except config_lib.UserError:
         raise
       except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = processes.fail(error)
         refuse_full_disk(error, text, workdir)
         if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
           layouts[batch.program] = half = layout._replace(width=layout.width // 2)
@@ -137,6 +139,8 @@ def cut(batch: plan.Batch, layout: program_lib.Layout) -> list[plan.Batch]:
 
 def remember(workdir: pathlib.Path, program: str, layout: program_lib.Layout) -> None:
   """Writes a program's new layout to plan.json."""
+  if not processes.first():
+    return
   path = workdir / 'plan.json'
   written = store.read_json(path)
   entry = written['programs'][program]
@@ -227,7 +231,8 @@ def train_batch(
   config = batch.runs[0].config
   dataset = made.dataset(config)
   split = dataset.split(batch.runs[0].seed)
-  origin = config_lib.digest([layout, machine.provenance()])[:8]  # of equal bits
+  equal = processes.agree([layout, machine.provenance()])  # what bits depend on
+  origin = config_lib.digest(equal)[:8]
   folder = workdir / 'checkpoints' / f'{batch.name}-{origin}'
   slots = make_slots(made, batch, layout)
   result = loop.train(
@@ -261,21 +266,22 @@ def train_batch(
   kept = ''
   if made.config['engine']['keep'] == 'last':
     kept = checkpoint.keep(folder, result.variables).name
-  store.write_batch(
-    workdir,
-    {
-      'program': batch.program,
-      'members': [run.fingerprint for run in batch.runs],
-      'positions': [position(i, layout) for i in range(len(batch.runs))],
-      'layout': layout._asdict(),
-      'checkpoint': kept,
-      'provenance': machine.provenance(),
-      'sources': made.code[batch.runs[0].arm],
-      'time': machine.now(),
-    },
-    records,
-    arrays,
-  )
+  if processes.first():
+    store.write_batch(
+      workdir,
+      {
+        'program': batch.program,
+        'members': [run.fingerprint for run in batch.runs],
+        'positions': [position(i, layout) for i in range(len(batch.runs))],
+        'layout': layout._asdict(),
+        'checkpoint': kept,
+        'provenance': machine.provenance(),
+        'sources': made.code[batch.runs[0].arm],
+        'time': machine.now(),
+      },
+      records,
+      arrays,
+    )
   checkpoint.drop(folder)
 
 
@@ -294,7 +300,7 @@ def evidence(
   if run.seed == made.config['study']['first_seed'] and run.tuned == plan.UNTUNED:
     probe = probes.make(made.members[run.program], dataset, slot)
     if probe:
-      found |= probe(jax.device_get(jax.tree.map(lambda x: x[at], result.variables)))
+      found |= probe(processes.fetch(jax.tree.map(lambda x: x[at], result.variables)))
   return {name: narrow(value) for name, value in found.items()}
 
 

@@ -93,7 +93,9 @@ class Stack(nn.Module):
       )
       table = jnp.asarray(table, self.dtype)
       # XLA would gather all gradients before it adds them up by symbol.
-      return spread.apart(lambda rows, at: rows[at], (table, x.swapaxes(0, 1)), (None, 1), 1)
+      return spread.apart(
+        lambda rows, at: rows[at], (table, x.swapaxes(0, 1)), (None, 1), 1
+      )
     x = x.reshape(*x.shape[:2], -1)  # [B, T, F]
     return x.swapaxes(0, 1).astype(self.dtype)
 

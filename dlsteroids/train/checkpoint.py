@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from dlsteroids import config as config_lib
+from dlsteroids.train import processes
 
 
 def save(
@@ -37,13 +38,14 @@ def restore(
     folder: of this batch.
     like: a state of the same shapes and shardings.
   """
-  if not folder.exists():
+  if not processes.agree(folder.exists()):
     return None
   import orbax.checkpoint as ocp
 
   abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
   with manager(folder) as checkpoints:
-    for step in sorted(checkpoints.all_steps(), reverse=True):
+    for step in processes.agree(sorted(checkpoints.all_steps(), reverse=True)):
+      found = None
       try:
         found = checkpoints.restore(
           step,
@@ -53,6 +55,8 @@ def restore(
           ),
         )
       except Exception:  # a damaged step: orbax raises many kinds; try the one before
+        pass
+      if not all(processes.every(found is not None)):
         continue
       progress = jax.tree.map(np.asarray, found['progress'])
       return step, found['state'], progress
@@ -72,6 +76,7 @@ def keep(folder: pathlib.Path, variables: Any) -> pathlib.Path:
   """Replaces a batch's checkpoints by the final variables of its members, there."""
   import orbax.checkpoint as ocp
 
+  processes.agree(None)
   final = folder.with_name(folder.name + '-final')
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(final.absolute(), variables, force=True)
@@ -101,7 +106,8 @@ def load(folder: pathlib.Path, at: int) -> Any:
 
 
 def drop(folder: pathlib.Path) -> None:
-  shutil.rmtree(folder, ignore_errors=True)
+  if processes.first():
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: pathlib.Path) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from dlsteroids.train import checkpoint, history, program
+from dlsteroids.train import checkpoint, history, processes, program
 
 CHUNK_SECONDS = 2.0  # between two looks at the clock; no number depends on it
 
@@ -75,18 +74,19 @@ def train(
   fresh = step in (0, *past.steps)
   for boundary in boundaries(steps, evaluations):
     while step < boundary:
-      stop = min(boundary, step + clock.chunk)
+      stop = min(boundary, step + processes.agree(clock.chunk))
       state = made.stretch(
-        state, placed, data, jnp.int32(step), jnp.int32(stop), jnp.bool_(fresh)
+        state, placed, data, np.int32(step), np.int32(stop), np.bool_(fresh)
       )
       jax.block_until_ready(state['diverged'])
       step, fresh = stop, False
       watch(Progress(step, steps, clock.tick(step), past.mean()))
-      if folder and step < steps and clock.since_save() > checkpoint_seconds:
+      due = clock.since_save() > checkpoint_seconds
+      if folder and step < steps and processes.agree(due):
         checkpoint.save(folder, step, state, history.dump(past))
         clock.saved()
     if boundary not in past.steps:
-      values = jax.device_get(made.evaluate(state, placed, data))
+      values = processes.fetch(made.evaluate(state, placed, data))
       values = jax.tree.map(lambda x: x[np.asarray(live)], values)
       past = history.append(past, made.member, counts, boundary, values)
       watch(Progress(step, steps, clock.rate, past.mean()))
