@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import spread as spread_lib
+from dlsteroids.models import shares
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 from dlsteroids.train import spread
@@ -117,7 +117,7 @@ def test_what_runs_share_by_share_has_the_sums_and_gradients_of_the_whole():
 
   def value(weights, x):
     how = (function, (weights, x), (None, 1), (1, None))
-    rows, sums = spread_lib.apart(*how)
+    rows, sums = shares.apart(*how)
     return (rows**3).sum() + sums['sum'].prod(), rows
 
   def run(weights, x):

@@ -203,7 +203,7 @@ class Compiler:
 def make_slots(
   made: prepare.Plan, batch: plan.Batch, layout: program_lib.Layout
 ) -> list[dict[str, Any]]:
-  """A batch's slots, its runs dealt to the groups of devices in turn, the rest padding."""
+  """A batch's slots, runs dealt to the groups of devices in turn, the rest padding."""
   slots: list[Any] = [None] * layout.members
   for i, run in enumerate(batch.runs):
     slots[position(i, layout)] = member_lib.slot(

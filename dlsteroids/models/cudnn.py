@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import cells, spread
+from dlsteroids.models import cells, shares
 
 ORDER = ('input', 'forget', 'candidate', 'output')  # of the gates in its weights
 
@@ -87,4 +87,4 @@ def run(weights: Any, x: Any, carry: Any, valid: Any) -> tuple[Any, Any]:
 
   # XLA cannot look into it, so it could not split it.
   args = (pack(weights), x, carry, lengths.astype(jnp.int32))
-  return spread.apart(layer, args, (None, 1, 0, 0), (1, 0))
+  return shares.apart(layer, args, (None, 1, 0, 0), (1, 0))

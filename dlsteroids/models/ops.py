@@ -15,7 +15,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-from dlsteroids.models import pool, spread, windows
+from dlsteroids.models import pool, shares, windows
 
 plain = windows.plain
 native = windows.native
@@ -218,7 +218,7 @@ _conv.defvjp(_conv_forward, _conv_backward, symbolic_zeros=True)
 def _weigh(x: Any, dy: Any, geometry: _Geometry) -> Any:
   """The gradient of `_conv` by its kernel, [kh, kw, Cin, Cout]."""
   weigh = functools.partial(_weigh_share, geometry=geometry)
-  return spread.apart(weigh, (x, dy), (0, 0), None)
+  return shares.apart(weigh, (x, dy), (0, 0), None)
 
 
 def _weigh_share(x: Any, dy: Any, geometry: _Geometry) -> Any:

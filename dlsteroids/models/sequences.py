@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlsteroids.models import layer, layers, spread
+from dlsteroids.models import layer, layers, shares
 
 
 class Stack(nn.Module):
@@ -93,7 +93,7 @@ class Stack(nn.Module):
       )
       table = jnp.asarray(table, self.dtype)
       # XLA would gather all gradients before it adds them up by symbol.
-      return spread.apart(
+      return shares.apart(
         lambda rows, at: rows[at], (table, x.swapaxes(0, 1)), (None, 1), 1
       )
     x = x.reshape(*x.shape[:2], -1)  # [B, T, F]

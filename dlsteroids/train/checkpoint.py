@@ -1,5 +1,6 @@
 """Orbax checkpoints of program batches: to continue, and to keep what was learned."""
 
+import contextlib
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -46,7 +47,8 @@ def restore(
   with manager(folder) as checkpoints:
     for step in processes.agree(sorted(checkpoints.all_steps(), reverse=True)):
       found = None
-      try:
+      # A damaged step: orbax raises many kinds; try the one before.
+      with contextlib.suppress(Exception):
         found = checkpoints.restore(
           step,
           args=ocp.args.Composite(
@@ -54,8 +56,6 @@ def restore(
             progress=ocp.args.StandardRestore(),
           ),
         )
-      except Exception:  # a damaged step: orbax raises many kinds; try the one before
-        pass
       if not all(processes.every(found is not None)):
         continue
       progress = jax.tree.map(np.asarray, found['progress'])

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlsteroids.models import spread
+from dlsteroids.models import shares
 
 P = jax.sharding.PartitionSpec
 AXIS = 'data'
@@ -25,7 +25,7 @@ def size() -> int:
 
 def over(data: int) -> contextlib.AbstractContextManager[Any]:
   """For the trace of a program whose members' batches lie on `data` devices."""
-  return spread.over(apart) if data > 1 else contextlib.nullcontext()
+  return shares.over(apart) if data > 1 else contextlib.nullcontext()
 
 
 def batch(tree: Any, examples: int) -> Any:
@@ -54,7 +54,7 @@ def whole(tree: Any) -> Any:
 def apart(
   function: Callable[..., Any], args: Sequence[Any], axes: Sequence[Any], outs: Any
 ) -> Any:
-  """`models.spread.apart` on the devices of the axis 'data'."""
+  """`models.shares.apart` on the devices of the axis 'data'."""
   devices = size()
   where = [_broadcast(axis, arg) for axis, arg in zip(axes, args)]
   counts = {
