@@ -201,7 +201,7 @@ def put(tree: Any, sharding: Any) -> Any:
 
   def place(x: Any) -> Any:
     x = np.asarray(x)
-    return jax.make_array_from_callback(x.shape, sharding, lambda at: x[at])
+    return jax.make_array_from_callback(x.shape, sharding, lambda at: x[at], x.dtype)
 
   return jax.tree.map(place, tree)
 
@@ -211,4 +211,11 @@ def fetch(tree: Any) -> Any:
   if not several():
     return jax.device_get(tree)
   agree(None)  # here, and not in the middle, they hear of one that failed
-  return multihost_utils.process_allgather(tree, tiled=True)
+  used = {d.process_index for x in jax.tree.leaves(tree) for d in x.sharding.device_set}
+  if len(used) == jax.process_count():
+    return multihost_utils.process_allgather(tree, tiled=True)
+  if jax.process_index() in used:
+    found = multihost_utils.process_allgather(tree, tiled=True)
+  else:  # all its devices are idle
+    found = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
+  return multihost_utils.broadcast_one_to_all(found)

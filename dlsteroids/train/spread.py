@@ -72,8 +72,9 @@ def apart(
     return jnp.pad(x, [(0, fill if at == axis else 0) for at in range(x.ndim)])
 
   def shrink(x: Any, axis: int | None) -> Any:
-    short = axis is not None and fill
-    return jax.lax.slice_in_dim(x, 0, examples, axis=axis) if short else x
+    if axis is None or not fill:
+      return x
+    return jax.lax.slice_in_dim(x, 0, examples, axis=axis)
 
   def share(*mine: Any) -> Any:
     found = function(*mine)
@@ -119,4 +120,5 @@ def _broadcast(axes: Any, tree: Any) -> list[int | None]:
 def _map(function: Callable[..., Any], tree: Any, axes: Any) -> Any:
   """`function(leaf, axis)` of every leaf, as a tree."""
   leaves, shape = jax.tree.flatten(tree)
-  return shape.unflatten(map(function, leaves, _broadcast(axes, tree)))
+  found = map(function, leaves, _broadcast(axes, tree))
+  return jax.tree.unflatten(shape, found)
