@@ -17,6 +17,7 @@ def save(
   folder: pathlib.Path, step: int, state: Any, progress: Mapping[str, Any]
 ) -> None:
   """Saves device state and host progress (arrays by name) at `step`; keeps two."""
+  state = held(state)
   with manager(folder) as checkpoints:
     import orbax.checkpoint as ocp
 
@@ -43,7 +44,8 @@ def restore(
     return None
   import orbax.checkpoint as ocp
 
-  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+  few = processes.left_out(like)
+  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, held(like))
   with manager(folder) as checkpoints:
     for step in processes.agree(sorted(checkpoints.all_steps(), reverse=True)):
       found = None
@@ -59,8 +61,16 @@ def restore(
       if not all(processes.every(found is not None)):
         continue
       progress = jax.tree.map(np.asarray, found['progress'])
-      return step, found['state'], progress
+      state = found['state']
+      if few:
+        state = jax.tree.map(lambda x, old: processes.put(x, old.sharding), state, like)
+      return step, state, progress
   return None
+
+
+def held(tree: Any) -> Any:
+  """Arrays as orbax can save them: of those of a part of the processes it can't."""
+  return processes.fetch(tree) if processes.left_out(tree) else tree
 
 
 def manager(folder: pathlib.Path) -> Any:
@@ -79,7 +89,7 @@ def keep(folder: pathlib.Path, variables: Any) -> pathlib.Path:
   processes.agree(None)
   final = folder.with_name(folder.name + '-final')
   with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(final.absolute(), variables, force=True)
+    checkpointer.save(final.absolute(), held(variables), force=True)
   drop(folder)
   return final
 

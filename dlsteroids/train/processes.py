@@ -211,11 +211,16 @@ def fetch(tree: Any) -> Any:
   if not several():
     return jax.device_get(tree)
   agree(None)  # here, and not in the middle, they hear of one that failed
-  used = {d.process_index for x in jax.tree.leaves(tree) for d in x.sharding.device_set}
-  if len(used) == jax.process_count():
+  if not left_out(tree):
     return multihost_utils.process_allgather(tree, tiled=True)
-  if jax.process_index() in used:
-    found = multihost_utils.process_allgather(tree, tiled=True)
-  else:  # all its devices are idle
+  if jax.process_index() in left_out(tree):
     found = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
+  else:
+    found = multihost_utils.process_allgather(tree, tiled=True)
   return multihost_utils.broadcast_one_to_all(found)
+
+
+def left_out(tree: Any) -> set[int]:
+  """The processes whose devices have no part of these arrays, as all are idle."""
+  devices = {d for x in jax.tree.leaves(tree) for d in x.sharding.device_set}
+  return {*range(jax.process_count())} - {device.process_index for device in devices}
