@@ -64,6 +64,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
   'engine': {  # how it runs: changes no result (beyond rounding), enters no fingerprint
     'strategy': 'auto',  # auto, map, vmap
     'width': 0,  # members per device in one program; 0: by rule
+    'data_devices': 1,  # over which one run's batch is spread, each with its share
     'checkpoint_seconds': 120.0,
     'keep': 'last',  # last, none: the final variables of every run
     'tensorboard': False,
@@ -248,6 +249,7 @@ def check(tree: Mapping[str, Any]) -> None:
     if not (low <= value < high or value == high == math.inf):
       raise UserError(f'config.{path} must lie in [{low:g}, {high:g}), not {value}')
   paths = [f'train.{key}' for key in ('batch_size', 'evaluations', 'eval_batch')]
+  paths += ['engine.data_devices']
   counts = ('seeds', 'tune_seeds', 'looks', 'permutations')
   for path in [*paths, *(f'study.{key}' for key in counts)]:
     if get(tree, path) < 1:

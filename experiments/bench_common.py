@@ -53,7 +53,8 @@ def versions(python: str, kind: str) -> dict[str, str]:
       facts = worker.ready().facts
   except bench_worker.Failed as error:
     return {f'without {kind}': str(error)}
-  words = [f'{name} {value}' for name, value in facts.items() if name != 'backend']
+  told = {k: v for k, v in facts.items() if k not in ('backend', 'devices')}
+  words = [f'{name} {value}' for name, value in told.items()]
   return {f'versions ({words[0]})': ', '.join(words)}
 
 

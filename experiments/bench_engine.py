@@ -52,7 +52,8 @@ def facts_of(made: prepare.Plan) -> dict[str, Any]:
 
 
 def show(layout: program_lib.Layout) -> str:
-  return f'{layout.strategy}, width {layout.width} × {layout.devices} devices'
+  found = f'{layout.strategy}, width {layout.width} × {layout.devices} devices'
+  return found + (f', {layout.data} a batch' if layout.data > 1 else '')
 
 
 def peak() -> float:
@@ -154,17 +155,28 @@ def engine(case: str, count: int) -> Offer:
 def layouts(
   case: str,
   count: int,
-  wanted: Sequence[tuple[str, int, int, int]],
+  wanted: Sequence[tuple[Any, ...]],
   devices: int = 0,
+  batches: Sequence[int] = (),
 ) -> Offer:
-  """Rates in several layouts, each (strategy, width, devices, number of seeds)."""
+  """Rates in several layouts, each (strategy, width, devices, …, number of seeds).
+
+  By the layout's name; with `batches`, the examples a step of each, by its number.
+  """
   start(devices)
-  made = make_plan(case, count, {'study.seeds': max(seeds for *_, seeds in wanted)})
+  most = max(seeds for *_, seeds in wanted)
+  plans = {
+    size: make_plan(
+      case, count, {'study.seeds': most} | ({'train.batch_size': size} if size else {})
+    )
+    for size in dict.fromkeys(batches or [0])
+  }
   measures = {}
-  for *words, seeds in wanted:
+  for number, (*words, seeds) in enumerate(wanted):
     layout = program_lib.Layout(*words)
+    made = plans[batches[number] if batches else 0]
     ready = make_ready(made, baseline(made, seeds), layout)
-    measures[show(layout)] = trainer(ready)
+    measures[str(number) if batches else show(layout)] = trainer(ready)
   return Offer(facts_of(made), measures)
 
 
@@ -172,6 +184,7 @@ def backend() -> Offer:
   """Only says which versions there are and what JAX runs on."""
   versions = {name: importlib.metadata.version(name) for name in machine.LIBRARIES}
   versions |= {'python': platform.python_version(), 'backend': jax.default_backend()}
+  versions['devices'] = jax.device_count()
   return Offer(versions, {})
 
 

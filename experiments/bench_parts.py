@@ -9,6 +9,7 @@ from experiments import (
   bench_cases,
   bench_common,
   bench_conv,
+  bench_devices,
   bench_members,
   bench_study,
   bench_worker,
@@ -178,5 +179,6 @@ PARTS: Mapping[str, Any] = {
   'structure': bench_study.structure,
   'study': bench_study.default_study,
   'members': bench_members.members,
+  'devices': bench_devices.devices,
   'gpu': bench_members.gpu,
 }

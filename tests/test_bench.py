@@ -20,6 +20,7 @@ from experiments import (
   bench_cases,
   bench_common,
   bench_data,
+  bench_devices,
   bench_gan,
   bench_page,
   bench_worker,
@@ -108,6 +109,21 @@ def test_contenders_take_turns_and_partners_add_up():
   assert rates == {'alone': [8.0] * 3, 'pair': [4.0] * 3}
   assert log[-9:] == ['a', 'b', 'c'] * 3
   assert bench_worker.best(rates) == 'alone'
+
+
+def test_every_number_of_devices_is_compared_with_one():
+  one = {want.label: want for want in bench_devices.wanted_on(1, 32)}
+  for count in (2, 8):
+    for want in bench_devices.wanted_on(count, 32):
+      width, devices, data = want.layout
+      assert devices == count
+      assert want.seeds <= width * devices // data  # one batch of members
+      per_device = want.seeds * want.batch / count
+      before = one[want.against]
+      if want.label.startswith('weak'):
+        assert per_device == before.seeds * before.batch
+      else:
+        assert want.seeds * want.batch == before.seeds * before.batch
 
 
 @pytest.mark.parametrize('name', bench_cases.CASES)

@@ -86,17 +86,23 @@ def make_bench(
   dataset: types.Dataset | None = None,
   compiled: bool = True,
   member: member_lib.Member | None = None,
+  data: int = 1,
 ) -> Bench:
-  """A program of `width` members on each of `devices`, compiled as in a study."""
+  """A program of `width` members on each of `devices`, compiled as in a study.
+
+  With `data` each of their batches lies on so many of the devices.
+  """
   dataset = dataset or load(config)
   member = member or member_lib.make(config, dataset)
-  layout = program_lib.Layout(strategy, width, devices)
+  layout = program_lib.Layout(strategy, width, devices, data)
   program = program_lib.make(member, layout)
-  data = program_lib.place_data(dataset, program.mesh)
+  placed = program_lib.place_data(dataset, program.mesh)
   if compiled:
     slots = [member_lib.slot(config, dataset, 0)] * layout.members
-    program = program_lib.compile_all(program, program_lib.place(slots, program), data)
-  return Bench(config, dataset, program, data)
+    program = program_lib.compile_all(
+      program, program_lib.place(slots, program), placed
+    )
+  return Bench(config, dataset, program, placed)
 
 
 def pick(tree: Any, at: int) -> Any:

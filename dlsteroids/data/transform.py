@@ -168,11 +168,27 @@ def move(
   if flip:
     coin = jax.random.bernoulli(rng.stream(key, 'flip'), 0.5, (batch, 1))
     columns = jnp.where(coin, width - 1 - columns, columns)
-  window = image.at[
-    jnp.arange(batch)[:, None, None],
-    jnp.clip(rows, 0, height - 1)[:, :, None],
-    jnp.clip(columns, 0, width - 1)[:, None, :],
-  ].get(mode='promise_in_bounds')
+  places = jnp.stack(
+    jnp.broadcast_arrays(
+      jnp.clip(rows, 0, height - 1)[:, :, None],
+      jnp.clip(columns, 0, width - 1)[:, None, :],
+    ),
+    -1,
+  )  # [B, H, W, 2]
+  # The images are a batch of the gather, and no index into it: so XLA can split them.
+  window = jax.lax.gather(
+    image,
+    places,
+    jax.lax.GatherDimensionNumbers(
+      offset_dims=(3,),
+      collapsed_slice_dims=(1, 2),
+      start_index_map=(1, 2),
+      operand_batching_dims=(0,),
+      start_indices_batching_dims=(0,),
+    ),
+    slice_sizes=(1, 1, 1, image.shape[3]),
+    mode='promise_in_bounds',
+  )
   inside = ((rows >= 0) & (rows < height))[:, :, None]
   inside &= ((columns >= 0) & (columns < width))[:, None, :]
   return jnp.where(inside[..., None], window, frame)

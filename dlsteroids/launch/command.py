@@ -22,7 +22,7 @@ ACTIONS = ('plan', 'run', 'report', 'replay', 'sample', 'export')
 OWN = (
   *('config', 'workdir', 'action', 'arm', 'seed', 'latex'),
   *('prompt', 'length', 'temperature', 'top_k', 'count', 'label', 'draw', 'target'),
-  *('pilot', 'effect', 'power'),
+  *('pilot', 'effect', 'power', 'distributed'),
 )
 
 
@@ -75,6 +75,12 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flag_values=values,
   )  # fmt: skip
   flags.DEFINE_float('power', 0.8, 'for pilot: chance to find it', flag_values=values)
+  flags.DEFINE_bool(
+    'distributed', False,
+    'for run: one of several processes; SLURM and TPU tell it which, else '
+    'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID',
+    flag_values=values,
+  )  # fmt: skip
   flags.DEFINE_bool('latex', False, 'also write effects.tex', flag_values=values)
 
 
@@ -86,7 +92,9 @@ def main(argv: Sequence[str]) -> int:
   """
   with own_output(), own_interrupt():
     try:
-      return act(parse(argv), argv)
+      parsed = parse(argv)
+      with together(parsed.flags):
+        return act(parsed, argv)
     except config_lib.UserError as error:
       print(f'dlsteroids: {error}', file=sys.stderr)
       return 2
@@ -107,6 +115,20 @@ def own_output():
 
   logging.set_verbosity(os.environ.get('DLSTEROIDS_LOG', 'fatal'))
   yield
+
+
+def together(values: flags.FlagValues) -> contextlib.AbstractContextManager[Any]:
+  """With the other processes of the study, if it has several."""
+  running = values.action == 'run'
+  if values.distributed and not running:
+    raise config_lib.UserError('--distributed goes with --action=run')
+  if not values.distributed and not (
+    'JAX_COORDINATOR_ADDRESS' in os.environ and running
+  ):
+    return contextlib.nullcontext()
+  from dlsteroids.train import processes
+
+  return processes.joined()
 
 
 class Interrupt:
@@ -295,6 +317,8 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
         shown.watch(status)
 
       answer = study.train(asked, workdir, watch, shown.say)
+  if answer.follows:
+    return 1 if answer.failed else 0
   if values.latex:
     print(f'latex: {summary.write_latex(answer)}')
   print('\n'.join(summary.findings(answer)))

@@ -15,7 +15,7 @@ from dlsteroids.data import reader
 from dlsteroids.launch import machine, prepare
 from dlsteroids.results import store
 from dlsteroids.study import plan
-from dlsteroids.train import checkpoint, loop, probes
+from dlsteroids.train import checkpoint, loop, probes, processes
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 
@@ -49,7 +49,8 @@ def execute(
   A batch that fails is said at once and the others go on. One that runs out of memory
   is tried again with half the members per device, and plan.json remembers.
   """
-  done = store.read(workdir).records
+  found = store.read(workdir).records if processes.first() else {}
+  done = set(processes.agree([r.fingerprint for r in runs if r.fingerprint in found]))
   layouts = dict(made.layouts)
   todo = plan.batches(
     plan.unique(runs), done.__contains__, lambda name: layouts[name].members
@@ -65,10 +66,11 @@ def execute(
       layout = layouts[batch.program]
       try:
         train_batch(made, batch, compiler, layout, workdir, tell(watch, batch, place))
+        processes.agree(None)  # whether it is stored
       except config_lib.UserError:
         raise
       except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = processes.fail(error)
         refuse_full_disk(error, text, workdir)
         if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
           layouts[batch.program] = half = layout._replace(width=layout.width // 2)
@@ -138,6 +140,8 @@ def cut(batch: plan.Batch, layout: program_lib.Layout) -> list[plan.Batch]:
 
 def remember(workdir: pathlib.Path, program: str, layout: program_lib.Layout) -> None:
   """Writes a program's new layout to plan.json."""
+  if not processes.first():
+    return
   path = workdir / 'plan.json'
   written = store.read_json(path)
   entry = written['programs'][program]
@@ -200,7 +204,7 @@ class Compiler:
 def make_slots(
   made: prepare.Plan, batch: plan.Batch, layout: program_lib.Layout
 ) -> list[dict[str, Any]]:
-  """A batch's slots, its runs dealt to the devices in turn, the rest padding."""
+  """A batch's slots, runs dealt to the groups of devices in turn, the rest padding."""
   slots: list[Any] = [None] * layout.members
   for i, run in enumerate(batch.runs):
     slots[position(i, layout)] = member_lib.slot(
@@ -211,8 +215,8 @@ def make_slots(
 
 
 def position(i: int, layout: program_lib.Layout) -> int:
-  """Where the i-th run of a batch lies: device by device in turn."""
-  return (i % layout.devices) * layout.width + i // layout.devices
+  """Where the i-th run of a batch lies: group of devices by group in turn."""
+  return (i % layout.groups) * layout.width + i // layout.groups
 
 
 def train_batch(
@@ -228,7 +232,8 @@ def train_batch(
   config = batch.runs[0].config
   dataset = made.dataset(config)
   split = dataset.split(batch.runs[0].seed)
-  origin = config_lib.digest([layout, machine.provenance()])[:8]  # of equal bits
+  equal = processes.agree([layout, machine.provenance()])  # what bits depend on
+  origin = config_lib.digest(equal)[:8]
   folder = workdir / 'checkpoints' / f'{batch.name}-{origin}'
   slots = make_slots(made, batch, layout)
   result = loop.train(
@@ -263,21 +268,22 @@ def train_batch(
   kept = ''
   if made.config['engine']['keep'] == 'last':
     kept = checkpoint.keep(folder, result.variables).name
-  store.write_batch(
-    workdir,
-    {
-      'program': batch.program,
-      'members': [run.fingerprint for run in batch.runs],
-      'positions': [position(i, layout) for i in range(len(batch.runs))],
-      'layout': layout._asdict(),
-      'checkpoint': kept,
-      'provenance': machine.provenance(),
-      'sources': made.code[batch.runs[0].arm],
-      'time': machine.now(),
-    },
-    records,
-    arrays,
-  )
+  if processes.first():
+    store.write_batch(
+      workdir,
+      {
+        'program': batch.program,
+        'members': [run.fingerprint for run in batch.runs],
+        'positions': [position(i, layout) for i in range(len(batch.runs))],
+        'layout': layout._asdict(),
+        'checkpoint': kept,
+        'provenance': machine.provenance(),
+        'sources': made.code[batch.runs[0].arm],
+        'time': machine.now(),
+      },
+      records,
+      arrays,
+    )
   checkpoint.drop(folder)
 
 
@@ -301,7 +307,7 @@ def evidence(
   if run.seed == made.config['study']['first_seed'] and run.tuned == plan.UNTUNED:
     probe = probes.make(made.members[run.program], dataset, slot)
     if probe:
-      found |= probe(jax.device_get(jax.tree.map(lambda x: x[at], result.variables)))
+      found |= probe(processes.fetch(jax.tree.map(lambda x: x[at], result.variables)))
   return {name: narrow(value) for name, value in found.items()}
 
 

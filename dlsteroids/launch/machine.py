@@ -26,12 +26,14 @@ def cores() -> int:
 def prepare(matmul: str = 'default') -> None:
   """Gives the CPU one host device per core and turns the compilation cache on.
 
+  JAX_NUM_CPU_DEVICES sets another number of devices.
   Must come before the first JAX call; afterwards the device count stays as it is.
   """
   import jax
 
-  with contextlib.suppress(RuntimeError):  # JAX already runs
-    jax.config.update('jax_num_cpu_devices', cores())
+  if 'JAX_NUM_CPU_DEVICES' not in os.environ:
+    with contextlib.suppress(RuntimeError):  # JAX already runs
+      jax.config.update('jax_num_cpu_devices', cores())
   cache = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(cache_folder() / 'jax')
   jax.config.update('jax_compilation_cache_dir', cache)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)

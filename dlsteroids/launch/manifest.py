@@ -76,6 +76,7 @@ def write_plan(made: prepare.Plan, workdir: pathlib.Path) -> None:
       **old.get(name, {}),
       'strategy': layout.strategy,
       'width': layout.width,
+      'data_devices': layout.data,
       'arms': made.arms_of(name),
       'params': made.facts[name].params,
       'flops_per_step': made.facts[name].flops,
@@ -151,6 +152,7 @@ def describe(
     'provenance': {
       **machine.provenance(),
       'devices': next(iter(made.layouts.values())).devices,
+      'data_devices': config['engine']['data_devices'],
       'strategy': ', '.join(
         sorted({f'{lay.strategy} {lay.width}' for lay in made.layouts.values()})
       ),

@@ -259,7 +259,6 @@ def layout(
     UserError: if engine settings contradict the layout of runs trained before, or would
       hang: jax 0.10's CPU runtime does, on large batched products inside a loop.
   """
-  devices = len(jax.local_devices())
   engine = config['engine']
   if engine['width'] < 0:
     raise config_lib.UserError(
@@ -282,13 +281,21 @@ def layout(
   width = engine['width'] or min(WIDTHS.get((platform, strategy), WIDTH), room)
   if before and (not engine['width'] or before.get('halved_from') == width):
     width = before['width']
-  if before and (strategy, width) != (before['strategy'], before['width']):
+  data = engine['data_devices']
+  asked = {'strategy': strategy, 'width': width, 'data_devices': data}
+  planned = {'data_devices': 1, **(before or asked)}
+  if any(planned[name] != value for name, value in asked.items()):
+    words = [', '.join(f'{n}={x[n]}' for n in asked) for x in (planned, asked)]
     raise config_lib.UserError(
-      f'this workdir was planned with strategy={before["strategy"]}, '
-      f'width={before["width"]}, not {strategy}, {width}; bits depend on them: use '
-      'another --workdir'
+      f'this workdir was planned with {words[0]}, not {words[1]}; bits depend on them: '
+      'use another --workdir'
     )
-  return program_lib.Layout(strategy, width, devices)
+  groups = jax.device_count() // data
+  if not groups:
+    raise config_lib.UserError(
+      f'config.engine.data_devices={data}, but there are {jax.device_count()} devices'
+    )
+  return program_lib.Layout(strategy, width, groups * data, data)
 
 
 def searches(

@@ -19,7 +19,7 @@ from dlsteroids.results import (
   tensorboard,
 )
 from dlsteroids.study import conditions, plan
-from dlsteroids.train import checkpoint, flops
+from dlsteroids.train import checkpoint, flops, processes
 
 
 class Answer(NamedTuple):
@@ -31,6 +31,7 @@ class Answer(NamedTuple):
   curves: pd.DataFrame
   effects: pd.DataFrame
   failed: bool = False  # whether any run of any condition did not end
+  follows: bool = False  # whether it lacks its frames: another process has them
 
 
 def run(
@@ -70,8 +71,11 @@ def train(
   watch: local.Watch = lambda status: None,
   say: Callable[[str], None] = print,
 ) -> Answer:
-  """The action `run`."""
+  """The action `run`; of several processes the first one reports."""
   made = plan_of(asked, workdir)
+  check_alike(made)
+  if not processes.first():
+    return follow(made, workdir)
   with machine.hold(workdir):
     old = dict(manifest.check(workdir, made.config['study']['name']))
     old.setdefault('peak_flops', flops.matmul_rate())
@@ -97,12 +101,46 @@ def train(
       raise config_lib.UserError(f'every run failed: {next(iter(failures.values()))}')
     if not failures:
       checkpoint.sweep(workdir / 'checkpoints')
-    return export(workdir, say)
+    answer = export(workdir, say)
+    processes.agree(None)  # the others wait for it
+    return answer
+
+
+def follow(made: prepare.Plan, workdir: pathlib.Path) -> Answer:
+  """`train` in a process that is not the first: it decides, shows and writes nothing.
+
+  Returns:
+    the answer without its frames, which the first one has.
+  """
+  searched = prepare.searches(made)
+  search = [run for runs in searched.values() for run in runs]
+  failures: dict[str, str] = {}
+  if search:
+    failures |= local.execute(made, search, workdir)
+  claim = make_claim(made, searched, store.Index({}, {}))
+  failures |= local.execute(made, claim.runs, workdir)
+  processes.agree(None)
+  none = pd.DataFrame()
+  page = workdir / 'report.html'
+  return Answer(workdir, page, none, none, none, bool(failures), follows=True)
+
+
+def check_alike(made: prepare.Plan) -> None:
+  """Raises UserError if processes differ in what bits depend on."""
+  mine, *others = processes.every(machine.provenance())
+  allowed = made.config['study']['allow_mixed'].replace(' ', '').split(',')
+  for index, other in enumerate(others, 1):
+    for name in mine:
+      if other[name] != mine[name] and name not in allowed:
+        raise config_lib.UserError(
+          f'process {index} has {name}={other[name]}, process 0 {mine[name]}: start '
+          f'them on equal machines, or allow it by --config.study.allow_mixed={name}'
+        )
 
 
 def plan_of(asked: files.Asked, workdir: pathlib.Path, only: str = '') -> prepare.Plan:
   """The plan of all arms, or of the one called `only`."""
-  layouts = manifest.read_layouts(workdir)
+  layouts = processes.agree(manifest.read_layouts(workdir))
   return prepare.make(
     asked.config,
     asked.factors,
@@ -157,14 +195,18 @@ def make_claim(
   metric = made.config['study']['metric']
   better = next(iter(made.members.values())).task.metrics[metric].better
   count = made.config['study']['tune_seeds']
-  chosen = {}
-  for key, runs in searched.items():
+  numbers: list[Any] = []
+  for runs in searched.values():
     found = [index.records.get(run.fingerprint) for run in runs]
     if any(record is None for record in found):
-      continue  # a failed search: the arm stays untuned, which the report shows
+      numbers.append(
+        None
+      )  # a failed search: the arm stays untuned, the report shows it
+      continue
     scores = [r.run['values'][f'validation/{metric}'] for r in found if r]
     means = [sum(scores[i : i + count]) / count for i in range(0, len(scores), count)]
-    chosen[key] = plan.choose(made.grid, means, better)
+    numbers.append(plan.choose(made.grid, means, better))
+  chosen = {k: best for k, best in zip(searched, processes.agree(numbers)) if best}
   return manifest.Claim(prepare.claim_runs(made, chosen), chosen)
 
 

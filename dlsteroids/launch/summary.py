@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+
 from dlsteroids.launch import manifest, prepare, study
 from dlsteroids.results import (
   formats,
@@ -51,8 +53,9 @@ def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
     arms = made.arms_of(name)
     told.append(
       f'  {name}: {facts.params:,} parameters, {formats.flops(facts.flops)} a step, '
-      f'{layout.strategy} {layout.width} x {layout.devices} devices: {", ".join(arms)}'
+      f'{layout}: {", ".join(arms)}'
     )
+  told += idle_line(made)
   work = sum(
     made.facts[run.program].flops * run.config['train']['steps'] for run in missing
   )
@@ -62,6 +65,17 @@ def lines(made: prepare.Plan, workdir: pathlib.Path) -> list[str]:
   )
   told.append(f'estimated time: {estimate(made, missing, index)}')
   return told + power_lines(made, workdir, index)
+
+
+def idle_line(made: prepare.Plan) -> list[str]:
+  """A line if devices are left over that fill no group."""
+  idle = jax.device_count() - next(iter(made.layouts.values())).devices
+  if not idle:
+    return []
+  return [
+    f'idle: {idle} of {jax.device_count()} devices, as groups of '
+    f'{made.config["engine"]["data_devices"]} leave them over'
+  ]
 
 
 def condition_lines(made: prepare.Plan) -> list[str]:

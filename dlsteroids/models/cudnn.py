@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import cells
+from dlsteroids.models import cells, shares
 
 ORDER = ('input', 'forget', 'candidate', 'output')  # of the gates in its weights
 
@@ -69,16 +69,22 @@ def run(weights: Any, x: Any, carry: Any, valid: Any) -> tuple[Any, Any]:
   steps, batch, features = x.shape
   units = carry[0].shape[-1]
   lengths = jnp.full(batch, steps) if valid is None else valid.sum(0)
-  y, h, c = rnn.lstm(
-    x.swapaxes(0, 1),
-    carry[0][None],
-    carry[1][None],
-    pack(weights),
-    lengths.astype(jnp.int32),
-    features,
-    units,
-    1,
-    0.0,
-    False,
-  )
-  return y.swapaxes(0, 1), (h[0], c[0])
+
+  def layer(weights, x, carry, lengths):
+    y, h, c = rnn.lstm(
+      x.swapaxes(0, 1),
+      carry[0][None],
+      carry[1][None],
+      weights,
+      lengths,
+      features,
+      units,
+      1,
+      0.0,
+      False,
+    )
+    return y.swapaxes(0, 1), (h[0], c[0])
+
+  # XLA cannot look into it, so it could not split it.
+  args = (pack(weights), x, carry, lengths.astype(jnp.int32))
+  return shares.apart(layer, args, (None, 1, 0, 0), (1, 0))

@@ -15,7 +15,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-from dlsteroids.models import pool, windows
+from dlsteroids.models import pool, shares, windows
 
 plain = windows.plain
 native = windows.native
@@ -217,6 +217,11 @@ _conv.defvjp(_conv_forward, _conv_backward, symbolic_zeros=True)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _weigh(x: Any, dy: Any, geometry: _Geometry) -> Any:
   """The gradient of `_conv` by its kernel, [kh, kw, Cin, Cout]."""
+  weigh = functools.partial(_weigh_share, geometry=geometry)
+  return shares.apart(weigh, (x, dy), (0, 0), None)
+
+
+def _weigh_share(x: Any, dy: Any, geometry: _Geometry) -> Any:
   inputs, units = x.shape[3], dy.shape[3]
   taps = geometry.window[0] * geometry.window[1]
   if geometry.spread == (1, 1) and inputs == 1 and units >= 16:

@@ -15,7 +15,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-from dlsteroids.models import windows
+from dlsteroids.models import shares, windows
 
 Carry = tuple[Any, ...]  # arrays [B, ...]; the first, r [B, R], is what is fed back
 # (params, carry, x + u) -> carry, or (params, carry, x, u) -> carry, where x [B, G] is
@@ -128,6 +128,15 @@ def _forward(form: Form, params: Any, kernel: Any, inputs: Inputs, carry: Carry)
 
 
 def _backward(form: Form, kept: Any, slopes: Any) -> Any:
+  # Where the examples run in what was kept, in the slopes, and in the gradients.
+  kept_axes = (None, None, 1, 1, 0, 1, 1)
+  back = functools.partial(_backward_share, form)
+  return shares.apart(
+    back, (kept, slopes), (kept_axes, (1, 0)), (None, None, Inputs(1, None, None), 0)
+  )
+
+
+def _backward_share(form: Form, kept: Any, slopes: Any) -> Any:
   params, kernel, mask, valid, first, outputs, steps = kept
   scanned, shared = _scanned(Inputs(None, mask, valid))
   turned = kernel.T

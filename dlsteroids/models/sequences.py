@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlsteroids.models import layer, layers
+from dlsteroids.models import layer, layers, shares
 
 
 class Stack(nn.Module):
@@ -91,7 +91,11 @@ class Stack(nn.Module):
       table = self.param(
         'embedding', nn.initializers.normal(1.0), (self.symbols, self.embedding)
       )
-      return jnp.asarray(table, self.dtype)[x.swapaxes(0, 1)]
+      table = jnp.asarray(table, self.dtype)
+      # XLA would gather all gradients before it adds them up by symbol.
+      return shares.apart(
+        lambda rows, at: rows[at], (table, x.swapaxes(0, 1)), (None, 1), 1
+      )
     x = x.reshape(*x.shape[:2], -1)  # [B, T, F]
     return x.swapaxes(0, 1).astype(self.dtype)
 

@@ -1,5 +1,6 @@
 """Orbax checkpoints of program batches: to continue, and to keep what was learned."""
 
+import contextlib
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -9,12 +10,14 @@ import jax
 import numpy as np
 
 from dlsteroids import config as config_lib
+from dlsteroids.train import processes
 
 
 def save(
   folder: pathlib.Path, step: int, state: Any, progress: Mapping[str, Any]
 ) -> None:
   """Saves device state and host progress (arrays by name) at `step`; keeps two."""
+  state = held(state)
   with manager(folder) as checkpoints:
     import orbax.checkpoint as ocp
 
@@ -37,14 +40,17 @@ def restore(
     folder: of this batch.
     like: a state of the same shapes and shardings.
   """
-  if not folder.exists():
+  if not processes.agree(folder.exists()):
     return None
   import orbax.checkpoint as ocp
 
-  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+  few = processes.left_out(like)
+  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, held(like))
   with manager(folder) as checkpoints:
-    for step in sorted(checkpoints.all_steps(), reverse=True):
-      try:
+    for step in processes.agree(sorted(checkpoints.all_steps(), reverse=True)):
+      found = None
+      # A damaged step: orbax raises many kinds; try the one before.
+      with contextlib.suppress(Exception):
         found = checkpoints.restore(
           step,
           args=ocp.args.Composite(
@@ -52,11 +58,19 @@ def restore(
             progress=ocp.args.StandardRestore(),
           ),
         )
-      except Exception:  # a damaged step: orbax raises many kinds; try the one before
+      if not all(processes.every(found is not None)):
         continue
       progress = jax.tree.map(np.asarray, found['progress'])
-      return step, found['state'], progress
+      state = found['state']
+      if few:
+        state = jax.tree.map(lambda x, old: processes.put(x, old.sharding), state, like)
+      return step, state, progress
   return None
+
+
+def held(tree: Any) -> Any:
+  """Arrays as orbax can save them: of those of a part of the processes it can't."""
+  return processes.fetch(tree) if processes.left_out(tree) else tree
 
 
 def manager(folder: pathlib.Path) -> Any:
@@ -72,9 +86,10 @@ def keep(folder: pathlib.Path, variables: Any) -> pathlib.Path:
   """Replaces a batch's checkpoints by the final variables of its members, there."""
   import orbax.checkpoint as ocp
 
+  processes.agree(None)
   final = folder.with_name(folder.name + '-final')
   with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(final.absolute(), variables, force=True)
+    checkpointer.save(final.absolute(), held(variables), force=True)
   drop(folder)
   return final
 
@@ -101,7 +116,8 @@ def load(folder: pathlib.Path, at: int) -> Any:
 
 
 def drop(folder: pathlib.Path) -> None:
-  shutil.rmtree(folder, ignore_errors=True)
+  if processes.first():
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: pathlib.Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
+from dlsteroids.train import spread
 
 
 class Examples(NamedTuple):
@@ -74,11 +75,12 @@ def resident(dataset: types.Dataset, size: int, per_epoch: int, mask: Any) -> Ex
         lambda: shuffle(keys.root, slot['train'], keys.step // per_epoch),
         lambda: order,
       )
-      indices = jax.lax.dynamic_slice(order, (at * size,), (size,))
+      order = spread.whole(order)  # else the places in it would be split, too
+      indices = spread.whole(jax.lax.dynamic_slice(order, (at * size,), (size,)))
     if dataset.jitter:
       offset = rng.stream(keys.root, 'jitter', keys.step // per_epoch)
       indices += jax.random.randint(offset, (), 0, dataset.jitter)
-    return order, dataset.take(data, indices, train=True)
+    return order, dataset.take(data, spread.batch(indices, size), train=True)
 
   return Examples(
     order=lambda slot: slot['train'],

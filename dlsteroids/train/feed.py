@@ -80,7 +80,7 @@ def make(
 def evaluate(made: program.Program, state: Any, feed: Feed, data: Any) -> Any:
   """What `made.evaluate` finds, on the host, as if of all batches at once."""
   parts = [
-    jax.device_get(made.evaluate(state, slots, data)) for slots in feed.evaluation()
+    processes.fetch(made.evaluate(state, slots, data)) for slots in feed.evaluation()
   ]
   if made.member.chunks is None:
     return parts[0]

@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dlsteroids.data import reader
-from dlsteroids.train import checkpoint, history, program
+from dlsteroids.train import checkpoint, history, processes, program
 from dlsteroids.train import feed as feed_lib
 
 CHUNK_SECONDS = 2.0  # between two looks at the clock; no number depends on it
@@ -96,14 +95,16 @@ def train(
     feed.start(visits(step, ends, past.steps))
     for boundary in ends:
       while step < boundary:
-        fed, stop = feed.training(step, min(boundary, step + clock.chunk))
+        stop = min(boundary, step + processes.agree(clock.chunk))
+        fed, stop = feed.training(step, stop)
         state = made.stretch(
-          state, fed, data, jnp.int32(step), jnp.int32(stop), jnp.bool_(fresh)
+          state, fed, data, np.int32(step), np.int32(stop), np.bool_(fresh)
         )
         jax.block_until_ready(state['diverged'])
         step, fresh = stop, False
         watch(Progress(step, steps, clock.tick(step), past.mean(), feed.share()))
-        if folder and step < steps and clock.since_save() > checkpoint_seconds:
+        due = clock.since_save() > checkpoint_seconds
+        if folder and step < steps and processes.agree(due):
           checkpoint.save(folder, step, state, history.dump(past))
           clock.saved()
       if boundary not in past.steps:

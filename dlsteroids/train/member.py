@@ -17,6 +17,7 @@ from dlsteroids import config as config_lib
 from dlsteroids import rng, types
 from dlsteroids.train import chunks as chunks_lib
 from dlsteroids.train import examples as examples_lib
+from dlsteroids.train import spread
 from dlsteroids.train import step as step_lib
 
 SPLITS = ('validation', 'test')
@@ -110,7 +111,8 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
 
   def draw_one(order, slot, data, keys):
     order, batch = raw.draw(order, slot, data, keys)
-    batch = dataset.transform(batch, keys, train=True)
+    batch = spread.batch(batch, size)
+    batch = spread.batch(dataset.transform(batch, keys, train=True), size)
     first = keys.step % per_epoch == 0
     return order, {**batch, 'first': first} if dataset.lanes else batch
 
@@ -159,9 +161,12 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     def measure(_, batch):
       chosen, mask, number = batch
       keys = rng.Keys(rng.root(slot['seed']), number)
+      chosen = spread.batch(chosen, eval_size)
       examples = dataset.transform(raw.take(data, chosen), keys, train=False)
       examples = {**examples, 'mask': mask.astype(jnp.float32)}
+      examples = spread.batch(examples, eval_size)
       out = task.outputs(state['variables'], examples, keys, slot['hyper'])
+      out = spread.batch(out, eval_size)
       check_mask(out, mask)
       names = set(sources(task.metrics).values())  # sorted: traced in one order
       return None, {name: task.metrics[name].measure(out) for name in sorted(names)}

@@ -1,4 +1,4 @@
-"""One compiled program for all runs of equal static config: members over devices.
+"""One compiled program for all runs of equal static config, over devices.
 
 The only place with jit, vmap, shardings and donation.
 """
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlsteroids import rng, types
-from dlsteroids.train import chunks
+from dlsteroids.train import chunks, processes, spread
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import step as step_lib
 
@@ -22,19 +22,37 @@ ONCE = {'xla_backend_optimization_level': 0}  # runs once: compile it fast
 
 
 class Layout(NamedTuple):
-  """How members lie on devices: `width` on each of `devices`, by 'map' or 'vmap'."""
+  """How members lie on devices: `width` on each group of them, by 'map' or 'vmap'.
+
+  Attributes:
+    strategy: of the members of one group, one after another or side by side.
+    width: how many those are.
+    devices: in use.
+    data: of one group, over which each of its members' batches is spread.
+  """
 
   strategy: str
   width: int
   devices: int
+  data: int = 1
+
+  @property
+  def groups(self) -> int:
+    return self.devices // self.data
 
   @property
   def members(self) -> int:
-    return self.width * self.devices
+    return self.width * self.groups
+
+  def __str__(self) -> str:
+    if self.data == 1:
+      return f'{self.strategy} {self.width} x {self.devices} devices'
+    each = f'{self.strategy} {self.width} x {self.groups} groups'
+    return f'{each} of {self.data} devices'
 
 
 class Program(NamedTuple):
-  """Compiled functions over a batch of members (leading axis S = width x devices)."""
+  """Compiled functions over a batch of members (leading axis S = width x groups)."""
 
   layout: Layout
   member: member_lib.Member
@@ -44,12 +62,16 @@ class Program(NamedTuple):
   evaluate: Any  # (states, slots, data) -> values
 
 
-def make_mesh(devices: int) -> jax.sharding.Mesh:
+def make_mesh(layout: Layout) -> jax.sharding.Mesh:
+  """Members along the first axis, shares of a member's batch along the second.
+
+  The devices of all processes; what is left over stays idle.
+  """
   return jax.make_mesh(
-    (devices,),
-    (AXIS,),
-    axis_types=(jax.sharding.AxisType.Auto,),
-    devices=jax.local_devices()[:devices],
+    (layout.groups, layout.data),
+    (AXIS, spread.AXIS),
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
+    devices=jax.devices()[: layout.devices],
   )
 
 
@@ -64,6 +86,13 @@ def over_members(
   behind the last live member: padding comes last, and its states are not touched.
   """
 
+  def together(value):
+    # What XLA moves between the devices of one group may wait for those of all groups:
+    # they take the same turns, if need be with padding.
+    if layout.data == 1:
+      return value
+    return jax.lax.pmax(jnp.int32(value), AXIS).astype(value.dtype)
+
   def skipping(tree, data, *rest):
     def run():
       return function(tree, data, *rest)
@@ -73,10 +102,10 @@ def over_members(
     def skip():
       return jax.tree.map(lambda s: zeros_like(s), shape)
 
-    return jax.lax.cond(tree['slot']['live'], run, skip)
+    return jax.lax.cond(together(tree['slot']['live']), run, skip)
 
   def many(tree, data, *rest):
-    with step_lib.formulation():
+    with step_lib.formulation(), spread.over(layout.data):
       return every(tree, data, *rest)
 
   def move(tree, data, *rest):
@@ -93,7 +122,7 @@ def over_members(
         lambda x, v: jax.lax.dynamic_update_index_in_dim(x, v, i, 0), states, new
       )
 
-    return jax.lax.fori_loop(0, count, body, tree['state'])
+    return jax.lax.fori_loop(0, together(count), body, tree['state'])
 
   def every(tree, data, *rest):
     if layout.strategy == 'map' and moves:
@@ -107,6 +136,8 @@ def over_members(
     mesh=mesh,
     in_specs=(P(AXIS), P(), *(P(),) * scalars),
     out_specs=P(AXIS),
+    # The axis of data is XLA's, unless there is nothing to split.
+    axis_names={AXIS} if layout.data > 1 else {AXIS, spread.AXIS},
     check_vma=False,
   )
 
@@ -125,7 +156,8 @@ def zeros_like(shape: jax.ShapeDtypeStruct) -> Any:
 
 def make(member: member_lib.Member, layout: Layout) -> Program:
   """The jitted functions of a program; nothing is compiled before its first call."""
-  mesh = make_mesh(layout.devices)
+  mesh = make_mesh(layout)
+  sharding = jax.sharding.NamedSharding(mesh, P(AXIS))
 
   def init(tree, data):
     return member.init(tree['slot'], data)
@@ -153,15 +185,19 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
     layout=layout,
     member=member,
     mesh=mesh,
-    init=jax.jit(lambda slots, data: inits({'slot': slots}, data)),
+    init=jax.jit(
+      lambda slots, data: inits({'slot': slots}, data), out_shardings=sharding
+    ),
     stretch=jax.jit(
       lambda state, slots, data, start, stop, fresh: stretches(
         {'state': state, 'slot': slots}, data, start, stop, fresh
       ),
       donate_argnums=0,
+      out_shardings=sharding,
     ),
     evaluate=jax.jit(
-      lambda state, slots, data: evaluates({'state': state, 'slot': slots}, data)
+      lambda state, slots, data: evaluates({'state': state, 'slot': slots}, data),
+      out_shardings=sharding,
     ),
   )
 
@@ -198,13 +234,13 @@ def with_chunk(slots: Any, program: Program, kind: str) -> Any:
 
 
 def chunk_sharding(program: Program) -> Any:
-  """How chunks [S, K, B, ...] lie on the mesh; a data axis would cut axis 2."""
+  """How chunks [S, K, B, ...] lie on the mesh: whole, a step takes its share of B."""
   return jax.sharding.NamedSharding(program.mesh, P(AXIS))
 
 
 def place_chunk(chunk: Any, program: Program) -> Any:
   """A chunk of all members, on their devices."""
-  return jax.device_put(chunk, chunk_sharding(program))
+  return processes.put(chunk, chunk_sharding(program))
 
 
 def place(slots: Sequence[Any], program: Program) -> Any:
@@ -216,10 +252,9 @@ def place(slots: Sequence[Any], program: Program) -> Any:
     kept = slots[0].keys() - chunks.HOST
     slots = [{name: slot[name] for name in kept} for slot in slots]
   stacked = jax.tree.map(lambda *xs: np.stack(xs), *slots)
-  sharding = jax.sharding.NamedSharding(program.mesh, P(AXIS))
-  return jax.device_put(stacked, sharding)
+  return processes.put(stacked, jax.sharding.NamedSharding(program.mesh, P(AXIS)))
 
 
 def place_data(dataset: types.Dataset, mesh: Any) -> Mapping[str, Any]:
   """The data set's arrays, as stored, on every device of the mesh."""
-  return jax.device_put(dict(dataset.resident), jax.sharding.NamedSharding(mesh, P()))
+  return processes.put(dict(dataset.resident), jax.sharding.NamedSharding(mesh, P()))

@@ -10,6 +10,7 @@ import optax
 
 from dlsteroids import rng, types
 from dlsteroids.models import ops
+from dlsteroids.train import spread
 
 State = dict[str, Any]
 
@@ -59,7 +60,8 @@ def look(shared: types.Pass, variables: Any, batch: Any, keys: Any, hyper: Any) 
 
   def run(params):
     mine = {**variables[shared.player], 'params': params}
-    return shared.run({**variables, shared.player: mine}, batch, keys, hyper)
+    found, new = shared.run({**variables, shared.player: mine}, batch, keys, hyper)
+    return spread.alike(found, batch), new
 
   value, pull, new = jax.vjp(run, variables[shared.player]['params'], has_aux=True)
   return Seen(value, new, lambda slope: pull(slope)[0])
@@ -88,6 +90,20 @@ def slope(
   grads = jax.tree.map(jnp.add, grads, seen.pull(back))
   new = {n: {**seen.new.get(n, {}), **new.get(n, {})} for n in {**seen.new, **new}}
   return found, new, scalars, grads
+
+
+def when(good: Any, change: Callable[..., Any], old: Any, *rest: Any) -> Any:
+  """`change(old, *rest)` if `good`, else `old`, to the bit.
+
+  A branch, as selecting between old and new numbers would copy both, a tenth of an
+  MLP's step. Where a batch is spread it is the selection: inside a branch that not
+  every group of devices takes they could not wait for one another.
+  """
+  if spread.size() == 1:
+    return jax.lax.cond(good, change, lambda old, *_: old, old, *rest)
+  return jax.tree.map(
+    lambda new, old: jnp.where(good, new, old), change(old, *rest), old
+  )
 
 
 def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]]:
@@ -122,14 +138,13 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
       params = optax.apply_updates(old['params'], updates)
       return {'params': params, 'moments': moments, 'new': dict(new)}
 
-    # A branch: selecting between old and new numbers would copy both, a tenth of an
-    # MLP's step. Only what may change passes through it.
+    # Only what may change passes through this.
     old = {
       'params': mine['params'],
       'moments': state['optimizer'][turn.player],
       'new': {n: {kind: variables[n][kind] for kind in new[n]} for n in new},
     }
-    found = jax.lax.cond(finite & alive, update, lambda old, *_: old, old, grads, new)
+    found = when(finite & alive, update, old, grads, new)
     after = {
       name: {**variables[name], **found['new'].get(name, {})} for name in variables
     }
@@ -158,6 +173,7 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
           value = first.value
           if index:
             value, _ = shared.run(state['variables'], part, streams, hyper)
+            value = spread.alike(value, part)
           seen = Seen(value, {}, None)
         state, scalars, good = move(
           turn, state, part, streams, hyper, finite & alive, seen
@@ -165,10 +181,9 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
         logged |= scalars
         finite &= good
     if task.after_step is not types.unchanged:
-      variables = jax.lax.cond(
+      variables = when(
         finite & alive,
         lambda variables: task.after_step(variables, keys, hyper),
-        lambda variables: variables,
         state['variables'],
       )
       state = {**state, 'variables': variables}

@@ -1,0 +1,119 @@
+"""Two processes on one machine; oracle: one process with as many devices."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dlsteroids.results import store
+from tests import studies_on_disk as disk
+
+SETTINGS = disk.SETTINGS + (
+  '  config.study.seeds = 3\n'
+  "  config.study.tune = 'optimizer.learning_rate=0.01,0.1'\n"
+  '  config.study.tune_seeds = 1\n'
+  '  config.train.steps = 40\n'
+  '  config.engine.width = 2\n'
+  '  config.engine.checkpoint_seconds = 0.0\n'
+)
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+  return disk.write(tmp_path_factory.mktemp('study'), settings=SETTINGS)
+
+
+def start(config, work, count, devices=1, *words):
+  """So many processes that find each other at a free port."""
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    address = f'127.0.0.1:{free.getsockname()[1]}'
+  started = []
+  for index in range(count):
+    mine = {'JAX_NUM_CPU_DEVICES': str(devices)}
+    if count > 1:
+      mine |= {'JAX_COORDINATOR_ADDRESS': address, 'JAX_NUM_PROCESSES': str(count)}
+      mine |= {'JAX_PROCESS_ID': str(index)}
+    command = [
+      *(sys.executable, '-m', 'experiments.launch', f'--config={config}'),
+      *(f'--workdir={work}', *words, *(['--distributed'] if count > 1 else [])),
+    ]
+    started.append(
+      subprocess.Popen(
+        command, cwd=disk.ROOT, env={**os.environ, **mine}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+      )
+    )  # fmt: skip
+  return started
+
+
+def end(started):
+  """What each said on stdout and stderr."""
+  return [process.communicate(timeout=300) for process in started]
+
+
+def contents(work):
+  """The store: records without wall times, and arrays, by fingerprint."""
+  found = {}
+  for name, record in store.read(work).records.items():
+    run = {k: v for k, v in record.run.items() if k != 'wall_s'}
+    arrays = store.read_arrays(record)
+    batch = {k: record.batch[k] for k in ('program', 'members', 'positions', 'layout')}
+    found[name] = run, {k: v.tobytes() for k, v in arrays.items()}, batch
+  return found
+
+
+@pytest.fixture(scope='module')
+def alone(config, tmp_path_factory):
+  """The study in one process with two devices: its store and its tables."""
+  work = tmp_path_factory.mktemp('alone') / 'work'
+  (process,) = start(config, work, 1, devices=2)
+  ((_, said),) = end([process])
+  assert process.returncode == 0, said
+  return contents(work), disk.read(work)
+
+
+def test_two_processes_leave_what_one_does_to_the_bit(config, alone, tmp_path):
+  work = tmp_path / 'work'
+  both = start(config, work, 2)
+  (first, said), (second, heard) = end(both)
+  assert [process.returncode for process in both] == [0, 0], said + heard
+  found = contents(work)
+  assert found.keys() == alone[0].keys()
+  assert found == alone[0]
+  assert disk.read(work) == alone[1]
+  assert f'report: {work / "report.html"}' in first
+  assert 'report' not in second  # the first one speaks for all
+  assert not heard.strip()
+
+
+def test_one_that_is_killed_ends_the_other_and_the_study_can_go_on(
+  config, alone, tmp_path
+):
+  work = tmp_path / 'work'
+  both = start(config, work, 2)
+  while all(p.poll() is None for p in both) and not list(work.glob('runs/*.npz')):
+    time.sleep(0.01)
+  both[1].send_signal(signal.SIGKILL)
+  killed = time.monotonic()
+  (_, said), _ = end(both)
+  assert time.monotonic() - killed < 60
+  assert both[0].returncode == 1
+  assert 'dlsteroids: ' in said.splitlines()[-1]
+  assert 'another process of this study is gone' in said.splitlines()[-1]
+  (process,) = start(config, work, 1, devices=2)
+  ((_, said),) = end([process])
+  assert process.returncode == 0, said
+  assert disk.read(work) == alone[1]
+
+
+def test_a_mistake_is_said_once_and_ends_all(config, tmp_path):
+  both = start(config, tmp_path / 'work', 2, 1, '--config.engine.data_devices=3')
+  (_, said), (_, heard) = end(both)
+  assert [process.returncode for process in both] == [2, 2]
+  (line,) = [x for x in said.splitlines() + heard.splitlines() if 'dlsteroids: ' in x]
+  assert line == ('dlsteroids: config.engine.data_devices=3, but there are 2 devices')
