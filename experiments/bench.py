@@ -23,10 +23,15 @@ from experiments import (
   bench_gan,
   bench_page,
   bench_parts,
+  bench_store,
   bench_worker,
 )
 
-PARTS = {**bench_parts.PARTS, 'adversarial': bench_gan.adversarial}
+PARTS = {
+  **bench_parts.PARTS,
+  'adversarial': bench_gan.adversarial,
+  **bench_store.PARTS,
+}
 FLAGS = flags.FLAGS
 flags.DEFINE_list('only', [], 'parts to run: ' + ', '.join(PARTS))
 flags.DEFINE_bool('quick', False, 'toy sizes, to see that everything runs')

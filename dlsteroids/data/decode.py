@@ -5,6 +5,7 @@ import concurrent.futures
 import io
 import os
 import pathlib
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,8 +15,11 @@ from PIL import Image, ImageOps
 from dlsteroids import config as config_lib
 
 PIXELS = 1 << 26  # of one image; more is a decompression bomb
+FILE = 1 << 28  # bytes of one image's file
 TOTAL = 1 << 36  # bytes of all
 TASK = 64  # images that a thread decodes at a time
+# Pillow warns of what `one` refuses; its lines would say so once more.
+warnings.filterwarnings('error', category=Image.DecompressionBombWarning)
 MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
 
@@ -130,6 +134,8 @@ def _bytes(data: bytes | pathlib.Path) -> bytes:
   if isinstance(data, bytes):
     return data
   try:
+    if data.stat().st_size > FILE:
+      raise config_lib.UserError(f'{str(data)!r} has more than {FILE:,} bytes')
     return data.read_bytes()
   except OSError as error:
     raise config_lib.UserError(
