@@ -1,9 +1,9 @@
-"""SIGINT and SIGTERM: the first ends training at its next look, a second one at once.
+"""SIGINT and SIGTERM end training at its next look, a further SIGINT at once.
 
 While a batch trains the first signal is only noted: the loop asks `asked` after every
 stretch of steps, saves a checkpoint and raises. Anywhere else it raises at once, as
 every file appears whole or not at all. An exception in a library's callback gets lost,
-so it is raised again by `check`.
+so it is raised again by `check`. Schedulers send SIGTERM several times: once is enough.
 """
 
 import contextlib
@@ -14,13 +14,14 @@ import threading
 from collections.abc import Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-NOTICE = 'dlsteroids: stopping after this stretch of steps; once more leaves at once'
+NOTICE = 'dlsteroids: stopping after this stretch of steps; Ctrl-C leaves at once'
 
 
 class _Noted:
   """What has come since the handlers were set; signals belong to the whole process."""
 
   number = 0  # the first signal's; 0: none has come
+  heard = False  # by the main thread, which `number` does not tell
   patient = False
 
 
@@ -61,7 +62,7 @@ def handled(*signals: signal.Signals) -> Iterator[None]:
 
   Elsewhere than in the main thread, where Python handles none, it does nothing.
   """
-  _Noted.number = 0
+  _Noted.number, _Noted.heard = 0, False
   if threading.current_thread() is not threading.main_thread():
     yield
     return
@@ -82,24 +83,26 @@ def handled(*signals: signal.Signals) -> Iterator[None]:
 
 def _note(number: int, frame: object) -> None:
   del frame
+  first, _Noted.heard = not _Noted.heard, True
   _Noted.number = _Noted.number or number
-  if not _Noted.patient:
+  if first and not _Noted.patient:
     raise KeyboardInterrupt
 
 
 def _listen(reader: int) -> None:
-  """Reads the numbers of signals as they come; the second ends the process."""
-  count = 0
+  """Reads the numbers of signals as they come; a further SIGINT ends the process."""
+  asked_before = False
   while byte := os.read(reader, 1):
-    if byte[0] not in SIGNALS:
+    number = byte[0]
+    if number not in SIGNALS:
       continue
-    count += 1
-    _Noted.number = _Noted.number or byte[0]
+    _Noted.number = _Noted.number or number
     terminal = sys.stderr is not None and sys.stderr.isatty()
-    if count > 1:
+    if asked_before and number == signal.SIGINT:
       if terminal:
         os.write(2, b'\x1b[?25h\n')  # the cursor, which the progress bar hid
-      os._exit(128 + byte[0])
-    if terminal and _Noted.patient:
+      os._exit(128 + number)
+    if terminal and _Noted.patient and not asked_before:
       print(NOTICE, file=sys.stderr)
+    asked_before = True
   os.close(reader)

@@ -40,14 +40,15 @@ class Index(NamedTuple):
   damaged: Mapping[pathlib.Path, str]  # what is wrong with a file that can't be used
 
 
-def write_atomically(path: pathlib.Path, content: bytes | str) -> None:
+def write_atomically(path: pathlib.Path, content: bytes | str | Iterable[str]) -> None:
   """Writes a whole file or, on any failure, leaves what was there untouched."""
-  data = content.encode() if isinstance(content, str) else content
+  parts = (content,) if isinstance(content, str | bytes) else content
   path.parent.mkdir(parents=True, exist_ok=True)
   handle, name = tempfile.mkstemp(dir=path.parent, prefix='.', suffix='.part')
   try:
     with os.fdopen(handle, 'wb') as file:
-      file.write(data)
+      for part in parts:
+        file.write(part.encode() if isinstance(part, str) else part)
       file.flush()
       os.fsync(file.fileno())
     os.chmod(name, 0o644)

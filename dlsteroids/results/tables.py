@@ -12,6 +12,7 @@ from dlsteroids.results import store
 
 WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
 STATE = ('tuned', 'regime', 'budget', 'size')
+ROWS = 100_000  # of a table that are text at a time
 CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
 
 
@@ -131,7 +132,16 @@ def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
   """
   whole = {name: 'Int64' for name in WHOLE if name in frame}
   frame = frame.astype(whole)
-  store.write_atomically(path, frame.to_csv(index=False, float_format=exact))
+  starts = range(0, max(len(frame), 1), ROWS)
+  store.write_atomically(
+    path,
+    (
+      frame[start : start + ROWS].to_csv(
+        index=False, float_format=exact, header=start == 0
+      )
+      for start in starts
+    ),
+  )
 
 
 def exact(value: Any) -> str:
