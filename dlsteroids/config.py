@@ -403,5 +403,13 @@ def places(tree: Mapping[str, Any]) -> list[str]:
 
 def digest(value: Any) -> str:
   """sha256 (32 hex digits) of a JSON-like value, independent of dict order."""
-  text = json.dumps(value, sort_keys=True, separators=(',', ':'), default=list)
+  return digest_text(text(value))
+
+
+def text(value: Any) -> str:
+  """What `digest` takes of a value: JSON, keys sorted."""
+  return json.dumps(value, sort_keys=True, separators=(',', ':'), default=list)
+
+
+def digest_text(text: str) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -23,6 +23,7 @@ from experiments import (
   bench_gan,
   bench_page,
   bench_parts,
+  bench_store,
   bench_streaming,
   bench_worker,
 )
@@ -31,6 +32,7 @@ PARTS = {
   **bench_parts.PARTS,
   'adversarial': bench_gan.adversarial,
   'streaming': bench_streaming.streaming,
+  **bench_store.PARTS,
 }
 FLAGS = flags.FLAGS
 flags.DEFINE_list('only', [], 'parts to run: ' + ', '.join(PARTS))

@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from dlsteroids.train import checkpoint
+from dlsteroids import config as config_lib
+from dlsteroids.train import checkpoint, loop
 from tests import tiny
 
 STEPS = 12
@@ -57,8 +58,7 @@ def test_a_stop_in_mid_interval_changes_no_bit(bench, undisturbed, tmp_path, sto
   folder = tmp_path / 'batch'
   with pytest.raises(Stop):
     train(bench, folder, stop=stop)
-  last = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-  assert last == stop - 1  # it stopped before that step's own checkpoint
+  assert steps_of(folder)[-1] == stop - 1  # it stopped before that step's own
   seen = []
 
   def watch(progress):
@@ -70,24 +70,126 @@ def test_a_stop_in_mid_interval_changes_no_bit(bench, undisturbed, tmp_path, sto
   assert_same(undisturbed, again)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-  bench, undisturbed, tmp_path
+@pytest.mark.parametrize('last', [1, 4, 6, STEPS])
+def test_who_asks_for_a_stop_gets_a_checkpoint(bench, undisturbed, tmp_path, last):
+  folder, slots = tmp_path / 'batch', [bench.slot(1), bench.slot(2)]
+  seen = []
+
+  def ask(limit):
+    return {'watch': lambda progress: seen.append(progress.step),
+            'stop': lambda: seen[-1] >= limit}  # fmt: skip
+
+  with pytest.raises(loop.Interrupted, match=f'step {last} of {STEPS} is saved'):
+    bench.train(slots, folder=folder, checkpoint_seconds=99, **ask(last))
+  assert steps_of(folder) == [last]
+  seen.clear()
+  again = bench.train(slots, folder=folder, checkpoint_seconds=99, **ask(STEPS + 1))
+  assert min(seen) >= last
+  assert_same(undisturbed, again)
+  with pytest.raises(loop.Interrupted, match='is not saved'):
+    bench.train(slots, stop=lambda: True)
+
+
+def steps_of(folder):
+  return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+def truncate(data):
+  return data[: len(data) // 2]
+
+
+def flip(data):
+  middle = len(data) // 2
+  return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :]
+
+
+def lose(data):
+  return None
+
+
+@pytest.fixture(scope='module')
+def stopped(bench, tmp_path_factory):
+  """A batch's folder with checkpoints of steps 6 and 7."""
+  folder = tmp_path_factory.mktemp('stopped') / 'batch'
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(loop, 'CHUNK_SECONDS', 0.0)
+    with pytest.raises(Stop):
+      train(bench, folder, stop=8)
+  assert steps_of(folder) == [6, 7]
+  return folder
+
+
+KINDS = ('d/*', 'manifest.ocdbt', '_METADATA', '_CHECKPOINT_METADATA', 'sha256.json')
+
+
+@pytest.mark.parametrize('spoil', [truncate, flip, lose])
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_one_before_a_damaged_checkpoint_is_used_and_said(
+  bench, undisturbed, stopped, tmp_path, spoil, kind
 ):
-  folder = tmp_path / 'batch'
-  with pytest.raises(Stop):
-    train(bench, folder, stop=8)
-  steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-  assert len(steps) == 2
-  damaged = 0
-  for path in (folder / str(steps[-1])).rglob('*'):
-    if path.is_file():
-      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-      damaged += 1
-  assert damaged
+  folder = shutil.copytree(stopped, tmp_path / 'batch')
+  path = next(p for p in sorted((folder / '7').rglob(kind)) if p.stat().st_size)
+  data = spoil(path.read_bytes())
+  path.unlink() if data is None else path.write_bytes(data)
+  said = []
   like = bench.program.init(placed(bench), bench.data)
-  step, _, _ = checkpoint.restore(folder, like)
-  assert step == steps[0]
-  assert_same(undisturbed, train(bench, folder, seconds=99))
+  step, _, _ = checkpoint.restore(folder, like, said.append)
+  assert step == 6
+  (line,) = said
+  assert line.startswith('damaged: checkpoint batch, step 7: ')
+  assert line.endswith('; step 6 is tried')
+  if kind != 'sha256.json':  # a flipped checksum blames the file it is of
+    assert path.name in line
+  slots = [bench.slot(1), bench.slot(2)]
+  assert_same(undisturbed, bench.train(slots, folder=folder, checkpoint_seconds=0.0))
+  assert steps_of(folder)[-1] == STEPS - 1  # checkpoints go on where damage was
+
+
+def test_a_mistake_in_restoring_is_no_damage(bench, stopped, tmp_path, monkeypatch):
+  folder = shutil.copytree(stopped, tmp_path / 'batch')
+  like = bench.program.init(placed(bench), bench.data)
+
+  def broken(folder):
+    raise TypeError('a mistake')
+
+  monkeypatch.setattr(checkpoint, 'manager', broken)
+  with pytest.raises(RuntimeError, match=r'7 is whole but cannot .*a mistake'):
+    checkpoint.restore(folder, like)
+  assert steps_of(folder) == [6, 7]
+  with pytest.raises(TypeError, match='a mistake'):
+    checkpoint.save(folder, 8, like, {})
+
+
+def test_a_full_disk_ends_no_training(bench, undisturbed, tmp_path, monkeypatch):
+  folder, said = tmp_path / 'batch', []
+  manager = checkpoint.manager
+
+  class Full:
+    """Orbax with no room: a part is written, then it raises as tensorstore does."""
+
+    def __init__(self, folder):
+      self.inner = manager(folder)
+
+    def __enter__(self):
+      return self
+
+    def __exit__(self, *error):
+      self.inner.close()
+
+    def save(self, step, args):
+      (folder / f'{step}.orbax-checkpoint-tmp').mkdir()
+      raise ValueError('RESOURCE_EXHAUSTED: writing: No space left on device')
+
+  slots = [bench.slot(1), bench.slot(2)]
+  monkeypatch.setattr(checkpoint, 'manager', Full)
+  options = {'folder': folder, 'checkpoint_seconds': 0.0}
+  assert_same(undisturbed, bench.train(slots, say=said.append, **options))
+  assert set(said) == {
+    f'cannot write to {tmp_path}: No space left on device; training goes on'
+  }
+  assert not list(folder.iterdir())
+  with pytest.raises(loop.Interrupted, match='not saved'):
+    bench.train(slots, stop=lambda: True, **options)
 
 
 def placed(bench):
@@ -106,30 +208,17 @@ def test_without_a_whole_checkpoint_it_starts_again(bench, undisturbed, tmp_path
   assert_same(undisturbed, train(bench, folder, seconds=99))
 
 
-def test_a_flipped_byte_in_the_arrays_is_noticed(bench, undisturbed, tmp_path):
-  folder = tmp_path / 'batch'
-  with pytest.raises(Stop):
-    train(bench, folder, stop=8)
-  newest = folder / '7'
-  files = [p for p in newest.rglob('d/*') if p.is_file()]
-  assert files
-  for path in files:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x10
-    path.write_bytes(data)
-  assert_same(undisturbed, train(bench, folder, seconds=99))
-
-
 def test_the_final_variables_of_a_batch_are_kept(bench, undisturbed, tmp_path):
-  import orbax.checkpoint as ocp
-
-  folder = tmp_path / 'batch'
-  folder.mkdir()
-  checkpoint.keep(folder, undisturbed.variables)
-  assert not folder.exists()
-  with ocp.StandardCheckpointer() as checkpointer:
-    found = checkpointer.restore(tmp_path / 'batch-final')
+  final = checkpoint.keep(tmp_path / 'batch', undisturbed.variables)
+  found = checkpoint.load(final, 1)
   kernel = found['model']['params']['dense0']['kernel']
   want = undisturbed.variables['model']['params']['dense0']['kernel']
-  assert np.array_equal(np.asarray(kernel), np.asarray(want))
-  shutil.rmtree(tmp_path / 'batch-final')
+  assert np.array_equal(kernel, np.asarray(want)[1])
+  (tmp_path / 'batch').mkdir()
+  (tmp_path / 'lost-final').mkdir()  # of a batch that was never stored
+  checkpoint.sweep(tmp_path, {final.name})
+  assert list(tmp_path.iterdir()) == [final]
+  path = next(p for p in sorted(final.rglob('d/*')) if p.stat().st_size)
+  path.write_bytes(flip(path.read_bytes()))
+  with pytest.raises(config_lib.UserError, match=f'damaged: .*{path.name}'):
+    checkpoint.load(final, 1)

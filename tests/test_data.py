@@ -168,7 +168,7 @@ def test_reads_every_naming(tmp_path, suffix, dot):
 def test_published_bytes_are_recognised(tmp_path):
   make_idx(tmp_path)
   paths = idx.find(tmp_path)
-  contents = [idx.unpack(path) for path in paths]
+  contents = [idx.unpack(path, dims) for path, dims in zip(paths, (3, 1, 3, 1))]
   packed = tuple(idx.source.checksum(path, 'md5') for path in paths)
   raw = tuple(idx.hashlib.md5(content).hexdigest() for content in contents)
   wrong = ('0' * 32,) * 4
@@ -206,9 +206,12 @@ def test_damaged_gz_is_one_line_naming_the_file(tmp_path, damage):
 
 def test_gz_bomb_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(idx, 'LIMIT', 1000)
-  (tmp_path / 'x.gz').write_bytes(gzip.compress(bytes(1001)))
-  with pytest.raises(config_lib.UserError, match='unpacks to more'):
-    idx.unpack(tmp_path / 'x.gz')
+  path = tmp_path / 'x.gz'
+  path.write_bytes(gzip.compress(b'\0\0\x08\1' + (1001).to_bytes(4) + bytes(1001)))
+  with pytest.raises(config_lib.UserError, match='announces 1,001 bytes'):
+    idx.unpack(path, 1)
+  path.write_bytes(gzip.compress(b'\0\0\x08\1' + (9).to_bytes(4) + bytes(10**6)))
+  assert len(idx.unpack(path, 1)) == 8 + 10  # one more than announced tells enough
 
 
 def test_files_that_do_not_fit_one_another_are_refused(tmp_path):

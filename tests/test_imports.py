@@ -8,23 +8,24 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'dlsteroids'
-LEAVES = {'types', 'config', 'rng', 'source'}
+LEAVES = {'types', 'config', 'rng', 'source', 'npz'}
 # Imports point one way; a room may also import itself.
 MAY = {
   'types': set(),
   'config': set(),
   'rng': set(),
   'source': set(),
+  'npz': set(),
   'data': LEAVES,
   'models': LEAVES,
   'tasks': LEAVES | {'data', 'models'},
   'train': LEAVES | {'data', 'models', 'tasks'},
   'study': {'config'},
-  'results': {'config', 'study'},
+  'results': {'config', 'npz', 'study'},
   'launch': LEAVES | {'data', 'models', 'tasks', 'train', 'study', 'results'},
   '__init__': {'launch'},
 }
-WITHOUT_JAX = ('study', 'results', 'config', 'types', 'source')
+WITHOUT_JAX = ('study', 'results', 'config', 'types', 'source', 'npz')
 JAX = {'jax', 'jaxlib', 'flax', 'optax', 'orbax'}
 # Where a program runs is train's business.
 PLACING = {

@@ -101,6 +101,16 @@ def test_seed_data_and_code_enter_the_fingerprint_and_code_not_the_identity():
     assert (other.identity == first.identity) == (code == 'x')
 
 
+def test_fingerprints_are_digests_of_all_they_depend_on():
+  config = base()
+  facts = {'config': config_lib.training(config), 'data': 'd'}
+  runs = plan.make_runs('a', [0, 7, 10**6], 0, config, 'd', 'c')
+  for run, seed in zip(runs, (0, 7, 10**6)):
+    assert run == plan.make_run('a', seed, 0, config, 'd', 'c')
+    assert run.identity == config_lib.digest({**facts, 'seed': seed})
+    assert run.fingerprint == config_lib.digest({**facts, 'code': 'c', 'seed': seed})
+
+
 def test_seeds_stay_clear_of_the_tuning_seeds():
   assert plan.seeds(base(study__seeds=3, study__first_seed=5)) == [5, 6, 7]
   with pytest.raises(config_lib.UserError, match='below 1000000'):

@@ -1,6 +1,7 @@
 """Reports of studies that are partial, broken, oddly named, or could say nothing."""
 
 import html
+import json
 import re
 
 import numpy as np
@@ -38,6 +39,70 @@ def test_names_are_escaped_everywhere(tmp_path):
   assert '<script' not in re.sub(r'```.*?```', '', words, flags=re.S)
   for block in report_reader.tables_of(words):
     assert len({report_reader.count_cells(line) for line in block}) == 1
+
+
+WORDS = {  # what a user calls things, and what a stranger might
+  'activation': 'a<img src=x onerror=alert(1)>',
+  'tanh': '![t](javascript:alert(1))',
+  'pooling': 'p|`</script><script>alert(1)</script>',
+  'dropout': "d\n# o'ut\n</style>",
+  'convolution': '"><b onload=x>&lt;',
+  'dense': '${x}{{7*7}}$_a^b$',
+  'digits': '[d](http://example.org)\n- <i>',
+  'accuracy': 'accuracy',
+}
+
+
+def poison(value):
+  """A JSON value or text with every word as a stranger would have it."""
+  if isinstance(value, dict):
+    return {poison(k): poison(v) for k, v in value.items()}
+  if isinstance(value, list):
+    return [poison(v) for v in value]
+  if isinstance(value, str):
+    for word, evil in WORDS.items():
+      value = value.replace(word, evil)
+  return value
+
+
+def test_every_name_may_be_hostile(tmp_path):
+  """Arms, factors, levels, classes, the question, the command: text stays text."""
+  case = report_fixture.digits(6, tuned=True)
+  names = [arm['name'] for arm in case.study['arms']]
+  study = poison(json.loads(json.dumps(case.study)))
+  study['question'] = '\n'.join(WORDS.values())
+  study['data']['classes'] = [f'{evil}{i}' for i, evil in enumerate(WORDS.values())]
+  study['data']['classes'] += ['8', '9']
+  back = {poison(name): name for name in names}
+  frames = [
+    frame.rename(columns=poison).map(poison) for frame in case.tables[:3]
+  ]  # fmt: skip
+  arrays = lambda arm, seed: case.arrays(back[arm], seed)
+  text, words = report_reader.write(
+    report_fixture.Case(study, report.Tables(*frames), arrays), tmp_path
+  )
+  plain = report_reader.Reader(report_of(case, tmp_path / 'plain')[0])
+  reader = report_reader.Reader(text)
+  assert set(reader.tags) == set(plain.tags)
+  assert not {'img', 'script', 'b', 'i'} & set(reader.tags)
+  assert 'a<img src=x onerror=alert(1)>' in reader.text
+  assert '{{7*7}}' in reader.text
+  assert all(link.startswith(('#', 'data:')) for link in reader.links)
+  outside = re.sub(r'(`{3,}).*?\1', '', words, flags=re.S)
+  assert not re.search(r'(?<!\\)\]\((javascript|http)', outside)
+  for bad in ('<img', '<script', '<b ', '</style'):
+    assert bad not in outside
+  heads = [line for line in outside.splitlines() if line.startswith('#')]
+  assert not [line for line in heads if line.startswith("# o'ut")]
+  for block in report_reader.tables_of(outside):
+    assert len({report_reader.count_cells(line) for line in block}) == 1
+  files = {str(p.relative_to(tmp_path)) for p in (tmp_path / 'figures').iterdir()}
+  assert all(re.fullmatch(r'figures/[a-z_]+\.png', name) for name in files)
+
+
+def report_of(case, folder):
+  folder.mkdir()
+  return report_reader.write(case, folder)
 
 
 def test_factorial_shows_interactions_and_anova(tmp_path):

@@ -2,7 +2,10 @@
 
 import json
 import random
+import re
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -37,31 +40,76 @@ def undisturbed(config, tmp_path_factory):
   return disk.read(work)
 
 
-MOMENTS = ('plan.json', 'checkpoints/*/*/_CHECKPOINT_METADATA', 'runs/*.npz')
+SEALED = 'checkpoints/*/*/sha256.json'
+MOMENTS = (
+  ('plan.json', signal.SIGKILL),
+  (SEALED, signal.SIGKILL),
+  (SEALED, signal.SIGINT),
+  (SEALED, signal.SIGTERM),
+  ('runs/*.npz', signal.SIGKILL),
+)
 
 
-def test_a_study_killed_again_and_again_ends_with_the_same_bits(
+def test_a_study_killed_and_stopped_again_and_again_ends_with_the_same_bits(
   config, undisturbed, tmp_path
 ):
   draw = random.Random(0)
-  work, kills = tmp_path / 'work', 0
-  for moment in MOMENTS:
+  work, hits = tmp_path / 'work', 0
+  for moment, number in MOMENTS:
     process = disk.start(config, work)
     born = time.time()
     while process.poll() is None and not any(
       path.stat().st_mtime > born for path in work.glob(moment)
     ):
       time.sleep(0.005)
-    time.sleep(draw.uniform(0, 0.3))
-    if process.poll() is None:
-      process.send_signal(signal.SIGKILL)
-      kills += 1
-    process.communicate()
-  assert kills >= 2
+    if number == signal.SIGKILL:
+      time.sleep(draw.uniform(0, 0.3))
+    asked, alive = time.time(), process.poll() is None
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    hits += alive
+    if alive and number != signal.SIGKILL:
+      assert time.time() - asked < 30  # some 3 s on an idle machine
+      assert process.returncode == 128 + number
+      check_stop(err, number, config, work)
+  assert hits >= 4
   done = disk.launch(config, work)
   assert done.returncode == 0, done.stderr
   assert disk.read(work) == undisturbed
   assert not list(work.rglob('.*.part'))
+
+
+def check_stop(err, number, config, work):
+  """The last line says what was saved, and the exact command that goes on."""
+  assert 'Traceback' not in err
+  command = f'python -m experiments.launch --config={config} --workdir={work}'
+  line = err.splitlines()[-1]
+  assert line.endswith(f'; to continue: {command}')
+  assert re.match(rf'dlsteroids: {number.name}; step \d+ of 300 is saved; ', line)
+
+
+STUCK = """
+import hashlib
+from dlsteroids.launch import interrupt
+with interrupt.handled(), interrupt.patience():
+  print('ready', flush=True)
+  hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)  # C code, for many minutes
+"""
+
+
+@pytest.mark.parametrize('first', [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_leaves_at_once(first):
+  process = subprocess.Popen(
+    [sys.executable, '-c', STUCK], stdout=subprocess.PIPE, cwd=disk.ROOT
+  )
+  assert process.stdout.readline() == b'ready\n'
+  for number in (first, signal.SIGTERM):  # schedulers repeat it
+    process.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+      process.wait(0.5)
+  process.send_signal(signal.SIGINT)
+  assert process.wait(10) == 130
+  process.stdout.close()
 
 
 def test_a_second_launch_is_told_who_holds_the_workdir(config, run, tmp_path):

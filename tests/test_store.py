@@ -1,6 +1,7 @@
 """The store: whole files or none, damage noticed, edits and provenance told apart."""
 
 import json
+import math
 import os
 
 import numpy as np
@@ -13,8 +14,16 @@ from dlsteroids.results import store, tables
 def write(workdir, names=('a', 'b'), program='p', **batch):
   """A batch of runs whose fingerprints are `names`, identities 'id-<name>'."""
   facts = {'provenance': {'jax': '1'}, 'sources': {'mod': '0'}, **batch}
+  plain = {'status': 'ok', 'steps': 4, 'params': 9, 'flops': 8.0, 'wall_s': 0.5}
   runs = [
-    {'fingerprint': n, 'identity': f'id-{n[0]}', 'seed': i, 'values': {'x': i / 3}}
+    {
+      **plain,
+      'best_step': 2,
+      'fingerprint': n,
+      'identity': f'id-{n[0]}',
+      'seed': i,
+      'values': {'x': i / 3},
+    }
     for i, n in enumerate(names)
   ]
   arrays = {n: {'test/label': np.arange(i + 2)} for i, n in enumerate(names)}
@@ -155,5 +164,33 @@ def test_numbers_in_tables_read_back_to_the_bit(value):
 
 def test_json_is_readable_by_anyone(tmp_path):
   path = tmp_path / 'a.json'
-  store.write_json(path, {'a': (1, 2), 'b': {'c': frozenset({3})}})
-  assert json.loads(path.read_text()) == {'a': [1, 2], 'b': {'c': [3]}}
+  store.write_json(path, {'a': (1, 2), 'b': {3: frozenset({3})}})
+  told = json.loads(path.read_text())
+  assert len(told.pop('sha256')) == 64
+  assert told == {'a': [1, 2], 'b': {'3': [3]}} == store.read_json(path)
+
+
+def test_every_flipped_bit_of_a_json_file_is_noticed(tmp_path):
+  path = tmp_path / 'a.json'
+  told = {'format': 2, 'x': [0.1, math.nan, 'ä'], 'name': 'study'}
+  store.write_json(path, told)
+  data = path.read_bytes()
+  for at in range(len(data)):
+    for bit in range(8):
+      path.write_bytes(data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
+      try:
+        found = store.read_json(path)
+      except ValueError:
+        continue
+      # A blank of another kind, or a letter's other spelling: it says the same.
+      assert repr(found) == repr(told)
+
+
+def test_json_of_before_there_were_checksums_is_read(tmp_path):
+  path = tmp_path / 'a.json'
+  path.write_text('{"format": 1, "x": 2}')
+  assert store.read_json(path) == {'format': 1, 'x': 2}
+  for text in ('{"format": 2, "x": 2}', '{}', '[]', '1', 'null', '{"format": 1'):
+    path.write_text(text)
+    with pytest.raises(ValueError):  # noqa: PT011 - json's own, or one of ours
+      store.read_json(path)

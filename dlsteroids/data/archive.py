@@ -20,6 +20,7 @@ from dlsteroids import config as config_lib
 SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.xz')
 DAMAGE = (
   EOFError,
+  MemoryError,  # xz: a dictionary as large as its header says
   OSError,  # gzip.BadGzipFile and short reads
   RuntimeError,  # zip: encrypted
   NotImplementedError,  # zip: unknown compression

@@ -14,6 +14,8 @@ from dlsteroids import config as config_lib
 
 FLOOR = -100.0  # dB; what is stored as 0
 STEP = 0.4  # dB from one stored value to the next, so that 255 is +2 dB
+RATES = (1_000, 768_000)  # samples per second that are believed
+LONGEST = 600  # seconds of a recording
 EXTENSIBLE = 0xFFFE  # a format tag that points to another, 24 bytes on
 
 
@@ -75,7 +77,7 @@ def read(data: bytes, name: str) -> Sound:
   """The sound in the bytes of a WAV file of 8, 16, 24 or 32 bit PCM.
 
   Raises:
-    UserError: empty, damaged, truncated, or anything but PCM.
+    UserError: empty, damaged, truncated, too long, or anything but PCM.
   """
   if not data:
     raise config_lib.UserError(f'{name!r} is empty: 0 bytes')
@@ -86,10 +88,10 @@ def read(data: bytes, name: str) -> Sound:
   except (wave.Error, EOFError, RuntimeError, struct.error) as error:
     why = str(error) or 'it ends within a header'
     raise config_lib.UserError(f'{name!r} cannot be read as PCM WAV: {why}') from error
-  if width not in (1, 2, 3, 4) or rate < 1:
+  if width not in (1, 2, 3, 4) or not RATES[0] <= rate <= RATES[1]:
     raise config_lib.UserError(
       f'{name!r} has {8 * width} bits a sample at {rate:,} Hz; expected 8, 16, 24 or '
-      '32 bits at a rate above 0'
+      f'32 bits at {RATES[0]:,} to {RATES[1]:,} Hz'
     )
   if len(raw) != count * channels * width:
     raise config_lib.UserError(
@@ -98,6 +100,10 @@ def read(data: bytes, name: str) -> Sound:
     )
   if not count:
     raise config_lib.UserError(f'{name!r} holds no sound: 0 samples')
+  if count > LONGEST * rate:
+    raise config_lib.UserError(
+      f'{name!r} lasts {count / rate:,.0f} s, more than {LONGEST}'
+    )
   return Sound(_samples(raw, width).reshape(count, channels), rate)
 
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import pathlib
 import pickle
+import pickletools
 from collections.abc import Mapping
 from typing import Any
 
@@ -162,13 +163,14 @@ def _python(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unpickle(data: bytes, name: str) -> Any:
-  """The builtins and numpy arrays in a pickle that may hold nothing else.
+  """The builtins and uint8 arrays in a pickle that may hold nothing else.
 
   Raises:
     UserError: damaged, or a pickle that asks for any other function or class.
   """
   try:
-    return _Unpickler(io.BytesIO(data), encoding='bytes').load()
+    _check_sizes(data)
+    return _whole(_Unpickler(io.BytesIO(data), encoding='bytes').load())
   except _Refused as error:
     raise config_lib.UserError(f'{name!r} is refused: {error}') from error
   except Exception as error:  # a damaged pickle can raise anything
@@ -181,6 +183,20 @@ class _Refused(pickle.UnpicklingError):
   """The pickle is whole, but asks for more than data."""
 
 
+def _check_sizes(data: bytes) -> None:
+  """Raises for numbers that would make the unpickler take memory without end.
+
+  It makes room for what is announced before it reads it, and for a memo up to the
+  largest index.
+  """
+  for count, (code, argument, _) in enumerate(pickletools.genops(data)):
+    index = argument if code.name in ('PUT', 'BINPUT', 'LONG_BINPUT') else 0
+    if (index or 0) > count:
+      raise _Refused(f'its memo has an index of {index:,}')
+    if code.name == 'BYTEARRAY8':
+      raise _Refused('it holds a bytearray')
+
+
 def _encode(text: str, encoding: str) -> bytes:
   """How protocol 2 spells bytes; other codecs could do more than that."""
   if encoding not in ('latin1', b'latin1'):
@@ -188,15 +204,43 @@ def _encode(text: str, encoding: str) -> bytes:
   return codecs.encode(text, 'latin1')
 
 
-def _reconstruct(kind: Any, shape: Any, dtype: Any) -> np.ndarray:
-  """An empty array, as numpy makes before it sets the state; never a large one."""
+class _Type:
+  """Stands for numpy's dtype, whose own reading of a state trusts it."""
+
+  def __init__(self, *about: Any):
+    self.code = about[0] if about else None
+
+  def __setstate__(self, state: Any) -> None:
+    """Byte order and the like, of which a byte has none."""
+
+
+class _Array:
+  """Stands for numpy's array until its state has been looked at."""
+
+  pixels: Any = None
+
+  def __setstate__(self, state: Any) -> None:
+    _, shape, kind, fortran, data = state
+    if isinstance(kind, _Type) and kind.code in ('u1', b'u1') and not fortran:
+      self.pixels = np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _reconstruct(kind: Any, shape: Any, dtype: Any) -> _Array:
+  """An empty array, as numpy makes before it sets the state."""
   del kind, shape, dtype
-  return np.ndarray((0,), np.uint8)
+  return _Array()
+
+
+def _whole(batch: Any) -> Any:
+  """A batch with its arrays in place of what stood for them."""
+  if not isinstance(batch, dict):
+    return batch
+  return {k: v.pixels if isinstance(v, _Array) else v for k, v in batch.items()}
 
 
 ALLOWED: dict[tuple[str, str], Any] = {
   ('numpy', 'ndarray'): 'ndarray',  # only ever an argument of _reconstruct
-  ('numpy', 'dtype'): np.dtype,
+  ('numpy', 'dtype'): _Type,
   ('numpy.core.multiarray', '_reconstruct'): _reconstruct,
   ('numpy._core.multiarray', '_reconstruct'): _reconstruct,
   ('_codecs', 'encode'): _encode,

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import io
 import pathlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -15,12 +16,14 @@ from dlsteroids import config as config_lib
 from dlsteroids.data import reader, windows
 
 PIXELS = 1 << 26  # of one image; more is a decompression bomb
-BYTES = 1 << 28  # of one file
+FILE = 1 << 28  # bytes of one image's file
 TOTAL = 1 << 36  # bytes of all
 TASK = 64  # images that a thread decodes at a time
 REDUCTIONS = (2, 4, 8)  # at which libjpeg decodes, for less work
 GAP = 2.0  # of a decoded window over the pixels wanted; Pillow's own is 2, too
 ORIENTATION = 0x0112  # EXIF's tag
+# Pillow warns of what `one` refuses; its lines would say so once more.
+warnings.filterwarnings('error', category=Image.DecompressionBombWarning)
 MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
 
@@ -183,10 +186,10 @@ def _bytes(data: bytes | pathlib.Path) -> bytes:
 
 
 def read(path: pathlib.Path) -> bytes:
-  """A file's bytes; UserError, naming it, if it cannot be read or has over `BYTES`."""
+  """A file's bytes; UserError, naming it, if it cannot be read or has over `FILE`."""
   try:
-    if path.stat().st_size > BYTES:
-      raise config_lib.UserError(f'{str(path)!r} has more than {BYTES:,} bytes')
+    if path.stat().st_size > FILE:
+      raise config_lib.UserError(f'{str(path)!r} has more than {FILE:,} bytes')
     return path.read_bytes()
   except OSError as error:
     raise config_lib.UserError(

@@ -19,7 +19,7 @@ from dlsteroids import config as config_lib
 from dlsteroids import types
 from dlsteroids.data import images, source
 
-LIMIT = 1 << 32  # bytes unpacked
+LIMIT = 1 << 30  # bytes unpacked
 FILES = (  # as published, in the order of `Published`; then with '.' before 'idx'
   'train-images-idx3-ubyte',
   'train-labels-idx1-ubyte',
@@ -50,18 +50,8 @@ def read(data: bytes, name: str, dims: int) -> np.ndarray:
   Raises:
     UserError: another type, number of dimensions or length than the header demands.
   """
-  if len(data) < 4 or data[:2] != b'\0\0':
-    raise config_lib.UserError(f'{name!r} is not an idx file: it starts {data[:4]!r}')
-  if data[2] != 8 or data[3] != dims:
-    raise config_lib.UserError(
-      f'{name!r} holds idx type {data[2]} with {data[3]} dimensions; expected type 8 '
-      f'(uint8) with {dims}'
-    )
-  header = 4 + 4 * dims
-  if len(data) < header:
-    raise config_lib.UserError(f'{name!r} is truncated: {len(data)} bytes of header')
-  shape = struct.unpack(f'>{dims}I', data[4:header])
-  size = math.prod(shape)
+  shape = read_shape(data, name, dims)
+  header, size = 4 + 4 * dims, math.prod(shape)
   expected = header + size
   if len(data) != expected:
     state = 'truncated' if len(data) < expected else 'too long'
@@ -72,6 +62,25 @@ def read(data: bytes, name: str, dims: int) -> np.ndarray:
   if not size:
     raise config_lib.UserError(f'{name!r} is empty: its header says {list(shape)}')
   return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def read_shape(data: bytes, name: str, dims: int) -> tuple[int, ...]:
+  """What the beginning of an idx file says.
+
+  Raises:
+    UserError: another type or number of dimensions.
+  """
+  if len(data) < 4 or data[:2] != b'\0\0':
+    raise config_lib.UserError(f'{name!r} is not an idx file: it starts {data[:4]!r}')
+  if data[2] != 8 or data[3] != dims:
+    raise config_lib.UserError(
+      f'{name!r} holds idx type {data[2]} with {data[3]} dimensions; expected type 8 '
+      f'(uint8) with {dims}'
+    )
+  header = 4 + 4 * dims
+  if len(data) < header:
+    raise config_lib.UserError(f'{name!r} is truncated: {len(data)} bytes of header')
+  return struct.unpack(f'>{dims}I', data[4:header])
 
 
 def load(name: str, published: Published, config: Mapping[str, Any]) -> types.Dataset:
@@ -89,7 +98,7 @@ def load(name: str, published: Published, config: Mapping[str, Any]) -> types.Da
   ]
   wanted = f'{", ".join(FILES)} (each raw or .gz)'
   paths = source.locate(name, config, find, wanted, items)
-  contents = [unpack(path) for path in paths]
+  contents = [unpack(path, 3 if i % 2 == 0 else 1) for i, path in enumerate(paths)]
   arrays = [
     read(data, str(path), 3 if i % 2 == 0 else 1)
     for i, (data, path) in enumerate(zip(contents, paths, strict=True))
@@ -117,23 +126,27 @@ def find(folder: pathlib.Path) -> list[pathlib.Path] | None:
   return found
 
 
-def unpack(path: pathlib.Path) -> bytes:
-  """The bytes of a file, unpacked if they are gzip's.
+def unpack(path: pathlib.Path, dims: int) -> bytes:
+  """The bytes of an idx file, unpacked if they are gzip's; few more than it announces.
 
   Raises:
-    UserError: damaged, or larger than `LIMIT` unpacked.
+    UserError: damaged, no idx file of `dims` dimensions, or larger than `LIMIT`.
   """
   try:
     with path.open('rb') as file:
       packed = file.read(2) == b'\x1f\x8b'
     with gzip.open(path) if packed else path.open('rb') as file:
-      data = file.read(LIMIT + 1)
+      start = file.read(4 + 4 * dims)
+      size = math.prod(read_shape(start, str(path), dims))
+      if size > LIMIT:
+        raise config_lib.UserError(
+          f'{str(path)!r} announces {size:,} bytes, more than {LIMIT:,}'
+        )
+      data = start + file.read(size + 1)
   except (EOFError, OSError, zlib.error) as error:
     raise config_lib.UserError(
       f'{str(path)!r} is damaged or incomplete ({error}); delete it or fetch it anew'
     ) from error
-  if len(data) > LIMIT:
-    raise config_lib.UserError(f'{str(path)!r} unpacks to more than {LIMIT:,} bytes')
   return data
 
 

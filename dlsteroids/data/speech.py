@@ -33,7 +33,7 @@ CLASSES = tuple('0123456789')
 OFFICIAL = 5  # recordings of every digit and speaker: the first ones
 PATTERN = re.compile(r'(\d)_(.+)_(\d+)\.wav', re.IGNORECASE)
 WANTED = f'recordings{"|".join(archive.SUFFIXES)} or a folder recordings/ of .wav files'
-LIMITS = archive.Limits(member=1 << 26, total=1 << 32)
+LIMITS = archive.Limits(member=1 << 26, total=1 << 30)
 
 
 class Recording(NamedTuple):

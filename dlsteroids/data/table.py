@@ -15,6 +15,7 @@ import pandas as pd
 from dlsteroids import config as config_lib
 
 MISSING = ('', 'na', 'n/a', 'nan', 'nat', 'null', 'none')
+LIMIT = 1 << 27  # bytes; rows of text take some ten times as much
 UNITS = (
   ('day', 86_400_000_000),
   ('hour', 3_600_000_000),
@@ -95,6 +96,9 @@ def _parse(path: pathlib.Path, place: str) -> tuple[list[str], list[list[str]]]:
 
 def _text(path: pathlib.Path, place: str) -> str:
   try:
+    size = path.stat().st_size
+    if size > LIMIT:
+      raise config_lib.UserError(f'{place} has {size:,} bytes, more than {LIMIT:,}')
     data = path.read_bytes()
   except OSError as error:
     raise config_lib.UserError(f'{place} cannot be read: {error.strerror}') from error

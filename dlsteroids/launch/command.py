@@ -6,9 +6,7 @@ import math
 import os
 import pathlib
 import shlex
-import signal
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import files, machine
+from dlsteroids.launch import files, interrupt, machine
 
 ACTIONS = ('plan', 'run', 'report', 'replay', 'sample', 'export')
 OWN = (
@@ -88,9 +86,10 @@ def main(argv: Sequence[str]) -> int:
   """Runs the command.
 
   Returns:
-    the exit code: 0, 1 if runs failed, 2 for a mistake, 130 if interrupted.
+    the exit code: 0, 1 if runs failed, 2 for a mistake, 130 after Ctrl-C, 143 after
+      SIGTERM.
   """
-  with own_output(), own_interrupt():
+  with own_output(), interrupt.handled():
     try:
       parsed = parse(argv)
       with together(parsed.flags):
@@ -102,9 +101,13 @@ def main(argv: Sequence[str]) -> int:
       place = f' {error.filename}' if error.filename else ''
       print(f'dlsteroids: {error.strerror or error}{place}', file=sys.stderr)
       return 2
-    except KeyboardInterrupt:
-      print('dlsteroids: interrupted; the same command continues', file=sys.stderr)
-      return 130
+    except KeyboardInterrupt as error:
+      kept = f'; {error}' if str(error) else ''
+      print(
+        f'dlsteroids: {interrupt.name()}{kept}; to continue: {repeated(argv)}',
+        file=sys.stderr,
+      )
+      return interrupt.code()
 
 
 @contextlib.contextmanager
@@ -129,36 +132,6 @@ def together(values: flags.FlagValues) -> contextlib.AbstractContextManager[Any]
   from dlsteroids.train import processes
 
   return processes.joined()
-
-
-class Interrupt:
-  """Whether the user asked to stop: an exception in a library's callback gets lost."""
-
-  asked = False
-
-  @classmethod
-  def check(cls) -> None:
-    if cls.asked:
-      raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def own_interrupt():
-  """Remembers Ctrl-C until training looks, besides raising it at once."""
-
-  def remember(number, frame):
-    Interrupt.asked = True
-    raise KeyboardInterrupt
-
-  Interrupt.asked = False
-  if threading.current_thread() is not threading.main_thread():
-    yield
-    return
-  before = signal.signal(signal.SIGINT, remember)
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGINT, before)
 
 
 class Parsed(NamedTuple):
@@ -274,7 +247,12 @@ def spoken(argv: Sequence[str]) -> str:
       del words[i : i + 2]
     elif word.startswith(('--action=', '-action=')):
       del words[i]
-  return 'python -m experiments.launch ' + shlex.join(words)
+  return repeated([argv[0], *words])
+
+
+def repeated(argv: Sequence[str]) -> str:
+  """The command that says just the same again."""
+  return 'python -m experiments.launch ' + shlex.join(argv[1:])
 
 
 def act(parsed: Parsed, argv: Sequence[str]) -> int:
@@ -311,12 +289,7 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
       answer = study.export(workdir, print, tree['engine']['tensorboard'])
   else:
     with progress.Progress(tree['study']['metric']) as shown:
-
-      def watch(status):
-        Interrupt.check()
-        shown.watch(status)
-
-      answer = study.train(asked, workdir, watch, shown.say)
+      answer = study.train(asked, workdir, shown.watch, shown.say)
   if answer.follows:
     return 1 if answer.failed else 0
   if values.latex:
@@ -341,12 +314,7 @@ def fly(values: flags.FlagValues, made: Any, workdir: pathlib.Path) -> list[str]
 
   wanted = pilot.Wanted(values.effect, values.power)
   with progress.Progress(made.config['study']['metric']) as shown:
-
-    def watch(status):
-      Interrupt.check()
-      shown.watch(status)
-
-    return pilot.run(made, workdir, values.pilot, wanted, watch, shown.say)
+    return pilot.run(made, workdir, values.pilot, wanted, shown.watch, shown.say)
 
 
 def again(values: flags.FlagValues, made: Any, run: Any, workdir: pathlib.Path) -> None:

@@ -1,8 +1,6 @@
 """Runs a plan's batches on this machine, compiling the next program as one trains."""
 
 import concurrent.futures
-import errno
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +10,7 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids.data import reader
-from dlsteroids.launch import machine, prepare
+from dlsteroids.launch import interrupt, machine, prepare
 from dlsteroids.results import store
 from dlsteroids.study import plan
 from dlsteroids.train import checkpoint, loop, probes, processes
@@ -49,6 +47,7 @@ def execute(
   A batch that fails is said at once and the others go on. One that runs out of memory
   is tried again with half the members per device, and plan.json remembers.
   """
+  say = once(say)
   found = store.read(workdir).records if processes.first() else {}
   done = set(processes.agree([r.fingerprint for r in runs if r.fingerprint in found]))
   layouts = dict(made.layouts)
@@ -61,17 +60,21 @@ def execute(
   with Compiler(made) as compiler:
     compiler.start(todo, layouts)
     while at < len(todo):
+      interrupt.check()
       batch = todo[at]
       place = Place(at + 1, len(todo), finished, total)
       layout = layouts[batch.program]
       try:
-        train_batch(made, batch, compiler, layout, workdir, tell(watch, batch, place))
-        processes.agree(None)  # whether it is stored
+        compiler.get(batch, layout)  # a signal may end this wait, not what follows
+        with interrupt.patience():
+          told = tell(watch, batch, place)
+          train_batch(made, batch, compiler, layout, workdir, told, say)
+          processes.agree(None)  # whether it is stored
       except config_lib.UserError:
         raise
       except Exception as error:
         text = processes.fail(error)
-        refuse_full_disk(error, text, workdir)
+        refuse_full_disk(error, workdir)
         if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
           layouts[batch.program] = half = layout._replace(width=layout.width // 2)
           remember(workdir, batch.program, half)
@@ -84,6 +87,18 @@ def execute(
       finished += batch.steps * len(batch.runs)
       at += 1
   return failures
+
+
+def once(say: Callable[[str], None]) -> Callable[[str], None]:
+  """`say` that says no line twice."""
+  said: set[str] = set()
+
+  def tell(line: str) -> None:
+    if line not in said:
+      said.add(line)
+      say(line)
+
+  return tell
 
 
 class Place(NamedTuple):
@@ -118,11 +133,10 @@ def tell(
   return told
 
 
-def refuse_full_disk(error: Exception, text: str, workdir: pathlib.Path) -> None:
+def refuse_full_disk(error: Exception, workdir: pathlib.Path) -> None:
   """Raises UserError if results cannot be written: no other batch could be, either."""
-  full = os.strerror(errno.ENOSPC)
-  if isinstance(error, OSError) or full in str(error):
-    why = full if full in str(error) else getattr(error, 'strerror', '') or text
+  why = checkpoint.refusal(error)
+  if why:
     raise config_lib.UserError(
       f'cannot write results to {workdir}: {why}; mend that, then the same command '
       'continues'
@@ -226,6 +240,7 @@ def train_batch(
   layout: program_lib.Layout,
   workdir: pathlib.Path,
   watch: Callable[[loop.Progress], None],
+  say: Callable[[str], None],
 ) -> None:
   """Trains a batch and stores its runs; nothing is stored if anything fails."""
   program, data = compiler.get(batch, layout)
@@ -248,6 +263,8 @@ def train_batch(
     checkpoint_seconds=made.config['engine']['checkpoint_seconds'],
     watch=watch,
     readers=readers(made.config['engine']),
+    stop=interrupt.asked,
+    say=say,
   )
   facts = made.facts[batch.program]
   records, arrays = [], {}

@@ -109,7 +109,7 @@ def hold(workdir: pathlib.Path) -> Iterator[None]:
       try:
         who = json.loads(file.read())
         text = f'process {who["pid"]} on {who["host"]} since {who["since"]}'
-      except ValueError:
+      except (ValueError, KeyError, TypeError):
         text = 'another process'
       raise config_lib.UserError(f'workdir {workdir} is held by {text}') from error
     file.truncate(0)

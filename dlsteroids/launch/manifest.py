@@ -7,8 +7,12 @@ from typing import Any, NamedTuple
 import dlsteroids
 from dlsteroids import config as config_lib
 from dlsteroids.launch import machine, prepare
-from dlsteroids.results import store
+from dlsteroids.results import store, tables
 from dlsteroids.study import conditions, factors, plan
+
+MISFITS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+MOST = 1 << 20  # members of a program per device, and one
+STUDY = {'name': str, 'runs': list, 'looks': list}  # what it must tell, and its kind
 
 
 class Claim(NamedTuple):
@@ -18,20 +22,37 @@ class Claim(NamedTuple):
   chosen: Mapping[tuple[str, conditions.Condition], Mapping[str, float]]
 
 
-def read_layouts(workdir: pathlib.Path) -> Mapping[str, Any]:
-  """The programs of plan.json by id; {} if there is none.
+def read_plan(workdir: pathlib.Path) -> dict[str, Any]:
+  """What plan.json says; if there is none, what the store and study.json tell of it.
 
   Raises:
     UserError: if it can't be read.
   """
   path = workdir / 'plan.json'
   try:
-    return store.read_json(path)['programs'] if path.exists() else {}
-  except (ValueError, KeyError, TypeError) as error:
+    if not path.exists():
+      return {'programs': stored_layouts(workdir), 'looks': []}
+    told = {'looks': [], **store.read_json(path)}
+    good = isinstance(told['looks'], list)
+    for entry in told['programs'].values():
+      good &= isinstance(entry['strategy'], str) and entry['width'] in range(1, MOST)
+    if not good:
+      raise ValueError('a fact of another kind')
+    return told
+  except MISFITS as error:
     raise config_lib.UserError(
       f'{path} is damaged or no plan of dlsteroids ({error}); move it away, then the '
       'same command continues'
     ) from error
+
+
+def stored_layouts(workdir: pathlib.Path) -> dict[str, Any]:
+  """By program the layout of its latest batch: bits depend on it."""
+  batches = [record.batch for record in store.read(workdir).records.values()]
+  return {
+    batch['program']: {key: batch['layout'][key] for key in ('strategy', 'width')}
+    for batch in sorted(batches, key=lambda batch: batch['time'])
+  }
 
 
 def read_study(workdir: pathlib.Path) -> dict[str, Any]:
@@ -45,8 +66,13 @@ def read_study(workdir: pathlib.Path) -> dict[str, Any]:
     if not path.exists():
       return {}
     told = store.read_json(path)
-    return {**told, 'name': told['name'], 'runs': told['runs'], 'looks': told['looks']}
-  except (ValueError, KeyError, TypeError) as error:
+    for name, kind in STUDY.items():
+      if not isinstance(told[name], kind):
+        raise ValueError(f'{name} is of another kind')
+    for row in told['runs']:
+      tables.Planned(*row)
+    return told
+  except MISFITS as error:
     raise config_lib.UserError(
       f'{path} is damaged or no study of dlsteroids ({error}); move it away, then '
       '--action=run writes it again'
@@ -54,7 +80,7 @@ def read_study(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def check(workdir: pathlib.Path, name: str) -> dict[str, Any]:
-  """`read_study`, of the study called `name`.
+  """`read_study`, of the study called `name`; the looks of plan.json if it is lost.
 
   Raises:
     UserError: if it is another study's.
@@ -65,12 +91,22 @@ def check(workdir: pathlib.Path, name: str) -> dict[str, Any]:
       f'workdir {workdir} holds study {told["name"]!r}, this is {name!r}: '
       'use another --workdir'
     )
-  return told
+  return told or {'looks': read_plan(workdir)['looks']}
+
+
+def write_looks(workdir: pathlib.Path, told: Mapping[str, Any]) -> None:
+  """Writes a study with a look more to study.json, and its looks to plan.json."""
+  store.write_json(workdir / 'study.json', told)
+  made = read_plan(workdir)
+  if made['looks'] != told['looks']:
+    made |= {'format': 2, 'looks': told['looks']}
+    store.write_json(workdir / 'plan.json', made)
 
 
 def write_plan(made: prepare.Plan, workdir: pathlib.Path) -> None:
   """plan.json: what is compiled and how members lie; its layouts are never changed."""
-  old = read_layouts(workdir)
+  before = read_plan(workdir)
+  old = before['programs']
   programs = {
     name: {
       **old.get(name, {}),
@@ -87,8 +123,9 @@ def write_plan(made: prepare.Plan, workdir: pathlib.Path) -> None:
   store.write_json(
     workdir / 'plan.json',
     {
-      'format': 1,
+      'format': 2,
       'programs': {**old, **programs},
+      'looks': before['looks'],  # a second copy: study.json may be lost
       'arms': list(made.arms),
       'seeds': seeds,
       'runs': [
@@ -110,7 +147,7 @@ def describe(
   split = dataset.split(config['study']['first_seed'])
   deciding = metrics[config['study']['metric']]
   return {
-    'format': 1,
+    'format': 2,
     'name': config['study']['name'],
     'question': config['study']['question'],
     'design': config['study']['design'],

@@ -67,12 +67,23 @@ class Plan(NamedTuple):
     condition: conditions_lib.Condition | None = None,
   ) -> plan.Run:
     """The run of an arm at a seed, with `numbers` set on top of the arm's config."""
+    return self.runs(arm, [seed], tuned, numbers, condition)[0]
+
+  def runs(
+    self,
+    arm: str,
+    seeds: Sequence[int],
+    tuned: int,
+    numbers: Mapping[str, float],
+    condition: conditions_lib.Condition | None = None,
+  ) -> list[plan.Run]:
+    """The runs of an arm at several seeds, as `run`."""
     condition = condition or self.conditions[0]
     config = self.at[arm, condition].config
     config = config_lib.override(config, numbers.items())
     data = self.dataset(config).digest
     code = config_lib.digest(self.code[arm])
-    return plan.make_run(arm, seed, tuned, config, data, code, condition)
+    return plan.make_runs(arm, seeds, tuned, config, data, code, condition)
 
   def arms_of(self, program: str) -> list[str]:
     """Names of the arms that a program trains, under whatever condition."""
@@ -302,12 +313,12 @@ def searches(
   made: Plan,
 ) -> dict[tuple[str, conditions_lib.Condition], list[plan.Run]]:
   """By arm and condition: every grid point, on seeds that no claim uses."""
-  count = made.config['study']['tune_seeds']
+  seeds = [plan.TUNE_SEED + i for i in range(made.config['study']['tune_seeds'])]
   return {
     (arm, condition): [
-      made.run(arm, plan.TUNE_SEED + i, plan.SEARCH, point, condition)
+      run
       for point in made.grid
-      for i in range(count)
+      for run in made.runs(arm, seeds, plan.SEARCH, point, condition)
     ]
     for condition in made.conditions
     for arm in made.arms
@@ -327,11 +338,11 @@ def claim_runs(
   seeds = plan.seeds(made.config)
   under = made.conditions[:1] if made.grid else made.conditions
   runs = [
-    made.run(arm, seed, plan.UNTUNED, {}, condition)
+    run
     for condition in under
     for arm in made.arms
-    for seed in seeds
+    for run in made.runs(arm, seeds, plan.UNTUNED, {}, condition)
   ]
   for (arm, condition), numbers in (chosen or {}).items():
-    runs += [made.run(arm, seed, plan.TUNED, numbers, condition) for seed in seeds]
+    runs += made.runs(arm, seeds, plan.TUNED, numbers, condition)
   return runs

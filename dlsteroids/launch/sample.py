@@ -93,9 +93,8 @@ def sample(
   )
   if writes:
     return write(draw, dataset, run, options, say)
-  target = pathlib.Path(
-    options.target or workdir / 'samples' / f'{run.arm}-{run.seed}-{options.seed}'
-  )
+  name = f'{run.arm}-{run.seed}-{options.seed}'.replace('/', '_')
+  target = pathlib.Path(options.target or workdir / 'samples' / name)
   return pictures.paint(draw, dataset, run, options, target, say)
 
 

@@ -1,13 +1,15 @@
 """A study from start to report: the launcher's actions, and `dlsteroids.run`."""
 
+import contextlib
 import pathlib
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import files, local, machine, manifest, prepare
+from dlsteroids.launch import files, interrupt, local, machine, manifest, prepare
 from dlsteroids.results import (
   compute,
   effects,
@@ -54,6 +56,8 @@ def run(
 
   Raises:
     UserError: for a mistake in any of it, in one line.
+    KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved; a second one ends the
+      process. Handlers of your own are left alone.
   """
   machine.prepare()
   if isinstance(config, str | pathlib.Path):
@@ -62,7 +66,9 @@ def run(
     raise config_lib.UserError('run(config, workdir, factors=...) needs the factors')
   else:
     asked = files.Asked(config, tuple(factors), tuple(arms))
-  return train(asked, pathlib.Path(workdir), watch, say)
+  default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+  with interrupt.handled(signal.SIGINT) if default else contextlib.nullcontext():
+    return train(asked, pathlib.Path(workdir), watch, say)
 
 
 def train(
@@ -100,7 +106,9 @@ def train(
     if all(run.fingerprint in failures for run in declared):
       raise config_lib.UserError(f'every run failed: {next(iter(failures.values()))}')
     if not failures:
-      checkpoint.sweep(workdir / 'checkpoints')
+      batches = (record.batch for record in store.read(workdir).records.values())
+      finals = {batch.get('checkpoint', '') for batch in batches}
+      checkpoint.sweep(workdir / 'checkpoints', finals)
     answer = export(workdir, say)
     processes.agree(None)  # the others wait for it
     return answer
@@ -140,7 +148,7 @@ def check_alike(made: prepare.Plan) -> None:
 
 def plan_of(asked: files.Asked, workdir: pathlib.Path, only: str = '') -> prepare.Plan:
   """The plan of all arms, or of the one called `only`."""
-  layouts = processes.agree(manifest.read_layouts(workdir))
+  layouts = processes.agree(manifest.read_plan(workdir)['programs'])
   return prepare.make(
     asked.config,
     asked.factors,
@@ -242,7 +250,7 @@ def export(
   planned = declared
   runs = tables.runs(told, planned, index, told['failures'])
   told['looks'] = looks.log(told, runs, machine.now())
-  store.write_json(workdir / 'study.json', told)
+  manifest.write_looks(workdir, told)
   curves = tables.curves(planned, index)
   found = effects.measure(told, runs)
   for name, frame in (('runs', every), ('curves', curves), ('effects', found)):

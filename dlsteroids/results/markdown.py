@@ -53,10 +53,10 @@ def render(
   if 'effects' in drawings:
     parts.append(_image(drawings['effects']))
   for sheet in made.effects:
-    parts += [f'**{sheet.title}**', render_sheet(sheet)]
+    parts += [f'**{escape(sheet.title)}**', render_sheet(sheet)]
   for extra in (made.interactions, made.anova, made.compute, made.problems):
     if extra is not None:
-      parts += [f'## {extra.title}', render_sheet(extra)]
+      parts += [f'## {escape(extra.title)}', render_sheet(extra)]
   if made.references is not None:
     parts += [f'## {made.references.title}', render_sheet(made.references)]
     compared = notes.compare_references(source)
@@ -78,10 +78,10 @@ def render(
 def _section(
   section: compute.Section, drawings: Mapping[str, canvas.Drawing]
 ) -> list[str]:
-  parts = [f'## {section.title}', *map(escape, section.sentences)]
+  parts = [f'## {escape(section.title)}', *map(escape, section.sentences)]
   parts += [_image(drawings[name]) for name in section.drawings if name in drawings]
   for sheet in section.sheets:
-    parts += [f'**{sheet.title}**', render_sheet(sheet)]
+    parts += [f'**{escape(sheet.title)}**', render_sheet(sheet)]
   notes = '\n'.join(f'- {escape(text)}' for text in section.notes)
   return [*parts, notes] if notes else parts
 

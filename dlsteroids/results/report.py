@@ -1,5 +1,6 @@
 """The report of a study: a page, a text for a pull request, and the figures."""
 
+import collections
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from dlsteroids.results import (
 )
 
 Tables = summary.Tables
+MEMORY = 1 << 30  # bytes of runs' arrays that are kept
 
 
 def write(
@@ -68,13 +70,28 @@ def write(
   return target
 
 
-def _remember(arrays: summary.Arrays) -> summary.Arrays:
-  """Reads each run's arrays once: several parts of a report look at them."""
-  known: dict[tuple[str, int], Mapping[str, np.ndarray] | None] = {}
+def _remember(arrays: summary.Arrays, room: int = MEMORY) -> summary.Arrays:
+  """Reads a run's arrays once, as long as the latest asked for fit into `room` bytes.
+
+  Several parts of a report look at them.
+  """
+  known: collections.OrderedDict[Any, Mapping[str, np.ndarray] | None]
+  known = collections.OrderedDict()
+  size = 0
 
   def read(arm: str, seed: int) -> Mapping[str, np.ndarray] | None:
-    if (arm, seed) not in known:
-      known[arm, seed] = arrays(arm, seed)
-    return known[arm, seed]
+    nonlocal size
+    if (arm, seed) in known:
+      known.move_to_end((arm, seed))
+      return known[arm, seed]
+    found = known[arm, seed] = arrays(arm, seed)
+    size += _size(found)
+    while size > room and len(known) > 1:
+      size -= _size(known.popitem(last=False)[1])
+    return found
 
   return read
+
+
+def _size(found: Mapping[str, np.ndarray] | None) -> int:
+  return sum(value.nbytes for value in (found or {}).values())

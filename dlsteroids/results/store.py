@@ -5,6 +5,7 @@ and their per-example arrays. It appears whole or not at all; a file whose bytes
 match its name is said, its runs count as missing, and `clean` sets it aside.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -16,8 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlsteroids import npz
+from dlsteroids.results import curves
+
 FOLDER = 'runs'
 FORMAT = 1
+NUMBERS = ('seed', 'steps', 'params', 'flops', 'wall_s', 'best_step')  # of a run
+MISFITS = (KeyError, TypeError, AttributeError, IndexError, OverflowError)
+UNSEALED = 1  # format of JSON files from before they had checksums
 
 
 class Record(NamedTuple):
@@ -33,14 +40,15 @@ class Index(NamedTuple):
   damaged: Mapping[pathlib.Path, str]  # what is wrong with a file that can't be used
 
 
-def write_atomically(path: pathlib.Path, content: bytes | str) -> None:
+def write_atomically(path: pathlib.Path, content: bytes | str | Iterable[str]) -> None:
   """Writes a whole file or, on any failure, leaves what was there untouched."""
-  data = content.encode() if isinstance(content, str) else content
+  parts = (content,) if isinstance(content, str | bytes) else content
   path.parent.mkdir(parents=True, exist_ok=True)
   handle, name = tempfile.mkstemp(dir=path.parent, prefix='.', suffix='.part')
   try:
     with os.fdopen(handle, 'wb') as file:
-      file.write(data)
+      for part in parts:
+        file.write(part.encode() if isinstance(part, str) else part)
       file.flush()
       os.fsync(file.fileno())
     os.chmod(name, 0o644)
@@ -50,12 +58,31 @@ def write_atomically(path: pathlib.Path, content: bytes | str) -> None:
     raise
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-  write_atomically(path, json.dumps(value, indent=1, default=list) + '\n')
+def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
+  """Writes a dict, with a checksum that `read_json` compares."""
+  plain = json.loads(json.dumps(value, default=list))
+  sealed = {**plain, 'sha256': digest_of(plain)}
+  write_atomically(path, json.dumps(sealed, indent=1) + '\n')
 
 
-def read_json(path: pathlib.Path) -> Any:
-  return json.loads(path.read_text())
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """What `write_json` wrote.
+
+  Raises:
+    ValueError: if it is something else, or damaged.
+  """
+  value = json.loads(path.read_bytes())
+  if not isinstance(value, dict):
+    raise ValueError(f'it holds a {type(value).__name__}')
+  seal = value.pop('sha256', None)
+  old = seal is None and value.get('format') == UNSEALED
+  if seal != digest_of(value) and not old:
+    raise ValueError('its checksum does not match')
+  return value
+
+
+def digest_of(value: Any) -> str:
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def write_batch(
@@ -90,26 +117,72 @@ def read_batch(path: pathlib.Path) -> tuple[Mapping[str, Any], list[dict[str, An
   data = path.read_bytes()
   if hashlib.sha256(data).hexdigest()[:16] != path.stem.rpartition('-')[2]:
     raise ValueError('its checksum does not match')
-  with np.load(io.BytesIO(data), allow_pickle=False) as file:
-    meta = json.loads(file['meta'].tobytes())
-  if meta['format'] != FORMAT:
-    raise ValueError(f'format {meta["format"]}, this version reads {FORMAT}')
+  try:
+    meta = json.loads(npz.read(data, 'meta'.__eq__)['meta'].tobytes())
+    if meta['format'] != FORMAT:
+      raise ValueError(f'format {meta["format"]}, this version reads {FORMAT}')
+    _check(meta['batch'], meta['runs'])
+    for run in meta['runs']:
+      curves.shrink(run)
+  except (*MISFITS, RecursionError) as error:
+    raise ValueError(f'it holds no batch of runs ({error})') from error
   return meta['batch'], meta['runs']
 
 
+def _check(batch: Any, runs: Any) -> None:
+  """Raises one of `MISFITS` unless all that is looked up later is there."""
+  good = isinstance(batch['program'], str) and isinstance(runs, list)
+  for name in ('sources', 'provenance'):
+    hash(tuple(batch[name].items()))
+  for run in runs:
+    good &= all(isinstance(run[name], str) for name in ('fingerprint', 'identity'))
+    good &= run['status'] in ('ok', 'diverged')
+    numbers = (run[name] for name in NUMBERS)
+    good &= all(type(x) in (int, float) for x in (*numbers, *run['values'].values()))
+  if not good:
+    raise TypeError('a fact of another kind')
+
+
 def read(workdir: pathlib.Path) -> Index:
-  """Every finished run in a workdir; changes nothing there."""
+  """Every finished run in a workdir; changes nothing there.
+
+  A file that this process has read already is read again only if it has changed.
+  """
   records: dict[str, Record] = {}
   damaged: dict[pathlib.Path, str] = {}
-  for path in sorted((workdir / FOLDER).glob('*.npz')):
+  folder = workdir / FOLDER
+  known, now = _KNOWN.pop(folder, {}), {}
+  shared: dict[Any, Any] = {}
+  for path in sorted(folder.glob('*.npz')):
     try:
-      batch, runs = read_batch(path)
+      stat = path.stat()
+      state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+      before, found = known.get(path, (None, []))
+      if before != state:
+        found = _records(path, shared)
+    except FileNotFoundError:  # set aside by another process
+      continue
     except ValueError as error:
       damaged[path] = str(error)
       continue
-    for run in runs:
-      records.setdefault(run['fingerprint'], Record(run, batch, path))
+    now[path] = (state, found)
+    for record in found:
+      records.setdefault(record.run['fingerprint'], record)
+  _KNOWN.clear()  # one folder's records are enough to keep
+  _KNOWN[folder] = now
   return Index(records, damaged)
+
+
+def _records(path: pathlib.Path, shared: dict[Any, Any]) -> list[Record]:
+  """The records of a file; what thousands of files say alike is kept once."""
+  batch, runs = read_batch(path)
+  for name in ('sources', 'provenance'):
+    value = batch[name]
+    batch = {**batch, name: shared.setdefault(tuple(value.items()), value)}
+  return [Record(run, batch, path) for run in runs]
+
+
+_KNOWN: dict[pathlib.Path, dict[pathlib.Path, tuple[Any, list[Record]]]] = {}
 
 
 def clean(workdir: pathlib.Path, index: Index) -> list[str]:
@@ -127,12 +200,18 @@ def clean(workdir: pathlib.Path, index: Index) -> list[str]:
   return lines
 
 
-def read_arrays(record: Record) -> dict[str, np.ndarray]:
-  """The arrays of one run by name."""
-  prefix = f'{record.run["fingerprint"]}|'
-  with np.load(record.file, allow_pickle=False) as file:
-    names = [name for name in file.files if name.startswith(prefix)]
-    return {name[len(prefix) :]: file[name] for name in names}
+def read_arrays(record: Record) -> Mapping[str, np.ndarray]:
+  """The arrays of one run by name; they are read-only."""
+  return _arrays(record.file).get(record.run['fingerprint'], {})
+
+
+@functools.lru_cache(4)  # who asks for a run's asks for its neighbours' next
+def _arrays(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
+  found: dict[str, dict[str, np.ndarray]] = {}
+  for name, value in npz.read(path, lambda name: '|' in name).items():
+    fingerprint, _, own = name.partition('|')
+    found.setdefault(fingerprint, {})[own] = value
+  return found
 
 
 def stale(

@@ -12,6 +12,7 @@ from dlsteroids.results import store
 
 WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
 STATE = ('tuned', 'regime', 'budget', 'size')
+ROWS = 100_000  # of a table that are text at a time
 CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
 
 
@@ -102,17 +103,29 @@ def reach_step(
 
 def curves(planned: Sequence[Planned], index: store.Index) -> pd.DataFrame:
   """Learning curves of the untuned runs: one row per evaluation and metric."""
-  rows = []
-  for run in planned:
-    record = index.records.get(run.fingerprint)
-    if record is None or run.tuned:
-      continue
-    per_step = record.run['flops'] / max(record.run['steps'], 1)
-    rows += [
-      (run.arm, run.seed, step, step * per_step, split, metric, value)
-      for step, split, metric, value in record.run['curves']
-    ]
-  return pd.DataFrame(rows, columns=CURVES)
+  rows = [
+    (run, index.records[run.fingerprint].run)
+    for run in planned
+    if not run.tuned and run.fingerprint in index.records
+  ]
+  if not rows:
+    return pd.DataFrame(columns=CURVES)
+  parts = [facts['curves'] for _, facts in rows]
+  counts = [len(part) for part in parts]
+  rates = [facts['flops'] / max(facts['steps'], 1) for _, facts in rows]
+  step = np.concatenate([part.step for part in parts])
+  names = np.array([pair for part in parts for pair in part.names], object)
+  split, metric = names.reshape(-1, 2).T
+  columns = {
+    'arm': np.repeat(np.array([run.arm for run, _ in rows], object), counts),
+    'seed': np.repeat([run.seed for run, _ in rows], counts),
+    'step': step,
+    'flops': step * np.repeat(rates, counts),
+    'split': split,
+    'metric': metric,
+    'value': np.concatenate([part.value for part in parts]),
+  }
+  return pd.DataFrame(columns, columns=CURVES)
 
 
 def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
@@ -122,7 +135,16 @@ def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
   """
   whole = {name: 'Int64' for name in WHOLE if name in frame}
   frame = frame.astype(whole)
-  store.write_atomically(path, frame.to_csv(index=False, float_format=exact))
+  starts = range(0, max(len(frame), 1), ROWS)
+  store.write_atomically(
+    path,
+    (
+      frame[start : start + ROWS].to_csv(
+        index=False, float_format=exact, header=start == 0
+      )
+      for start in starts
+    ),
+  )
 
 
 def exact(value: Any) -> str:
@@ -136,7 +158,7 @@ def arrays_of(planned: Sequence[Planned], index: store.Index) -> Any:
   """`(arm, seed) -> {name: array} or None` over the untuned runs."""
   names = {(run.arm, run.seed): run.fingerprint for run in planned if not run.tuned}
 
-  def arrays(arm: str, seed: int) -> dict[str, np.ndarray] | None:
+  def arrays(arm: str, seed: int) -> Mapping[str, np.ndarray] | None:
     record = index.records.get(names.get((arm, seed), ''))
     return store.read_arrays(record) if record else None
 

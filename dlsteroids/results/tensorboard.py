@@ -1,6 +1,7 @@
 """TensorBoard files of a study's curves: one run per arm and seed."""
 
 import pathlib
+import re
 import shutil
 
 import pandas as pd
@@ -29,7 +30,7 @@ def write(folder: pathlib.Path, curves: pd.DataFrame) -> pathlib.Path:
     ) from error
   shutil.rmtree(folder, ignore_errors=True)
   for (arm, seed), rows in curves.groupby(['arm', 'seed'], sort=False):
-    name = str(arm).replace('/', '_')
+    name = re.sub(r'[/\\\0]|^\.*$', '_', str(arm))  # one folder, whatever it is called
     with tensorboardX.SummaryWriter(str(folder / name / f'seed{seed}')) as writer:
       columns = zip(rows['split'], rows['metric'], rows['value'], rows['step'])
       for split, metric, value, step in columns:

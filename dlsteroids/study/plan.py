@@ -70,11 +70,34 @@ def make_run(
   condition: conditions.Condition = PLAIN,
 ) -> Run:
   """A run with its fingerprint; `data` and `code` are digests."""
-  facts = {'config': config_lib.training(config), 'seed': seed, 'data': data}
-  identity = config_lib.digest(facts)
-  fingerprint = config_lib.digest({**facts, 'code': code})
+  return make_runs(arm, [seed], tuned, config, data, code, condition)[0]
+
+
+def make_runs(
+  arm: str,
+  seeds: Sequence[int],
+  tuned: int,
+  config: Mapping[str, Any],
+  data: str,
+  code: str,
+  condition: conditions.Condition = PLAIN,
+) -> list[Run]:
+  """The runs of an arm at several seeds, which share its config."""
+  facts = {'config': config_lib.training(config), 'data': data}
+  identities = digests(facts, seeds)
+  fingerprints = digests({**facts, 'code': code}, seeds)
   program = program_id(config)
-  return Run(arm, seed, tuned, config, program, fingerprint, identity, condition)
+  return [
+    Run(arm, seed, tuned, config, program, fingerprint, identity, condition)
+    for seed, fingerprint, identity in zip(seeds, fingerprints, identities)
+  ]
+
+
+def digests(facts: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
+  """`config.digest` of facts with each seed; the text of the rest is made once."""
+  text = config_lib.text({**facts, 'seed': 0})
+  head = text.removesuffix('0}')  # keys are sorted: the seed comes last
+  return [config_lib.digest_text(f'{head}{seed}}}') for seed in seeds]
 
 
 def seeds(config: Mapping[str, Any]) -> list[int]:

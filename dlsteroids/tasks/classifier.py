@@ -2,15 +2,15 @@
 
 A file holds the variables by path and, as JSON text, all that is needed to use the
 classifier and to judge it (`pack`). The model's code is looked up by its name, as a
-config's is: a dotted one imports that module, so read only files of people you trust.
+config's is, but a file imports nothing: a dotted name must be of a module that the
+config file, say, has imported.
 """
 
 import hashlib
 import io
+import itertools
 import json
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ from flax import linen as nn
 from flax import traverse_util
 
 from dlsteroids import config as config_lib
-from dlsteroids import source
+from dlsteroids import npz, source
+from dlsteroids.tasks import foreign
 
 FORMAT = 1
 KIND = 'dlsteroids classifier'
@@ -29,11 +30,9 @@ NEEDED = (
   *('model', 'shape', 'mean', 'sd', 'classes', 'accuracy', 'examples', 'worst'),
   *('run', 'data', 'command', 'versions'),
 )
-# What numpy and zipfile raise at bytes that were cut or changed.
-DAMAGE = (
-  *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError),
-  *(NotImplementedError, RuntimeError),
-)
+MISFITS = (TypeError, KeyError, AttributeError, IndexError, ArithmeticError)
+CALLS = 20  # of a network to its modules, by array of it
+ROOM, RATIO = 1 << 26, 20  # bytes of arrays: so many, and more times the file's
 HOW = 'make one from a finished run of task classify: --action=export'
 
 
@@ -79,12 +78,9 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     ValueError: if it is none, saying why.
   """
   try:
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-      flat = {name: file[name] for name in file.files}
+    flat = npz.read(data, limit=ROOM + RATIO * len(data))
     meta = json.loads(flat.pop('meta').tobytes())
     kind, version = meta['kind'], meta['format']
-  except DAMAGE as error:
-    raise ValueError('it is damaged or no npz file') from error
   except (AttributeError, KeyError, TypeError) as error:
     raise ValueError('it holds no classifier of dlsteroids') from error
   if kind != KIND:
@@ -124,14 +120,23 @@ def make(data: bytes) -> Classifier:
     ValueError: if they hold none, saying why.
   """
   meta, variables = unpack(data)
+  foreign.check_meta(meta)
   section = {key: tuples(value) for key, value in meta['model'].items()}
+  for value in section.values():
+    foreign.check_imported(value)
   plugin = config_lib.find('models', section['name'])
   shape = tuple(meta['shape'])
   outputs = len(meta['classes'])
-  module = plugin.build({**section, 'outputs': outputs, 'shape': shape})
-  traced = getattr(plugin, 'TRACED', ())
-  hyper = {f'model.{name}': np.float32(section[name]) for name in traced}
-  check_variables(module, variables, shape, hyper, section['name'])
+  try:
+    module = plugin.build({**section, 'outputs': outputs, 'shape': shape})
+    traced = getattr(plugin, 'TRACED', ())
+    hyper = {f'model.{name}': np.float32(section[name]) for name in traced}
+    check_variables(module, variables, shape, hyper, section['name'])
+  except MISFITS as error:
+    text = next(iter(str(error).splitlines()), '')
+    raise ValueError(
+      f'its model does not fit this version: {type(error).__name__}: {text}'
+    ) from error
   mean, sd = (np.asarray(meta[key], np.float32) for key in ('mean', 'sd'))
 
   def apply(images: Any) -> tuple[Any, Any]:
@@ -158,15 +163,25 @@ def check_variables(
 ) -> None:
   """Raises ValueError unless variables are such as the module would begin with."""
 
+  calls = itertools.count()
+
+  def count(call, args, kwargs, context):
+    del context
+    if next(calls) > CALLS * (1 + len(found)):  # a depth of a billion, say
+      raise ValueError(f'its arrays do not fit model {name}: it has more layers')
+    return call(*args, **kwargs)
+
   def init():
     x = jnp.zeros((1, *shape))
-    return module.init(jax.random.key(0), x, train=False, hyper=hyper)
+    with nn.intercept_methods(count):
+      return module.init(jax.random.key(0), x, train=False, hyper=hyper)
 
   def shapes(tree):
     flat = traverse_util.flatten_dict(dict(tree), sep='/')
     return {name: tuple(value.shape) for name, value in flat.items()}
 
-  wanted, found = shapes(jax.eval_shape(init)), shapes(variables)
+  found = shapes(variables)
+  wanted = shapes(jax.eval_shape(init))
   for path in sorted(wanted.keys() | found.keys()):
     if wanted.get(path) != found.get(path):
       raise ValueError(

@@ -1,9 +1,16 @@
-"""Orbax checkpoints of program batches: to continue, and to keep what was learned."""
+"""Orbax checkpoints of program batches: to continue, and to keep what was learned.
 
-import contextlib
+A checkpoint's folder lists the sha256 of every file in it, written last. What does not
+match is damaged and never restored; what matches but cannot be restored is a mistake.
+"""
+
+import errno
+import hashlib
+import json
+import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -12,60 +19,159 @@ import numpy as np
 from dlsteroids import config as config_lib
 from dlsteroids.train import processes
 
+SUMS = 'sha256.json'
+UNWRITABLE = tuple(  # what the system says of a disk, and libraries quote
+  os.strerror(number)
+  for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+)
+
+
+class Unwritable(OSError):
+  """A checkpoint that the disk did not take; `strerror` says why."""
+
 
 def save(
   folder: pathlib.Path, step: int, state: Any, progress: Mapping[str, Any]
 ) -> None:
-  """Saves device state and host progress (arrays by name) at `step`; keeps two."""
-  state = held(state)
-  with manager(folder) as checkpoints:
-    import orbax.checkpoint as ocp
+  """Saves device state and host progress (arrays by name) at `step`; keeps two.
 
-    checkpoints.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        progress=ocp.args.StandardSave(dict(progress)),
-      ),
-    )
-    checkpoints.wait_until_finished()
+  Raises:
+    Unwritable: a full disk or the like; checkpoints saved before stay.
+  """
+  import orbax.checkpoint as ocp
+
+  state = held(state)
+  try:
+    with manager(folder) as checkpoints:
+      checkpoints.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          progress=ocp.args.StandardSave(dict(progress)),
+        ),
+      )
+      checkpoints.wait_until_finished()
+    seal(folder / str(step))
+  except Exception as error:  # orbax and tensorstore raise many kinds
+    why = refusal(error)
+    if not why:
+      raise
+    tidy(folder)  # what is half written takes the room that others need
+    raise Unwritable(errno.EIO, why, str(folder)) from error
+
+
+def refusal(error: BaseException) -> str:
+  """Why a disk did not take something, in the system's words; '' for other errors."""
+  found = [words for words in UNWRITABLE if words in str(error)]
+  own = error.strerror or str(error) if isinstance(error, OSError) else ''
+  return found[0] if found else own
+
+
+def seal(folder: pathlib.Path) -> None:
+  """Writes the checksums of a checkpoint's files, by the first of all processes."""
+  if jax.process_index() == 0:
+    sums = {name: checksum(folder / name) for name in files(folder)}
+    part = folder / f'{SUMS}.part'
+    part.write_text(json.dumps(sums))
+    os.replace(part, folder / SUMS)
+
+
+def files(folder: pathlib.Path) -> list[str]:
+  """Names of all files of a checkpoint but the one of checksums."""
+  paths = (path for path in folder.rglob('*') if path.is_file())
+  found = sorted(str(path.relative_to(folder)) for path in paths)
+  return [name for name in found if name not in (SUMS, f'{SUMS}.part')]
+
+
+def checksum(path: pathlib.Path) -> str:
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def damage(folder: pathlib.Path) -> str:
+  """What is wrong with a checkpoint's files; '' if they are what was written."""
+  try:
+    sums = json.loads((folder / SUMS).read_bytes())
+    if not isinstance(sums, dict):
+      raise ValueError
+  except FileNotFoundError:
+    return 'it was not finished'
+  except ValueError:
+    return f'{SUMS} is damaged'
+  there = files(folder)
+  for name in sorted({*there, *sums}):
+    if name not in sums:
+      return f'{name} does not belong to it'
+    if name not in there:
+      return f'{name} is missing'
+    if checksum(folder / name) != sums[name]:
+      return f'the checksum of {name} does not match'
+  return ''
 
 
 def restore(
-  folder: pathlib.Path, like: Any
+  folder: pathlib.Path, like: Any, say: Callable[[str], None] = lambda line: None
 ) -> tuple[int, Any, dict[str, np.ndarray]] | None:
   """The last whole checkpoint as (step, state, progress), or None if there is none.
+
+  Damaged ones are removed, or none could be saved at their steps.
 
   Args:
     folder: of this batch.
     like: a state of the same shapes and shardings.
+    say: told of those that are damaged.
+
+  Raises:
+    RuntimeError: if a whole one cannot be restored.
   """
-  if not processes.agree(folder.exists()):
-    return None
+  steps = sorted((int(path.name) for path in folder.glob('[0-9]*')), reverse=True)
+  if processes.first():
+    tidy(folder)
+  steps = processes.agree(steps)
+  for step, before in zip(steps, [*steps[1:], 0]):
+    place = folder / str(step)
+    why = processes.agree(damage(place) if processes.first() else None)
+    if not why:
+      return (step, *read(folder, step, like))
+    then = f'step {before} is tried' if before else 'its batch begins again'
+    say(f'damaged: checkpoint {folder.name}, step {step}: {why}; {then}')
+    drop(place)
+  return None
+
+
+def read(
+  folder: pathlib.Path, step: int, like: Any
+) -> tuple[Any, dict[str, np.ndarray]]:
+  """State and progress of a whole checkpoint."""
   import orbax.checkpoint as ocp
 
   few = processes.left_out(like)
   abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, held(like))
-  with manager(folder) as checkpoints:
-    for step in processes.agree(sorted(checkpoints.all_steps(), reverse=True)):
-      found = None
-      # A damaged step: orbax raises many kinds; try the one before.
-      with contextlib.suppress(Exception):
-        found = checkpoints.restore(
-          step,
-          args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract),
-            progress=ocp.args.StandardRestore(),
-          ),
-        )
-      if not all(processes.every(found is not None)):
-        continue
-      progress = jax.tree.map(np.asarray, found['progress'])
-      state = found['state']
-      if few:
-        state = jax.tree.map(lambda x, old: processes.put(x, old.sharding), state, like)
-      return step, state, progress
-  return None
+  try:
+    with manager(folder) as checkpoints:
+      found = checkpoints.restore(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(abstract),
+          progress=ocp.args.StandardRestore(),
+        ),
+      )
+  except Exception as error:  # not the file's fault: its bytes are as written
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise RuntimeError(
+      f'checkpoint {folder / str(step)} is whole but cannot be restored ({text}); '
+      'without it the batch would begin again'
+    ) from error
+  state = found['state']
+  if few:
+    state = jax.tree.map(lambda x, old: processes.put(x, old.sharding), state, like)
+  return state, jax.tree.map(np.asarray, found['progress'])
+
+
+def tidy(folder: pathlib.Path) -> None:
+  """Removes what interrupted saves left in a batch's folder."""
+  for path in folder.glob('*.orbax-checkpoint-tmp*'):
+    drop(path)
 
 
 def held(tree: Any) -> Any:
@@ -83,14 +189,14 @@ def manager(folder: pathlib.Path) -> Any:
 
 
 def keep(folder: pathlib.Path, variables: Any) -> pathlib.Path:
-  """Replaces a batch's checkpoints by the final variables of its members, there."""
+  """Saves the final variables of a batch's members beside its checkpoints."""
   import orbax.checkpoint as ocp
 
   processes.agree(None)
   final = folder.with_name(folder.name + '-final')
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(final.absolute(), held(variables), force=True)
-  drop(folder)
+  seal(final)
   return final
 
 
@@ -104,12 +210,15 @@ def load(folder: pathlib.Path, at: int) -> Any:
 
   if not folder.is_dir():
     raise config_lib.UserError(f'no checkpoint at {folder}: it was deleted')
+  why = damage(folder)
+  if why:
+    raise config_lib.UserError(f'checkpoint {folder} is damaged: {why}')
   try:
     with ocp.StandardCheckpointer() as checkpointer:
       like = checkpointer.metadata(folder.absolute()).item_metadata
       like = jax.tree.map(lambda m: np.empty(m.shape, m.dtype), like.tree)
       found = checkpointer.restore(folder.absolute(), like)
-  except Exception as error:  # a damaged file: orbax raises many kinds
+  except Exception as error:  # of another version, say: orbax raises many kinds
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise config_lib.UserError(f'checkpoint {folder} cannot be read: {text}') from error
   return jax.tree.map(lambda x: np.asarray(x)[at], found)
@@ -120,8 +229,8 @@ def drop(folder: pathlib.Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: pathlib.Path) -> None:
-  """Removes what interrupted batches left; the final variables stay."""
+def sweep(folder: pathlib.Path, kept: Collection[str]) -> None:
+  """Removes what interrupted batches left; the final variables called `kept` stay."""
   for path in folder.glob('*'):
-    if not path.name.endswith('-final'):
+    if path.name not in kept:
       drop(path)

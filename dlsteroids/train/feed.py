@@ -18,7 +18,7 @@ import numpy as np
 
 from dlsteroids.data import reader
 from dlsteroids.train import chunks as chunks_lib
-from dlsteroids.train import program, requests
+from dlsteroids.train import processes, program, requests
 
 
 class Visit(NamedTuple):

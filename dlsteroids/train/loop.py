@@ -35,6 +35,10 @@ class Result(NamedTuple):
   variables: Any  # at the last step, members leading
 
 
+class Interrupted(KeyboardInterrupt):
+  """Training was asked to stop, and did; the message says what was kept."""
+
+
 def boundaries(steps: int, evaluations: int) -> list[int]:
   """The steps after which a run is evaluated: evenly spaced, the last at the end."""
   count = min(steps, evaluations)
@@ -63,6 +67,8 @@ def train(
   checkpoint_seconds: float = 120.0,
   watch: Callable[[Progress], None] = lambda progress: None,
   readers: reader.Readers = ANY,
+  stop: Callable[[], bool] = lambda: False,
+  say: Callable[[str], None] = lambda line: None,
 ) -> Result:
   """Trains a full batch of members for `steps` steps, continuing where it was left.
 
@@ -78,13 +84,18 @@ def train(
     checkpoint_seconds: the least time between two checkpoints.
     watch: told about the progress after every chunk and evaluation.
     readers: of a data set that streams.
+    stop: asked after every chunk; once it says so, a checkpoint ends the training.
+    say: told of checkpoints that are damaged or cannot be written.
+
+  Raises:
+    Interrupted: if it was stopped.
   """
   live = [i for i, slot in enumerate(slots) if slot['live']]
   placed = program.place(slots, made)
   state = made.init(placed, data)
   past = history.new(made.member, deciding, len(live))
   step = 0
-  found = checkpoint.restore(folder, state) if folder else None
+  found = checkpoint.restore(folder, state, say) if folder else None
   if found:
     step, state, saved = found
     past = history.load(past, saved)
@@ -95,17 +106,20 @@ def train(
     feed.start(visits(step, ends, past.steps))
     for boundary in ends:
       while step < boundary:
-        stop = min(boundary, step + processes.agree(clock.chunk))
-        fed, stop = feed.training(step, stop)
+        end = min(boundary, step + processes.agree(clock.chunk))
+        fed, end = feed.training(step, end)
         state = made.stretch(
-          state, fed, data, np.int32(step), np.int32(stop), np.bool_(fresh)
+          state, fed, data, np.int32(step), np.int32(end), np.bool_(fresh)
         )
         jax.block_until_ready(state['diverged'])
-        step, fresh = stop, False
+        step, fresh = end, False
         watch(Progress(step, steps, clock.tick(step), past.mean(), feed.share()))
+        if any(processes.every(stop())):
+          kept = save(folder, step, state, past, say)
+          raise Interrupted(f'step {step} of {steps} is {"" if kept else "not "}saved')
         due = clock.since_save() > checkpoint_seconds
         if folder and step < steps and processes.agree(due):
-          checkpoint.save(folder, step, state, history.dump(past))
+          save(folder, step, state, past, say)
           clock.saved()
       if boundary not in past.steps:
         values = feed_lib.evaluate(made, state, feed, data)
@@ -121,6 +135,24 @@ def train(
     }
   arrays = {at: history.arrays_of(past, i) for i, at in enumerate(live)}
   return Result(records, arrays, state['variables'])
+
+
+def save(
+  folder: pathlib.Path | None,
+  step: int,
+  state: Any,
+  past: history.History,
+  say: Callable[[str], None],
+) -> bool:
+  """Saves a checkpoint if it can; training does not end because a disk is full."""
+  if folder is None:
+    return False
+  try:
+    checkpoint.save(folder, step, state, history.dump(past))
+  except checkpoint.Unwritable as error:
+    say(f'cannot write to {folder.parent}: {error.strerror}; training goes on')
+    return False
+  return True
 
 
 class Clock:

@@ -57,12 +57,11 @@ def joined() -> Iterator[None]:
     UserError: if they don't find each other.
     SystemExit: in place of an error that another process has the word for.
   """
-  numbers = [os.environ.get(f'JAX_{name}') for name in ('NUM_PROCESSES', 'PROCESS_ID')]
+  words = [os.environ.get(f'JAX_{name}') for name in ('NUM_PROCESSES', 'PROCESS_ID')]
+  count, index = (int(word) if word else None for word in words)
   jax.config.update('jax_enable_preemption_service', False)  # it would take SIGTERM
   try:
-    jax.distributed.initialize(
-      None, *(int(number) if number else None for number in numbers)
-    )
+    jax.distributed.initialize(num_processes=count, process_id=index)
   except (ValueError, RuntimeError) as error:
     raise config_lib.UserError(
       f'--distributed: {str(error).splitlines()[0]} Set JAX_COORDINATOR_ADDRESS='

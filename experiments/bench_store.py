@@ -1,0 +1,88 @@
+"""Long studies under the clock: a store of 100,000 runs, and what checkpoints cost."""
+
+import pathlib
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dlsteroids import config as config_lib
+from experiments import bench_common, bench_worker
+from experiments.bench_page import Row
+
+ARMS = 100
+RUNS = 100_000
+
+
+def long_studies(settings: Any) -> list[Row]:
+  """Appending, resuming and reporting 100,000 runs."""
+  count = 4 * ARMS if settings.quick else RUNS
+  part = f'A study of {count:,} runs: {ARMS} arms × {count // ARMS:,} seeds'
+  python = settings.jax[0]
+  with tempfile.TemporaryDirectory() as folder:
+
+    def facts(phase: str) -> Mapping[str, Any]:
+      spec = {'kind': 'long_store', 'phase': phase, 'folder': folder, 'runs': count}
+      with bench_worker.Worker(python, spec, **bench_common.CPU) as worker:
+        return worker.ready().facts
+
+    first, scan, again, report = map(facts, ('append', 'scan', 'scan', 'report'))
+    files = list(pathlib.Path(folder, 'runs').glob('*.npz'))
+    size = sum(path.stat().st_size for path in files) / 1e6
+    each = 1e3 * first['append'] / first['batches']
+  if scan['records'] != count or scan['left']:
+    raise bench_worker.Failed(f'the scan found {scan["records"]} runs of {count}')
+  return [
+    Row(
+      part, 'a batch written', [each], 'ms', goal=50.0, below=True,
+      note=f'{first["batches"]:,} batches, {size:,.0f} MB',
+    ),
+    Row(part, 'the runs planned', [scan['plan'], again['plan']], 's', goal=60.0,
+        below=True, note='fingerprints of all'),
+    Row(part, 'resume: the first scan', [scan['scan']], 's', goal=60.0, below=True,
+        note='all bytes compared with their checksums'),
+    Row(part, 'resume: a further scan', [again['scan']], 's', goal=60.0, below=True),
+    Row(part, 'report', [report['report']], 's', goal=600.0, below=True,
+        note='scan, tables, statistics, figures'),
+    *(
+      Row(part, f'peak memory, {name}', [found['peak']], 'MB', goal=4096.0, below=True)
+      for name, found in (('append', first), ('resume', again), ('report', report))
+    ),
+  ]  # fmt: skip
+
+
+def checkpoints(settings: Any) -> list[Row]:
+  """A checkpoint's seconds as a share of the default interval between two."""
+  part = 'Checkpoints at the default interval'
+  interval = config_lib.DEFAULTS['engine']['checkpoint_seconds']
+  rows = []
+  for python in settings.jax:
+    for name in settings.cases('digits', 'lenet', 'cifar', 'mlp'):
+      spec = {'case': name, 'count': settings.count}
+      with bench_common.open_engine(python, 'saves', **spec) as worker:
+        found = sample(worker, settings.repeats)
+        shutil.rmtree(worker.facts['folder'], ignore_errors=True)
+        share = [100 * seconds / (interval + seconds) for seconds in found]
+        rows.append(
+          Row(
+            part, f'{name}, {bench_common.version(worker)}', share, '% of the time',
+            goal=2.0, below=True,
+            note=f'{statistics.median(found):.2f} s each, '
+            f'{worker.facts["bytes"] / 1e6:,.1f} MB, {worker.facts["layout"]}',
+          )
+        )  # fmt: skip
+  return rows
+
+
+def sample(worker: bench_worker.Worker, repeats: int) -> list[float]:
+  """Seconds of `repeats` saves after one that warms up."""
+  contender = bench_worker.Contender('save', [worker], 'save')
+  contender.run(1)
+  return [contender.run(1).seconds for _ in range(repeats)]
+
+
+PARTS: Mapping[str, Callable[[Any], list[Row]]] = {
+  'store': long_studies,
+  'checkpoints': checkpoints,
+}
