@@ -203,7 +203,11 @@ def chunk_sharding(program: Program) -> Any:
 
 
 def place_chunk(chunk: Any, program: Program) -> Any:
-  """A chunk of all members, on their devices."""
+  """A chunk of all members, on their devices.
+
+  Where several processes share the mesh, each has its rows of the batches
+  (`feed.Streamed`'s shard): `jax.make_array_from_process_local_data` joins them.
+  """
   return jax.device_put(chunk, chunk_sharding(program))
 
 
