@@ -45,7 +45,8 @@ class Readers(NamedTuple):
   Attributes:
     threads: of each process; 0: one a core (Pillow decodes without Python's lock).
     workers: processes besides this one; 0: none. Each needs about two seconds to start
-      and some hundred megabytes, so that they pay off beyond a dozen cores.
+      and some hundred megabytes, so that they pay off beyond a dozen cores; a script
+      that trains with them does so under `if __name__ == '__main__':`.
   """
 
   threads: int = 0

@@ -2,7 +2,8 @@
 
 A stream's chunks are read, decoded and laid on the devices by a thread, one ahead of
 the one in use, in the order in which the loop will ask: three are alive at most. Time
-that the loop waits for the next one is its stall.
+that the loop waits for the next one is its stall. What comes next follows from the step
+alone, so a checkpoint needs to hold nothing of it.
 """
 
 import concurrent.futures
