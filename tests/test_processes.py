@@ -61,6 +61,7 @@ def contents(work):
   found = {}
   for name, record in store.read(work).records.items():
     run = {k: v for k, v in record.run.items() if k != 'wall_s'}
+    run['curves'] = list(run['curves'])
     arrays = store.read_arrays(record)
     batch = {k: record.batch[k] for k in ('program', 'members', 'positions', 'layout')}
     found[name] = run, {k: v.tobytes() for k, v in arrays.items()}, batch
