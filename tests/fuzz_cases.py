@@ -30,13 +30,14 @@ class Target(NamedTuple):
 
   Attributes:
     data: strategy of inputs.
-    read: `(input, empty folder) -> None`; raises UserError (or ValueError where that is
-      the reader's word) for what it refuses, AssertionError for a wrong result.
-    refuses: the exceptions that are a refusal.
+    read: `(input, empty folder) -> None`; raises UserError for what it refuses,
+      AssertionError for a wrong result.
+    share: of the inputs that others get, where each takes long.
   """
 
   data: st.SearchStrategy
   read: Callable[[Any, pathlib.Path], None]
+  share: float = 1.0
 
 
 @st.composite
@@ -433,7 +434,7 @@ TARGETS = {
   'archive': Target(ARCHIVES, read_archive),
   'image': Target(spoiled(*IMAGES), read_image),
   'folder': Target(FOLDERS, read_folder),
-  'classifier': Target(CLASSIFIERS, read_classifier),
+  'classifier': Target(CLASSIFIERS, read_classifier, 0.1),
   'store': Target(BATCHES, read_store),
   'manifest': Target(MANIFESTS, read_manifest),
 }

@@ -10,6 +10,7 @@ from matplotlib import figure as figures
 
 from dlsteroids.results import canvas, facts, formats, pairs, scales, summary
 
+MANY = 100  # seeds beyond which points would hide one another, and fill the page
 _LEFT = 2.25  # inches for the names
 _RIGHT = 0.85  # inches for the means
 _PITCH = 0.4
@@ -48,6 +49,12 @@ def draw_seeds(source: summary.Source) -> canvas.Drawing | None:
     'A point is a seed, the bar their mean (in figures at the right). Thin lines join '
     f'each arm’s seeds to the same seeds of {intact}, in grey above them.'
   )
+  if len(scores.value) > MANY:
+    caption = (
+      f'Of {len(scores.value):,} seeds: the thick bar holds the middle half, the thin '
+      'one nine tenths, points are the lowest and the highest; the upright bar is the '
+      'mean (in figures at the right).'
+    )
   if scores.diverged.to_numpy().any():
     caption += ' Crosses: diverged runs, at the fallback score.'
   if near:
@@ -177,6 +184,12 @@ def _draw_arm(
     return
   mine, bad = scale.place(values[there]), scores.diverged[arm].to_numpy()[there]
   middle = height + (0.0 if arm == intact else 0.12)
+  mean = scale.place(np.array([values[there].mean()] * 2))
+  ax.plot(mean, [middle - 0.2, middle + 0.2], color=canvas.INK, linewidth=1.6)
+  if len(values) > MANY:
+    _draw_many(ax, mine[~bad], middle)
+    ax.plot(mine[bad], np.full(bad.sum(), middle), 'x', color=canvas.ORANGE)
+    return
   level = middle + _spread(mine)
   if arm != intact:
     theirs = scale.place(scores.value[intact].to_numpy(float)[there])
@@ -187,8 +200,18 @@ def _draw_arm(
   dot: dict[str, Any] = {'markersize': 4.2, 'alpha': 0.6, 'markeredgewidth': 0}
   ax.plot(mine[~bad], level[~bad], 'o', color=canvas.BLUE, **dot)
   ax.plot(mine[bad], level[bad], 'x', color=canvas.ORANGE, markersize=5)
-  mean = scale.place(np.array([values[there].mean()] * 2))
-  ax.plot(mean, [middle - 0.2, middle + 0.2], color=canvas.INK, linewidth=1.6)
+
+
+def _draw_many(ax: axes.Axes, places: np.ndarray, middle: float) -> None:
+  """The middle half and nine tenths of very many seeds as bars, the ends as points."""
+  if not len(places):
+    return
+  ends = np.quantile(places, [0, 1])
+  for inside, wide in ((0.9, 1.2), (0.5, 5.0)):
+    span = np.quantile(places, [(1 - inside) / 2, (1 + inside) / 2])
+    look: dict[str, Any] = {'color': canvas.BLUE, 'alpha': 0.6, 'linewidth': wide}
+    ax.plot(span, [middle] * 2, solid_capstyle='butt', **look)
+  ax.plot(ends, [middle] * 2, 'o', color=canvas.BLUE, markersize=2.5)
 
 
 def _describe(metric: str, values: pd.DataFrame) -> str:
