@@ -114,15 +114,13 @@ class Work:
     self.order, self.program = order._replace(minutes=0.0), program
     self.minutes, self.hangs = order.minutes, 0
     self.child: Any = None
-    self.told = False
 
   def __getstate__(self) -> dict[str, Any]:
-    return {**self.__dict__, 'child': None, 'told': False}
+    return {**self.__dict__, 'child': None}
 
   def __call__(self) -> str:
     array, index = (os.environ.get(f'SLURM_ARRAY_{n}_ID', '') for n in ('JOB', 'TASK'))
     name = f'{array}_{index}' if array else os.environ.get('SLURM_JOB_ID', '?')
-    signal.signal(signal.SIGTERM, self.hear)  # SLURM sends it to the worker, too
     # SLURM signals every process of a job: blocked here, the child inherits that.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
     self.child = child.Child(self.order, self.program, f'slurm {name}', tied=False)
@@ -132,9 +130,6 @@ class Work:
     if self.child.why():
       raise RuntimeError(self.child.why())
     return ''
-
-  def hear(self, number: int, frame: Any) -> None:
-    self.told = True
 
   def checkpoint(self) -> Any:
     """submitit's hook before a job is queued again: the worker saves and goes."""
@@ -154,9 +149,8 @@ class Work:
     if self.child is None:
       return True
     pid = self.child.process.pid
-    if not self.told:  # a second SIGTERM would not let it finish
-      with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+      os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + child.GRACE
     while time.monotonic() < end:
       try:
