@@ -66,6 +66,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     'width': 0,  # members per device in one program; 0: by rule
     'data_devices': 1,  # over which one run's batch is spread, each with its share
     'checkpoint_seconds': 120.0,
+    'lease_seconds': 60.0,  # without a sign of life, until a program is taken over
     'keep': 'last',  # last, none: the final variables of every run
     'tensorboard': False,
     'stream_threads': 0,  # that read and decode a data set that streams; 0: one a core
@@ -263,6 +264,11 @@ def check(tree: Mapping[str, Any]) -> None:
     raise UserError(f'config.study.alpha must lie in (0, 1), not {study["alpha"]}')
   if study['margin'] < 0:
     raise UserError(f'config.study.margin must not be negative: {study["margin"]}')
+  if tree['engine']['lease_seconds'] <= 0:
+    raise UserError(
+      'config.engine.lease_seconds must be above 0, not '
+      f'{tree["engine"]["lease_seconds"]}'
+    )
   choices = {
     'optimizer.name': ('sgd', 'adam', 'adamw'),
     'optimizer.schedule': ('constant', 'cosine', 'linear', 'hold', 'step'),

@@ -1,5 +1,6 @@
 """A tiny study in a folder of its own, and launches of it in subprocesses."""
 
+import collections
 import os
 import pathlib
 import subprocess
@@ -101,3 +102,15 @@ def trained(workdir: pathlib.Path) -> int:
   from dlsteroids.results import store
 
   return len(store.read(workdir).records)
+
+
+def counts(workdir: pathlib.Path) -> set[int]:
+  """How often each run is stored."""
+  from dlsteroids.results import store
+
+  found = collections.Counter(
+    name
+    for path in (workdir / 'runs').glob('*.npz')
+    for name in store.read_batch(path)[0]['members']
+  )
+  return set(found.values())

@@ -78,7 +78,15 @@ VALUES = [
   ('config.study.tune=model.hidden=1,2', 'no traced number'),
   ('config.train.batch_size=97', 'batch_size=97 exceeds the 96'),
   ('config.model.dropout=0.0', 'dropout'),
-  ('action=train', '--action=train', 'plan|run|report|replay'),
+  ('action=train', '--action=train', 'plan|run|status|report|replay'),
+  ('action=work', '--programs goes with --action=work'),
+  ('programs=abc', '--programs goes with --action=work'),
+  ('executor=slrum', '--executor=slrum', 'local|slurm|ray'),
+  ('partition=gpu', '--partition goes with --executor=slurm'),
+  ('gpus=1', '--gpus goes with --executor=slurm or --executor=ray'),
+  ('unit_minutes=-1', '--unit_minutes=-1'),
+  ('unit_minutes=1 --action=plan', '--unit_minutes goes with --action=run'),
+  ('config.engine.lease_seconds=0', 'engine.lease_seconds must be above 0'),
   ('actoin=run', '--actoin', "did you mean 'action'"),
 ]
 
@@ -283,8 +291,9 @@ def test_a_damaged_file_of_the_study(fails, tmp_path, name, text):
   fails([], name, 'move it away')
 
 
-def test_a_held_workdir_says_by_whom(fails, tmp_path):
+def test_a_held_workdir_says_by_whom(fails, tmp_path, monkeypatch):
   work = tmp_path / 'work'
+  monkeypatch.setattr(machine, 'PATIENCE', 0.1)
   with machine.hold(work):
     fails([], f'held by process {os.getpid()} on ', ' since ')
     fails(['--action=report'], 'held by process')

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from dlsteroids.launch import machine
 from dlsteroids.results import report, store
 from tests import studies_on_disk as disk
 
@@ -112,19 +111,34 @@ def test_a_second_ctrl_c_leaves_at_once(first):
   process.stdout.close()
 
 
-def test_a_second_launch_is_told_who_holds_the_workdir(config, run, tmp_path):
+def test_a_launch_shares_the_work_of_another_and_takes_over_when_it_dies(
+  config, undisturbed, tmp_path
+):
   work = tmp_path / 'work'
   first = disk.start(config, work)
-  while first.poll() is None and not (work / 'plan.json').exists():
-    time.sleep(0.01)
-  code, said = run(config, work)
+  while first.poll() is None and not any(work.glob('leases/*.json')):
+    time.sleep(0.005)
+  second = disk.start(config, work)
+  while first.poll() is None and not any(work.glob('runs/*.npz')):
+    time.sleep(0.005)
   first.kill()
   first.communicate()
-  assert code == 2
-  (line,) = said.splitlines()
-  assert f'is held by process {first.pid} on ' in line
-  with machine.hold(work):  # a killed process holds nothing
-    pass
+  _, err = second.communicate(timeout=300)
+  assert second.returncode == 0, err
+  assert disk.read(work) == undisturbed
+  assert disk.counts(work) == {1}
+  assert not any(work.glob('leases/*.json'))
+
+
+def test_two_launches_at_once_train_every_run_once(config, undisturbed, tmp_path):
+  work = tmp_path / 'work'
+  both = [disk.start(config, work) for _ in range(2)]
+  for process in both:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out.splitlines()[-1].endswith('report.html')
+  assert disk.read(work) == undisturbed
+  assert disk.counts(work) == {1}
 
 
 @pytest.fixture

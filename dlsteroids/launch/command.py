@@ -14,13 +14,14 @@ from absl import flags
 from ml_collections import config_flags
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import files, interrupt, machine
+from dlsteroids.launch import executors, files, interrupt, machine
 
-ACTIONS = ('plan', 'run', 'report', 'replay', 'sample', 'export')
+ACTIONS = ('plan', 'run', 'status', 'report', 'replay', 'sample', 'export', 'work')
 OWN = (
   *('config', 'workdir', 'action', 'arm', 'seed', 'latex'),
   *('prompt', 'length', 'temperature', 'top_k', 'count', 'label', 'draw', 'target'),
-  *('pilot', 'effect', 'power', 'distributed'),
+  *('pilot', 'effect', 'power', 'programs', 'distributed'),
+  *executors.OWN,
 )
 
 
@@ -40,8 +41,9 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
     'action',
     'run',
     ACTIONS,
-    'run: train what is missing and report; plan: say what that takes; report: from '
-    'what is stored; replay: one run again with finite checks',
+    'run: train what is missing and report; plan: say what that takes; status: where '
+    'it stands, from another terminal; report: from what is stored; replay: one run '
+    'again with finite checks; work: train some programs of a planned study',
     flag_values=values,
   )
   one = 'for replay, sample, export'
@@ -79,6 +81,10 @@ def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
     'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID',
     flag_values=values,
   )  # fmt: skip
+  flags.DEFINE_list(
+    'programs', [], 'for work: ids, as in plan.json', flag_values=values
+  )
+  executors.define(values)
   flags.DEFINE_bool('latex', False, 'also write effects.tex', flag_values=values)
 
 
@@ -161,7 +167,9 @@ def parse(argv: Sequence[str]) -> Parsed:
     raise config_lib.UserError(illegal(str(error), values)) from error
   if rest:
     raise config_lib.UserError(f'unexpected argument {rest[0]!r}; flags begin with --')
-  if values['config'].value is None:
+  if values['config'].value is None and not (
+    values.action == 'status' and values.workdir
+  ):
     shipped = sorted(str(path) for path in pathlib.Path('configs').glob('[a-z]*.py'))
     raise config_lib.UserError(
       f'--config=FILE is missing; shipped: {", ".join(shipped) or "none here"}'
@@ -241,13 +249,7 @@ def illegal(text: str, values: flags.FlagValues) -> str:
 
 def spoken(argv: Sequence[str]) -> str:
   """The command that repeats this one as a run, whatever the action was."""
-  words = list(argv[1:])
-  for i, word in reversed(list(enumerate(words))):
-    if word in ('--action', '-action'):
-      del words[i : i + 2]
-    elif word.startswith(('--action=', '-action=')):
-      del words[i]
-  return repeated([argv[0], *words])
+  return repeated([argv[0], *without(argv[1:], ('action',))])
 
 
 def repeated(argv: Sequence[str]) -> str:
@@ -255,10 +257,23 @@ def repeated(argv: Sequence[str]) -> str:
   return 'python -m experiments.launch ' + shlex.join(argv[1:])
 
 
-def act(parsed: Parsed, argv: Sequence[str]) -> int:
-  from dlsteroids.launch import manifest, progress, study, summary
+def without(words: Sequence[str], names: Sequence[str]) -> list[str]:
+  """The words of a command without some flags and their values."""
+  left = list(words)
+  for i, word in reversed(list(enumerate(left))):
+    name, equals, _ = word.lstrip('-').partition('=')
+    if word.startswith('-') and name in names:
+      del left[i : i + (1 if equals else 2)]
+  return left
 
+
+def act(parsed: Parsed, argv: Sequence[str]) -> int:
   values = parsed.flags
+  if values.action == 'status':
+    show_status(values)
+    return 0
+  from dlsteroids.launch import manifest, study, summary
+
   config = values.config
   with config.unlocked():
     for path, value in parsed.added.items():
@@ -274,6 +289,11 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
   workdir = pathlib.Path(values.workdir or default_workdir(path, name))
   manifest.check(workdir, name)
   check_pilot(values)
+  executors.check(values)
+  if values['programs'].present != (values.action == 'work'):
+    raise config_lib.UserError('--programs goes with --action=work, and it with that')
+  if values.action == 'work':
+    return work(values, asked, workdir)
   if values.action == 'plan':
     made = study.plan_of(asked, workdir)
     found = fly(values, made, workdir) if values['pilot'].present else []
@@ -288,8 +308,7 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
     with machine.hold(workdir) if workdir.exists() else contextlib.nullcontext():
       answer = study.export(workdir, print, tree['engine']['tensorboard'])
   else:
-    with progress.Progress(tree['study']['metric']) as shown:
-      answer = study.train(asked, workdir, shown.watch, shown.say)
+    answer = train(values, asked, workdir, argv)
   if answer.follows:
     return 1 if answer.failed else 0
   if values.latex:
@@ -297,6 +316,44 @@ def act(parsed: Parsed, argv: Sequence[str]) -> int:
   print('\n'.join(summary.findings(answer)))
   print(f'report: {answer.report}')
   return 1 if answer.failed else 0
+
+
+def show_status(values: flags.FlagValues) -> None:
+  from dlsteroids.launch import status
+
+  workdir = values.workdir
+  if not workdir:
+    path = config_flags.get_config_filename(values['config'])
+    workdir = default_workdir(path, values.config.study.name)
+  print('\n'.join(status.lines(pathlib.Path(workdir))))
+
+
+def train(
+  values: flags.FlagValues,
+  asked: files.Asked,
+  workdir: pathlib.Path,
+  argv: Sequence[str],
+) -> Any:
+  """The action `run`: in this process, or by workers of an executor."""
+  from dlsteroids.launch import child, dispatch, progress, study
+
+  with progress.Progress(asked.config.study.metric) as shown:
+    if values.executor == 'local' and not values.unit_minutes:
+      return study.train(asked, workdir, shown.watch, shown.say)
+    # the workers need the accelerator's memory that JAX would take here
+    os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+    own = (*executors.OWN, 'action', 'workdir')
+    words = [w for w in without(argv[1:], own) if w not in ('--latex', '--nolatex')]
+    order = child.order(words, workdir, values.unit_minutes)
+    return dispatch.train(asked, workdir, executors.make(values, order), shown)
+
+
+def work(values: flags.FlagValues, asked: files.Asked, workdir: pathlib.Path) -> int:
+  """The action `work`; 1 if runs failed."""
+  from dlsteroids.launch import progress, worker
+
+  with progress.Progress(asked.config.study.metric) as shown:
+    return bool(worker.work(asked, workdir, values.programs, shown.watch, shown.say))
 
 
 def check_pilot(values: flags.FlagValues) -> None:

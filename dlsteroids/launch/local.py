@@ -10,7 +10,7 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids.data import reader
-from dlsteroids.launch import interrupt, machine, prepare
+from dlsteroids.launch import interrupt, leases, machine, prepare
 from dlsteroids.results import store
 from dlsteroids.study import plan
 from dlsteroids.train import checkpoint, loop, probes, processes
@@ -39,53 +39,56 @@ def execute(
   made: prepare.Plan,
   runs: Sequence[plan.Run],
   workdir: pathlib.Path,
+  index: store.Index,
+  compiler: 'Compiler',
   watch: Watch = lambda status: None,
   say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, str]:
   """Trains what the store lacks of `runs`; returns reasons by failed fingerprint.
 
   A batch that fails is said at once and the others go on. One that runs out of memory
-  is tried again with half the members per device, and plan.json remembers.
+  is tried again with half the members per device, and plan.json remembers. Whoever
+  calls holds the leases of the runs' programs.
   """
   say = once(say)
-  found = store.read(workdir).records if processes.first() else {}
-  done = set(processes.agree([r.fingerprint for r in runs if r.fingerprint in found]))
+  stored = [run.fingerprint for run in runs if run.fingerprint in index.records]
+  done = set(processes.agree(stored))
   layouts = dict(made.layouts)
   todo = plan.batches(
-    plan.unique(runs), done.__contains__, lambda name: layouts[name].members
+    plan.unique(runs),
+    done.__contains__,
+    lambda name: layouts[name].members,
   )
   total = sum(batch.steps * len(batch.runs) for batch in todo)
   failures: dict[str, str] = {}
   finished, at = 0.0, 0
-  with Compiler(made) as compiler:
-    compiler.start(todo, layouts)
-    while at < len(todo):
-      interrupt.check()
-      batch = todo[at]
-      place = Place(at + 1, len(todo), finished, total)
-      layout = layouts[batch.program]
-      try:
-        compiler.get(batch, layout)  # a signal may end this wait, not what follows
-        with interrupt.patience():
-          told = tell(watch, batch, place)
-          train_batch(made, batch, compiler, layout, workdir, told, say)
-          processes.agree(None)  # whether it is stored
-      except config_lib.UserError:
-        raise
-      except Exception as error:
-        text = processes.fail(error)
-        refuse_full_disk(error, workdir)
-        if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
-          layouts[batch.program] = half = layout._replace(width=layout.width // 2)
-          remember(workdir, batch.program, half)
-          compiler.forget(batch.program)
-          todo[at : at + 1] = cut(batch, half)
-          say(f'program {batch.program} ran out of memory; width is {half.width} now')
-          continue
-        say(f'failed: {", ".join(sorted({run.arm for run in batch.runs}))}: {text}')
-        failures |= {run.fingerprint: text for run in batch.runs}
-      finished += batch.steps * len(batch.runs)
-      at += 1
+  while at < len(todo):
+    interrupt.check()
+    batch = todo[at]
+    place = Place(at + 1, len(todo), finished, total)
+    layout = layouts[batch.program]
+    try:
+      compiler.get(batch, layout)  # a signal may end this wait, not what follows
+      with interrupt.patience():
+        told = tell(watch, batch, place)
+        train_batch(made, batch, compiler, layout, workdir, told, say)
+        processes.agree(None)  # whether it is stored
+    except (config_lib.UserError, leases.Lost):
+      raise
+    except Exception as error:
+      text = processes.fail(error)
+      refuse_full_disk(error, workdir)
+      if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
+        layouts[batch.program] = half = layout._replace(width=layout.width // 2)
+        remember(workdir, batch.program, half)
+        compiler.forget(batch.program)
+        todo[at : at + 1] = cut(batch, half)
+        say(f'program {batch.program} ran out of memory; width is {half.width} now')
+        continue
+      say(f'failed: {", ".join(sorted({run.arm for run in batch.runs}))}: {text}')
+      failures |= {run.fingerprint: text for run in batch.runs}
+    finished += batch.steps * len(batch.runs)
+    at += 1
   return failures
 
 
@@ -157,24 +160,32 @@ def remember(workdir: pathlib.Path, program: str, layout: program_lib.Layout) ->
   if not processes.first():
     return
   path = workdir / 'plan.json'
-  written = store.read_json(path)
-  entry = written['programs'][program]
-  asked = entry.get('halved_from', entry['width'])
-  entry |= {'width': layout.width, 'halved_from': asked}
-  store.write_json(path, written)
+  with machine.hold(workdir):
+    written = store.read_json(path)
+    entry = written['programs'][program]
+    asked = entry.get('halved_from', entry['width'])
+    entry |= {'width': layout.width, 'halved_from': asked}
+    store.write_json(path, written)
 
 
 class Compiler:
-  """Compiles programs in the background, in the order they will be wanted."""
+  """Compiles programs in the background, in the order they will be wanted.
 
-  def __init__(self, made: prepare.Plan):
-    self.made = made
+  Args:
+    made: the plan.
+    wanted: whether a program will be needed here, asked when its turn comes.
+  """
+
+  def __init__(
+    self, made: prepare.Plan, wanted: Callable[[str], bool] = lambda program: True
+  ):
+    self.made, self.wanted = made, wanted
     # XLA takes 1.4 cores a program: a second thread gained 15 % on two idle cores, and
     # what trains meanwhile loses that.
     self.pool = concurrent.futures.ThreadPoolExecutor(
       min(8, max(1, machine.cores() // 2))
     )
-    self.futures: dict[str, concurrent.futures.Future] = {}
+    self.futures: dict[tuple[str, program_lib.Layout], concurrent.futures.Future] = {}
     self.data: dict[str, Any] = {}
 
   def __enter__(self) -> 'Compiler':
@@ -187,19 +198,31 @@ class Compiler:
     self, todo: Sequence[plan.Batch], layouts: Mapping[str, program_lib.Layout]
   ) -> None:
     for batch in todo:
-      if batch.program not in self.futures:
-        layout = layouts[batch.program]
-        self.futures[batch.program] = self.pool.submit(self.compile, batch, layout)
+      layout = layouts[batch.program]
+      if (batch.program, layout) not in self.futures:
+        future = self.pool.submit(self.compile_wanted, batch, layout)
+        self.futures[batch.program, layout] = future
 
   def forget(self, program: str) -> None:
-    del self.futures[program]
+    for key in [key for key in self.futures if key[0] == program]:
+      del self.futures[key]
 
   def get(
     self, batch: plan.Batch, layout: program_lib.Layout
   ) -> tuple[program_lib.Program, Mapping[str, Any]]:
     """The compiled program of a batch and its data on the devices."""
     self.start([batch], {batch.program: layout})
-    return self.futures[batch.program].result()
+    made = self.futures[batch.program, layout].result()
+    if made is None:  # when its turn came another process trained it
+      future = self.pool.submit(self.compile, batch, layout)
+      self.futures[batch.program, layout] = future
+      made = future.result()
+    return made
+
+  def compile_wanted(
+    self, batch: plan.Batch, layout: program_lib.Layout
+  ) -> tuple[program_lib.Program, Mapping[str, Any]] | None:
+    return self.compile(batch, layout) if self.wanted(batch.program) else None
 
   def compile(
     self, batch: plan.Batch, layout: program_lib.Layout

@@ -1,4 +1,4 @@
-"""The machine: devices before JAX starts, provenance after, and who holds a workdir."""
+"""The machine: devices before JAX starts, provenance after, who writes a workdir."""
 
 import contextlib
 import datetime
@@ -10,11 +10,13 @@ import pathlib
 import platform
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 from dlsteroids import config as config_lib
 
+PATIENCE = 600.0  # seconds to wait for who writes a study's files or its report
 LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
 
@@ -88,8 +90,15 @@ def now() -> str:
 
 
 @contextlib.contextmanager
-def hold(workdir: pathlib.Path) -> Iterator[None]:
-  """Holds a workdir against a second launch, until the process ends, however it ends.
+def hold(workdir: pathlib.Path, patience: float | None = None) -> Iterator[None]:
+  """Holds a workdir for a moment, to write what belongs to all of its programs.
+
+  The kernel gives it back when the process ends, however it ends. Programs are trained
+  without it, by leases. Not to be nested.
+
+  Args:
+    workdir: of the study; made if it does not exist.
+    patience: seconds to wait for another process; `PATIENCE` if None.
 
   Raises:
     UserError: saying who holds it, or that it can't be written.
@@ -101,19 +110,38 @@ def hold(workdir: pathlib.Path) -> Iterator[None]:
     raise config_lib.UserError(
       f'cannot write to workdir {workdir}: {error.strerror}'
     ) from error
+  end = time.monotonic() + (PATIENCE if patience is None else patience)
   with file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-      file.seek(0)
-      try:
-        who = json.loads(file.read())
-        text = f'process {who["pid"]} on {who["host"]} since {who["since"]}'
-      except (ValueError, KeyError, TypeError):
-        text = 'another process'
-      raise config_lib.UserError(f'workdir {workdir} is held by {text}') from error
+    while not lock(file, workdir):
+      if time.monotonic() > end:
+        raise config_lib.UserError(f'workdir {workdir} is held by {holder_of(file)}')
+      time.sleep(0.05)
     file.truncate(0)
     me = {'pid': os.getpid(), 'host': socket.gethostname(), 'since': now()}
     file.write(json.dumps(me))
     file.flush()
     yield
+
+
+def lock(file: TextIO, workdir: pathlib.Path) -> bool:
+  """Whether the file is locked for this process now."""
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return False
+  except OSError as error:
+    raise config_lib.UserError(
+      f'cannot lock {workdir / ".lock"}: {error.strerror}; its file system must allow '
+      'flock'
+    ) from error
+  return True
+
+
+def holder_of(file: TextIO) -> str:
+  """Who says in the file that it holds it."""
+  file.seek(0)
+  try:
+    who = json.loads(file.read())
+    return f'process {who["pid"]} on {who["host"]} since {who["since"]}'
+  except (ValueError, KeyError, TypeError):
+    return 'another process'

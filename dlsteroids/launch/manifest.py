@@ -1,25 +1,20 @@
 """What a launch writes about a study: plan.json before it trains, study.json after."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import dlsteroids
 from dlsteroids import config as config_lib
-from dlsteroids.launch import machine, prepare
-from dlsteroids.results import store, tables
+from dlsteroids.launch import failures, machine, prepare
+from dlsteroids.results import choices, store, tables
 from dlsteroids.study import conditions, factors, plan
+from dlsteroids.train import flops
+from dlsteroids.train import program as program_lib
 
 MISFITS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 MOST = 1 << 20  # members of a program per device, and one
 STUDY = {'name': str, 'runs': list, 'looks': list}  # what it must tell, and its kind
-
-
-class Claim(NamedTuple):
-  """The runs that the claim rests on, and what tuning chose for each arm."""
-
-  runs: Sequence[plan.Run]
-  chosen: Mapping[tuple[str, conditions.Condition], Mapping[str, float]]
 
 
 def read_plan(workdir: pathlib.Path) -> dict[str, Any]:
@@ -31,11 +26,12 @@ def read_plan(workdir: pathlib.Path) -> dict[str, Any]:
   path = workdir / 'plan.json'
   try:
     if not path.exists():
-      return {'programs': stored_layouts(workdir), 'looks': []}
-    told = {'looks': [], **store.read_json(path)}
-    good = isinstance(told['looks'], list)
+      return {'programs': stored_layouts(workdir), 'looks': [], 'peak_flops': 0.0}
+    told = {'looks': [], 'peak_flops': 0.0, **store.read_json(path)}
+    good = isinstance(told['looks'], list) and told['peak_flops'] >= 0
     for entry in told['programs'].values():
-      good &= isinstance(entry['strategy'], str) and entry['width'] in range(1, MOST)
+      laid = {'strategy': '', 'width': 1, **entry}  # not before someone trains it
+      good &= isinstance(laid['strategy'], str) and laid['width'] in range(1, MOST)
     if not good:
       raise ValueError('a fact of another kind')
     return told
@@ -44,6 +40,11 @@ def read_plan(workdir: pathlib.Path) -> dict[str, Any]:
       f'{path} is damaged or no plan of dlsteroids ({error}); move it away, then the '
       'same command continues'
     ) from error
+
+
+def read_layouts(workdir: pathlib.Path) -> dict[str, Any]:
+  """The programs of plan.json by id; as `read_plan`."""
+  return read_plan(workdir)['programs']
 
 
 def stored_layouts(workdir: pathlib.Path) -> dict[str, Any]:
@@ -103,16 +104,55 @@ def write_looks(workdir: pathlib.Path, told: Mapping[str, Any]) -> None:
     store.write_json(workdir / 'plan.json', made)
 
 
-def write_plan(made: prepare.Plan, workdir: pathlib.Path) -> None:
-  """plan.json: what is compiled and how members lie; its layouts are never changed."""
+def lay_out(made: prepare.Plan, programs: Mapping[str, Any]) -> prepare.Plan:
+  """The plan with its programs laid out as plan.json says by now.
+
+  Raises:
+    UserError: if that contradicts the engine's settings.
+  """
+  layouts = {
+    name: prepare.layout(made.config, made.facts[name], programs.get(name))
+    for name in made.layouts
+  }
+  return made._replace(layouts=layouts)
+
+
+def write_layouts(made: prepare.Plan, workdir: pathlib.Path) -> None:
+  """Enters how the plan's programs are laid out here, and this machine's speed."""
+  path = workdir / 'plan.json'
+  written = store.read_json(path)
+  if not written.get('peak_flops'):
+    written['peak_flops'] = flops.matmul_rate()
+  for name, layout in made.layouts.items():
+    written['programs'][name] |= entry_of(layout)
+  store.write_json(path, written)
+
+
+def entry_of(layout: program_lib.Layout) -> dict[str, Any]:
+  """What plan.json says of a layout."""
+  return {
+    'strategy': layout.strategy,
+    'width': layout.width,
+    'data_devices': layout.data,
+  }
+
+
+def write_plan(
+  made: prepare.Plan, workdir: pathlib.Path, elsewhere: bool = False
+) -> None:
+  """plan.json: what is compiled and how members lie; its layouts are never changed.
+
+  Args:
+    made: the plan.
+    workdir: of the study, held.
+    elsewhere: other machines train, so that the first of them chooses the layouts.
+  """
   before = read_plan(workdir)
-  old = before['programs']
+  old, peak = before['programs'], before['peak_flops']
   programs = {
     name: {
       **old.get(name, {}),
-      'strategy': layout.strategy,
-      'width': layout.width,
-      'data_devices': layout.data,
+      **({} if elsewhere else entry_of(layout)),
       'arms': made.arms_of(name),
       'params': made.facts[name].params,
       'flops_per_step': made.facts[name].flops,
@@ -124,6 +164,7 @@ def write_plan(made: prepare.Plan, workdir: pathlib.Path) -> None:
     workdir / 'plan.json',
     {
       'format': 2,
+      'peak_flops': peak if elsewhere else peak or flops.matmul_rate(),
       'programs': {**old, **programs},
       'looks': before['looks'],  # a second copy: study.json may be lost
       'arms': list(made.arms),
@@ -137,7 +178,7 @@ def write_plan(made: prepare.Plan, workdir: pathlib.Path) -> None:
 
 
 def describe(
-  made: prepare.Plan, command: str, claim: Claim, old: Mapping[str, Any]
+  made: prepare.Plan, command: str, old: Mapping[str, Any], peak: float = 0.0
 ) -> dict[str, Any]:
   """study.json: everything the results room needs to know, and how it came about."""
   config = made.config
@@ -184,7 +225,7 @@ def describe(
     'ratio': config['study']['ratio'],
     'targets': conditions.numbers(config['study']['targets'], 'study.targets'),
     'looks': old.get('looks', []),
-    'tune': describe_tuning(made, claim),
+    'tune': describe_tuning(made),
     'command': command or old.get('command', ''),
     'provenance': {
       **machine.provenance(),
@@ -195,7 +236,7 @@ def describe(
       ),
       'matmul': config['train']['matmul'],
     },
-    'peak_flops': old.get('peak_flops', 0.0),
+    'peak_flops': peak,
     'git': machine.git_commit(),
     'dlsteroids': dlsteroids.__version__,
     'data': {
@@ -230,22 +271,33 @@ def describe_arm(made: prepare.Plan, arm: factors.Arm) -> dict[str, Any]:
   }
 
 
-def describe_tuning(made: prepare.Plan, claim: Claim) -> dict[str, Any]:
-  """The grid, its seeds, and what was chosen; {} without tuning."""
+def describe_tuning(made: prepare.Plan) -> dict[str, Any]:
+  """The grid, its seeds, and the runs that may be asked for; {} without tuning."""
   config = made.config
   if not made.grid:
     return {}
+  count, seeds = config['study']['tune_seeds'], plan.seeds(config)
   return {
     'grid': plan.parse_grid(config['study']['tune'], config),
-    'seeds': [plan.TUNE_SEED + i for i in range(config['study']['tune_seeds'])],
-    'chosen': {
-      arm: numbers
-      for (arm, condition), numbers in claim.chosen.items()
-      if condition == made.conditions[0]
-    },
-    'chosen_at': [
-      {'arm': arm, **condition._asdict(), 'numbers': numbers}
-      for (arm, condition), numbers in claim.chosen.items()
+    'seeds': [plan.TUNE_SEED + i for i in range(count)],
+    'candidates': [
+      {
+        'arm': arm,
+        **condition._asdict(),
+        'program': runs[0].program,
+        'search': [
+          [run.fingerprint for run in runs[i : i + count]]
+          for i in range(0, len(runs), count)
+        ],
+        'claim': [
+          [
+            run.fingerprint
+            for run in made.runs(arm, seeds, plan.TUNED, point, condition)
+          ]
+          for point in made.grid
+        ],
+      }
+      for (arm, condition), runs in prepare.searches(made).items()
     ],
   }
 
@@ -271,14 +323,39 @@ def write_study(
   made: prepare.Plan,
   command: str,
   workdir: pathlib.Path,
-  claim: Claim,
   old: Mapping[str, Any],
-  failures: Mapping[str, str],
-) -> None:
-  told = describe(made, command, claim, old)
+  index: store.Index,
+  elsewhere: bool = False,
+) -> dict[str, Any]:
+  """study.json: what is asked, and the runs that follow from what is stored.
+
+  Args:
+    made: the plan.
+    command: that repeats the study.
+    workdir: of the study, held.
+    old: what study.json said before.
+    index: the store.
+    elsewhere: other machines train: theirs is the provenance.
+  """
+  peak = read_plan(workdir)['peak_flops'] or old.get('peak_flops', 0.0)
+  told = describe(made, command, old, peak)
   told['runs'] = [
-    [run.arm, run.seed, run.tuned, run.fingerprint, *run.condition]
-    for run in claim.runs
+    [run.arm, run.seed, run.tuned, run.fingerprint, *run.condition, run.program]
+    for run in prepare.claim_runs(made)
   ]
-  told['failures'] = failures
+  told = choices.settle(told, index)
+  wanted = choices.wanted(told)
+  told['failures'] = failures.reasons(workdir, wanted, index.records)
+  stored = [index.records[name] for name in wanted if name in index.records]
+  if elsewhere and stored:
+    batch, laid_out = stored[0].batch, read_layouts(workdir).values()
+    ways = {
+      f'{each["strategy"]} {each["width"]}' for each in laid_out if 'width' in each
+    }
+    told['provenance'] |= batch['provenance']
+    told['provenance'] |= {
+      'devices': batch['layout']['devices'],
+      'strategy': ', '.join(sorted(ways)),
+    }
   store.write_json(workdir / 'study.json', told)
+  return told

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import local, machine, manifest, prepare
+from dlsteroids.launch import local, machine, manifest, prepare, sharing, units
 from dlsteroids.results import formats, power, statistics, store
 from dlsteroids.study import plan
 
@@ -57,8 +57,9 @@ def run(
   runs = [made.run(arm, first + i, plan.UNTUNED, {}) for i in range(count)]
   with machine.hold(workdir):
     manifest.check(workdir, made.config['study']['name'])
+    made = manifest.lay_out(made, manifest.read_layouts(workdir))
     manifest.write_plan(made, workdir)
-    failures = local.execute(made, runs, workdir, watch, say)
+  failures = sharing.train(made, units.given(runs), workdir, watch, say)
   records = store.read(workdir).records
   metric = made.config['study']['metric']
   kept = [records[run.fingerprint] for run in runs if run.fingerprint in records]

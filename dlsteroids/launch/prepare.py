@@ -99,8 +99,9 @@ def make(
   overridden: Iterable[str] = (),
   only: str = '',
   published: Sequence[Any] = (),
+  programs: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
-  """The plan of a study, or of one of its arms.
+  """The plan of a study, of one of its arms, or of some of its programs.
 
   Args:
     config: of the baseline, as the config file made it.
@@ -111,6 +112,8 @@ def make(
     only: name of the one arm to plan, under the declared condition, for what one run
       is enough for; '' plans all.
     published: claims, from its `get_claims`.
+    programs: names of the arms that each trains, by id: nothing else is planned, and
+      what takes the whole study is left to who planned it.
 
   Raises:
     UserError: for any mistake in config, factors or data; among them a level that
@@ -132,31 +135,38 @@ def make(
   under = conditions_lib.make(config)
   if only:
     configs, under = {only: pick(configs, only)}, under[:1]
+  if programs:
+    names = {name for arms_of in programs.values() for name in arms_of}
+    configs = {name: arm for name, arm in configs.items() if name in names}
   check_targets(study)
   grid = plan.points(plan.parse_grid(study['tune'], config))
   check_tuning(design, grid)
-  programs = programs_lib.Programs(study['metric'])
-  programs_lib.check_different(configs, programs)
-  at = adjust(config, configs, under, programs)
+  known = programs_lib.Programs(study['metric'])
+  programs_lib.check_different(configs, known)
+  at = adjust(config, configs, under, known)
   check_erased(design, under[0], at)
-  metrics = {n for m in programs.members.values() for n in m.task.metrics}
-  check_reach(study['reach'], {*metrics, *scalars(programs)})
-  claims.check(published, factors, [arm.name for arm in design.arms], sorted(metrics))
+  if not programs:
+    metrics = {n for m in known.members.values() for n in m.task.metrics}
+    check_reach(study['reach'], {*metrics, *scalars(known)})
+    claims.check(published, factors, [arm.name for arm in design.arms], sorted(metrics))
+  first = {name: at[name, under[0]].config for name in configs}
+  if programs:
+    at = {k: a for k, a in at.items() if plan.program_id(a.config) in programs}
   used = dict.fromkeys(plan.program_id(found.config) for found in at.values())
   return Plan(
     config,
     design,
     under,
-    {name: at[name, under[0]].config for name in configs},
+    first,
     at,
-    programs.datasets,
-    {program: programs.members[program] for program in used},
-    programs.facts,
+    known.datasets,
+    {program: known.members[program] for program in used},
+    known.facts,
     {
-      program: layout(config, programs.facts[program], (layouts or {}).get(program))
+      program: layout(config, known.facts[program], (layouts or {}).get(program))
       for program in used
     },
-    programs_lib.digest_code(configs, programs),
+    programs_lib.digest_code(configs, known),
     grid,
     tuple(published),
   )
@@ -271,6 +281,7 @@ def layout(
       hang: jax 0.10's CPU runtime does, on large batched products inside a loop.
   """
   engine = config['engine']
+  before = before if before and 'width' in before else None  # planned, not laid out yet
   if engine['width'] < 0:
     raise config_lib.UserError(
       f'config.engine.width must be at least 0 (by rule), not {engine["width"]}'
@@ -320,8 +331,7 @@ def searches(
       for point in made.grid
       for run in made.runs(arm, seeds, plan.SEARCH, point, condition)
     ]
-    for condition in made.conditions
-    for arm in made.arms
+    for arm, condition in made.at
     if made.grid
   }
 
@@ -339,8 +349,8 @@ def claim_runs(
   under = made.conditions[:1] if made.grid else made.conditions
   runs = [
     run
-    for condition in under
-    for arm in made.arms
+    for arm, condition in made.at
+    if condition in under
     for run in made.runs(arm, seeds, plan.UNTUNED, {}, condition)
   ]
   for (arm, condition), numbers in (chosen or {}).items():

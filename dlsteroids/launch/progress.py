@@ -17,6 +17,7 @@ class Progress:
     self.stream = stream or sys.stderr
     self.start: float | None = None
     self.first = self.total = self.last = 0.0
+    self.told = ''
     self.bar: Any = None
     self.task: Any = None
 
@@ -70,6 +71,19 @@ class Progress:
         f'{percent:3.0f} %  {self.describe(status)}  {self.facts(status, eta)}',
         file=self.stream,
         flush=True,
+      )
+
+  def follow(self, done: int, total: int, facts: str) -> None:
+    """Shows how far a study is that other processes train."""
+    now = time.monotonic()
+    if self.bar:
+      self.bar.update(
+        self.task, description='runs', completed=done, total=total, facts=facts
+      )
+    elif now - self.last > EVERY and facts != self.told:
+      self.last, self.told = now, facts
+      print(
+        f'{100 * done / max(total, 1):3.0f} %  {facts}', file=self.stream, flush=True
       )
 
   def describe(self, status: local.Status) -> str:

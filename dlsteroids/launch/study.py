@@ -9,8 +9,20 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import files, interrupt, local, machine, manifest, prepare
+from dlsteroids.launch import (
+  failures,
+  files,
+  interrupt,
+  leases,
+  local,
+  machine,
+  manifest,
+  prepare,
+  sharing,
+  units,
+)
 from dlsteroids.results import (
+  choices,
   compute,
   effects,
   factorial,
@@ -20,8 +32,8 @@ from dlsteroids.results import (
   tables,
   tensorboard,
 )
-from dlsteroids.study import conditions, plan
-from dlsteroids.train import checkpoint, flops, processes
+from dlsteroids.study import plan
+from dlsteroids.train import checkpoint, processes
 
 
 class Answer(NamedTuple):
@@ -77,41 +89,16 @@ def train(
   watch: local.Watch = lambda status: None,
   say: Callable[[str], None] = print,
 ) -> Answer:
-  """The action `run`; of several processes the first one reports."""
+  """The action `run` without an executor; of several processes the first reports."""
   made = plan_of(asked, workdir)
   check_alike(made)
   if not processes.first():
     return follow(made, workdir)
-  with machine.hold(workdir):
-    old = dict(manifest.check(workdir, made.config['study']['name']))
-    old.setdefault('peak_flops', flops.matmul_rate())
-    index = read_store(workdir, say)
-    searched = prepare.searches(made)
-    search = [run for runs in searched.values() for run in runs]
-    wanted = [*search, *prepare.claim_runs(made)]
-    for line in stale(made, wanted, index):
-      say(line)
-    check_mixed(made, wanted, index)
-    manifest.write_plan(made, workdir)
-    failures: dict[str, str] = {}
-    if search:
-      failures |= local.execute(made, search, workdir, watch, say)
-      index = store.read(workdir)
-    claim = make_claim(made, searched, index)
-    check_mixed(made, claim.runs, index)
-    manifest.write_study(made, asked.command, workdir, claim, old, failures)
-    failures |= local.execute(made, claim.runs, workdir, watch, say)
-    manifest.write_study(made, asked.command, workdir, claim, old, failures)
-    declared = [run for run in claim.runs if run.condition == made.conditions[0]]
-    if all(run.fingerprint in failures for run in declared):
-      raise config_lib.UserError(f'every run failed: {next(iter(failures.values()))}')
-    if not failures:
-      batches = (record.batch for record in store.read(workdir).records.values())
-      finals = {batch.get('checkpoint', '') for batch in batches}
-      checkpoint.sweep(workdir / 'checkpoints', finals)
-    answer = export(workdir, say)
-    processes.agree(None)  # the others wait for it
-    return answer
+  made = begin(made, asked, workdir, say)
+  failed = sharing.train(made, units.make(made), workdir, watch, say)
+  answer = finish(made, asked, workdir, failed, say)
+  processes.agree(None)  # the others wait for it
+  return answer
 
 
 def follow(made: prepare.Plan, workdir: pathlib.Path) -> Answer:
@@ -120,17 +107,84 @@ def follow(made: prepare.Plan, workdir: pathlib.Path) -> Answer:
   Returns:
     the answer without its frames, which the first one has.
   """
-  searched = prepare.searches(made)
-  search = [run for runs in searched.values() for run in runs]
-  failures: dict[str, str] = {}
-  if search:
-    failures |= local.execute(made, search, workdir)
-  claim = make_claim(made, searched, store.Index({}, {}))
-  failures |= local.execute(made, claim.runs, workdir)
+  failed = sharing.follow(made, units.make(made), workdir)
   processes.agree(None)
   none = pd.DataFrame()
   page = workdir / 'report.html'
-  return Answer(workdir, page, none, none, none, bool(failures), follows=True)
+  return Answer(workdir, page, none, none, none, bool(failed), follows=True)
+
+
+def begin(
+  made: prepare.Plan,
+  asked: files.Asked,
+  workdir: pathlib.Path,
+  say: Callable[[str], None],
+  elsewhere: bool = False,
+) -> prepare.Plan:
+  """Writes what is planned, before anything trains; the plan as it is laid out.
+
+  Args:
+    made: the plan.
+    asked: what it was made of.
+    workdir: of the study.
+    say: told what a user should know at once.
+    elsewhere: other machines will train.
+
+  Raises:
+    UserError: if the workdir holds another study, or runs that must not be mixed.
+  """
+  with machine.hold(workdir):
+    old = manifest.check(workdir, made.config['study']['name'])
+    if not elsewhere:
+      made = manifest.lay_out(made, manifest.read_layouts(workdir))
+    index = read_store(workdir, say, made.config['engine']['lease_seconds'])
+    wanted = [run for unit in units.make(made) for run in unit.runs(index)]
+    for line in stale(made, wanted, index):
+      say(line)
+    refuse_mixture(made, index, None if elsewhere else machine.provenance())
+    manifest.write_plan(made, workdir, elsewhere)
+    manifest.write_study(made, asked.command, workdir, old, index, elsewhere)
+  return made
+
+
+def finish(
+  made: prepare.Plan,
+  asked: files.Asked,
+  workdir: pathlib.Path,
+  failed: Mapping[str, str],
+  say: Callable[[str], None],
+  elsewhere: bool = False,
+) -> Answer:
+  """Reports when all has been trained, by this process or `elsewhere`.
+
+  Raises:
+    UserError: if no run of the declared condition ended.
+  """
+  with machine.hold(workdir):
+    old = manifest.read_study(workdir)
+    index = store.read(workdir)
+    if elsewhere:
+      refuse_mixture(made, index)
+    told = manifest.write_study(made, asked.command, workdir, old, index, elsewhere)
+    rows = [tables.Planned(*row) for row in told['runs']]
+    declared = [row for row in rows if tables.is_declared(told, row)]
+    if all(row.fingerprint in failed for row in declared):
+      raise config_lib.UserError(f'every run failed: {next(iter(failed.values()))}')
+    lone = not leases.live(workdir, made.config['engine']['lease_seconds'])
+    if not failed and lone:
+      finals = {r.batch.get('checkpoint', '') for r in index.records.values()}
+      checkpoint.sweep(workdir / 'checkpoints', finals)
+    return export(workdir, say)
+
+
+def refuse_mixture(
+  made: prepare.Plan, index: store.Index, now: Mapping[str, Any] | None = None
+) -> None:
+  """Raises UserError if stored runs differ in provenance from `now`, or among them."""
+  names = (run.fingerprint for unit in units.make(made) for run in unit.runs(index))
+  stored = [index.records[name] for name in names if name in index.records]
+  if stored:
+    sharing.check_mixed(made, stored, now or stored[0].batch['provenance'])
 
 
 def check_alike(made: prepare.Plan) -> None:
@@ -146,9 +200,18 @@ def check_alike(made: prepare.Plan) -> None:
         )
 
 
-def plan_of(asked: files.Asked, workdir: pathlib.Path, only: str = '') -> prepare.Plan:
-  """The plan of all arms, or of the one called `only`."""
-  layouts = processes.agree(manifest.read_plan(workdir)['programs'])
+def plan_of(
+  asked: files.Asked,
+  workdir: pathlib.Path,
+  only: str = '',
+  programs: Mapping[str, Sequence[str]] | None = None,
+  elsewhere: bool = False,
+) -> prepare.Plan:
+  """The plan of all arms, of the one called `only`, or of some programs.
+
+  How programs were laid out binds who trains them, not a machine that only plans.
+  """
+  layouts = processes.agree({} if elsewhere else manifest.read_layouts(workdir))
   return prepare.make(
     asked.config,
     asked.factors,
@@ -157,13 +220,16 @@ def plan_of(asked: files.Asked, workdir: pathlib.Path, only: str = '') -> prepar
     asked.overridden,
     only,
     asked.claims,
+    programs,
   )
 
 
-def read_store(workdir: pathlib.Path, say: Callable[[str], None]) -> store.Index:
+def read_store(
+  workdir: pathlib.Path, say: Callable[[str], None], seconds: float
+) -> store.Index:
   """The store of a workdir that is held; what is damaged is said and set aside."""
   index = store.read(workdir)
-  for line in store.clean(workdir, index):
+  for line in store.clean(workdir, index, not leases.live(workdir, seconds)):
     say(f'damaged: {line}')
   return index
 
@@ -177,45 +243,6 @@ def stale(
   for part in made.code.values():
     code |= part
   return store.stale(index, wanted, code)
-
-
-def check_mixed(
-  made: prepare.Plan, runs: Sequence[plan.Run], index: store.Index
-) -> None:
-  """Raises UserError if stored runs among `runs` had other provenance."""
-  mine = [index.records[f] for f in {r.fingerprint for r in runs} if f in index.records]
-  allowed = made.config['study']['allow_mixed']
-  lines = store.mixed(mine, machine.provenance(), allowed)
-  if lines:
-    names = ','.join(sorted({line.split(' have ')[1].split('=')[0] for line in lines}))
-    raise config_lib.UserError(
-      f'{"; ".join(lines)}: pairs must not mix them; use another --workdir, or allow '
-      f'it by --config.study.allow_mixed={names}'
-    )
-
-
-def make_claim(
-  made: prepare.Plan,
-  searched: Mapping[tuple[str, conditions.Condition], Sequence[plan.Run]],
-  index: store.Index,
-) -> manifest.Claim:
-  """Numbers chosen on validation, per arm and condition, and the claim's runs."""
-  metric = made.config['study']['metric']
-  better = next(iter(made.members.values())).task.metrics[metric].better
-  count = made.config['study']['tune_seeds']
-  numbers: list[Any] = []
-  for runs in searched.values():
-    found = [index.records.get(run.fingerprint) for run in runs]
-    if any(record is None for record in found):
-      numbers.append(
-        None
-      )  # a failed search: the arm stays untuned, the report shows it
-      continue
-    scores = [r.run['values'][f'validation/{metric}'] for r in found if r]
-    means = [sum(scores[i : i + count]) / count for i in range(0, len(scores), count)]
-    numbers.append(plan.choose(made.grid, means, better))
-  chosen = {k: best for k, best in zip(searched, processes.agree(numbers)) if best}
-  return manifest.Claim(prepare.claim_runs(made, chosen), chosen)
 
 
 def export(
@@ -236,7 +263,12 @@ def export(
     raise config_lib.UserError(
       f'nothing to report: {workdir} holds no study; run it first (--action=run)'
     )
-  index = read_store(workdir, say)
+  engine = config_lib.DEFAULTS['engine'] | told['config']['engine']
+  index = read_store(workdir, say, engine['lease_seconds'])
+  told = choices.settle(told, index)
+  wanted = choices.wanted(told)
+  if wanted:  # else by a version that knew failures at the end only
+    told['failures'] = failures.reasons(workdir, wanted, index.records)
   planned = [tables.Planned(*row) for row in told['runs']]
   declared = [run for run in planned if tables.is_declared(told, run)]
   if not any(run.fingerprint in index.records for run in declared):

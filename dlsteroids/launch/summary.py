@@ -12,6 +12,7 @@ from dlsteroids.results import (
   formats,
   latex,
   looks,
+  notes,
   power,
   reach,
   sentences,
@@ -148,12 +149,11 @@ def power_lines(
   made: prepare.Plan, workdir: pathlib.Path, index: store.Index
 ) -> list[str]:
   """The smallest reachable p, and the noise floor if runs of the reference exist."""
-  claim = manifest.Claim(prepare.claim_runs(made), {})
-  told = manifest.describe(made, '', claim, manifest.read_study(workdir))
+  told = manifest.describe(made, '', manifest.read_study(workdir))
   design = reach.reach(told)
   planned = [
     tables.Planned(r.arm, r.seed, r.tuned, r.fingerprint, *r.condition)
-    for r in claim.runs
+    for r in prepare.claim_runs(made)
   ]
   planned = [run for run in planned if tables.is_declared(told, run)]
   runs = tables.runs({**told, 'tune': {}}, planned, index, {})
@@ -174,10 +174,11 @@ def power_lines(
 
 
 def findings(answer: study.Answer) -> list[str]:
-  """The report's sentences."""
+  """The report's sentences, and before them what it lacks."""
   told = store.read_json(answer.workdir / 'study.json')
   look = looks.state(told, answer.runs)
-  return sentences.summary(told, answer.effects, look)
+  partial = notes.partial(told, answer.runs)
+  return [*partial, *sentences.summary(told, answer.effects, look)]
 
 
 def write_latex(answer: study.Answer) -> pathlib.Path:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from dlsteroids.results import facts, formats, looks, pairs, reach, summary
 
 
@@ -52,20 +54,26 @@ def _is_intact(study: Mapping[str, Any], arm: str) -> bool:
 
 def warn(source: summary.Source) -> list[str]:
   """What limits the whole report: missing runs, looks beyond those declared."""
+  warnings = partial(source.study, source.tables.runs)
+  look = looks.state(source.study, source.tables.runs)
+  return [*warnings, look.note] if look.note else warnings
+
+
+def partial(study: Mapping[str, Any], runs: pd.DataFrame) -> list[str]:
+  """What is missing, a sentence for each tuning state; nothing if all has ended."""
   warnings = []
-  for state in sorted({0, pairs.declared(source.study)}):
-    count = summary.count_runs(source, state)
+  for state in sorted({0, pairs.declared(study)}):
+    count = summary.count_runs(study, runs, state)
     if not count.missing:
       continue
     kind = 'tuned runs' if state else 'runs'
-    seeds = len(source.study['seeds'])
+    seeds = len(study['seeds'])
     bare = [arm for arm, absent in count.missing if len(absent) == seeds]
     text = f'This report is partial: {count.found} of {count.wanted} {kind} have ended'
     if bare:
       text += f'; no runs yet of {formats.listing(bare)}'
     warnings.append(f'{text}.')
-  look = looks.state(source.study, source.tables.runs)
-  return [*warnings, look.note] if look.note else warnings
+  return warnings
 
 
 def list_notes(source: summary.Source) -> list[str]:

@@ -185,16 +185,22 @@ def _records(path: pathlib.Path, shared: dict[Any, Any]) -> list[Record]:
 _KNOWN: dict[pathlib.Path, dict[pathlib.Path, tuple[Any, list[Record]]]] = {}
 
 
-def clean(workdir: pathlib.Path, index: Index) -> list[str]:
+def clean(workdir: pathlib.Path, index: Index, alone: bool = True) -> list[str]:
   """Sets damaged files aside as `*.damaged`, a line each; drops what a kill left half.
 
   Only for who holds the workdir.
+
+  Args:
+    workdir: of the study.
+    index: what `read` found there.
+    alone: whether nobody writes runs now; else a file may be half but not left.
   """
   lines = []
   for path, reason in index.damaged.items():
     os.replace(path, path.with_suffix('.damaged'))
     lines.append(f'{path.name}: {reason}; set aside, its runs are trained again')
-  for folder in (workdir, workdir / FOLDER, workdir / 'figures'):
+  folders = (workdir, workdir / FOLDER, workdir / 'figures') if alone else ()
+  for folder in folders:
     for part in folder.glob('.*.part'):
       part.unlink()
   return lines

@@ -103,17 +103,17 @@ class Count(NamedTuple):
   missing: tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def count_runs(source: Source, tuned: int) -> Count:
+def count_runs(study: Mapping[str, Any], runs: pd.DataFrame, tuned: int) -> Count:
   """Compares the runs in one tuning state with those the study asks for."""
-  mine = pairs.select(source.study, source.tables.runs, tuned)
+  mine = pairs.select(study, runs, tuned)
   found = set(zip(mine['arm'], mine['seed'].astype(int)))
-  seeds = [int(seed) for seed in source.study['seeds']]
+  seeds = [int(seed) for seed in study['seeds']]
   missing = []
-  for arm in source.study['arms']:
+  for arm in study['arms']:
     absent = tuple(s for s in seeds if (arm['name'], s) not in found)
     if absent:
       missing.append((arm['name'], absent))
-  wanted = len(seeds) * len(source.study['arms'])
+  wanted = len(seeds) * len(study['arms'])
   lost = sum(len(absent) for _, absent in missing)
   return Count(wanted, wanted - lost, tuple(missing))
 

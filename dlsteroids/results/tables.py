@@ -26,6 +26,7 @@ class Planned(NamedTuple):
   regime: str = 'steps'  # this and the next two: under which condition
   budget: float = 1.0
   size: float = 1.0
+  program: str = ''
 
 
 def is_declared(study: Mapping[str, Any], run: Planned) -> bool:
