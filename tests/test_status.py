@@ -1,6 +1,5 @@
 """Where a study stands, from its files; oracle: what was put there."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids.launch import failures, files, leases, status, study, units
-from dlsteroids.results import report
+from dlsteroids.results import report, store
 from tests import studies_on_disk as disk
 
 MODELS = "factors.factor('activation', 'model.activation', 'relu', 'tanh', 'sigmoid'),"
@@ -92,9 +91,9 @@ def test_a_workdir_without_a_study_is_told_in_a_line(tmp_path):
 
 
 def test_a_study_of_an_older_version_is_said_to_be_one(work, tmp_path):
-  told = json.loads((work / 'study.json').read_text())
+  told = store.read_json(work / 'study.json')
   told['runs'] = [row[:7] for row in told['runs']]
-  (tmp_path / 'study.json').write_text(json.dumps(told))
+  store.write_json(tmp_path / 'study.json', told)
   (tmp_path / 'plan.json').write_text((work / 'plan.json').read_text())
   with pytest.raises(config_lib.UserError, match='older version'):
     status.lines(tmp_path)
