@@ -176,7 +176,8 @@ def trace(config, dataset, member):
   """Shapes after initial values and one step, and of an evaluation."""
   slot = member_lib.slot(config, dataset, 0)
   slot, data = abstract(slot), abstract(dict(dataset.resident))
-  state, batch = member_lib.abstract(member, slot, data)
+  _, batch = member_lib.abstract(member, slot, data)
+  state = jax.eval_shape(member.init, slot, data)
   step = functools.partial(member.stretch, start=0, stop=1, fresh=True)
   new = jax.eval_shape(step, state, fed(member, slot, 'train'), data)
   jax.tree.map(lambda a, b: _equal((a.shape, a.dtype), (b.shape, b.dtype)), state, new)

@@ -321,7 +321,7 @@ def test_damaged_and_foreign_files_are_one_line(tmp_path):
   foreign(path, a=np.zeros(3))
   fails(path, 'no classifier of dlsteroids')
   foreign(path, meta=np.array([{}], object))  # a pickle
-  fails(path, 'damaged or no npz file')
+  fails(path, 'it holds Python objects')
   text = json.dumps({'kind': 'other', 'format': 1}).encode()
   foreign(path, meta=np.frombuffer(text, np.uint8))
   fails(path, "holds 'other'")

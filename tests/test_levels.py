@@ -79,7 +79,19 @@ def parts(made, arm):
   return {'program': (digest, evaluations, matmul), 'numbers': numbers, 'data': data}
 
 
-@pytest.mark.parametrize('name', STUDIES)
+LONG = (
+  'cyclegan_color',
+  'cyclegan_digits',
+  'dcgan_cifar10',
+  'dcgan_digits',
+  'gan_losses',
+)
+EACH = [
+  pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in STUDIES
+]
+
+
+@pytest.mark.parametrize('name', EACH)
 def test_every_level_changes_what_it_should(name, noise):
   config, chosen = read(name)
   config = config_lib.override(config, [('study.design', 'one_out')])

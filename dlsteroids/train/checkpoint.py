@@ -124,9 +124,10 @@ def restore(
   Raises:
     RuntimeError: if a whole one cannot be restored.
   """
-  steps = sorted((int(path.name) for path in folder.glob('[0-9]*')), reverse=True)
   if processes.first():
     tidy(folder)
+  names = (path.name for path in folder.glob('*'))
+  steps = sorted((int(name) for name in names if name.isdigit()), reverse=True)
   steps = processes.agree(steps)
   for step, before in zip(steps, [*steps[1:], 0]):
     place = folder / str(step)

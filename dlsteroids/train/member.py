@@ -27,6 +27,8 @@ class Member(NamedTuple):
   """Pure functions of one member; `data` are the data set's arrays.
 
   Attributes:
+    start: `(slot, data) -> state` without the training sums, whose names take a trace
+      of the step.
     init: `(slot, data) -> state`.
     stretch: `(state, slot, data, start, stop, fresh) -> state`: steps start..stop - 1;
       `fresh` empties the training sums first. All three are traced.
@@ -39,6 +41,7 @@ class Member(NamedTuple):
     chunks: what slots carry if the data set streams; else None.
   """
 
+  start: Callable
   init: Callable
   stretch: Callable
   evaluate: Callable
@@ -84,7 +87,14 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
       f'{dataset.name}'
     )
   task = config_lib.find('tasks', config['task']['name']).build(config, dataset)
-  step = step_lib.make(task)
+  move = step_lib.make(task)
+  names: list[str] = []  # of a step's scalars; known once a step has been traced
+
+  def step(state, batch, keys, hyper, alive=True):
+    found = move(state, batch, keys, hyper, alive)
+    names[:] = [*found[1], 'steps']
+    return found
+
   repeats = step_lib.largest_repeat(task)
   per_epoch = examples // size
   eval_size = config['train']['eval_batch']
@@ -99,15 +109,15 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     raw = examples_lib.resident(dataset, size, per_epoch, mask)
     chunks = None
 
-  def init(slot, data):
+  def start(slot, data):
     key = rng.root(slot['seed'])
     batch = dataset.transform(raw.few(slot, data), rng.Keys(key), train=False)
     state = step_lib.init(task, key, batch, slot['hyper'])
-    return state | {
-      'order': raw.order(slot),
-      'diverged': jnp.int32(-1),
-      'sums': zero_sums(state, slot, data),
-    }
+    return state | {'order': raw.order(slot), 'diverged': jnp.int32(-1)}
+
+  def init(slot, data):
+    state = start(slot, data)
+    return state | {'sums': zero_sums(state, slot, data)}
 
   def draw_one(order, slot, data, keys):
     order, batch = raw.draw(order, slot, data, keys)
@@ -137,8 +147,6 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     diverged = jnp.where(alive & ~finite, index, state['diverged'])
     return {**new, 'order': order, 'diverged': diverged, 'sums': sums}
 
-  names: list[str] = []  # of a step's scalars; found once, as that traces the step
-
   def zero_sums(state, slot, data):
     slot = slot | chunks.one('train') if chunks else slot
 
@@ -148,7 +156,7 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
       return step(state, batch, keys, slot['hyper'])[1]
 
     if not names:
-      names.extend([*jax.eval_shape(scalars, state, slot, data), 'steps'])
+      jax.eval_shape(scalars, state, slot, data)
     return {name: jnp.float32(0) for name in names}
 
   def stretch(state, slot, data, start, stop, fresh):
@@ -174,7 +182,7 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     return jax.lax.scan(measure, None, raw.judged(slot))[1]
 
   sizes = {n: examples_lib.batches(counts[n], eval_size) for n in SPLITS}
-  return Member(init, stretch, evaluate, draw, step, task, sizes, chunks)
+  return Member(start, init, stretch, evaluate, draw, step, task, sizes, chunks)
 
 
 def sources(metrics: Mapping[str, types.Metric]) -> dict[str, str]:
@@ -196,8 +204,8 @@ def check_mask(outputs: types.Outputs, mask: Any) -> None:
 
 
 def abstract(member: Member, slot: Any, data: Any) -> tuple[Any, Any]:
-  """Shapes of a member's state and of what one training step draws."""
-  state = jax.eval_shape(member.init, slot, data)
+  """Shapes of a member's state (no sums) and of what one training step draws."""
+  state = jax.eval_shape(member.start, slot, data)
 
   def batch(order, slot, data):
     keys = rng.Keys(rng.root(slot['seed']))
