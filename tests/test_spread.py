@@ -155,11 +155,11 @@ def lay_out(before=None, **engine):
 def test_a_plan_of_before_has_one_device_for_each_batch():
   before = {'strategy': 'vmap', 'width': 3}
   assert lay_out(before) == program_lib.Layout('vmap', 3, 2, 1)
-  with pytest.raises(config_lib.UserError, match='planned with .*data_devices=1, not'):
+  with pytest.raises(config_lib.UserError, match=r'planned with .*data_devices=1, not'):
     lay_out(before, data_devices=2)
   before |= {'data_devices': 2}
   assert lay_out(before, data_devices=2) == program_lib.Layout('vmap', 3, 2, 2)
-  with pytest.raises(config_lib.UserError, match='planned with .*data_devices=2, not'):
+  with pytest.raises(config_lib.UserError, match=r'planned with .*data_devices=2, not'):
     lay_out(before)
 
 
