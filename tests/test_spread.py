@@ -1,6 +1,7 @@
 """One run's batch over two devices; oracle: the same run on one."""
 
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlsteroids import config as config_lib
+from dlsteroids.launch import prepare
 from dlsteroids.models import shares
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
@@ -138,3 +140,32 @@ def test_what_runs_share_by_share_has_the_sums_and_gradients_of_the_whole():
     jax.jit(split)(weights, x),
     expected,
   )
+
+
+def lay_out(before=None, **engine):
+  """The layout by rule of an MLP on this machine of two devices."""
+  tree = config_lib.resolve(config_lib.base(model='mlp', data='digits'))
+  pairs = {f'engine.{name}': value for name, value in engine.items()}
+  facts = types.SimpleNamespace(
+    convolves=False, recurs=False, primitives=(), state_bytes=1
+  )
+  return prepare.layout(config_lib.override(tree, pairs.items()), facts, before)
+
+
+def test_a_plan_of_before_has_one_device_for_each_batch():
+  before = {'strategy': 'vmap', 'width': 3}
+  assert lay_out(before) == program_lib.Layout('vmap', 3, 2, 1)
+  with pytest.raises(config_lib.UserError, match=r'planned with .*data_devices=1, not'):
+    lay_out(before, data_devices=2)
+  before |= {'data_devices': 2}
+  assert lay_out(before, data_devices=2) == program_lib.Layout('vmap', 3, 2, 2)
+  with pytest.raises(config_lib.UserError, match=r'planned with .*data_devices=2, not'):
+    lay_out(before)
+
+
+def test_groups_fit_the_devices_there_are():
+  assert lay_out(data_devices=2).groups == 1
+  with pytest.raises(config_lib.UserError, match='data_devices=3, but there are 2 dev'):
+    lay_out(data_devices=3)
+  with pytest.raises(config_lib.UserError, match='at least 1'):
+    lay_out(data_devices=0)
