@@ -81,8 +81,9 @@ def agree(
   names = processes.agree([run.fingerprint for run in runs])
   if processes.first():
     return made, plan.unique(runs)
-  known = {run.fingerprint: run for run in [*unit.search, *unit.possible()]}
-  return made, plan.unique(known[name] for name in names)
+  every = plan.unique([*unit.search, *unit.possible()])  # the first's choice of twins
+  known = {run.fingerprint: run for run in every}
+  return made, [known[name] for name in dict.fromkeys(names)]
 
 
 class Shift:
