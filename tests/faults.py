@@ -15,6 +15,7 @@ import contextlib
 import pathlib
 import platform
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ SETTINGS = """
   config.study.seeds = 4
   config.train.batch_size = 16
   config.train.eval_batch = 200
-  config.engine.width = 2
+  config.engine.width = 1
   config.engine.checkpoint_seconds = 0.0
   config.engine.keep = 'last'
 """
@@ -253,30 +254,29 @@ def shape(work: pathlib.Path) -> Iterator[str]:
     yield name
 
 
+ROUND = (1, 2, 2, 2, 2)  # kills in each of `PHASES` before a study is let finish
+
+
 def kills(studies: Sequence[Study], count: int, folder: pathlib.Path) -> list[Kill]:
-  """Kills studies in turn, in every phase as often, until `count` kills are done."""
+  """Kills studies in turn until `count` kills are done; reporting comes last."""
   draw = random.Random(0)
   found: list[Kill] = []
-  each = -(-count // len(studies))
-  for study in studies:
-    target = min(count, len(found) + each)
-    phases: list[str] = []
-    number = 0
-    while len(found) < target:
-      work = folder / f'{study.family}-{number}'
-      while len(found) < target:
-        if not phases:
-          phases = [p for p in PHASES for _ in range(1 if p == 'starting' else 2)]
-          draw.shuffle(phases)
-        done = count_stored(work) == study.batches
-        late = done and phases[-1] not in ('starting', 'reporting')
-        kill = study.kill(work, draw, 'reporting' if late else phases.pop())
-        if kill is None:
-          break
-        found.append(kill)
-        print(f'{len(found)}: {kill}', file=sys.stderr, flush=True)
-      study.compare(work)
-      number += 1
+  number = 0
+  while len(found) < count:
+    study = studies[number % len(studies)]
+    work = folder / f'{study.family}-{number}'
+    phases = [phase for phase, times in zip(PHASES, ROUND) for _ in range(times)]
+    early, late = phases[: -ROUND[-1]], phases[-ROUND[-1] :]
+    draw.shuffle(early)
+    for phase in [*early, *late][: count - len(found)]:
+      done = count_stored(work) == study.batches
+      kill = study.kill(work, draw, 'reporting' if done else phase)
+      if kill is None:
+        break
+      found.append(kill)
+      print(f'{len(found)}: {kill}', file=sys.stderr, flush=True)
+    study.compare(work)
+    number += 1
   return found
 
 
@@ -296,6 +296,11 @@ def small_disk(folder: pathlib.Path, size: str) -> Iterator[bool]:
       subprocess.run(['umount', '--lazy', str(folder)], check=True)
 
 
+def said(err: str) -> list[str]:
+  """Lines that a launch said, but for those on its progress."""
+  return [line for line in err.splitlines() if not re.match(r' *\d+ %', line)]
+
+
 def remount(folder: pathlib.Path, option: str) -> None:
   subprocess.run(['mount', '-o', f'remount,{option}', str(folder)], check=True)
 
@@ -310,14 +315,15 @@ def disks(study: Study, folder: pathlib.Path) -> list[tuple[str, str]]:
         return [('a full disk', 'not tried: mounting is not allowed here')]
       work = place / 'work'
       done = disk.launch(study.config, work)
-      lines = [line for line in done.stderr.splitlines() if 'space' in line]
+      lines = said(done.stderr)
       assert done.returncode == 2, done.stderr
-      assert len(done.stderr.splitlines()) == len(lines) <= 2, done.stderr
+      assert len(lines) <= 2, done.stderr
+      assert all('No space left on device' in line for line in lines), done.stderr
       rows.append((f'{size} kB', '; '.join(lines)))
       remount(place, 'size=200m')
       remount(place, 'ro')
       done = disk.launch(study.config, work)
-      (line,) = done.stderr.splitlines()
+      (line,) = said(done.stderr)
       assert done.returncode == 2
       assert 'Read-only file system' in line
       remount(place, 'rw')

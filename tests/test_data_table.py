@@ -120,6 +120,7 @@ MISTAKES = {
   'short row': (spoil(9, '2020-01-08,1'), 'row 9 has 2 cells, but the header names 3'),
   'long row': (spoil(9, '2020-01-08,1,2,3'), 'row 9 has 4 cells'),
   'blank row': (spoil(9, ''), 'row 9 is empty'),
+  'blank header': (spoil(1, ''), 'row 1 is empty; expected names'),
   'open quote': (spoil(9, '2020-01-08,"1,2'), 'row 9: unexpected end of data'),
   'word': (
     spoil(9, '2020-01-08,much,2'),

@@ -142,12 +142,21 @@ def unpack(path: pathlib.Path, dims: int) -> bytes:
         raise config_lib.UserError(
           f'{str(path)!r} announces {size:,} bytes, more than {LIMIT:,}'
         )
-      data = start + file.read(size + 1)
+      data = start + _take(file, size + 1)
   except (EOFError, OSError, zlib.error) as error:
     raise config_lib.UserError(
       f'{str(path)!r} is damaged or incomplete ({error}); delete it or fetch it anew'
     ) from error
   return data
+
+
+def _take(file: Any, count: int) -> bytes:
+  """Up to `count` bytes, without making room for all of them before."""
+  parts = []
+  while count > 0 and (part := file.read(min(count, 1 << 20))):
+    parts.append(part)
+    count -= len(part)
+  return b''.join(parts)
 
 
 def check(arrays: list[np.ndarray], paths: list[pathlib.Path], classes: int) -> None:

@@ -120,6 +120,8 @@ def _text(path: pathlib.Path, place: str) -> str:
 
 def _header(row: list[str], place: str) -> list[str]:
   header = [cell.strip() for cell in row]
+  if not header:
+    raise config_lib.UserError(f'{place}, row 1 is empty; expected names of columns')
   if len(header) < 2:
     marks = {';': 'semicolons', '\t': 'tabs', '|': 'bars'}
     hint = [name for mark, name in marks.items() if mark in header[0]]
