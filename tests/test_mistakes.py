@@ -273,8 +273,9 @@ FILES_OF_STUDY = ('study.json', 'plan.json')
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{}', '{"pid": 1}', '\xff', '[1'])
-def test_a_damaged_lock_is_no_matter(fails, tmp_path, text):
+def test_a_damaged_lock_is_no_matter(fails, tmp_path, monkeypatch, text):
   work = tmp_path / 'work'
+  monkeypatch.setattr(machine, 'PATIENCE', 0.1)
   with machine.hold(work):
     (work / '.lock').write_text(text)
     fails([], 'is held by another process')
