@@ -77,6 +77,7 @@ FAMILIES: Mapping[str, Mapping[str, str]] = {
   config.model.latent = 8
   config.model.generator_hidden = (16,)
   config.model.discriminator_hidden = (16,)
+  config.task.ema = 0.9
   config.optimizer.name = 'adam'
   config.optimizer.learning_rate = 0.002
   config.optimizer.beta1 = 0.5
