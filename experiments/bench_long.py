@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import machine, manifest, prepare, study
+from dlsteroids.launch import files, machine, prepare, sharing, study, units
 from dlsteroids.results import store
 from dlsteroids.study import factors, plan
 from dlsteroids.train import checkpoint, program
@@ -30,8 +30,8 @@ NUMBERS = {  # of the baseline, and the end of a ladder of others
 SPLITS = ('train', 'validation', 'test')
 
 
-def make_plan(runs: int) -> prepare.Plan:
-  """The plan of a study of `ARMS` arms and as many seeds as make up `runs`."""
+def ask(runs: int) -> files.Asked:
+  """A study of `ARMS` arms and as many seeds as make up `runs`."""
   config = config_lib.base(model='mlp', data='digits')
   config.study.name = 'long'
   config.study.seeds = max(2, runs // ARMS)
@@ -43,7 +43,7 @@ def make_plan(runs: int) -> prepare.Plan:
     count = (ARMS - 1) // len(NUMBERS) + (len(tested) < (ARMS - 1) % len(NUMBERS))
     levels = np.linspace(first, last, count + 1)[1:].round(6).tolist()
     tested.append(factors.factor(key, path, first, *levels))
-  return prepare.make(config, tuple(tested))
+  return files.Asked(config, tuple(tested), command='bench')
 
 
 def record(
@@ -126,23 +126,25 @@ def long_store(phase: str, folder: str, runs: int) -> Offer:
     study.export(place, lambda line: None)
     clock.lap('report')
   else:
-    made = make_plan(runs)
+    asked = ask(runs)
+    made = study.plan_of(asked, place)
     clock.lap('trace')
     wanted = prepare.claim_runs(made)
     clock.lap('plan')
     if phase == 'append':
-      manifest.write_plan(made, place)
-      claim = manifest.Claim(wanted, {})
-      manifest.write_study(made, 'bench', place, claim, {'peak_flops': 1e11}, {})
-      clock.lap('describe')
+      study.begin(made, asked, place, print)
+      clock.lap('begin')
       clock.facts['batches'] = fill(made, wanted, place)
       clock.lap('append')
     else:
       index = store.read(place)
       clock.lap('scan')
-      left = plan.batches(wanted, index.records.__contains__, lambda _: 16)
-      clock.facts |= {'records': len(index.records), 'left': len(left)}
-      clock.lap('batches')
+      made = study.begin(made, asked, place, print)
+      clock.facts |= {
+        'records': len(index.records),
+        'left': len(sharing.train(made, units.make(made), place)),
+      }
+      clock.lap('resume')
   return Offer({**clock.facts, 'peak': peak()}, {})
 
 

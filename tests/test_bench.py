@@ -319,6 +319,23 @@ def test_games_are_timed_in_turns(tmp_path):
   assert goals == [1.0, 0.9, 0.9, 0.9, 0.9]
 
 
+@pytest.mark.slow  # a report of a hundred arms
+def test_long_studies_are_filled_scanned_and_reported(tmp_path):
+  words = ['--quick', '--only=store,checkpoints', f'--out={tmp_path}', '--page=long']
+  done = subprocess.run(
+    [sys.executable, '-m', 'experiments.bench', *words],
+    cwd=bench_worker.ROOT,
+    env=clean(tmp_path),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  rows = json.loads((tmp_path / 'long.json').read_text())['rows']
+  assert all(row['samples'] for row in rows), rows
+  assert len({row['part'] for row in rows}) == 2
+
+
 def test_a_named_page(tmp_path):
   bench_page.write(tmp_path, ROWS, {'commit': 'abc'}, 'games')
   assert {path.name for path in tmp_path.iterdir()} == {'games.md', 'games.json'}

@@ -50,7 +50,6 @@ def execute(
   is tried again with half the members per device, and plan.json remembers. Whoever
   calls holds the leases of the runs' programs.
   """
-  say = once(say)
   stored = [run.fingerprint for run in runs if run.fingerprint in index.records]
   done = set(processes.agree(stored))
   layouts = dict(made.layouts)

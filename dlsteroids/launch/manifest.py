@@ -51,7 +51,7 @@ def stored_layouts(workdir: pathlib.Path) -> dict[str, Any]:
   """By program the layout of its latest batch: bits depend on it."""
   batches = [record.batch for record in store.read(workdir).records.values()]
   return {
-    batch['program']: {key: batch['layout'][key] for key in ('strategy', 'width')}
+    batch['program']: entry_of(program_lib.Layout(**batch['layout']))
     for batch in sorted(batches, key=lambda batch: batch['time'])
   }
 

@@ -98,7 +98,7 @@ class Shift:
     say: Callable[[str], None],
   ):
     self.made, self.todo, self.workdir = made, list(todo), workdir
-    self.say = say
+    self.say = local.once(say)
     self.seconds = made.config['engine']['lease_seconds']
     self.index = store.read(workdir)
     self.before = failures.read(workdir)  # of earlier launches: tried again
