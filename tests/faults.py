@@ -152,8 +152,10 @@ def judge(left: Left, wanted: int, trained: bool) -> str:
   return 'training' if trained else 'starting'
 
 
-def sign(work: pathlib.Path, phase: str, born: float, wanted: int) -> bool:
-  """Whether a phase shows in the files of a running launch."""
+def sign(work: pathlib.Path, phase: str, born: float, least: int) -> bool:
+  """Whether a phase shows in the files of a running launch that has stored so much."""
+  if count_stored(work) < least:
+    return False
   patterns = {
     'training': ['plan.json'],
     'checkpointing': [f'checkpoints/*/{TEMPORARY}'],
@@ -164,7 +166,7 @@ def sign(work: pathlib.Path, phase: str, born: float, wanted: int) -> bool:
     for path in work.glob(pattern):
       with contextlib.suppress(FileNotFoundError):
         if path.stat().st_mtime > born:
-          return phase != 'reporting' or count_stored(work) >= wanted
+          return True
   return False
 
 
@@ -208,11 +210,14 @@ class Study:
   def kill(self, work: pathlib.Path, draw: random.Random, phase: str) -> Kill | None:
     """Launches, kills in a phase, and says what was left; None if it ended before."""
     before = look(work) if work.exists() else Left(0, 0, 0, 0, False)
+    least = self.batches  # stored by then
+    if phase != 'reporting':
+      least = draw.randint(count_stored(work), self.batches - 1)
     born, begin = time.time(), time.monotonic()
     process = disk.start(self.config, work)
     if phase == 'starting':
       time.sleep(draw.uniform(0, 6))
-    elif wait(process, lambda: sign(work, phase, born, self.batches)):
+    elif wait(process, lambda: sign(work, phase, born, least)):
       time.sleep(draw.uniform(0, SPANS[phase]))
     alive = process.poll() is None
     process.send_signal(signal.SIGKILL)
@@ -309,7 +314,7 @@ def remount(folder: pathlib.Path, option: str) -> None:
 def disks(study: Study, folder: pathlib.Path) -> list[tuple[str, str]]:
   """What a study says on disks of many sizes, each grown until the study is done."""
   rows = []
-  for size in (16, 64, 160, 320, 640):
+  for size in (16, 200, 800, 1600, 2400):
     place = folder / f'disk-{size}'
     with small_disk(place, f'{size}k') as mounted:
       if not mounted:

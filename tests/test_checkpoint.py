@@ -181,6 +181,14 @@ def test_a_full_disk_ends_no_training(bench, undisturbed, tmp_path, monkeypatch)
       raise ValueError('RESOURCE_EXHAUSTED: writing: No space left on device')
 
   slots = [bench.slot(1), bench.slot(2)]
+  usage = shutil.disk_usage(tmp_path)
+  with monkeypatch.context() as patch:
+    few = usage._replace(free=checkpoint.ROOM)
+    patch.setattr(checkpoint.shutil, 'disk_usage', lambda path: few)
+    with pytest.raises(checkpoint.Unwritable, match='No space left'):
+      checkpoint.save(folder, 1, {'x': np.ones(1)}, {})
+    with pytest.raises(OSError, match='No space left'):
+      checkpoint.keep(folder, {'x': np.ones(1)})
   monkeypatch.setattr(checkpoint, 'manager', Full)
   options = {'folder': folder, 'checkpoint_seconds': 0.0}
   assert_same(undisturbed, bench.train(slots, say=said.append, **options))

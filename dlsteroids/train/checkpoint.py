@@ -20,6 +20,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.train import processes
 
 SUMS = 'sha256.json'
+ROOM = 1 << 20  # bytes on the disk that a checkpoint takes besides its arrays
 UNWRITABLE = tuple(  # what the system says of a disk, and libraries quote
   os.strerror(number)
   for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
@@ -42,6 +43,7 @@ def save(
 
   state = held(state)
   try:
+    check_room(folder, state)
     with manager(folder) as checkpoints:
       checkpoints.save(
         step,
@@ -58,6 +60,17 @@ def save(
       raise
     tidy(folder)  # what is half written takes the room that others need
     raise Unwritable(errno.EIO, why, str(folder)) from error
+
+
+def check_room(folder: pathlib.Path, tree: Any) -> None:
+  """Raises OSError if the disk has less room than a tree of arrays takes, and some.
+
+  Tensorstore finds out as well, but fills the terminal with its threads' errors.
+  """
+  size = sum(getattr(leaf, 'nbytes', 0) for leaf in jax.tree.leaves(tree))
+  there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+  if shutil.disk_usage(there).free < size + ROOM:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def refusal(error: BaseException) -> str:
@@ -195,6 +208,7 @@ def keep(folder: pathlib.Path, variables: Any) -> pathlib.Path:
 
   processes.agree(None)
   final = folder.with_name(folder.name + '-final')
+  check_room(final, variables)
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(final.absolute(), held(variables), force=True)
   seal(final)
