@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from dlsteroids.results import store
+from tests import photo_fixture
 from tests import studies_on_disk as disk
 
 SETTINGS = disk.SETTINGS + (
@@ -118,3 +120,49 @@ def test_a_mistake_is_said_once_and_ends_all(config, tmp_path):
   assert [process.returncode for process in both] == [2, 2]
   (line,) = [x for x in said.splitlines() + heard.splitlines() if 'dlsteroids: ' in x]
   assert line == ('dlsteroids: config.engine.data_devices=3, but there are 2 devices')
+
+
+@pytest.mark.slow  # three trainings of a net on photographs, in five processes
+def test_of_a_stream_each_process_reads_its_share(tmp_path, monkeypatch):
+  photo_fixture.make(tmp_path / 'photos', 20)
+  told = tmp_path / 'told'
+  told.mkdir()
+  monkeypatch.setenv('DLSTEROIDS_TOLD', str(told))
+  study = disk.write(
+    tmp_path / 'study',
+    model='cnn',
+    data='tests.told_stream',
+    settings=(
+      f"  config.data.path = '{tmp_path / 'photos'}'\n"
+      '  config.data.size = config.data.resize = 24\n'
+      '  config.data.test = config.data.validation = 0.2\n'
+      '  config.model.widths = (2,)\n'
+      '  config.model.dropout = 0.2\n'
+      '  config.study.seeds = 2\n'
+      '  config.train.steps = 8\n'
+      '  config.train.batch_size = 8\n'
+      '  config.train.eval_batch = 4\n'
+      '  config.engine.data_devices = 2\n'
+    ),
+  )
+
+  def train(name, count, devices):
+    for path in told.iterdir():
+      path.unlink()
+    started = start(study, tmp_path / name, count, devices)
+    said = end(started)
+    assert [process.returncode for process in started] == [0] * count, said
+    return sorted(path.stat().st_size for path in told.iterdir())
+
+  (every,) = train('alone', 1, 2)
+  shares = train('both', 2, 1)
+  assert len(shares) == 2
+  assert sum(shares) == every
+  assert shares[1] - shares[0] <= 0.1 * every
+  one, two = (contents(tmp_path / name) for name in ('alone', 'both'))
+  assert one.keys() == two.keys()
+  for name, (run, *_) in one.items():  # sums of two halves: equal to rounding
+    curves, others = run['curves'], two[name][0]['curves']
+    assert [row[:3] for row in curves] == [row[:3] for row in others]
+    values = [[row[3] for row in rows] for rows in (curves, others)]
+    np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-6)

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -176,23 +177,64 @@ def test_processes_read_each_its_rows_of_the_same_batches(streamed):
   assert (alone[:, 1, :, 1] == 5).all()
 
 
-def test_two_processes_chunks_are_parts_of_one_s(streamed):
-  members = slots(streamed)
-  placed = program_lib.place(members, streamed.program)
-  seen = []
-  for shard in ((0, 1), (0, 2), (1, 2)):
-    with feed_lib.Streamed(
-      streamed.program, members, placed, reader.Readers(1), shard
-    ) as feed:
-      feed.start([feed_lib.Visit(4, 6, True)])
-      fed, stop = feed.training(4, 6)
-      assert stop == 6
-      parts = [fed['batches']['image'][:, 4:6], *feed.evaluation()]
-      seen.append((np.asarray(parts[0]), np.asarray(parts[1]['batches']['image'])))
-  for which in (0, 1):
-    alone, one, other = (found[which] for found in seen)
-    np.testing.assert_array_equal(np.concatenate([one, other], 2), alone)
-    assert alone.any(axis=(3, 4, 5)).mean() >= 0.8  # not blank, but for short batches
+class Part(NamedTuple):
+  """How an array lies, seen by a process that has some of the devices."""
+
+  sharding: Any
+  devices: tuple[int, ...]
+
+  def addressable_devices_indices_map(self, shape):
+    every = self.sharding.devices_indices_map(shape)
+    return {d: part for d, part in every.items() if d.id in self.devices}
+
+
+@pytest.mark.parametrize('data', [1, 2])
+@pytest.mark.parametrize('devices', [(), (0,), (1,), (0, 1)])
+def test_a_process_reads_what_its_devices_train_on(photos, data, devices, monkeypatch):
+  """Two devices, each with three members; or together with half a batch each."""
+  asked = []
+  changes = {'train__batch_size': 8, 'train__eval_batch': 4}
+  bench = make_bench(
+    make_config(photos, **changes), asked.append, devices=2, data=data, compiled=False
+  )
+  members = [bench.slot(seed) for seed in (3, 4, 5, 6, 7, 8)[: 6 // data]]
+  placed = program_lib.place(members, bench.program)
+
+  def read(devices):
+    real = program_lib.chunk_sharding
+    with monkeypatch.context() as patch:
+      parts = lambda shape, made: Part(real(shape, made), devices)
+      patch.setattr(program_lib, 'chunk_sharding', parts)
+      feed = feed_lib.Streamed(bench.program, members, placed, reader.Readers(1))
+    asked.clear()
+    with feed:
+      feed.start([feed_lib.Visit(3, 5, True)])
+      fed, stop = feed.training(3, 5)
+      assert stop == 5
+      train = np.asarray(fed['batches']['image'][:, 3:5])
+      judged = np.concatenate(
+        [np.asarray(part['batches']['image']) for part in feed.evaluation()], 1
+      )
+    return train, judged, len(asked)
+
+  *alone, wanted = read((0, 1))
+  *mine, told = read(devices)
+  for whole, part, kind in zip(alone, mine, ('train', 'evaluate')):
+    expected, axis = np.zeros_like(whole), 0 if data == 1 else 2
+    size = whole.shape[axis] // 2
+    for device in devices:
+      at = (slice(None),) * axis + (slice(size * device, size * (device + 1)),)
+      expected[at] = whole[at]
+    np.testing.assert_array_equal(part, expected, kind)
+  assert abs(told - wanted * len(devices) / 2) <= 2 * len(members)  # short batches
+
+
+def test_a_batch_that_the_axis_does_not_divide_lies_whole_on_it(photos):
+  bench = make_bench(make_config(photos), devices=2, data=2, compiled=False)
+  for shape, cut in (((3, 4, 6, 8), True), ((3, 4, 7, 8), False), ((3, 4), False)):
+    sharding = program_lib.chunk_sharding(shape, bench.program)
+    halves = {str(part) for part in sharding.devices_indices_map(shape).values()}
+    assert len(halves) == 1 + cut
 
 
 def test_waiting_for_input_is_measured_and_told(photos):

@@ -49,16 +49,16 @@ class Chunks(NamedTuple):
     most = STEPS if kind == 'train' else len(self.mask)
     return unit * int(np.clip(fit, 1, most))
 
-  def blank(self, kind: str, members: int, rows: int = 0) -> dict[str, Any]:
-    """What slots carry besides, all zeros: of `rows` of each batch (0: of all)."""
-    return self.zeros(kind, (members, self.length(kind, members)), rows)
+  def blank(self, kind: str, members: int) -> dict[str, Any]:
+    """What slots of so many members carry besides, all zeros."""
+    return self.zeros(kind, (members, self.length(kind, members)))
 
   def one(self, kind: str) -> dict[str, Any]:
     """The same of one member, without an axis of members, and of the least length."""
     return self.zeros(kind, (self.draws if kind == 'train' else 1,))
 
-  def zeros(self, kind: str, lead: tuple[int, ...], rows: int = 0) -> dict[str, Any]:
-    every = (*lead, rows or self.sizes[kind])
+  def zeros(self, kind: str, lead: tuple[int, ...]) -> dict[str, Any]:
+    every = (*lead, self.sizes[kind])
     batches = {
       name: np.zeros((*every, *shape), dtype)
       for name, (shape, dtype) in self.stream.shapes.items()

@@ -111,26 +111,27 @@ class Streamed(Feed):
     slots: Sequence[Mapping[str, Any]],
     placed: Any,
     readers: reader.Readers,
-    shard: tuple[int, int] = (0, 1),
   ):
     """Reads nothing before it is started.
+
+    Of several processes each reads the examples of its own devices.
 
     Args:
       made: the program, whose member has chunks.
       slots: of all its members, with the indices that `program.place` leaves out.
       placed: the slots without them, on the devices.
       readers: who reads.
-      shard: this process's index and their number: each reads its share of the rows of
-        every batch, so that batches do not depend on the number.
     """
     super().__init__(placed)
     assert made.member.chunks is not None
-    self.made, self.slots, self.readers, self.shard = made, slots, readers, shard
+    self.made, self.slots, self.readers = made, slots, readers
     self.chunks: chunks_lib.Chunks = made.member.chunks
+    owned = {kind: self.own(kind) for kind in chunks_lib.KINDS}
+    self.rows = {kind: rows for kind, (_, rows) in owned.items()}
     self.seeds: dict[int, list[int]] = {}  # live members by seed: they share batches
-    for at, slot in enumerate(slots):
-      if slot['live']:
-        self.seeds.setdefault(int(slot['seed']), []).append(at)
+    for at in owned['train'][0]:
+      if slots[at]['live']:
+        self.seeds.setdefault(int(slots[at]['seed']), []).append(at)
     self.judged = self.group()
     self.held: Held | None = None
     self.stalled, self.began = 0.0, time.monotonic()
@@ -179,18 +180,28 @@ class Streamed(Feed):
   def another(self) -> Held | None:
     return next(self.items, None)
 
-  def rows(self, kind: str) -> slice:
-    """The rows of a batch that this process reads."""
-    index, count = self.shard
-    size = self.chunks.sizes[kind]
-    return slice(size * index // count, size * (index + 1) // count)
+  def own(self, kind: str) -> tuple[range, slice]:
+    """The members on this process's devices, and the rows of their batches there."""
+    array = self.chunks.blank(kind, self.members)['batches']
+    shape = jax.tree.leaves(array)[0].shape
+    sharding = program.chunk_sharding(shape, self.made)
+    places = sharding.addressable_devices_indices_map(shape).values()
+    parts = [part for part in places if part is not None]
+    if not parts:
+      return range(0), slice(0, 0)
+
+    def span(axis: int) -> tuple[int, int]:
+      begins, ends, _ = zip(*(part[axis].indices(shape[axis]) for part in parts))
+      return min(begins), max(ends)
+
+    return range(*span(0)), slice(*span(2))
 
   def group(self) -> list[list[tuple[list[int], np.ndarray]]]:
     """By batch of evaluation: members that see the same examples [n], and these.
 
     Published splits are the same for all seeds: they are decoded once.
     """
-    rows = self.rows('evaluate')
+    rows = self.rows['evaluate']
     found = []
     for number, mask in enumerate(self.chunks.mask):
       same: dict[bytes, list[int]] = {}
@@ -213,7 +224,7 @@ class Streamed(Feed):
       if stop > start:
         train = {seed: self.slots[at[0]]['train'] for seed, at in self.seeds.items()}
         wanted = requests.Training(
-          self.chunks, train, self.rows('train'), (start, stop)
+          self.chunks, train, self.rows['train'], (start, stop)
         )
         examples = stack.enter_context(self.open(wanted))
       for visit in visits:
@@ -233,34 +244,36 @@ class Streamed(Feed):
 
   def train(self, examples: Iterator[Any], first: int, last: int) -> dict[str, Any]:
     """The chunk of the steps first..last - 1."""
-    rows, draws = self.rows('train'), self.chunks.draws
-    chunk = self.chunks.blank('train', self.members, rows.stop - rows.start)
+    rows, draws = self.rows['train'], self.chunks.draws
+    chunk = self.chunks.blank('train', self.members)
     length = self.chunks.length('train', self.members)
     for draw in range(first * draws, last * draws):
       for members in self.seeds.values():
-        self.fill(chunk, members, draw % length, examples, rows.stop - rows.start)
+        self.fill(chunk, members, draw % length, examples, rows)
     return chunk
 
   def evaluate(self) -> Iterator[Held]:
     """The chunks of one evaluation."""
-    rows = self.rows('evaluate')
+    rows = self.rows['evaluate']
     length = self.chunks.length('evaluate', self.members)
-    every = [indices for groups in self.judged for _, indices in groups]
+    every = [np.empty(0, np.int64)]  # a process whose devices are idle reads nothing
+    every += [indices for groups in self.judged for _, indices in groups]
     with self.open(requests.Chosen(np.concatenate(every))) as examples:
       for begin in range(0, len(self.judged), length):
-        chunk = self.chunks.blank('evaluate', self.members, rows.stop - rows.start)
+        chunk = self.chunks.blank('evaluate', self.members)
         for at, groups in enumerate(self.judged[begin : begin + length]):
-          chunk['mask'][:, at] = self.chunks.mask[begin + at][rows]
+          chunk['mask'][:, at] = self.chunks.mask[begin + at]
           chunk['number'][:, at] = begin + at
           for members, indices in groups:
-            self.fill(chunk, members, at, examples, len(indices))
+            last = rows.start + len(indices)
+            self.fill(chunk, members, at, examples, slice(rows.start, last))
         yield Held(self.lay(chunk))
 
   def fill(
-    self, chunk: Any, members: list[int], at: int, examples: Iterator[Any], count: int
+    self, chunk: Any, members: list[int], at: int, examples: Iterator[Any], rows: slice
   ) -> None:
-    """Puts the next `count` examples into batch `at` of all these members."""
-    for row in range(count):
+    """Puts the next examples into the rows of batch `at` of all these members."""
+    for row in range(rows.start, rows.stop):
       if self.closed.is_set():
         raise RuntimeError('the feed was closed')
       for name, value in next(examples).items():

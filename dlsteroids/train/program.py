@@ -226,21 +226,32 @@ def with_chunk(slots: Any, program: Program, kind: str) -> Any:
   """Placed slots with the shapes of a chunk of `kind`, if the data set streams."""
   if not program.member.chunks:
     return slots
-  sharding = chunk_sharding(program)
   blank = program.member.chunks.blank(kind, program.layout.members)
-  return slots | jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), blank
-  )
+
+  def shape(x: np.ndarray) -> jax.ShapeDtypeStruct:
+    where = chunk_sharding(x.shape, program)
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+
+  return slots | jax.tree.map(shape, blank)
 
 
-def chunk_sharding(program: Program) -> Any:
-  """How chunks [S, K, B, ...] lie on the mesh: whole, a step takes its share of B."""
-  return jax.sharding.NamedSharding(program.mesh, P(AXIS))
+def chunk_sharding(
+  shape: Sequence[int], program: Program
+) -> jax.sharding.NamedSharding:
+  """How an array of a chunk lies on the mesh: [S, K, B, ...] by S and B, [S, E] by S.
+
+  Batches that the axis of data does not divide lie whole on all of it.
+  """
+  data = program.layout.data
+  cut = data > 1 and len(shape) > 2 and shape[2] % data == 0
+  spec = P(AXIS, None, spread.AXIS) if cut else P(AXIS)
+  return jax.sharding.NamedSharding(program.mesh, spec)
 
 
 def place_chunk(chunk: Any, program: Program) -> Any:
   """A chunk of all members, on their devices."""
-  return processes.put(chunk, chunk_sharding(program))
+  put = lambda x: processes.put(x, chunk_sharding(x.shape, program))
+  return jax.tree.map(put, chunk)
 
 
 def place(slots: Sequence[Any], program: Program) -> Any:
