@@ -37,7 +37,7 @@ def get_config(mode: str = ''):
 def smoke(config):
   config.study.name = 'dcgan_digits_smoke'
   config.study.seeds = 2
-  config.study.only = 'discriminator_norm'
+  config.study.only = 'discriminator_activation'
   config.model.width = 8
   config.model.discriminator_width = 8
   config.train.steps = 6

@@ -42,7 +42,7 @@ def get_config(mode: str = ''):
 def smoke(config):
   config.study.name = 'gan_losses_smoke'
   config.study.seeds = 2
-  config.study.only = 'penalty'
+  config.study.only = 'spectral_norm'
   config.study.tune = ''
   config.model.width = 4
   config.model.discriminator_width = 4

@@ -13,6 +13,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.launch import command
 from dlsteroids.results import report
 from dlsteroids.train import probes
+from tests import idx_fixture
 from tests import studies_on_disk as disk
 
 pytestmark = pytest.mark.usefixtures('quick')
@@ -45,6 +46,10 @@ def place(config, folder) -> list[str]:
     return []
   if name == 'image_stream':
     return [f'--config.data.path={draw_images(folder / "images")}']
+  if name == 'mnist':  # reading and judging 70,000 images says no more
+    (folder / 'mnist').mkdir()
+    idx_fixture.make(folder / 'mnist', train=2000, test=200, size=(28, 28))
+    return [f'--config.data.path={folder / "mnist"}']
   if 'image_folder' in (name, config.data.get('source')):
     return [f'--config.data.path={draw_images(folder / "images")}']
   root = os.environ.get('DLSTEROIDS_DATA')

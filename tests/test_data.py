@@ -13,28 +13,10 @@ from hypothesis import strategies
 
 from dlsteroids import config as config_lib
 from dlsteroids.data import digits, fashion_mnist, idx, mnist, split
+from tests import idx_fixture
 
 GENERATOR = np.random.default_rng(0)
 SHARES = {'validation': 0.1, 'examples': 0, 'test': 0.2}
-
-
-def write_idx(path, array):
-  data = struct.pack(f'>HBB{array.ndim}I', 0, 8, array.ndim, *array.shape)
-  data += array.tobytes()
-  packed = path.suffix == '.gz'
-  path.write_bytes(gzip.compress(data) if packed else data)
-  return path
-
-
-def make_idx(folder, names=idx.FILES, suffix='.gz', train=60, test=20):
-  """Four files in the official format; returns (images, labels), train before test."""
-  images = GENERATOR.integers(0, 256, (train + test, 5, 4), dtype=np.uint8)
-  labels = np.arange(train + test, dtype=np.uint8) % 10
-  for i, array in enumerate(
-    [images[:train], labels[:train], images[train:], labels[train:]]
-  ):
-    write_idx(folder / f'{names[i]}{suffix}', array)
-  return images, labels
 
 
 # Splits
@@ -154,7 +136,7 @@ def test_digest_tells_what_shapes_training():
 @pytest.mark.parametrize('dot', [False, True])
 def test_reads_every_naming(tmp_path, suffix, dot):
   names = [name.replace('-idx', '.idx') if dot else name for name in idx.FILES]
-  images, labels = make_idx(tmp_path, names, suffix)
+  images, labels = idx_fixture.make(tmp_path, names, suffix)
   for module, name in ((mnist, 'mnist'), (fashion_mnist, 'fashion_mnist')):
     dataset = module.load({'path': str(tmp_path)})
     np.testing.assert_array_equal(dataset.arrays['image'][..., 0], images)
@@ -166,7 +148,7 @@ def test_reads_every_naming(tmp_path, suffix, dot):
 
 
 def test_published_bytes_are_recognised(tmp_path):
-  make_idx(tmp_path)
+  idx_fixture.make(tmp_path)
   paths = idx.find(tmp_path)
   contents = [idx.unpack(path, dims) for path, dims in zip(paths, (3, 1, 3, 1))]
   packed = tuple(idx.source.checksum(path, 'md5') for path in paths)
@@ -197,7 +179,7 @@ def damage_empty(path):
 
 @pytest.mark.parametrize('damage', [damage_cut, damage_flip, damage_empty])
 def test_damaged_gz_is_one_line_naming_the_file(tmp_path, damage):
-  make_idx(tmp_path)
+  idx_fixture.make(tmp_path)
   damage(tmp_path / f'{idx.FILES[0]}.gz')
   with pytest.raises(config_lib.UserError, match=idx.FILES[0]) as error:
     mnist.load({'path': str(tmp_path)})
@@ -221,8 +203,8 @@ def test_files_that_do_not_fit_one_another_are_refused(tmp_path):
     2: (np.zeros((20, 5, 5), np.uint8), r'\(5, 4\) images, but .*\(5, 5\)'),
   }
   for i, (array, message) in bad.items():
-    make_idx(tmp_path)
-    write_idx(tmp_path / f'{idx.FILES[i]}.gz', array)
+    idx_fixture.make(tmp_path)
+    idx_fixture.write(tmp_path / f'{idx.FILES[i]}.gz', array)
     with pytest.raises(config_lib.UserError, match=message):
       mnist.load({'path': str(tmp_path)})
 

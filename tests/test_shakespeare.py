@@ -3,10 +3,11 @@
 Oracle: published results of the kind (nanoGPT's README: a small Transformer on a CPU
 1.88 nats a character after three minutes, the large one on a GPU 1.47).
 
-The goal of 1.60 is missed by 0.01. Nats on the test text (the last tenth, other plays
-than those before it; validation is 0.15 lower) after these steps, units and dropout:
-3000, 384, 0.5: 1.611; 3000, 384, 0.2: 1.642 (training 1.25: overfitted); 3000, 512,
-0.5: 1.627; 3000, 384, 0.6 and 0.25 on what is fed back: 1.665 (underfitted).
+Nats on the test text, the last tenth, after all but 1 % of the rest was read, with 384
+units: 1.610 after 900 steps, 1.547, 1.502, 1.473, 1.468 after 4,500 (six minutes).
+Much hangs on reading up to the test text, as other splits of nine to one do: where
+training ended at 85 % of the text the best was 1.611 (windows of 128, 3,000 steps),
+since the last plays have their own people and places.
 """
 
 import os
@@ -26,12 +27,13 @@ DATA = pathlib.Path(os.environ.get('DLSTEROIDS_DATA', 'nowhere')) / 'tinyshakesp
 def test_an_lstm_reads_shakespeare_within_ten_minutes():
   config = config_lib.base(model='recurrent', data='tinyshakespeare', task='language')
   config.model.hidden = 384
-  config.data.validation = 0.05
+  config.data.validation = 0.01
+  config.data.window = 64
   config.model.dropout = 0.5
   config.optimizer.name = 'adam'
   config.optimizer.learning_rate = 0.005
   config.optimizer.clip = 1.0
-  config.train.steps = 3000
+  config.train.steps = 4500
   config.train.batch_size = 32
   config.train.evaluations = 5
   config.train.eval_batch = 64
@@ -43,4 +45,4 @@ def test_an_lstm_reads_shakespeare_within_ten_minutes():
   spent = time.monotonic() - began
   values = result.records[0]['values']
   print(values, result.records[0]['curves'], f'{spent:.0f} s')
-  assert values['test/nats'] <= 1.62
+  assert values['test/nats'] <= 1.50
