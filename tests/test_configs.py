@@ -49,7 +49,9 @@ def place(config, folder) -> list[str]:
   if name == 'mnist':  # reading and judging 70,000 images says no more
     (folder / 'mnist').mkdir()
     idx_fixture.make(folder / 'mnist', train=2000, test=200, size=(28, 28))
-    return [f'--config.data.path={folder / "mnist"}']
+    words = [f'--config.data.path={folder / "mnist"}']
+    measured = 'features' in config.task  # the name of noise tells no classifier
+    return [*words, '--config.task.features=mnist'] if measured else words
   if 'image_folder' in (name, config.data.get('source')):
     return [f'--config.data.path={draw_images(folder / "images")}']
   root = os.environ.get('DLSTEROIDS_DATA')
