@@ -3,7 +3,7 @@
 Data: CIFAR-10 as JPEG files (`cifar10-jpeg`), 45,000 train. No classifier of these
 images comes with the package: train one and name its file, as below. Meant for a GPU;
 configs/dcgan_cifar10.py:cpu is what a CPU allows, a quarter of the width and a
-thirtieth of the steps, in about fifteen minutes on 2 cores; :smoke, which measures on
+fiftieth of the steps, in about fifteen minutes on 2 cores; :smoke, which measures on
 mere pixels, takes seconds.
 
     python -m experiments.launch --config=configs/cifar10_cnn.py:jpeg
@@ -45,8 +45,8 @@ def get_config(mode: str = ''):
   if mode == 'cpu':
     config.model.width = 16
     config.model.discriminator_width = 16
-    config.train.steps = 1000
-    config.train.evaluations = 3
+    config.train.steps = 600
+    config.train.evaluations = 1
   return smoke(config) if mode == 'smoke' else config
 
 
