@@ -146,10 +146,18 @@ def trainer(ready: Ready) -> Callable[[int], Sample]:
 
 
 def engine(case: str, count: int) -> Offer:
-  """A study's baseline over its seeds."""
+  """A study's baseline over its seeds; a lone run also with a share on each device."""
   start()
   made = make_plan(case, count, {})
-  return Offer(facts_of(made), {'train': trainer(make_ready(made, baseline(made)))})
+  runs = baseline(made)
+  usual = made.layouts[runs[0].program]
+  wanted = [usual]
+  if len(runs) == 1 and usual.devices > 1:
+    wanted.append(usual._replace(width=1, data=usual.devices))
+  measures = {
+    show(layout): trainer(make_ready(made, runs, layout)) for layout in wanted
+  }
+  return Offer({**facts_of(made), 'layouts': [*measures]}, measures)
 
 
 def layouts(

@@ -99,11 +99,11 @@ def make_config(name: str, count: int) -> Any:
 
 
 def engine_game(case: str, count: int) -> Offer:
-  """A study's baseline over its seeds, and one seed in two layouts.
+  """A study's baseline over its seeds, and one seed in several layouts.
 
-  These are the study's own and that of `engine.width=1`, which carries no states of
-  runs that are not there. 'peak' measures the sgemm peak when asked: while workers
-  start, others do, too.
+  These are the study's own, that of `engine.width=1`, which carries no states of runs
+  that are not there, and that of `engine.data_devices`, a share on each device. 'peak'
+  measures the sgemm peak when asked: while workers start, others do, too.
   """
   from dlsteroids.launch import local, prepare
   from dlsteroids.study import factors, plan
@@ -118,7 +118,10 @@ def engine_game(case: str, count: int) -> Offer:
   made = prepare.make(make_config(case, count), (tested,))
   runs = bench_engine.baseline(made)
   usual = made.layouts[runs[0].program]
-  wanted = {usual: {len(runs), 1}, usual._replace(width=1): {1}}
+  alone = usual._replace(width=1)
+  wanted = {usual: {len(runs), 1}, alone: {1}}
+  if made.config['train']['batch_size'] >= usual.devices:
+    wanted.setdefault(alone._replace(data=usual.devices), {1})
   measures = {'peak': lambda steps: Sample(1.0, bench_engine.peak())}
   seeds = {}
   for layout, numbers in wanted.items():

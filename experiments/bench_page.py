@@ -124,9 +124,15 @@ def write(
   about: Mapping[str, Any],
   name: str = 'bench',
 ) -> None:
-  """Writes <name>.md and <name>.json, every sample included, into `folder`."""
+  """Writes <name>.md and <name>.json, every sample included, into `folder`.
+
+  What a person adds, as what limits a rate, lies in <name>.notes.md beside them and
+  follows the table.
+  """
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / f'{name}.md').write_text(markdown(rows, about))
+  notes = folder / f'{name}.notes.md'
+  more = f'\n{notes.read_text()}' if notes.is_file() else ''
+  (folder / f'{name}.md').write_text(markdown(rows, about) + more)
   told = {
     'about': dict(about),
     'rows': [

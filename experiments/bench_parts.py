@@ -45,8 +45,9 @@ def torch_case(settings: Settings, name: str) -> list[Row]:
       worker = stack.enter_context(
         bench_common.open_engine(python, 'engine', case=name, count=settings.count)
       )
-      label = f'dlsteroids, {bench_common.version(worker)} ({worker.facts["layout"]})'
-      ours.append(Contender(label, [worker]))
+      for layout in worker.facts['layouts']:
+        label = f'dlsteroids, {bench_common.version(worker)} ({layout})'
+        ours.append(Contender(label, [worker], layout))
     theirs = []
     for mode in torch_modes(settings, case):
       for threads in (bench_common.cores(), 1):
