@@ -15,7 +15,13 @@ import pytest
 from dlsteroids import config as config_lib
 from dlsteroids import rng
 from dlsteroids.train import member as member_lib
-from tests import game_cases, model_cases, test_data, test_data_cifar, test_data_folder
+from tests import (
+  game_cases,
+  idx_fixture,
+  model_cases,
+  test_data_cifar,
+  test_data_folder,
+)
 
 PROSE = ''.join(np.random.default_rng(0).choice(list('abcd \n'), 600)).encode()
 TEXT = {'window': 8, 'eval_window': 8, 'context': 4}
@@ -108,7 +114,7 @@ def places(tmp_path_factory):
   found = {name: root / name for name in ('mnist', 'fashion_mnist', 'cifar10')}
   for name in ('mnist', 'fashion_mnist'):
     found[name].mkdir()
-    test_data.make_idx(found[name], suffix='')
+    idx_fixture.make(found[name], suffix='')
   test_data_cifar.make_cifar(found['cifar10'], 'bin')
   found['colour'] = found['cifar10']
   found['unpaired'] = root / 'fruit'

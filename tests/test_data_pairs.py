@@ -15,7 +15,7 @@ from dlsteroids import config as config_lib
 from dlsteroids import rng
 from dlsteroids.data import colour, digits_unpaired, pairs, transform
 from tests import model_cases as cases
-from tests import test_data, test_data_cifar, test_data_folder
+from tests import idx_fixture, test_data_cifar, test_data_folder
 
 GENERATOR = np.random.default_rng(0)
 REAL = os.environ.get('DLSTEROIDS_DATA', '')
@@ -314,7 +314,7 @@ def test_no_scan_is_in_both_domains_and_labels_are_theirs():
 
 
 def test_mnist_as_the_source_keeps_its_test(tmp_path):
-  images, _ = test_data.make_idx(tmp_path)  # 60 to train on, 20 to test
+  images, _ = idx_fixture.make(tmp_path)  # 60 to train on, 20 to test
   config = {'source': 'mnist', 'path': str(tmp_path), 'rotate': 180}
   dataset = digits_unpaired.load(config)
   assert dataset.name == 'mnist-unverified-unpaired'
