@@ -14,8 +14,8 @@ from PIL import Image
 from dlsteroids import config as config_lib
 from dlsteroids import rng
 from dlsteroids.data import colour, digits_unpaired, pairs, transform
-from tests import model_cases as cases
 from tests import idx_fixture, test_data_cifar, test_data_folder
+from tests import model_cases as cases
 
 GENERATOR = np.random.default_rng(0)
 REAL = os.environ.get('DLSTEROIDS_DATA', '')
