@@ -2,6 +2,7 @@
 
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -186,9 +187,9 @@ def test_a_full_disk_ends_no_training(bench, undisturbed, tmp_path, monkeypatch)
     few = usage._replace(free=checkpoint.ROOM)
     patch.setattr(checkpoint.shutil, 'disk_usage', lambda path: few)
     with pytest.raises(checkpoint.Unwritable, match='No space left'):
-      checkpoint.save(folder, 1, {'x': np.ones(1)}, {})
+      checkpoint.save(folder, 1, {'x': jnp.ones(1)}, {})
     with pytest.raises(OSError, match='No space left'):
-      checkpoint.keep(folder, {'x': np.ones(1)})
+      checkpoint.keep(folder, {'x': jnp.ones(1)})
   monkeypatch.setattr(checkpoint, 'manager', Full)
   options = {'folder': folder, 'checkpoint_seconds': 0.0}
   assert_same(undisturbed, bench.train(slots, say=said.append, **options))
