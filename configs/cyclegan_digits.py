@@ -43,6 +43,7 @@ def smoke(config):
   config.study.seeds = 2
   config.study.only = 'adversarial'
   config.model.width = 4
+  config.model.blocks = 1
   config.model.discriminator_width = 4
   config.train.steps = 4
   config.train.evaluations = 1

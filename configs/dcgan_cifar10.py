@@ -57,6 +57,7 @@ def smoke(config):
   config.data.examples = 64
   config.task.features = 'dlsteroids.tasks.features.pixels'
   config.model.width = 4
+  config.model.depth = 1
   config.model.discriminator_width = 4
   config.train.steps = 4
   config.train.evaluations = 1

@@ -39,6 +39,7 @@ def smoke(config):
   config.study.seeds = 2
   config.study.only = 'discriminator_activation'
   config.model.width = 8
+  config.model.depth = 1
   config.model.discriminator_width = 8
   config.train.steps = 6
   config.train.evaluations = 2

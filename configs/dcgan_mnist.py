@@ -43,6 +43,7 @@ def smoke(config):
   config.data.examples = 500
   config.data.validation = 0.01
   config.model.width = 4
+  config.model.depth = 1
   config.model.discriminator_width = 4
   config.train.steps = 4
   config.train.evaluations = 1

@@ -45,6 +45,7 @@ def smoke(config):
   config.study.only = 'spectral_norm'
   config.study.tune = ''
   config.model.width = 4
+  config.model.depth = 1
   config.model.discriminator_width = 4
   config.train.steps = 4
   config.train.evaluations = 1

@@ -67,6 +67,7 @@ def smoke(config):
   config.study.budgets = '0.25'
   config.study.ratio = 4.0
   config.model.width = 4
+  config.model.depth = 1
   config.model.discriminator_width = 4
   config.train.steps = 8
   config.train.evaluations = 1

@@ -56,7 +56,7 @@ def get_config(mode: str = ''):
 
 
 def smoke(config):
-  config.study.only = 'recurrence,output_gate'
+  config.study.only = 'recurrence'
   config.study.seeds = 2
   config.study.tune_seeds = 1
   config.study.tune = 'optimizer.learning_rate=0.01,0.03'

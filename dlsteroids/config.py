@@ -6,6 +6,7 @@ data, task) has its home in that module's `DEFAULTS`; the rest has it here.
 
 import copy
 import difflib
+import functools
 import hashlib
 import importlib
 import json
@@ -119,12 +120,12 @@ class UserError(ValueError):
     super().__init__(' '.join(filter(None, map(str.strip, message.splitlines()))))
 
 
-def available(kind: str) -> list[str]:
+@functools.cache
+def available(kind: str) -> tuple[str, ...]:
   """Names of the plug-ins shipped for `kind` ('models', 'data', 'tasks')."""
   folder = pathlib.Path(__file__).parent / kind
-  return sorted(
-    path.stem for path in folder.glob('*.py') if '\nDEFAULTS' in path.read_text()
-  )
+  plugins = (path for path in folder.glob('*.py') if '\nDEFAULTS' in path.read_text())
+  return tuple(sorted(path.stem for path in plugins))
 
 
 def find(kind: str, name: str) -> ModuleType:

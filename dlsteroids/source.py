@@ -1,6 +1,7 @@
 """The code a run depends on, as digests of syntax trees."""
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import pathlib
@@ -23,13 +24,21 @@ def digests(names: Iterable[str]) -> dict[str, str]:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.origin or not spec.origin.endswith('.py'):
       continue
-    tree = strip_docstrings(ast.parse(pathlib.Path(spec.origin).read_bytes()))
-    found[name] = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:32]
     is_package = spec.submodule_search_locations is not None
-    names += [m for m in imported(tree, name, is_package) if exists(m)]
+    text = pathlib.Path(spec.origin).read_bytes()
+    found[name], imports = read(text, name, is_package)
+    names += [m for m in imports if exists(m)]
     if '.' in name:
       names.append(name.rpartition('.')[0])
   return dict(sorted(found.items()))
+
+
+@functools.cache
+def read(text: bytes, name: str, is_package: bool) -> tuple[str, list[str]]:
+  """Digest of the code of a module, and the names that it imports."""
+  tree = strip_docstrings(ast.parse(text))
+  digest = hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:32]
+  return digest, imported(tree, name, is_package)
 
 
 def exists(name: str) -> bool:

@@ -21,7 +21,7 @@ import pytest
 
 jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_compilation_cache_dir', os.environ['DLSTEROIDS_CACHE'] + '/jax')
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 # Tracing makes millions of small objects; looking for cycles so often is a fifth of it.
@@ -43,6 +43,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 @pytest.fixture(scope='module')
 def quick():
   """Compiles fast: for tests of numbers to a tolerance, none of bits."""
+  from dlsteroids.train import program
+  from tests import model_cases as cases
+
   jax.config.update('jax_disable_most_optimizations', True)
-  yield
+  with pytest.MonkeyPatch.context() as patch:
+    for name in ('OFTEN', 'ONCE'):
+      patch.setattr(program, name, cases.fast())
+    yield
   jax.config.update('jax_disable_most_optimizations', False)

@@ -13,6 +13,8 @@ from experiments import publish, steroids
 from tests import report_reader
 from tests import studies_on_disk as disk
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 SETTINGS = """
   config.data.examples = 96
   config.model.hidden = (8,)

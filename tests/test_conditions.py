@@ -11,6 +11,8 @@ from dlsteroids.launch import equalise, prepare, study
 from dlsteroids.study import conditions, factors, plan
 from dlsteroids.study.conditions import Condition
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 FACTORS = (
   factors.factor('depth', 'model.hidden', (24, 24), (24,)),
   factors.factor('dropout', 'model.dropout', 0.2, 0.0),

@@ -17,7 +17,7 @@ from tests import idx_fixture
 from tests import studies_on_disk as disk
 
 pytestmark = pytest.mark.usefixtures('quick')
-EMBEDDED = ('digits', 'python_docs', 'sunspots', 'adding')
+EMBEDDED = ('digits', 'digits_unpaired', 'python_docs', 'sunspots', 'adding')
 CONFIGS = sorted(path.name for path in (disk.ROOT / 'configs').glob('[a-z]*.py'))
 
 

@@ -12,6 +12,8 @@ from dlsteroids.train import member as member_lib
 from tests import recurrent_oracle as oracle
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 L, H, ROWS, COLUMNS = 8, 3, 240, (1, 2)
 MEAN, STD = np.array([5.0, -1.0]), np.array([2.0, 0.5])  # of the targets
 STARTS = {'train': (0, 150), 'validation': (150, 181), 'test': (181, ROWS - L - H + 1)}

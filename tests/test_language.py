@@ -17,6 +17,8 @@ from tests import model_cases as cases
 from tests import recurrent_oracle as oracle
 from tests import test_train, tiny
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 DEFAULTS = {'size': 1}  # of `Blind`, as a user's model plug-in
 PROSE = ''.join(np.random.default_rng(0).choice(list('abcd '), 483))
 WINDOW, SCORED, CONTEXT, LANES = 7, 5, 6, 4

@@ -12,6 +12,8 @@ from dlsteroids import config as config_lib
 from tests import game_cases
 from tests import model_cases as cases
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 
 @pytest.mark.parametrize('norm', cases.CHOICES['mlp']['norm'])
 @pytest.mark.parametrize('hidden', cases.CHOICES['mlp']['hidden'])

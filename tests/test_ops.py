@@ -9,6 +9,9 @@ from jax import lax
 from jax import numpy as jnp
 
 from dlsteroids.models import ops
+from tests import model_cases as cases
+
+pytestmark = pytest.mark.usefixtures('quick')
 
 # image size, channels in and out, window, strides, padding, groups, dilation
 CONVS = [
@@ -98,7 +101,7 @@ def test_conv_is_torchs_in_value_and_gradient(case, x64, relative):
     x, kernel = _draw_conv(case, dtype=np.float64 if x64 else np.float32)
     conv = _make_conv(case)
     loss = lambda x, kernel: jnp.sin(conv(x, kernel)).sum()
-    found = (conv(x, kernel), *jax.grad(loss, (0, 1))(x, kernel))
+    found = cases.jit(lambda *x: (conv(*x), *jax.grad(loss, (0, 1))(*x)))(x, kernel)
   for a, b in zip(found, _torch_conv(case, x, kernel)):
     assert a.dtype == x.dtype
     _close(a, b, relative)
@@ -143,9 +146,9 @@ def _compare_with_plain(derive, case):
   with jax.enable_x64(True):
     x, kernel = _draw_conv(case, dtype=np.float64)
     x = np.stack([x, 2 * x])
-    found = jax.jit(derive)(x, kernel)
+    found = cases.jit(derive)(x, kernel)
     with ops.plain():
-      expected = jax.jit(derive)(x, kernel)
+      expected = cases.jit(derive)(x, kernel)
     for a, b in zip(found, expected):
       assert np.abs(b).max() > 0
       _close(a, np.asarray(b), 1e-9)
@@ -212,11 +215,9 @@ def test_bfloat16_stays_bfloat16():
     return wide, far
 
   loss = lambda *a: sum((v.astype(jnp.float32) ** 2).sum() for v in net(*a))
-  found = (
-    *net(*half(x, kernel, local)),
-    *jax.grad(loss, (0, 1, 2))(*half(x, kernel, local)),
-  )
-  expected = (*net(x, kernel, local), *jax.grad(loss, (0, 1, 2))(x, kernel, local))
+  both = cases.jit(lambda *a: (*net(*a), *jax.grad(loss, (0, 1, 2))(*a)))
+  found = both(*half(x, kernel, local))
+  expected = both(x, kernel, local)
   for a, b in zip(found, expected):
     assert a.dtype == jnp.bfloat16
     assert np.abs(np.asarray(a, np.float32) - b).max() < 0.06 * np.abs(b).max()

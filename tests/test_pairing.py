@@ -11,6 +11,8 @@ import pytest
 
 from tests import model_cases as cases
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 DENSE = {'dense0', 'dense1', 'output'}
 STAGES = {'stage0', 'stage1'}
 HEAD = {'dense0', 'output'}

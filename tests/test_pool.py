@@ -10,6 +10,9 @@ from jax import lax
 from jax import numpy as jnp
 
 from dlsteroids.models import ops
+from tests import model_cases as cases
+
+pytestmark = pytest.mark.usefixtures('quick')
 
 # image size, window, strides, padding
 POOLS = [
@@ -49,9 +52,9 @@ def test_max_pool_is_flaxs_in_value_and_gradient(case, ties):
     # flax pads and pools on its own; its gradient at ties is XLA's select-and-scatter.
     ours = lambda x: ops.max_pool(x, window, strides, padding)
     flax = lambda x: nn.max_pool(x, window, strides, padding)
-    np.testing.assert_array_equal(ours(x), flax(x))
-    (weight,) = _draw(flax(x).shape, dtype=np.float64)
-    slope = lambda f: jax.grad(lambda x: (f(x) * weight).sum())(x)
+    np.testing.assert_array_equal(cases.jit(ours)(x), cases.jit(flax)(x))
+    (weight,) = _draw(jax.eval_shape(flax, x).shape, dtype=np.float64)
+    slope = lambda f: cases.jit(jax.grad(lambda x: (f(x) * weight).sum()))(x)
     _close(slope(ours), np.asarray(slope(flax)), 1e-12)
     with ops.plain():
       np.testing.assert_array_equal(slope(ours), slope(flax))
@@ -70,8 +73,11 @@ def test_second_derivatives_of_max_pool_in_a_loop_are_flaxs(case):
   with jax.enable_x64(True):
     x = _images(size, ties=False)
     x = np.stack([x, x + 1])
-    found = jax.jit(functools.partial(penalty, ops.max_pool))(x)
-    _close(found, np.asarray(penalty(nn.max_pool, x)), 1e-9)
+    found, expected = (
+      cases.jit(functools.partial(penalty, pool))(x)
+      for pool in (ops.max_pool, nn.max_pool)
+    )
+    _close(found, np.asarray(expected), 1e-9)
 
 
 def test_the_second_derivative_at_a_tie_is_by_the_pixel_that_took_the_first():
@@ -93,7 +99,8 @@ def test_avg_pool_is_flaxs_in_value_and_gradient(case, counted):
       x, window, strides, padding, count_include_pad=counted
     )
     flax = lambda x: nn.avg_pool(x, window, strides, padding, count_include_pad=counted)
-    for f in (lambda g: g(x), lambda g: jax.grad(lambda x: (g(x) ** 3).sum())(x)):
+    slope = lambda g: cases.jit(jax.grad(lambda x: (g(x) ** 3).sum()))(x)
+    for f in (lambda g: cases.jit(lambda x: g(x))(x), slope):
       _close(f(ours), np.asarray(f(flax)), 1e-12)
       with ops.plain():
         _close(f(ours), np.asarray(f(flax)), 1e-12)

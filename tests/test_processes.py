@@ -94,6 +94,7 @@ def test_two_processes_leave_what_one_does_to_the_bit(config, alone, tmp_path):
   assert not heard.strip()
 
 
+@pytest.mark.slow  # four processes, two studies; tests/faults.py kills more often
 def test_one_that_is_killed_ends_the_other_and_the_study_can_go_on(
   config, alone, tmp_path
 ):

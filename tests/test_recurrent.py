@@ -18,6 +18,8 @@ from dlsteroids.train import step as step_lib
 from tests import model_cases as cases
 from tests import recurrent_oracle as oracle
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 B, T, F, H, K = 3, 6, 4, 5, 2
 VANILLA = {'peepholes': True}
 # The eight departures of Greff et al. 2017 from it, and some together.

@@ -5,6 +5,8 @@ import pytest
 from dlsteroids.launch import command
 from tests import studies_on_disk as disk
 
+pytestmark = pytest.mark.usefixtures('quick')
+
 CONFIG = """
 from dlsteroids import config as config_lib
 from dlsteroids.study import factors

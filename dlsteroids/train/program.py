@@ -18,6 +18,7 @@ from dlsteroids.train import step as step_lib
 
 P = jax.sharding.PartitionSpec
 AXIS = 'member'
+OFTEN: dict[str, Any] = {}  # runs for long
 ONCE = {'xla_backend_optimization_level': 0}  # runs once: compile it fast
 
 
@@ -216,8 +217,9 @@ def compile_all(program: Program, slots: Any, data: Any) -> Program:
     program.evaluate.lower(state, judged, data),
     traced.lower(),
   )
+  options = (OFTEN, OFTEN, ONCE)
   with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:  # XLA lets go
-    compiled = pool.map(lambda part, how: part.compile(how), lowered, ({}, {}, ONCE))
+    compiled = pool.map(lambda part, how: part.compile(how), lowered, options)
     stretch, evaluate, init = compiled
   return program._replace(init=init, stretch=stretch, evaluate=evaluate)
 
