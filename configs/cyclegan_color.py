@@ -54,7 +54,7 @@ def smoke(config):
   config.model.width = 4
   config.model.discriminator_width = 4
   config.model.blocks = 1
-  config.model.downsamples = 1
+  config.model.downsamples = 0
   config.model.patch_layers = 1
   config.train.steps = 2
   config.train.evaluations = 1

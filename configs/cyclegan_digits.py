@@ -44,6 +44,8 @@ def smoke(config):
   config.study.only = 'adversarial'
   config.model.width = 4
   config.model.blocks = 1
+  config.model.downsamples = 0
+  config.model.patch_layers = 1
   config.model.discriminator_width = 4
   config.train.steps = 4
   config.train.evaluations = 1

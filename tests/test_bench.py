@@ -242,7 +242,9 @@ def copy_weights(torch, params, net):
   assert not left
 
 
-@pytest.mark.parametrize('name', ['tiny_dcgan', 'tiny_cyclegan'])
+@pytest.mark.parametrize(
+  'name', ['tiny_dcgan', pytest.param('tiny_cyclegan', marks=pytest.mark.slow)]
+)
 def test_torch_plays_the_same_game(name):
   """With copied weights both losses of three steps, so also both Adams' moves; and the
   operations of a step, by torch's own counter."""

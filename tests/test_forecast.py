@@ -9,6 +9,7 @@ from dlsteroids import config as config_lib
 from dlsteroids import rng, types
 from dlsteroids.tasks import forecast, frames
 from dlsteroids.train import member as member_lib
+from tests import model_cases as cases
 from tests import recurrent_oracle as oracle
 from tests import tiny
 
@@ -164,7 +165,7 @@ def test_the_loss_is_numpys(kind, anchor):
   dataset = make_dataset()
   member = member_lib.make(config, dataset)
   slot = member_lib.slot(config, dataset, 2)
-  state = jax.jit(member.init)(slot, dataset.arrays)
+  state = cases.jit(member.init)(slot, dataset.arrays)
   batch = dataset.take(dataset.arrays, np.arange(5), train=True)
   value, (_, scalars) = member.task.turns[0].loss(
     state['variables'], batch, rng.Keys(rng.root(0)), slot['hyper']
@@ -199,9 +200,9 @@ def test_show_is_on_the_original_scale():
   dataset = make_dataset()
   member = member_lib.make(config, dataset)
   slot = member_lib.slot(config, dataset, 2)
-  state = jax.jit(member.init)(slot, dataset.arrays)
+  state = cases.jit(member.init)(slot, dataset.arrays)
   batch = dataset.take(dataset.arrays, np.arange(*STARTS['test'])[:4], train=False)
-  found = jax.jit(member.task.show)(
+  found = cases.jit(member.task.show)(
     state['variables'], batch, rng.Keys(rng.root(0)), slot['hyper']
   )
   x, target = (part[:4] for part in windows('test'))

@@ -104,7 +104,7 @@ def test_lanes_continue_one_another():
   slot = member_lib.slot(config, dataset, 3)
   per_epoch = len(slot['train']) // LANES
   slot, data = jax.device_put((slot, dataset.arrays))
-  draw = jax.jit(
+  draw = cases.jit(
     lambda step: member.draw(slot['train'], slot, data, rng.Keys(rng.root(3), step))[1]
   )
   steps = 2 * per_epoch + 2
@@ -130,7 +130,7 @@ def test_shuffled_windows_are_each_seen_once_an_epoch():
   slot = member_lib.slot(config, dataset, 3)
   order, per_epoch = slot['train'], len(slot['train']) // LANES
   slot, data = jax.device_put((slot, dataset.arrays))
-  draw = jax.jit(
+  draw = cases.jit(
     lambda order, step: member.draw(order, slot, data, rng.Keys(rng.root(3), step))
   )
   epochs = []
@@ -202,7 +202,7 @@ def test_the_gradient_ends_at_the_window():
     mine = {'model': {**model, 'params': params}}
     return member.task.turns[0].loss(mine, batch, keys, slot['hyper'])[0]
 
-  value, grads = jax.jit(jax.value_and_grad(loss))(model['params'])
+  value, grads = cases.jit(jax.value_and_grad(loss))(model['params'])
 
   def expect(params):
     nats = []
@@ -294,12 +294,12 @@ def test_evaluation_knows_nothing_of_the_order_of_training():
   for order in ('lanes', 'shuffled'):
     config, dataset, member = make({'data.order': order})
     state, slot = run(config, dataset, member, 0)
-    found.append(jax.jit(member.evaluate)(state, slot, dataset.arrays))
+    found.append(cases.jit(member.evaluate)(state, slot, dataset.arrays))
     if order == 'lanes':
       model = state['variables']['model']
       moved = {**model, 'carry': jax.tree.map(lambda c: c + 9.0, model['carry'])}
       state = {**state, 'variables': {'model': moved}}
-      found.append(jax.jit(member.evaluate)(state, slot, dataset.arrays))
+      found.append(cases.jit(member.evaluate)(state, slot, dataset.arrays))
   for other in found[1:]:
     jax.tree.map(np.testing.assert_array_equal, found[0], other)
 
@@ -425,7 +425,7 @@ def test_copying_is_scored_on_what_is_to_be_said():
   assert member.task.sample is None
   state, slot = run(config, dataset, member, 3)
   assert 'carry' not in state['variables']['model']
-  values = jax.jit(member.evaluate)(state, slot, dataset.arrays)
+  values = cases.jit(member.evaluate)(state, slot, dataset.arrays)
   params = state['variables']['model']['params']
   rows = dataset.split(0)['test']
   nats = []
@@ -447,7 +447,7 @@ def test_show_traces_a_window_and_how_far_back_it_depends():
   rows = dataset.split(3)['test'][:4]
   batch = dataset.take(dataset.arrays, rows, train=False)
   keys = rng.Keys(rng.root(0))
-  found = jax.jit(member.task.show)(state['variables'], batch, keys, slot['hyper'])
+  found = cases.jit(member.task.show)(state['variables'], batch, keys, slot['hyper'])
   steps, params = CONTEXT + SCORED, state['variables']['model']['params']
   assert found['trace/cell'].shape == found['trace/gates/forget'].shape == (steps, 6)
   np.testing.assert_array_equal(found['trace/text'], batch['input'][0])

@@ -80,11 +80,18 @@ def parts(made, arm):
 
 
 LONG = (
+  'alexnet_imagefolder',
+  'cifar10_cnn',
   'cyclegan_color',
   'cyclegan_digits',
   'dcgan_cifar10',
   'dcgan_digits',
+  'dcgan_mnist',
   'gan_losses',
+  'lstm_forecast',
+  'lstm_odyssey',
+  'lstm_text',
+  'steroids_gan',
 )
 EACH = [
   pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in STUDIES

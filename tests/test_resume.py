@@ -129,6 +129,7 @@ def test_a_launch_shares_the_work_of_another_and_takes_over_when_it_dies(
   assert not any(work.glob('leases/*.json'))
 
 
+@pytest.mark.slow  # the one above shares as well, and one of the two dies
 def test_two_launches_at_once_train_every_run_once(config, undisturbed, tmp_path):
   work = tmp_path / 'work'
   both = [disk.start(config, work) for _ in range(2)]

@@ -63,7 +63,10 @@ def shapes(program, names):
   }
 
 
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize(
+  'case',
+  [pytest.param(c, marks=pytest.mark.slow if c == 'lstm' else ()) for c in CASES],
+)
 def test_a_batch_on_two_devices_trains_as_on_one(case):
   """Batch norm, carried state, crops, dropout, several moves, a gradient penalty."""
   config, dataset, member, metric = make(case)
