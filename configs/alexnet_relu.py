@@ -28,6 +28,7 @@ def get_config(mode: str = ''):
   config.model.depth = 2
   config.model.pool_window = 3
   config.model.hidden = ()
+  config.optimizer.learning_rate = 0.03
   config.optimizer.schedule = 'constant'
   config.train.steps = 1560  # 20 epochs
   config.train.batch_size = 64
