@@ -2,7 +2,7 @@
 
 Data: JPEG-coded CIFAR-10 (`cifar10-jpeg`), 5,000 of its images so that a CPU reaches
 the figure's 25 % training error; a four-layer CNN without regularisation, the learning
-rate chosen for each kind of net. The paper: 6 times fewer epochs. Takes about ten
+rate chosen for each kind of net. The paper: 6 times fewer epochs. Takes about eight
 minutes on 2 CPU cores, seconds as configs/alexnet_relu.py:smoke.
 """
 
