@@ -10,10 +10,11 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import files, machine, prepare, sharing, study, units
-from dlsteroids.results import store
+from dlsteroids.launch import files, machine, manifest, prepare, sharing, study, units
+from dlsteroids.results import effects, store, tables
 from dlsteroids.study import factors, plan
 from dlsteroids.train import checkpoint, program
 from experiments import bench_engine
@@ -146,6 +147,31 @@ def long_store(phase: str, folder: str, runs: int) -> Offer:
       }
       clock.lap('resume')
   return Offer({**clock.facts, 'peak': peak()}, {})
+
+
+def statistics(folder: str, metrics: int) -> Offer:
+  """Effects of a stored study on so many metrics, all but the first drawn."""
+  place = pathlib.Path(folder)
+  told = manifest.read_study(place)
+  planned = [tables.Planned(*row) for row in told['runs']]
+  runs = tables.runs(told, planned, store.read(place), {})
+  name = told['metric']['name']
+  generator = np.random.default_rng(0)
+  drawn = {f'drawn{i}': generator.random(len(runs)) for i in range(metrics - 1)}
+  told['metrics'] = dict.fromkeys((name, *drawn), told['metrics'][name])
+  columns = {f'test/{each}': values for each, values in drawn.items()}
+  runs = runs.drop(columns=[c for c in runs if c.startswith('final/')])
+  runs = pd.concat([runs, pd.DataFrame(columns, index=runs.index)], axis=1)
+
+  def measure(steps: int) -> Sample:
+    spent = 0.0
+    for _ in range(steps):
+      spent += bench_engine.timed(lambda: effects.measure(told, runs))
+    return Sample(spent, steps)
+
+  rows = effects.measure(told, runs)
+  facts = {'runs': len(runs), 'metrics': rows['metric'].nunique(), 'rows': len(rows)}
+  return Offer(facts, {'measure': measure})
 
 
 class Clock:

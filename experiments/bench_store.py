@@ -13,6 +13,7 @@ from experiments.bench_page import Row
 
 ARMS = 100
 RUNS = 100_000
+METRICS = 20
 
 
 def long_studies(settings: Any) -> list[Row]:
@@ -53,6 +54,26 @@ def long_studies(settings: Any) -> list[Row]:
   ]  # fmt: skip
 
 
+def effects(settings: Any) -> list[Row]:
+  """All statistics of 10,000 runs on 20 metrics."""
+  python, count = settings.jax[0], 4 * ARMS if settings.quick else RUNS // 10
+  with tempfile.TemporaryDirectory() as folder:
+    spec = {'kind': 'long_store', 'phase': 'append', 'folder': folder, 'runs': count}
+    with bench_worker.Worker(python, spec, **bench_common.CPU) as worker:
+      worker.ready()
+    spec = {'kind': 'statistics', 'folder': folder, 'metrics': METRICS}
+    with bench_worker.Worker(python, spec, **bench_common.CPU) as worker:
+      facts = worker.ready().facts
+      seconds = sample(worker, settings.repeats, 'measure')
+  if (facts['runs'], facts['metrics']) != (count, METRICS):
+    raise bench_worker.Failed(f'measured {facts}')
+  part = f'Statistics of {count:,} runs on {METRICS} metrics'
+  note = f'{facts["rows"]:,} effects: interval, sign-flip p, probability of improvement'
+  return [
+    Row(part, 'the table of effects', seconds, 's', goal=10.0, below=True, note=note)
+  ]
+
+
 def checkpoints(settings: Any) -> list[Row]:
   """A checkpoint's seconds as a share of the default interval between two."""
   part = 'Checkpoints at the default interval'
@@ -76,14 +97,17 @@ def checkpoints(settings: Any) -> list[Row]:
   return rows
 
 
-def sample(worker: bench_worker.Worker, repeats: int) -> list[float]:
-  """Seconds of `repeats` saves after one that warms up."""
-  contender = bench_worker.Contender('save', [worker], 'save')
+def sample(
+  worker: bench_worker.Worker, repeats: int, name: str = 'save'
+) -> list[float]:
+  """Seconds of `repeats` after one that warms up."""
+  contender = bench_worker.Contender(name, [worker], name)
   contender.run(1)
   return [contender.run(1).seconds for _ in range(repeats)]
 
 
 PARTS: Mapping[str, Callable[[Any], list[Row]]] = {
   'store': long_studies,
+  'statistics': effects,
   'checkpoints': checkpoints,
 }

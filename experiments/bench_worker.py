@@ -32,6 +32,7 @@ MODULES = {  # where the function lies that makes an offer of this kind
   'rates': 'bench_start',
   'streams': 'bench_streaming',
   'saves': 'bench_long',
+  'statistics': 'bench_long',
   'train_torch': 'bench_torch',
   'train_torch_game': 'bench_torch_gan',
   'train_torch_text': 'bench_torch_text',

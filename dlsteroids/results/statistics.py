@@ -5,6 +5,7 @@ studies, arms or files. Every number is deterministic: whatever is sampled uses 
 PCG64 generator with the constant `KEY`.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -52,24 +53,48 @@ def _snap(sums: np.ndarray, deltas: np.ndarray) -> np.ndarray:
   return sums
 
 
-def _subsets(deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Sums and sizes of the subsets to flip: all 2^n with the empty first, or sampled."""
-  if len(deltas) <= EXACT_SEEDS:
-    sums, sizes = np.zeros(1), np.zeros(1, np.int64)
-    for delta in deltas:
-      sums = np.concatenate([sums, sums + delta])
-      sizes = np.concatenate([sizes, sizes + 1])
-    return _snap(sums, deltas), sizes
-  # one bit a flip straight from the bit generator, whose stream numpy keeps for good,
-  # and one delta after another: no [FLIPS, n] table, and no BLAS to round differently
+def _every(deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Sums and sizes of all 2^n subsets, the empty one first."""
+  sums, sizes = np.zeros(1), np.zeros(1, np.int64)
+  for delta in deltas:
+    sums = np.concatenate([sums, sums + delta])
+    sizes = np.concatenate([sizes, sizes + 1])
+  return sums, sizes
+
+
+@functools.lru_cache(maxsize=8)  # some 100 kB for every 8 deltas
+def _flips(n: int) -> tuple[np.ndarray, np.ndarray]:
+  """The sampled subsets: [⌈n / 8⌉, FLIPS], a bit for each of 8 deltas, and sizes."""
+  # one bit a flip straight from the bit generator, whose stream numpy keeps for good
   raw = np.random.PCG64(KEY)
   words = -(-FLIPS // 64)
-  sums, sizes = np.zeros(FLIPS), np.zeros(FLIPS, np.int64)
-  for delta in deltas:
+  codes = np.zeros((-(-n // 8), FLIPS), np.uint8)
+  sizes = np.zeros(FLIPS, np.int64)
+  for i in range(n):
     drawn = np.asarray(raw.random_raw(words)).astype('<u8').view(np.uint8)
     bits = np.unpackbits(drawn, bitorder='little')[:FLIPS]
-    sums += bits * delta
+    codes[i // 8] |= bits << (i % 8)
     sizes += bits
+  return codes, sizes
+
+
+@functools.lru_cache(maxsize=2)  # the interval asks for what the test has asked for
+def _sampled(text: bytes) -> tuple[np.ndarray, np.ndarray]:
+  """Sums and sizes of the sampled subsets of the deltas whose bytes these are."""
+  deltas = np.frombuffer(text)
+  codes, sizes = _flips(len(deltas))
+  sums = np.zeros(FLIPS)
+  for code, start in zip(codes, range(0, len(deltas), 8)):
+    sums += _every(deltas[start : start + 8])[0][code]
+  _snap(sums, deltas).setflags(write=False)
+  return sums, sizes
+
+
+def _subsets(deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Sums and sizes of the subsets to flip: all, or sampled."""
+  if len(deltas) > EXACT_SEEDS:
+    return _sampled(deltas.tobytes())
+  sums, sizes = _every(deltas)
   return _snap(sums, deltas), sizes
 
 
@@ -105,13 +130,13 @@ def sign_flip(values: Numbers) -> float:
   total = float(_snap(deltas.sum(keepdims=True), deltas)[0])
   if total == 0:
     return 1.0
-  deltas = deltas * math.copysign(1, total)
   if len(deltas) <= EXACT_SEEDS:
     # flips <= -observed mirror those >= observed: twice one side is both sides
-    return min(1.0, 2 * one_sided(deltas))
+    return min(1.0, 2 * one_sided(deltas * math.copysign(1, total)))
   sums, _ = _subsets(deltas)
   rest = _snap(deltas.sum() - sums, deltas)
-  return (np.count_nonzero((sums <= 0) | (rest <= 0)) + 1) / (FLIPS + 1)
+  beyond = (sums <= 0) | (rest <= 0) if total > 0 else (sums >= 0) | (rest >= 0)
+  return (np.count_nonzero(beyond) + 1) / (FLIPS + 1)
 
 
 def one_sided(values: Numbers) -> float:
@@ -161,9 +186,10 @@ def interval(values: Numbers, alpha: float) -> Interval:
     rank = _most(alpha, FLIPS + 1)
     rest = _snap(deltas.sum() - sums, deltas)
     with np.errstate(invalid='ignore', divide='ignore'):
-      means = np.stack([sums / sizes, rest / (n - sizes)])
-    low = np.where(np.isnan(means), -np.inf, means).min(0)
-    high = np.where(np.isnan(means), np.inf, means).max(0)
+      means = sums / sizes, rest / (n - sizes)
+    low, high = np.minimum(*means), np.maximum(*means)
+    none = np.flatnonzero((sizes == 0) | (sizes == n))  # these count against any mean
+    low[none], high[none] = -np.inf, np.inf
   return Interval(
     float(np.partition(low, rank - 1)[rank - 1]),
     float(np.partition(high, len(high) - rank)[len(high) - rank]),
