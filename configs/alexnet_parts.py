@@ -2,7 +2,7 @@
 
 Data: JPEG-coded CIFAR-10 (`cifar10-jpeg`); a four-layer CNN, sized for a CPU: one pass
 over the images, where the paper trained to the end (13 % to 11 % test error with the
-normalisation; overlapping pooling gained 0.4 points on ImageNet). Takes about ten
+normalisation; overlapping pooling gained 0.4 points on ImageNet). Takes about seven
 minutes on 2 CPU cores, seconds as configs/alexnet_parts.py:smoke.
 """
 
