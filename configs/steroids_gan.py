@@ -48,7 +48,6 @@ def get_config(mode: str = ''):
   config.engine.keep = 'none'
   if mode == 'mnist':
     config.study.budgets = '0.0625'
-    config.study.seeds = 6
     config.study.tune = 'optimizer.learning_rate=0.0005,0.002'
     config.study.tune_seeds = 1
     config.model.depth = 0

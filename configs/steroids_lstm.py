@@ -44,7 +44,6 @@ def get_config(mode: str = ''):
   config.engine.keep = 'none'
   if mode == 'shakespeare':
     config.study.budgets = '0.0625'
-    config.study.seeds = 6
     config.study.tune = 'optimizer.learning_rate=0.007,0.02'
     config.study.tune_seeds = 1
     config.model.hidden = 64

@@ -134,10 +134,10 @@ def lstm(config: Mapping[str, Any]) -> Cell:
     'output': config['output_gate'],
   }
   usual = SWITCHES['lstm']['forget_bias']
-  if not own['forget'] and config['forget_bias'] != usual:
+  if not own['forget'] and config['forget_bias'] not in (usual, 0.0):
     raise config_lib.UserError(
       f'config.model.forget_bias={config["forget_bias"]} needs a forget gate with '
-      f'weights of its own; without one leave it at {usual}'
+      f'weights of its own; without one it is {usual} or 0'
     )
   present = tuple(name for name, on in own.items() if on)
   peepholes = present if config['peepholes'] else ()
