@@ -46,11 +46,8 @@ def get_config(mode: str = ''):
     config.study.budgets = '0.0625'
     config.study.tune = 'optimizer.learning_rate=0.007,0.02'
     config.study.tune_seeds = 1
-    config.model.hidden = 64
-    config.model.embedding = 32
     config.model.layers = 2
     config.train.steps = 512
-    config.train.batch_size = 32
   return smoke(config) if mode == 'smoke' else config
 
 
