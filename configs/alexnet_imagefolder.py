@@ -16,7 +16,7 @@ def get_config(mode: str = ''):
   config = config_lib.base(model='alexnet', data='image_folder')
   config.study.name = 'alexnet'
   config.study.question = 'What is each idea of AlexNet worth?'
-  config.study.seeds = 8
+  config.study.seeds = 9
   config.data.size = 227
   config.data.flip = True
   config.data.colour = 0.1

@@ -19,7 +19,7 @@ def get_config(mode: str = ''):
   config = config_lib.base(model='alexnet', data='image_stream')
   config.study.name = 'alexnet_imagenet'
   config.study.question = 'What is each idea of AlexNet worth on ImageNet?'
-  config.study.seeds = 5
+  config.study.seeds = 9
   config.data.label = 'imagenet'
   config.data.size = 227
   config.data.resize = 256

@@ -288,7 +288,8 @@ def choose(path: str, value: str, names: Iterable[str]) -> str:
   names = tuple(names)
   if value not in names:
     guess = did_you_mean(str(value), names)
-    raise UserError(f'config.{path}: unknown {value!r}{guess}; use {", ".join(names)}')
+    words = ', '.join(str(name) or "''" for name in names)
+    raise UserError(f'config.{path}: unknown {value!r}{guess}; use {words}')
   return value
 
 

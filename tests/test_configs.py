@@ -11,12 +11,15 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids.launch import command
-from dlsteroids.results import report
+from dlsteroids.results import report, statistics
+from dlsteroids.study import designs
 from dlsteroids.train import probes
-from tests import idx_fixture
+from tests import game_cases, idx_fixture, model_cases
 from tests import studies_on_disk as disk
 
 pytestmark = pytest.mark.usefixtures('quick')
+SHAPES = {**model_cases.SHAPES, **game_cases.SHAPES, 'alexnet': (67, 67, 3)}
+GAMES = ('gan', 'cyclegan')
 EMBEDDED = ('digits', 'digits_unpaired', 'python_docs', 'sunspots', 'adding')
 CONFIGS = sorted(path.name for path in (disk.ROOT / 'configs').glob('[a-z]*.py'))
 
@@ -86,6 +89,34 @@ def test_a_shipped_config_smokes(name, tmp_path, monkeypatch, capsys):
   files += ['report.html', 'report.md'] if name == 'digits_cnn.py' else []
   for file in files:
     assert (work / file).stat().st_size
+
+
+def modes():
+  """Every config with each of its modes, which it names when asked for another."""
+  for name in CONFIGS:
+    with pytest.raises(config_lib.UserError) as caught:
+      load(name).get_config('?')
+    _, _, words = str(caught.value).partition('; use ')
+    for mode in words.split(', '):
+      yield name, '' if mode == "''" else mode
+
+
+@pytest.mark.parametrize(('name', 'mode'), list(modes()))
+def test_every_arm_of_every_mode_can_be_built_and_could_show_something(name, mode):
+  module = load(name)
+  asked = module.get_config(mode)
+  config = config_lib.resolve(asked)
+  study = config['study']
+  design = designs.expand(
+    study['design'], config, module.get_factors(asked), only=study['only']
+  )
+  for arm in design.arms:
+    section = config_lib.override(config, arm.overrides)['model']
+    plugin = config_lib.find('models', section['name'])
+    player = {'player': 'generator'} if config['task']['name'] in GAMES else {}
+    plugin.build({**section, 'outputs': 3, 'shape': SHAPES[section['name']], **player})
+  if 'smoke' not in mode:
+    assert len(design.contrasts) * statistics.smallest_p(study['seeds']) <= 0.05
 
 
 @pytest.mark.parametrize('name', CONFIGS)
