@@ -8,7 +8,7 @@ ideas and compute.
 Data: the English reference text that CPython ships, embedded; `:shakespeare` reads tiny
 Shakespeare with forget bias and a second layer as further ideas. The intact arm must
 reach 2 nats a character on the embedded text. Takes about five minutes on 2 CPU cores,
-`:shakespeare` half an hour, seconds as configs/steroids_lstm.py:smoke.
+`:shakespeare` about ten, seconds as configs/steroids_lstm.py:smoke.
 """
 
 from dlsteroids import config as config_lib
