@@ -8,7 +8,7 @@ compute.
 Data: scikit-learn's digits, embedded; `:mnist` MNIST with the loss as a further idea.
 Quality is measured on the features of a classifier that comes with the package
 (classifier-FID, lower is better). The intact arm must come below 30. Takes about
-three minutes on 2 CPU cores, `:mnist` an hour, seconds as
+three minutes on 2 CPU cores, `:mnist` an hour by its FLOPs, seconds as
 configs/steroids_gan.py:smoke.
 """
 

@@ -125,6 +125,22 @@ def test_who_slept_too_long_notices_and_leaves_the_successor_alone(tmp_path):
       first.handle = os.open(tmp_path, os.O_RDONLY)  # closed again by its context
 
 
+def test_what_the_killed_left_in_the_middle_goes_with_the_lease(tmp_path):
+  folder = tmp_path / leases.FOLDER
+  folder.mkdir()
+  litter = [folder / name for name in (leases.CLOCK, '.p-1.mark', '.p-2.new')]
+  for path in litter:
+    path.touch()
+    os.utime(path, (1, 1))
+  (folder / '.q-1.mark').touch()  # of another program
+  with leases.take(tmp_path, 'p', 600.0):
+    (folder / '.p-3.mark').touch()  # of someone who lives
+    os.utime(folder / '.p-3.mark', (2**32, 2**32))
+  assert {path.name for path in folder.iterdir()} == {'.q-1.mark', '.p-3.mark'}
+  assert leases.now(folder) > 1
+  assert not (folder / leases.CLOCK).exists()
+
+
 def test_others_read_how_far_a_holder_is(tmp_path):
   with leases.take(tmp_path, 'p', 0.12, {'provenance': 'x'}) as lease:
     lease.tell(step=3, steps=12)

@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import socket
-import tempfile
 import threading
 import time
 import uuid
@@ -24,6 +23,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.launch import machine
 
 FOLDER = 'leases'
+CLOCK = '.clock'  # written to see what time the disk has
 SIZE = 2048  # bytes a lease is padded to: half a page, which is written at once
 BEATS = 12  # in the time after which a holder is taken for lost
 
@@ -90,6 +90,7 @@ class Lease:
     self.over.set()
     self.thread.join()
     if self.mine():
+      sweep(self.path, self.holder.program)
       self.path.unlink(missing_ok=True)
     os.close(self.handle)
 
@@ -249,10 +250,22 @@ def written(path: pathlib.Path) -> float:
 
 def now(folder: pathlib.Path) -> float:
   """The time by the clock of the disk, which stamps the beats of all machines."""
-  with tempfile.NamedTemporaryFile(dir=folder, prefix='.', suffix='.clock') as file:
+  path = folder / CLOCK
+  with path.open('wb') as file:
     file.write(b'x')
     file.flush()
-    return os.fstat(file.fileno()).st_mtime
+    found = os.fstat(file.fileno()).st_mtime
+  path.unlink(missing_ok=True)  # if others are reading it, they hold it open
+  return found
+
+
+def sweep(path: pathlib.Path, program: str) -> None:
+  """Removes what processes left that died while they took this lease, or at a clock."""
+  beat = written(path)  # what is younger may be of the living
+  for left in (path.with_name(CLOCK), *path.parent.glob(f'.{program}-*')):
+    with contextlib.suppress(FileNotFoundError):
+      if written(left) < beat:
+        left.unlink()
 
 
 def space() -> str:
