@@ -141,6 +141,15 @@ def test_what_the_killed_left_in_the_middle_goes_with_the_lease(tmp_path):
   assert not (folder / leases.CLOCK).exists()
 
 
+def test_what_the_dead_held_is_given_back_at_the_end(tmp_path):
+  path = plant(tmp_path, age=70)
+  with leases.take(tmp_path, 'q', 60.0):
+    leases.clear(tmp_path, 80.0)
+    assert path.exists()
+    leases.clear(tmp_path, 60.0)
+    assert [p.name for p in path.parent.iterdir()] == ['q.json']
+
+
 def test_others_read_how_far_a_holder_is(tmp_path):
   with leases.take(tmp_path, 'p', 0.12, {'provenance': 'x'}) as lease:
     lease.tell(step=3, steps=12)

@@ -221,6 +221,16 @@ def read(workdir: pathlib.Path) -> dict[str, Holder]:
   return found
 
 
+def clear(workdir: pathlib.Path, seconds: float) -> None:
+  """Gives back what processes held that died after the last of their results."""
+  for program, holder in read(workdir).items():
+    if holder.lost(seconds):
+      with contextlib.suppress(config_lib.UserError):  # a workdir that is only read
+        if lease := take(workdir, program, seconds):
+          with lease:
+            pass
+
+
 def live(workdir: pathlib.Path, seconds: float) -> dict[str, Holder]:
   """The leases that are held."""
   return {name: h for name, h in read(workdir).items() if not h.lost(seconds)}

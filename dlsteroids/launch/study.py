@@ -160,6 +160,7 @@ def finish(
   Raises:
     UserError: if no run of the declared condition ended.
   """
+  leases.clear(workdir, made.config['engine']['lease_seconds'])
   with machine.hold(workdir):
     old = manifest.read_study(workdir)
     index = store.read(workdir)
