@@ -322,6 +322,9 @@ def disks(study: Study, folder: pathlib.Path) -> list[tuple[str, str]]:
       work = place / 'work'
       done = disk.launch(study.config, work)
       lines = said(done.stderr)
+      if done.returncode == 0 and rows:  # as little as this study needs
+        rows.append((f'{size} kB', 'room enough'))
+        continue
       assert done.returncode == 2, done.stderr
       assert len(lines) <= 2, done.stderr
       assert all('No space left on device' in line for line in lines), done.stderr
