@@ -271,10 +271,9 @@ def now(folder: pathlib.Path) -> float:
 
 def sweep(path: pathlib.Path, program: str) -> None:
   """Removes what processes left that died while they took this lease, or at a clock."""
-  beat = written(path)  # what is younger may be of the living
   for left in (path.with_name(CLOCK), *path.parent.glob(f'.{program}-*')):
-    with contextlib.suppress(FileNotFoundError):
-      if written(left) < beat:
+    with contextlib.suppress(OSError):  # it harms nobody
+      if written(left) < written(path):  # what is younger may be of the living
         left.unlink()
 
 
