@@ -29,7 +29,7 @@ def get_config(mode: str = ''):
   config.study.ratio = 64.0
   config.study.seeds = 8
   config.study.first_seed = 100  # seeds 0 to 7 were the pilot that chose the ratio
-  config.study.tune = 'optimizer.learning_rate=0.001,0.004,0.016'
+  config.study.tune = 'optimizer.learning_rate=0.001,0.004,0.016,0.064'
   config.study.tune_seeds = 2
   config.model.widths = (16, 32)
   config.model.norm = 'batch'
@@ -46,6 +46,7 @@ def get_config(mode: str = ''):
     config.study.first_seed = 0
     config.study.budgets = '0.0625'
     config.study.ratio = 16.0
+    config.study.tune = 'optimizer.learning_rate=0.001,0.004,0.016'
     config.study.tune_seeds = 1
     config.data.validation = 0.1
     config.model.widths = (8, 16)

@@ -30,7 +30,7 @@ def get_config(mode: str = ''):
   config.study.ratio = 16.0
   config.study.metric = 'classifier_fid'
   config.study.seeds = 8
-  config.study.tune = 'optimizer.learning_rate=0.0005,0.002,0.008'
+  config.study.tune = 'optimizer.learning_rate=0.0005,0.002,0.008,0.032'
   config.study.tune_seeds = 2
   config.data.range = 'tanh'
   config.model.latent = 32
@@ -48,11 +48,9 @@ def get_config(mode: str = ''):
   config.engine.keep = 'none'
   if mode == 'mnist':
     config.study.budgets = '0.0625'
-    config.study.tune = 'optimizer.learning_rate=0.0005,0.002'
+    config.study.tune = 'optimizer.learning_rate=0.0005,0.002,0.008'
     config.study.tune_seeds = 1
     config.model.depth = 0
-    config.model.width = 16
-    config.model.discriminator_width = 16
     config.train.evaluations = 1
     config.train.eval_batch = 1000
   return smoke(config) if mode == 'smoke' else config
@@ -94,6 +92,6 @@ def get_factors(config):
       model.discriminator_activation, 'relu', about='LeakyReLU',
     ),
   )  # fmt: skip
-  if model.width < 16:
+  if config.data.name != 'mnist':
     return ideas
   return (*ideas, factors.factor('loss', 'task.loss', task.loss, 'minimax'))
