@@ -26,6 +26,7 @@ from dlsteroids.results import (
   store,
   waterfall_figures,
 )
+from dlsteroids.results import notes as report_notes
 
 HOME = pathlib.Path(__file__).parent
 FAMILIES = {  # page: (family, data in words)
@@ -48,7 +49,7 @@ LIMITS = (
   'The list: compute here is the training FLOPs of one model. Optimizers, initial '
   'values and what tuning knows today serve the bare model, too: it is a perceptron of '
   'the sixties with the training of today.',
-  'Tuning: three learning rates for every combination at every budget, chosen on '
+  'Tuning: {rates} learning rates for every combination at every budget, chosen on '
   'validation; nothing else was tuned for anyone.',
 )
 
@@ -105,46 +106,80 @@ def share(row: dict[str, Any]) -> str:
   return f'{number} {interval}' if number else 'not divided'
 
 
+class Told(NamedTuple):
+  """What a family answers: rows of compute given to the bare model, the ideas then, and
+  of both, and the best idea, averaged over all orders (Shapley)."""
+
+  alone: dict[str, Any]
+  then: dict[str, Any]
+  compute: dict[str, Any]
+  ideas: dict[str, Any]
+  best: dict[str, Any]
+
+
+def tell(family: Family) -> Told | None:
+  """None if its gain cannot be divided."""
+  compute = row_of(family, 'compute')
+  orders = attribution.at_headline(family.found, family.found.orders)
+  if formats.missing(compute['share']) or not orders:
+    return None
+  rows = attribution.at_headline(family.found, family.found.players)
+  names = [factor['name'] for factor in family.study['factors']]
+  ideas = (row for row in rows if row['player'] in names)
+  best = max(ideas, key=lambda row: row['share'])
+  return Told(orders[0], orders[1], compute, row_of(family, 'ideas'), best)
+
+
 def answer(families: Sequence[Family]) -> str:
   """The title question in one paragraph."""
-  parts: list[str] = []
-  numbers: list[tuple[float, float]] = []
-  for family in families:
-    compute = row_of(family, 'compute')
+  parts, told = [], [tell(family) for family in families]
+  for family, found in zip(families, told):
     who = f'{family.name} on {family.data}'
-    if formats.missing(compute['share']):
-      parts.append(f'{who}: the gain cannot be told from none')
+    if found is None:
+      parts.append(f'{who}: the gain cannot be told from none.')
       continue
-    numbers.append((compute['share_low'], compute['share_high']))
-    rows = attribution.at_headline(family.found, family.found.players)
-    names = [factor['name'] for factor in family.study['factors']]
-    ideas = sorted(
-      (row for row in rows if row['player'] in names), key=lambda row: -row['share']
-    )
-    best = attribution_words.name_player(family.found, ideas[0]['player'])
     name = attribution_words.name_player(family.found, 'compute')
+    best = attribution_words.name_player(family.found, found.best['player'])
     parts.append(
-      f'{who}: {name} {share(compute)} of the gain, ideas together '
-      f'{share(row_of(family, "ideas"))}, first of them {best} {share(ideas[0])}'
+      f'{who}: {name} alone {share(found.alone)} of the gain, the ideas then '
+      f'{share(found.then)}; over all orders compute {share(found.compute)}, ideas '
+      f'{share(found.ideas)}, first of them {best} {share(found.best)}.'
     )
-  undivided = len(families) - len(numbers)
-  return f'{verdict(numbers, undivided)} {"; ".join(parts)}. {SCALE}'
+  return f'{verdict(told)} {" ".join(parts)} {SCALE}'
 
 
-def verdict(spans: Sequence[tuple[float, float]], undivided: int) -> str:
-  """What the intervals of compute's shares say together."""
-  if not spans:
+def verdict(told: Sequence[Told | None]) -> str:
+  """What the shares of compute alone, given to the bare models, say together."""
+  found = [one for one in told if one is not None]
+  if not found:
     return 'These studies cannot tell.'
-  who = 'every study' if not undivided else 'every study whose gain can be divided'
-  if min(low for low, _ in spans) > 0.5:
-    text = f'At this scale, mostly: in {who} compute brings more than the ideas.'
-  elif max(high for _, high in spans) < 0.5:
-    text = f'At this scale, mostly not: in {who} the ideas bring more.'
+  who = 'every study' + (' whose gain can be divided' if len(found) < len(told) else '')
+  what = 'compute alone, given to the bare model, brings'
+  if min(one.alone['share_low'] for one in found) > 0.5:
+    text = f'At this scale, mostly: in {who} {what} more than half of the gain.'
+  elif max(one.alone['share_high'] for one in found) < 0.5:
+    text = f'At this scale, mostly not: in {who} {what} less than half of the gain.'
   else:
     text = 'It depends on the study.'
-  if max(low for low, _ in spans) > 1:
-    text += ' Above 100 % the ideas together cost more than they bring at equal FLOPs.'
+  if max(one.compute['share_low'] for one in found) > 1:
+    text += (
+      ' Where compute has more than 100 % over all orders, the ideas cost more than '
+      'they bring while there is little compute.'
+    )
   return text
+
+
+def limits(families: Sequence[Family]) -> list[str]:
+  """What the answer may not be taken for."""
+  sizes = sorted(
+    {
+      len(grid)
+      for family in families
+      for grid in (family.study.get('tune') or {}).get('grid', {}).values()
+    }
+  )
+  rates = ' to '.join(dict.fromkeys((str(sizes[0]), str(sizes[-1])))) if sizes else 'no'
+  return [text.format(rates=rates) for text in LIMITS]
 
 
 def table(families: Sequence[Family]) -> sheets.Sheet:
@@ -154,7 +189,7 @@ def table(families: Sequence[Family]) -> sheets.Sheet:
   for family in families:
     for row in attribution.at_headline(family.found, family.found.players):
       amount = attribution_words.tell_amount(
-        family.study, family.found.scale, row['phi']
+        family.study, family.found.scale, row['phi'], attribution_words.width_of(row)
       )
       name = attribution_words.name_player(family.found, row['player'])
       what = f'{family.name}, {family.data}'
@@ -184,6 +219,7 @@ def describe(family: Family) -> list[str]:
     f'{len(study["conditions"])} budgets, {len(family.runs):,} runs.',
   ]
   parts += attribution_words.sentences(study, family.found)
+  parts += report_notes.edges(study.get('tune') or {'grid': {}})
   for name in ('waterfall', 'shares'):
     path = f'figures/{family.page}_{name}.png'
     parts.append(f'![{family.name}, {name}]({path})')
@@ -222,7 +258,8 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
     'with a learning rate tuned for each at each budget. The gain from the bare model '
     'at the small budget to the full one at the large budget is divided by Shapley '
     'values: a player’s share is what it adds, averaged over all orders in which ideas '
-    'and compute may come.',
+    'and compute may come. Two of these orders stand beside them: compute first, given '
+    'to the bare model, then the ideas; and the ideas first.',
     f'**{answer(families)}**',
     markdown.render_sheet(table(families)),
   ]
@@ -231,7 +268,8 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
   notes = out / 'notes.md'
   if notes.is_file():  # what a person adds
     parts.append(notes.read_text().strip())
-  parts += ['## Limits of the claim', '\n'.join(f'- {text}' for text in LIMITS)]
+  told = '\n'.join(f'- {text}' for text in limits(families))
+  parts += ['## Limits of the claim', told]
   parts += [
     '## Again',
     'The commands above run the studies; `python -m experiments.publish` copies their '

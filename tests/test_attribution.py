@@ -118,6 +118,19 @@ def test_numbers_are_those_of_each_seeds_game(known):
     sign = 1 if scale == 'raw' else -1
     assert ends['bare'].item() == pytest.approx(sign * w[:, 0].mean())
     assert ends['full'].item() == pytest.approx(sign * w[:, -1].mean())
+    first = found.orders[
+      (found.orders['ratio'] == 16) & (found.orders['scale'] == scale)
+    ].set_index(['order', 'player'])['phi']
+    assert first['compute first', 'compute'] == pytest.approx(
+      (w[:, 16] - w[:, 0]).mean()
+    )
+    assert first['compute first', 'ideas'] == pytest.approx(
+      (w[:, 31] - w[:, 16]).mean()
+    )
+    assert first['ideas first', 'ideas'] == pytest.approx((w[:, 15] - w[:, 0]).mean())
+    assert first['ideas first', 'compute'] == pytest.approx(
+      (w[:, 31] - w[:, 15]).mean()
+    )
     index = games.interactions(w)[:, 1, 4].mean()
     mine = found.interactions.set_index(['player', 'with', 'scale'])
     assert mine.loc[('b', 'compute', scale), 'index'] == pytest.approx(index)
@@ -555,7 +568,13 @@ def test_sentences_by_hand():
   )
   assert said[1].startswith('Compute (16×) accounts for ')
   assert ' of the gain in log-error from bare to full model; max pool ' in said[1]
-  assert said[3].startswith('More together than apart, in log-error: ')
+  assert said[3] == (
+    'Compute alone, given to the bare model, brings 13.9\u202f% [13.9, 13.9] of the '
+    'gain in log-error, the ideas then 86.1\u202f% [86.1, 86.1]. The ideas alone, '
+    'without more compute, bring 56.9\u202f% [56.9, 56.9], compute then 43.1\u202f% '
+    '[43.1, 43.1].'
+  )
+  assert said[4].startswith('More together than apart, in log-error: ')
 
 
 def test_a_loss_of_performance_is_called_one():

@@ -1,6 +1,7 @@
 """Continuing from a checkpoint gives the bits of training without a stop."""
 
 import shutil
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,6 +90,15 @@ def test_who_asks_for_a_stop_gets_a_checkpoint(bench, undisturbed, tmp_path, las
   assert_same(undisturbed, again)
   with pytest.raises(loop.Interrupted, match='is not saved'):
     bench.train(slots, stop=lambda: True)
+
+
+def test_the_time_before_a_stop_counts(bench, tmp_path):
+  folder, slots = tmp_path / 'batch', [bench.slot(1), bench.slot(2)]
+  wait = {'watch': lambda progress: time.sleep(0.5), 'stop': lambda: True}
+  with pytest.raises(loop.Interrupted, match='is saved'):
+    bench.train(slots, folder=folder, checkpoint_seconds=99, **wait)
+  found = bench.train(slots, folder=folder, checkpoint_seconds=99)
+  assert all(record['wall_s'] >= 0.5 / len(slots) for record in found.records.values())
 
 
 def steps_of(folder):
@@ -223,10 +233,11 @@ def test_the_final_variables_of_a_batch_are_kept(bench, undisturbed, tmp_path):
   kernel = found['model']['params']['dense0']['kernel']
   want = undisturbed.variables['model']['params']['dense0']['kernel']
   assert np.array_equal(kernel, np.asarray(want)[1])
-  (tmp_path / 'batch').mkdir()
+  checkpoint.sign(tmp_path / 'batch', ['a', 'b'])
+  checkpoint.sign(tmp_path / 'interrupted', ['b', 'c'])
   (tmp_path / 'lost-final').mkdir()  # of a batch that was never stored
-  checkpoint.sweep(tmp_path, {final.name})
-  assert list(tmp_path.iterdir()) == [final]
+  checkpoint.sweep(list(tmp_path.iterdir()), {final.name}, {'a', 'b'})
+  assert {path.name for path in tmp_path.iterdir()} == {final.name, 'interrupted'}
   path = next(p for p in sorted(final.rglob('d/*')) if p.stat().st_size)
   path.write_bytes(flip(path.read_bytes()))
   with pytest.raises(config_lib.UserError, match=f'damaged: .*{path.name}'):

@@ -170,6 +170,10 @@ def loop(dataset, indices, train):
     column = 0 if name in ('x', 'x_as_y', 'label_x') else 1
     rows = [dataset.arrays['pairs'][i][column] for i in indices]
     found[name] = np.stack([dataset.arrays[name][row] for row in rows])
+  if not train:
+    found |= {
+      f'at_{n}': dataset.arrays['pairs'][indices, i] for i, n in enumerate('xy')
+    }
   return found
 
 

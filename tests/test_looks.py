@@ -17,8 +17,8 @@ def make(seeds: int, **changes):
   return study, studies.make_runs(study, scores)
 
 
-def enter(study, runs):
-  return {**study, 'looks': looks.log(study, runs, '2025-01-01T00:00:00Z')}
+def enter(study, runs, answers=()):
+  return {**study, 'looks': looks.log(study, runs, '2025-01-01T00:00:00Z', answers)}
 
 
 def test_a_first_report_claims_and_its_repeat_is_the_same_look():
@@ -46,9 +46,8 @@ def test_the_digest_survives_a_table_file(tmp_path):
 
 def test_adding_seeds_is_exploratory_and_the_first_verdicts_stand():
   study, runs = make(8)
-  first = effects.measure(study, runs)
-  assert looks.frozen(study) is None
-  study = enter(study, runs)
+  assert looks.standing(study) is None
+  study = enter(study, runs, [('a', 'a=no', 'helps', 'a helps.')])
   more, more_runs = make(12)
   more['looks'] = study['looks']
   look = looks.state(more, more_runs)
@@ -57,11 +56,27 @@ def test_adding_seeds_is_exploratory_and_the_first_verdicts_stand():
   more = enter(more, more_runs)
   assert [e['look'] for e in more['looks']] == [1, 2]
   assert looks.state(more).exploratory  # the last one logged
-  frozen = looks.frozen(more)
-  assert frozen is not None
-  assert frozen['seeds'] == list(range(8))
-  pd.testing.assert_frame_equal(effects.measure(frozen, more_runs), first)
-  assert not looks.state(frozen, more_runs).exploratory
+  stands = looks.standing(more)
+  assert stands is not None
+  assert (stands['look'], stands['seeds']) == (1, 8)
+  assert stands['answers'] == [['a', 'a=no', 'helps', 'a helps.']]
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [{'margin': 0.02}, {'alpha': 0.1}, {'contrasts': []}, {'regime': 'flops'}],
+)
+def test_another_question_to_the_same_runs_is_another_look(changes):
+  study, runs = make(8)
+  study = enter(study, runs)
+  other = {**study, **changes}
+  look = looks.state(other, runs)
+  assert (look.number, look.exploratory, look.new) == (2, True, True)
+  other = enter(other, runs)
+  assert looks.state({**study, 'looks': other['looks']}, runs).number == 1
+  assert looks.standing(other)['look'] == 1
+  study['looks'][0].pop('question')  # as logged by versions before
+  assert looks.state({**study, **changes}, runs).number == 1
 
 
 def test_declared_looks_spend_alpha():
@@ -73,7 +88,7 @@ def test_declared_looks_spend_alpha():
     assert look.number == number
     assert look.alpha == pytest.approx(0.05 / (number * (number + 1)))
     assert look.exploratory == (number > 3)
-    assert (looks.frozen(study) is None) == (number <= 3)
+    assert (looks.standing(study) is None) == (number <= 3)
     spent += look.alpha
     entries = looks.log(study, runs, '')
   assert spent < 0.05

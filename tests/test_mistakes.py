@@ -10,7 +10,8 @@ import pytest
 
 from dlsteroids.launch import command, interrupt, local, machine
 from dlsteroids.results import report, store
-from dlsteroids.train import checkpoint
+from dlsteroids.study import plan
+from dlsteroids.train import checkpoint, program
 from tests import studies_on_disk as disk
 
 
@@ -373,6 +374,31 @@ def test_out_of_memory_halves_the_width_and_says_so(tmp_path, monkeypatch, capsy
   assert disk.trained(work) == 6
   assert command.main([*argv[:-1], '--config.engine.width=8']) == 2
   assert 'bits depend on them' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('width', 'groups', 'count'), [(4, 1, 7), (2, 2, 7), (4, 2, 11)]
+)
+def test_all_batches_of_a_program_that_is_out_of_memory_are_cut(width, groups, count):
+  layout = program.Layout('map', width, groups, 1)
+  runs = tuple(f'run {i}' for i in range(count))
+  size = layout.members
+  mine = [plan.Batch('mine', 4, runs[i : i + size]) for i in range(0, count, size)]
+  other = plan.Batch('other', 4, runs)
+  half = layout._replace(width=width // 2)
+  found = local.recut([*mine, other], 'mine', half)
+  assert found[-1] == other
+  assert sum((batch.runs for batch in found[:-1]), ()) == runs
+  for batch in found[:-1]:  # every run has a place of its own
+    places = {local.position(i, half) for i in range(len(batch.runs))}
+    assert len(places) == len(batch.runs)
+    assert max(places) < half.members
+
+
+def test_a_batch_that_is_too_large_for_its_layout_is_no_batch():
+  layout = program.Layout('map', 1, 2, 1)
+  with pytest.raises(ValueError, match='3 runs in a batch of 2'):
+    local.make_slots(None, plan.Batch('mine', 4, ('a', 'b', 'c')), layout)
 
 
 @pytest.mark.usefixtures('no_report')

@@ -103,12 +103,15 @@ def test_seed_data_and_code_enter_the_fingerprint_and_code_not_the_identity():
 
 def test_fingerprints_are_digests_of_all_they_depend_on():
   config = base()
-  facts = {'config': config_lib.training(config), 'data': 'd'}
+  metric = config['study']['metric']
+  facts = {'config': config_lib.training(config), 'data': 'd', 'metric': metric}
   runs = plan.make_runs('a', [0, 7, 10**6], 0, config, 'd', 'c')
   for run, seed in zip(runs, (0, 7, 10**6)):
     assert run == plan.make_run('a', seed, 0, config, 'd', 'c')
     assert run.identity == config_lib.digest({**facts, 'seed': seed})
     assert run.fingerprint == config_lib.digest({**facts, 'code': 'c', 'seed': seed})
+  other = base(study__metric='loss')  # it chooses the step whose scores are stored
+  assert plan.make_run('a', 0, 0, other, 'd', 'c').fingerprint != runs[0].fingerprint
 
 
 def test_seeds_stay_clear_of_the_tuning_seeds():

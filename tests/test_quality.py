@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 
+import jax
 import numpy as np
 import pytest
 import scipy.linalg
@@ -194,7 +195,7 @@ def finish(batches, found=None):
   found = found or quality.make(extractor())
   measure = cases.jit(lambda out: {k: m.measure(out) for k, m in found.items()})
   parts = [quality.host(measure(batch)) for batch in batches]
-  values = history.tree_map(lambda *x: x[0], stack(parts))
+  values = jax.tree.map(lambda *x: x[0], stack(parts))
   count = int(sum(batch['mask'].sum() for batch in batches))
   return history.finish(found, values, count)
 

@@ -8,6 +8,8 @@ import numpy as np
 import PIL.Image
 
 from dlsteroids.results import (
+  answers,
+  looks,
   report,
   summary,
 )
@@ -226,7 +228,9 @@ def test_values_that_are_not_numbers_do_not_break_the_page(tmp_path):
 def test_second_look_shows_the_verdicts_that_stand(tmp_path):
   case = report_fixture.digits(9, tuned=False)
   runs = report_fixture.digits(12, tuned=False).tables
-  study = {**case.study, 'seeds': list(range(12))}
+  said = answers.gather(summary.Source(case.study, case.tables, case.arrays)).answers
+  entries = looks.log({**case.study, 'looks': []}, case.tables.runs, '', said)
+  study = {**case.study, 'seeds': list(range(12)), 'looks': entries}
   case = report_fixture.finish(study, runs.runs, runs.curves)
   text, words = report_reader.write(case, tmp_path)
   said = report_reader.Reader(text).text

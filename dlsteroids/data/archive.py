@@ -23,6 +23,7 @@ DAMAGE = (
   MemoryError,  # xz: a dictionary as large as its header says
   OSError,  # gzip.BadGzipFile and short reads
   RuntimeError,  # zip: encrypted
+  ValueError,  # names and headers that cannot be decoded
   NotImplementedError,  # zip: unknown compression
   lzma.LZMAError,
   tarfile.TarError,
@@ -78,6 +79,8 @@ def read(
     if not name.endswith('/') and keep(name):
       try:
         yield name, load()
+      except config_lib.UserError:
+        raise
       except DAMAGE as error:
         raise _damaged(path, error, name) from error
 
@@ -103,6 +106,8 @@ def _guarded(
       name, size, load = next(members)
     except StopIteration:
       return
+    except config_lib.UserError:
+      raise
     except DAMAGE as error:
       raise _damaged(path, error) from error
     if size > limits.member:

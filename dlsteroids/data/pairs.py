@@ -123,7 +123,8 @@ def take(
 
   Returns:
     'x' and 'y' uint8 [B, H, W, C]; unless `train`, also 'x_as_y', 'y_as_x', 'label_x'
-    and 'label_y' as far as they are known.
+    and 'label_y' as far as they are known, and which images they are, 'at_x' and 'at_y'
+    int32 [B]: those of the shorter side come again.
   """
   pairs = arrays['pairs'][indices]
   batch = {}
@@ -132,6 +133,8 @@ def take(
     for name in known:
       if name in arrays:
         batch[name] = arrays[name][pairs[:, column]]
+    if not train:
+      batch[f'at_{side}'] = pairs[:, column]
   return batch
 
 

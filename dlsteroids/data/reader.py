@@ -116,4 +116,6 @@ def _parse_flags() -> None:
 def _without_accelerator(index: int, count: int) -> None:
   """Keeps the JAX of a worker process, which shuffles, off this machine's devices."""
   del index, count
-  os.environ['JAX_PLATFORMS'] = 'cpu'
+  import jax  # grain has imported it by now, which reads JAX_PLATFORMS once
+
+  jax.config.update('jax_platforms', 'cpu')

@@ -219,6 +219,25 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
     yield
 
 
+def read_bytes(path: pathlib.Path, limit: int, place: str = '') -> bytes:
+  """A file's bytes, of which it may have `limit`.
+
+  Args:
+    place: what errors begin with; '': the path.
+
+  Raises:
+    UserError: larger, or not to be read.
+  """
+  place = place or repr(str(path))
+  try:
+    size = path.stat().st_size
+    if size > limit:
+      raise config_lib.UserError(f'{place} has {size:,} bytes, more than {limit:,}')
+    return path.read_bytes()
+  except OSError as error:
+    raise config_lib.UserError(f'{place} cannot be read: {error.strerror}') from error
+
+
 def checksum(path: pathlib.Path, algorithm: str = 'sha256') -> str:
   """The hex digest of a file's bytes."""
   with path.open('rb') as file:

@@ -127,12 +127,7 @@ def read(place: pathlib.Path) -> dict[str, bytes]:
   if place.is_dir():
     for path in sorted(place.iterdir()):
       if _is_wav(path.name):
-        try:
-          found[path.name] = path.read_bytes()
-        except OSError as error:
-          raise config_lib.UserError(
-            f'{str(path)!r} cannot be read: {error.strerror}'
-          ) from error
+        found[path.name] = source.read_bytes(path, LIMITS.member)
     return found
   for path_, data in archive.read(place, _is_wav, LIMITS):
     name = path_.split('/')[-1]

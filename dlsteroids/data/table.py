@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dlsteroids import config as config_lib
+from dlsteroids.data import source
 
 MISSING = ('', 'na', 'n/a', 'nan', 'nat', 'null', 'none')
 LIMIT = 1 << 27  # bytes; rows of text take some ten times as much
@@ -95,13 +96,7 @@ def _parse(path: pathlib.Path, place: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _text(path: pathlib.Path, place: str) -> str:
-  try:
-    size = path.stat().st_size
-    if size > LIMIT:
-      raise config_lib.UserError(f'{place} has {size:,} bytes, more than {LIMIT:,}')
-    data = path.read_bytes()
-  except OSError as error:
-    raise config_lib.UserError(f'{place} cannot be read: {error.strerror}') from error
+  data = source.read_bytes(path, LIMIT, place)
   try:
     text = data.decode('utf-8-sig')
   except UnicodeDecodeError as error:

@@ -27,7 +27,7 @@ OPTIONS: dict[str, Any] = {
   'examples': 0,  # train on the first so many symbols; 0: on all
 }
 BYTES = tuple(chr(i) if 32 <= i < 127 else f'\\x{i:02x}' for i in range(256))
-LIMIT = 2**31 - 2**24  # symbols whose positions, and a window more, are int32
+LIMIT = 2**31 - 2**24  # symbols whose positions, and a window more, are int32; bytes
 
 
 def make(

@@ -30,11 +30,6 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     raise config_lib.UserError(
       f'data.path: {str(path)!r} is a folder; expected a text file'
     )
-  try:
-    content = path.read_bytes()
-  except OSError as error:
-    raise config_lib.UserError(
-      f'data.path: {str(path)!r} cannot be read: {error.strerror}'
-    ) from error
+  content = source.read_bytes(path, text.LIMIT, f'data.path: {str(path)!r}')
   name = config['label'] or path.stem
   return text.make(name, content, config, config['encoding'])

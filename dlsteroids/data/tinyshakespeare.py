@@ -29,7 +29,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   path = source.locate('tinyshakespeare', config, find, PUBLISHED.name, [PUBLISHED])
   published = f'sha256:{source.checksum(path)}' == PUBLISHED.digest
   name = 'tinyshakespeare' if published else 'tinyshakespeare-unverified'
-  return text.make(name, path.read_bytes(), config)
+  return text.make(name, source.read_bytes(path, text.LIMIT), config)
 
 
 def find(place: pathlib.Path) -> pathlib.Path | None:

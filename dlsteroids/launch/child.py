@@ -39,7 +39,7 @@ class Order(NamedTuple):
 
   def log(self, program: str) -> pathlib.Path:
     """Where a program's workers say what they do."""
-    return self.workdir / 'logs' / f'{program}.log'
+    return log_of(self.workdir, program)
 
 
 def order(words: Sequence[str], workdir: pathlib.Path, minutes: float) -> Order:
@@ -117,6 +117,16 @@ class Child:
     how = f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit code {code}'
     line = last_line(self.order.log(self.program))
     return f'{how}; last said: {line}' if line else how
+
+
+def log_of(workdir: pathlib.Path, program: str) -> pathlib.Path:
+  return workdir / 'logs' / f'{program}.log'
+
+
+def parting(workdir: pathlib.Path, program: str) -> str:
+  """What is known of a program's worker that ended by itself, its work undone."""
+  line = last_line(log_of(workdir, program))
+  return f'its worker left; last said: {line}' if line else 'its worker left silently'
 
 
 def last_line(log: pathlib.Path) -> str:

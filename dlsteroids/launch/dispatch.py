@@ -9,6 +9,7 @@ import pathlib
 import time
 
 from dlsteroids.launch import (
+  child,
   executors,
   failures,
   files,
@@ -146,7 +147,7 @@ class Head:
       elif why or time.monotonic() - self.ended[name] > self.seconds:
         # a shared disk may show results late; nothing shows those of the dead
         del self.ended[name]
-        self.judge(unit, left, why or 'its worker left without a word')
+        self.judge(unit, left, why or child.parting(self.workdir, name))
 
   def judge(self, unit: units.Unit, left: int, why: str) -> None:
     """A worker died: again, unless that happened before and nothing was gained."""

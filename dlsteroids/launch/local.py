@@ -81,7 +81,7 @@ def execute(
         layouts[batch.program] = half = layout._replace(width=layout.width // 2)
         remember(workdir, batch.program, half)
         compiler.forget(batch.program)
-        todo[at : at + 1] = cut(batch, half)
+        todo[at:] = recut(todo[at:], batch.program, half)
         say(f'program {batch.program} ran out of memory; width is {half.width} now')
         continue
       say(f'failed: {", ".join(sorted({run.arm for run in batch.runs}))}: {text}')
@@ -145,13 +145,16 @@ def refuse_full_disk(error: Exception, workdir: pathlib.Path) -> None:
     ) from error
 
 
-def cut(batch: plan.Batch, layout: program_lib.Layout) -> list[plan.Batch]:
-  """A batch as batches that fit a smaller layout."""
-  size = layout.members
-  return [
-    batch._replace(runs=batch.runs[i : i + size])
-    for i in range(0, len(batch.runs), size)
-  ]
+def recut(
+  todo: Sequence[plan.Batch], program: str, layout: program_lib.Layout
+) -> list[plan.Batch]:
+  """Batches, those of a program cut to fit its smaller layout."""
+  found = []
+  for batch in todo:
+    size = layout.members if batch.program == program else len(batch.runs)
+    starts = range(0, len(batch.runs), size)
+    found += [batch._replace(runs=batch.runs[i : i + size]) for i in starts]
+  return found
 
 
 def remember(workdir: pathlib.Path, program: str, layout: program_lib.Layout) -> None:
@@ -240,7 +243,13 @@ class Compiler:
 def make_slots(
   made: prepare.Plan, batch: plan.Batch, layout: program_lib.Layout
 ) -> list[dict[str, Any]]:
-  """A batch's slots, runs dealt to the groups of devices in turn, the rest padding."""
+  """A batch's slots, runs dealt to the groups of devices in turn, the rest padding.
+
+  Raises:
+    ValueError: more runs than the layout has members.
+  """
+  if len(batch.runs) > layout.members:
+    raise ValueError(f'{len(batch.runs)} runs in a batch of {layout.members}')
   slots: list[Any] = [None] * layout.members
   for i, run in enumerate(batch.runs):
     slots[position(i, layout)] = member_lib.slot(
@@ -273,6 +282,7 @@ def train_batch(
   origin = config_lib.digest(equal)[:8]
   folder = workdir / 'checkpoints' / f'{batch.name}-{origin}'
   slots = make_slots(made, batch, layout)
+  checkpoint.sign(folder, [run.fingerprint for run in batch.runs])
   result = loop.train(
     program,
     slots,

@@ -142,6 +142,8 @@ def write_plan(
 ) -> None:
   """plan.json: what is compiled and how members lie; its layouts are never changed.
 
+  Arms that other launches planned of a program stay: their workers look them up here.
+
   Args:
     made: the plan.
     workdir: of the study, held.
@@ -153,7 +155,9 @@ def write_plan(
     name: {
       **old.get(name, {}),
       **({} if elsewhere else entry_of(layout)),
-      'arms': made.arms_of(name),
+      'arms': list(
+        dict.fromkeys((*old.get(name, {}).get('arms', ()), *made.arms_of(name)))
+      ),
       'params': made.facts[name].params,
       'flops_per_step': made.facts[name].flops,
     }

@@ -83,13 +83,13 @@ def digest_code(
   for name, arm in configs.items():
     task = programs.members[plan.program_id(arm)].task
     if task.digest:
-      code[name] |= {arm['task']['name']: task.digest}
+      code[name] |= {f'{arm["task"]["name"]}: its own data': task.digest}
   return code
 
 
 @contextlib.contextmanager
 def blame(what: str, every: bool = False) -> Any:
-  """Turns a shape or type error while tracing a plug-in into one line.
+  """Turns an error while tracing a plug-in into one line.
 
   Args:
     what: the line begins with it.
@@ -101,7 +101,7 @@ def blame(what: str, every: bool = False) -> Any:
     if every:
       raise config_lib.UserError(f'{what}: {error}') from error
     raise
-  except (TypeError, ValueError, KeyError, AttributeError) as error:
+  except Exception as error:  # flax's own, an assertion: what a plug-in may raise
     lines = [line for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
     raise config_lib.UserError(

@@ -22,6 +22,7 @@ from dlsteroids.launch import (
   units,
 )
 from dlsteroids.results import (
+  answers,
   choices,
   compute,
   effects,
@@ -29,6 +30,7 @@ from dlsteroids.results import (
   looks,
   report,
   store,
+  summary,
   tables,
   tensorboard,
 )
@@ -163,6 +165,9 @@ def finish(
   leases.clear(workdir, made.config['engine']['lease_seconds'])
   with machine.hold(workdir):
     old = manifest.read_study(workdir)
+    # In this order: what is listed and not leased then is stored by now, or litter.
+    left = list((workdir / 'checkpoints').glob('*'))
+    lone = not leases.live(workdir, made.config['engine']['lease_seconds'])
     index = store.read(workdir)
     if elsewhere:
       refuse_mixture(made, index)
@@ -171,10 +176,9 @@ def finish(
     declared = [row for row in rows if tables.is_declared(told, row)]
     if all(row.fingerprint in failed for row in declared):
       raise config_lib.UserError(f'every run failed: {next(iter(failed.values()))}')
-    lone = not leases.live(workdir, made.config['engine']['lease_seconds'])
     if not failed and lone:
       finals = {r.batch.get('checkpoint', '') for r in index.records.values()}
-      checkpoint.sweep(workdir / 'checkpoints', finals)
+      checkpoint.sweep(left, finals, index.records)
     return export(workdir, say)
 
 
@@ -270,6 +274,7 @@ def export(
   wanted = choices.wanted(told)
   if wanted:  # else by a version that knew failures at the end only
     told['failures'] = failures.reasons(workdir, wanted, index.records)
+    told['trained'] = count(r for name, r in index.records.items() if name in wanted)
   planned = [tables.Planned(*row) for row in told['runs']]
   declared = [run for run in planned if tables.is_declared(told, run)]
   if not any(run.fingerprint in index.records for run in declared):
@@ -282,10 +287,13 @@ def export(
   every = tables.runs(told, planned, index, told['failures'])
   planned = declared
   runs = tables.runs(told, planned, index, told['failures'])
-  told['looks'] = looks.log(told, runs, machine.now())
-  manifest.write_looks(workdir, told)
   curves = tables.curves(planned, index)
   found = effects.measure(told, runs)
+  arrays = tables.arrays_of(planned, index)
+  source = summary.Source(told, summary.Tables(runs, curves, found), arrays)
+  said = answers.gather(source).answers
+  told['looks'] = looks.log(told, runs, machine.now(), said)
+  manifest.write_looks(workdir, told)
   for name, frame in (('runs', every), ('curves', curves), ('effects', found)):
     tables.write(workdir / f'{name}.csv', frame)
   extra: dict[str, Any] = {'interactions': None, 'anova': None}
@@ -300,10 +308,16 @@ def export(
   made = report.Tables(
     runs=runs, curves=curves, effects=found, compute=analyses, every=every, **extra
   )
-  page = report.write(workdir, told, made, tables.arrays_of(planned, index))
+  page = report.write(workdir, told, made, arrays)
   if events or told['config']['engine']['tensorboard']:
     tensorboard.write(workdir / 'tensorboard', curves)
   return Answer(workdir, page, runs, curves, found, bool(told['failures']))
+
+
+def count(records: Iterable[store.Record]) -> dict[str, Any]:
+  """How many runs there are, and their compute, in nominal FLOPs."""
+  flops = [record.run['flops'] for record in records]
+  return {'runs': len(flops), 'flops': sum(flops)}
 
 
 def replayed(made: prepare.Plan, arm: str, seed: int) -> plan.Run:

@@ -1,11 +1,10 @@
 """What the study answers: one sentence a factor, or that it could not have answered."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from dlsteroids.results import effects, formats, looks, pairs, reach, sentences, summary
+from dlsteroids.results import formats, looks, pairs, reach, sentences, summary
 
 MARKS = {'helps': '▲', 'hurts': '▼', 'equivalent': '=', 'inconclusive': '?'}
 
@@ -43,21 +42,7 @@ def gather(source: summary.Source) -> Answers:
   if not design.reachable:
     return Answers(design.sentence, ())
   rows = summary.effects_of(source, pairs.deciding(study), pairs.declared(study))
-  now = _sentences(study, rows, look)
-  frozen = looks.frozen(study) if look.number > study['looks_declared'] else None
-  if frozen is None:
-    return Answers('', now)
-  then = looks.state(frozen)
-  table = effects.measure(frozen, runs)
-  family = table[table['verdict'] != '']
-  old = [{str(k): v for k, v in row.items()} for row in family.to_dict('records')]
-  return Answers('', now, _sentences(frozen, old, then), then.number)
-
-
-def _sentences(
-  study: Mapping[str, Any], rows: list[dict[str, Any]], look: looks.Look
-) -> tuple[Answer, ...]:
-  return tuple(
+  now = tuple(
     Answer(
       str(row['factor'] or row['arm']),
       str(row['arm']),
@@ -67,6 +52,12 @@ def _sentences(
     for row in rows
     if not formats.missing(row['verdict'])
   )
+  late = look.number > max(study['looks_declared'], 1)
+  stands = looks.standing(study) if late else None
+  if stands is None:
+    return Answers('', now)
+  old = tuple(Answer(*answer) for answer in stands.get('answers', ()))
+  return Answers('', now, old, stands['look'])
 
 
 def silence(frame: pd.DataFrame) -> pd.DataFrame:

@@ -36,6 +36,8 @@ class Attribution(NamedTuple):
     interactions: a frame with exactly `shares.INTERACTIONS`, at the headline ratio.
     ends: a frame with exactly `ENDS`: means over seeds of the bare model at C_low and
       of the full one at C_high, of the metric ('raw') or of the error's logarithm.
+    orders: a frame with exactly `shares.ORDERS`: what compute and the ideas add where
+      compute comes first and where it comes last, as `players`.
     notes: what a reader must know, a sentence each.
     refusal: why there is none and how to get it; '' if there is one.
     ratio: the headline C_high / C_low; 1 without compute.
@@ -45,6 +47,7 @@ class Attribution(NamedTuple):
   players: pd.DataFrame
   interactions: pd.DataFrame
   ends: pd.DataFrame
+  orders: pd.DataFrame
   notes: tuple[str, ...]
   refusal: str
   ratio: float
@@ -52,11 +55,12 @@ class Attribution(NamedTuple):
 
 
 class _Part(NamedTuple):
-  """Rows of the three frames, and what to say of them, at one ratio."""
+  """Rows of the four frames, and what to say of them, at one ratio."""
 
   players: list[dict[str, Any]]
   interactions: list[dict[str, Any]]
   ends: list[dict[str, Any]]
+  orders: list[dict[str, Any]]
   notes: list[str]
 
 
@@ -82,7 +86,8 @@ def attribute(study: Mapping[str, Any], all_runs: pd.DataFrame) -> Attribution:
   try:
     return _attribute(study, all_runs)
   except coalitions.Refusal as refusal:
-    return Attribution(*_frames([]), (), str(refusal), math.nan, '')
+    none, why = _frames([]), str(refusal)
+    return Attribution(**none, notes=(), refusal=why, ratio=math.nan, scale='')
 
 
 def _attribute(study: Mapping[str, Any], all_runs: pd.DataFrame) -> Attribution:
@@ -110,18 +115,27 @@ def _attribute(study: Mapping[str, Any], all_runs: pd.DataFrame) -> Attribution:
     parts.append(part if ratio == headline else part._replace(interactions=[]))
     notes += part.notes if ratio == headline else []
   frames = _frames(parts)
-  found = frames[2]
+  found = frames['ends']
   scale = LOG if LOG in set(found['scale'][found['ratio'] == headline]) else RAW
-  return Attribution(*frames, tuple(notes), '', headline, scale)
+  said = tuple(notes)
+  return Attribution(**frames, notes=said, refusal='', ratio=headline, scale=scale)
 
 
-def _frames(parts: Sequence[_Part]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-  """Players, interactions and ends of all parts."""
-  players, others, ends = (
-    pd.DataFrame([row for part in parts for row in part[i]], columns=list(columns))
-    for i, columns in enumerate((shares.PLAYERS, shares.INTERACTIONS, ENDS))
-  )
-  return players, others, ends
+def _frames(parts: Sequence[_Part]) -> dict[str, Any]:
+  """Players, interactions, ends and orders of all parts."""
+  kinds = {
+    'players': shares.PLAYERS,
+    'interactions': shares.INTERACTIONS,
+    'ends': ENDS,
+    'orders': shares.ORDERS,
+  }
+  rows = {
+    name: [row for part in parts for row in getattr(part, name)] for name in kinds
+  }
+  return {
+    name: pd.DataFrame(rows[name], columns=list(columns))
+    for name, columns in kinds.items()
+  }
 
 
 def _at(
@@ -196,7 +210,7 @@ def _measure(
 ) -> _Part:
   """The rows of one ratio, from the scores at C_low and C_high (or at one budget)."""
   values, notes = coalitions.gather(study, game, scores, alpha)
-  part = _Part([], [], [], notes)
+  part = _Part([], [], [], [], notes)
   for scale in (RAW, LOG):
     turned, why = coalitions.turn(study, values, scale)
     if why:
@@ -207,6 +221,7 @@ def _measure(
     sign = -1 if scale == LOG else coalitions.better(study)
     part.players.extend({**row, **common} for row in found.players)
     part.interactions.extend({**row, **common} for row in found.interactions)
+    part.orders.extend({**row, **common} for row in found.orders)
     ends = {'bare': sign * found.bare, 'full': sign * found.full}
     part.ends.append({**common, 'n': values.shape[1], **ends})
     notes.extend(f'{text} ({scale}).' for text in found.notes)

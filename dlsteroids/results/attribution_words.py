@@ -1,5 +1,6 @@
 """An attribution in words: whose the gain is, and who gains more together."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +42,23 @@ def sentences(study: Mapping[str, Any], found: attribution.Attribution) -> list[
   for scale in (LOG, RAW):
     rows = attribution.at_headline(found, found.players, scale)
     said += [_tell(study, found, rows, scale)] if rows else []
-  return said + _tell_pairs(study, found)
+  return said + tell_orders(study, found) + _tell_pairs(study, found)
+
+
+def tell_orders(study: Mapping[str, Any], found: attribution.Attribution) -> list[str]:
+  """What compute and the ideas bring where either comes first, in a sentence."""
+  rows = attribution.at_headline(found, found.orders)
+  if not rows or any(formats.missing(row['share']) for row in rows):
+    return []
+  digits = choose_digits(rows)
+  told = [' '.join(tell_share(row, digits)) for row in rows]
+  gain = 'gain' if rows[0]['phi'] + rows[1]['phi'] > 0 else 'loss'
+  what = f'{gain} in {name_scale(study, found.scale)}'
+  return [
+    f'Compute alone, given to the bare model, brings {told[0]} of the {what}, the '
+    f'ideas then {told[1]}. The ideas alone, without more compute, bring {told[2]}, '
+    f'compute then {told[3]}.'
+  ]
 
 
 def name_scale(study: Mapping[str, Any], scale: str) -> str:
@@ -78,11 +95,28 @@ def tell_share(row: Mapping[str, Any], digits: int = 1) -> tuple[str, str]:
   return f'{share}{formats.THIN}%', f'[{low}, {high}]'
 
 
-def tell_amount(study: Mapping[str, Any], scale: str, amount: float) -> str:
-  """An improvement on a scale, signed: '+3.41 points', '+0.72'."""
-  if scale == LOG:
-    return f'{round(amount, 2) + 0.0:+.2f}'.replace('-', formats.MINUS)
-  return formats.delta(pairs.deciding(study), amount, unit=True)
+def tell_amount(
+  study: Mapping[str, Any], scale: str, amount: float, width: float = math.nan
+) -> str:
+  """An improvement on a scale, signed: '+3.41 points', '+0.72'.
+
+  Args:
+    width: of its interval, which sets the decimals of logarithms.
+  """
+  if scale == RAW:
+    return formats.delta(pairs.deciding(study), amount, unit=True)
+  digits = 2
+  if width > 0:
+    digits = min(max(1 - math.floor(math.log10(width)), 2), 5)
+  rounded = round(amount, digits)
+  return f'{rounded + 0.0:{"+" if rounded else ""}.{digits}f}'.replace(
+    '-', formats.MINUS
+  )
+
+
+def width_of(row: Mapping[str, Any]) -> float:
+  """Of a row's interval."""
+  return row['ci_high'] - row['ci_low']
 
 
 def _tell(
@@ -95,11 +129,14 @@ def _tell(
   named = {row['player']: row for row in rows}
   total, what = named.pop(shares.TOTAL), name_scale(study, scale)
   if formats.missing(total['share']):
-    ends = (tell_amount(study, scale, total[name]) for name in ('ci_low', 'ci_high'))
+    width = width_of(total)
+    mean, *ends = (
+      tell_amount(study, scale, total[key], width)
+      for key in ('phi', 'ci_low', 'ci_high')
+    )
     return (
-      f'The improvement of {what} from bare to full model, '
-      f'{tell_amount(study, scale, total["phi"])} [{", ".join(ends)}], cannot be told '
-      'from none: it is not divided.'
+      f'The improvement of {what} from bare to full model, {mean} [{", ".join(ends)}], '
+      'cannot be told from none: it is not divided.'
     )
   ideas = [row for name, row in named.items() if name not in coalitions.RESERVED]
   ideas.sort(key=lambda row: row['share'], reverse=True)
@@ -136,7 +173,7 @@ def _tell_pairs(study: Mapping[str, Any], found: attribution.Attribution) -> lis
     mine = [row for row in rows if (row['index'] > 0) == more][:_SAID]
     parts = [
       ' and '.join(name_player(found, row[key]) for key in ('player', 'with'))
-      + f' ({tell_amount(study, found.scale, row["index"])})'
+      + f' ({tell_amount(study, found.scale, row["index"], width_of(row))})'
       for row in mine
     ]
     if parts:

@@ -50,6 +50,7 @@ class Analyses(NamedTuple):
       found['gains'] = self.gains.frame
     if self.attribution:
       found['attribution'] = self.attribution.players
+      found['attribution_orders'] = self.attribution.orders
       found['attribution_interactions'] = self.attribution.interactions
     if self.claims is not None:
       found['claims'] = self.claims
@@ -148,24 +149,40 @@ def _attribution_sheets(
   numeric = (False, *(True,) * 6)
   made = []
   for scale in dict.fromkeys((found.scale, attribution_lib.LOG, attribution_lib.RAW)):
-    rows = []
-    for row in attribution_lib.at_headline(found, found.players, scale):
-      share, interval = attribution_words.tell_share(row)
-      rows.append(
-        (
-          attribution_words.name_player(found, row['player']),
-          attribution_words.tell_amount(study, scale, row['phi']),
-          _span(study, scale, row),
-          share or formats.NOTHING,
-          interval or formats.NOTHING,
-          formats.p_value(row['p']),
-          formats.count(row['n']),
-        )
-      )
+    rows = [
+      _player_cells(study, found, scale, row)
+      for row in attribution_lib.at_headline(found, found.players, scale)
+    ]
     title = f'The gain in {attribution_words.name_scale(study, scale)}'
     made.append(sheets.Sheet(title, head, numeric, tuple(rows)))
+  rows = [
+    (row['order'], *_player_cells(study, found, found.scale, row))
+    for row in attribution_lib.at_headline(found, found.orders)
+  ]
+  title = 'Compute first, or last'
+  made.append(sheets.Sheet(title, ('Order', *head), (False, *numeric), tuple(rows)))
   made.append(_interaction_sheet(study, found))
   return [sheet for sheet in made if sheet.rows]
+
+
+def _player_cells(
+  study: Mapping[str, Any],
+  found: attribution_lib.Attribution,
+  scale: str,
+  row: Mapping[str, Any],
+) -> tuple[str, ...]:
+  """Player, contribution, its interval, share, its interval, p and seeds."""
+  share, interval = attribution_words.tell_share(row)
+  width = attribution_words.width_of(row)
+  return (
+    attribution_words.name_player(found, row['player']),
+    attribution_words.tell_amount(study, scale, row['phi'], width),
+    _span(study, scale, row),
+    share or formats.NOTHING,
+    interval or formats.NOTHING,
+    formats.p_value(row['p']),
+    formats.count(row['n']),
+  )
 
 
 def _interaction_sheet(
@@ -177,7 +194,9 @@ def _interaction_sheet(
     (
       attribution_words.name_player(found, row['player']),
       attribution_words.name_player(found, row['with']),
-      attribution_words.tell_amount(study, found.scale, row['index']),
+      attribution_words.tell_amount(
+        study, found.scale, row['index'], attribution_words.width_of(row)
+      ),
       _span(study, found.scale, row),
       formats.p_value(row['p']),
       formats.count(row['n']),
@@ -194,7 +213,8 @@ def _span(study: Mapping[str, Any], scale: str, row: Mapping[str, Any]) -> str:
     return formats.NOTHING
   if scale == attribution_lib.RAW:
     return formats.interval(pairs.deciding(study), *ends)
-  low, high = (attribution_words.tell_amount(study, scale, end) for end in ends)
+  width = attribution_words.width_of(row)
+  low, high = (attribution_words.tell_amount(study, scale, end, width) for end in ends)
   return f'[{low}, {high}]'
 
 

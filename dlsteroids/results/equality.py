@@ -25,7 +25,7 @@ def check(study: Mapping[str, Any]) -> list[str]:
       key = condition['regime'], float(condition['budget']), float(condition['size'])
       line = _deviation(arm, at.get((arm, *key)), reference, at.get((reference, *key)))
       if line:
-        lines.append(f'At {_condition_words(condition)}, {line}')
+        lines.append(f'At {condition_words(condition)}, {line}')
   return lines
 
 
@@ -42,7 +42,7 @@ def _compared(study: Mapping[str, Any]) -> list[tuple[str, str]]:
   return sorted(found, key=lambda pair: order.index(pair[0]))
 
 
-def _condition_words(condition: Mapping[str, Any]) -> str:
+def condition_words(condition: Mapping[str, Any]) -> str:
   text = regimes.WORDS[condition['regime']]
   if condition['budget'] != 1:
     text += f', {condition["budget"]:g}× the compute'

@@ -1,5 +1,6 @@
 """Compute-equivalent gains in words: a sentence each, and how to read their table."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -125,7 +126,8 @@ def _body(study: Mapping[str, Any], row: Mapping[str, Any]) -> str:
   if formats.missing(row['ci_low']):
     return f'{body} (one seed, no interval)' if row['n'] == 1 else body
   # a gain is more than the bound of an arm that never gets there
-  over = row['ci_low'] == 1 and censored == ladder_fit.NEVER
+  # (which steps, being whole, make a little less than 1)
+  over = math.isclose(row['ci_low'], 1, rel_tol=0.01) and censored == ladder_fit.NEVER
   within = row['ci_low'] <= 1 <= row['ci_high'] and not over
   return f'{body} (1×, no difference, is in the interval)' if within else body
 

@@ -1,7 +1,8 @@
 """How often a study has been looked at, and what that leaves of alpha."""
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,7 +17,7 @@ class Look(NamedTuple):
     number: 1 for the first complete report, and so on.
     alpha: the level in force at this look.
     exploratory: whether the verdicts of this look are no claims.
-    new: whether the runs differ from those of every look logged so far.
+    new: whether the runs or the question differ from those of every look logged so far.
     complete: whether all planned runs of the claim have ended.
     runs_digest: sha256 hex of the runs looked at; '' if unknown.
     note: one sentence saying why it is exploratory; '' if it is not.
@@ -61,13 +62,24 @@ def complete(study: Mapping[str, Any], runs: pd.DataFrame) -> bool:
   return all(pairs.match(c, scores).enough for c in study['contrasts'])
 
 
-def _logged(study: Mapping[str, Any]) -> list[str]:
-  """The digests of the complete looks so far, in order, each once."""
+def question(study: Mapping[str, Any]) -> str:
+  """Sha256 hex of what a study asks of its runs: another one is another look."""
+  names = ('contrasts', 'metric', 'margin', 'alpha', 'regime')
+  asked = {name: study[name] for name in names} | {'tuned': pairs.declared(study)}
+  text = json.dumps(asked, sort_keys=True, default=str)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _logged(study: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """Digest of runs and question of the complete looks so far, in order, each once."""
   return list(
-    dict.fromkeys(
-      entry['runs_digest'] for entry in study.get('looks', ()) if entry['complete']
-    )
+    dict.fromkeys(_key(study, e) for e in study.get('looks', ()) if e['complete'])
   )
+
+
+def _key(study: Mapping[str, Any], entry: Mapping[str, Any]) -> tuple[str, str]:
+  """What tells a logged look from others; old ones did not log their question."""
+  return entry['runs_digest'], entry.get('question') or question(study)
 
 
 def state(study: Mapping[str, Any], runs: pd.DataFrame | None = None) -> Look:
@@ -80,11 +92,11 @@ def state(study: Mapping[str, Any], runs: pd.DataFrame | None = None) -> Look:
   """
   logged = _logged(study)
   if runs is None:
-    runs_digest, whole = (logged[-1] if logged else ''), True
+    key, whole = (logged[-1] if logged else ('', question(study))), True
   else:
-    runs_digest, whole = digest(study, runs), complete(study, runs)
-  new = runs_digest not in logged
-  number = len(logged) + 1 if new else logged.index(runs_digest) + 1
+    key, whole = (digest(study, runs), question(study)), complete(study, runs)
+  new = key not in logged
+  number = len(logged) + 1 if new else logged.index(key) + 1
   declared = max(int(study['looks_declared']), 1)
   alpha = study['alpha']
   if declared > 1:
@@ -98,48 +110,43 @@ def state(study: Mapping[str, Any], runs: pd.DataFrame | None = None) -> Look:
     )
   elif not whole:
     note = 'Not all planned runs have ended: the verdicts are exploratory.'
-  return Look(number, alpha, bool(note), new, whole, runs_digest, note)
+  return Look(number, alpha, bool(note), new, whole, key[0], note)
 
 
 def log(
-  study: Mapping[str, Any], runs: pd.DataFrame, time: str
+  study: Mapping[str, Any],
+  runs: pd.DataFrame,
+  time: str,
+  answers: Sequence[Sequence[str]] = (),
 ) -> list[dict[str, Any]]:
   """The study's `looks` with this report entered; unchanged if it repeats one.
 
   Args:
     time: when the report was made, ISO 8601.
+    answers: its verdicts in words, which stand if it is the last look declared.
   """
   entries = [dict(entry) for entry in study.get('looks', ())]
-  look = state(study, runs)
-  if any(
-    entry['runs_digest'] == look.runs_digest and entry['complete'] == look.complete
-    for entry in entries
-  ):
+  look, asked = state(study, runs), question(study)
+  mine = (look.runs_digest, asked), look.complete
+  if any((_key(study, entry), entry['complete']) == mine for entry in entries):
     return entries
   entry = {
     'look': look.number,
     'seeds': len(study['seeds']),
     'complete': look.complete,
     'runs_digest': look.runs_digest,
+    'question': asked,
+    'answers': [list(answer) for answer in answers],
     'time': time,
   }
   return [*entries, entry]
 
 
-def frozen(study: Mapping[str, Any]) -> dict[str, Any] | None:
-  """The study as it stood at its last declared look, or None before that look.
-
-  Its seeds are the first ones of the study, so `effects.measure` of it gives the frozen
-  verdicts again from the runs stored since.
-  """
-  declared = max(int(study['looks_declared']), 1)
-  logged = _logged(study)
+def standing(study: Mapping[str, Any]) -> Mapping[str, Any] | None:
+  """The entry of the last declared look, whose answers stand; None before it."""
+  declared, logged = max(int(study['looks_declared']), 1), _logged(study)
   if len(logged) < declared:
     return None
   last = logged[declared - 1]
-  entries = list(study['looks'])
-  at = next(
-    i for i, e in enumerate(entries) if e['complete'] and e['runs_digest'] == last
-  )
-  seeds = study['seeds'][: entries[at]['seeds']]
-  return {**study, 'seeds': seeds, 'looks': entries[: at + 1]}
+  complete_ones = (entry for entry in study['looks'] if entry['complete'])
+  return next(entry for entry in complete_ones if _key(study, entry) == last)

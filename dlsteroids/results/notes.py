@@ -6,7 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from dlsteroids.results import facts, formats, looks, pairs, reach, summary
+from dlsteroids.results import (
+  equality,
+  facts,
+  formats,
+  looks,
+  pairs,
+  reach,
+  statistics,
+  summary,
+)
 
 
 def ask(study: Mapping[str, Any]) -> str:
@@ -81,7 +90,7 @@ def list_notes(source: summary.Source) -> list[str]:
   study = source.study
   notes = [
     _variance(study),
-    'Differences are paired by seed and tested by exact sign flips; intervals invert '
+    f'Differences are paired by seed and tested by {_flips(study)}; intervals invert '
     'the same test. Simulated with strongly skewed differences they cover .88 to .94 '
     'instead of .95 at 6 to 10 seeds.',
     'The best step is chosen on validation, by the same rule in every arm; the test '
@@ -147,6 +156,13 @@ def _variance(study: Mapping[str, Any]) -> str:
   )
 
 
+def _flips(study: Mapping[str, Any]) -> str:
+  """The test in words: all sign flips, or a sample where there are too many."""
+  if len(study['seeds']) <= statistics.EXACT_SEEDS:
+    return 'exact sign flips'
+  return f'{statistics.FLIPS:,} sampled sign flips'
+
+
 def _quality(study: Mapping[str, Any]) -> list[str]:
   """What made images are measured with, and what real ones would score."""
   told = facts.quality(study)
@@ -206,8 +222,32 @@ def _tuning(study: Mapping[str, Any]) -> list[str]:
   seeds = ', '.join(map(str, tune['seeds']))
   return [
     f'Tuned numbers come from an equal grid per arm ({grid}), chosen on validation '
-    f'with seeds {seeds}, which take no part in the claim.'
+    f'with seeds {seeds}, which take no part in the claim.',
+    *edges(tune),
   ]
+
+
+def edges(tune: Mapping[str, Any]) -> list[str]:
+  """How many arms chose an end of the grid, where beyond it may be better."""
+  chosen: dict[str, list[Mapping[str, Any]]] = {}
+  for row in tune.get('chosen_at') or ():
+    chosen.setdefault(equality.condition_words(row), []).append(row['numbers'])
+  notes = []
+  for path, grid in tune['grid'].items():
+    parts = []
+    for where, rows in chosen.items() if len(grid) > 1 else ():
+      counts = {
+        word: sum(math.isclose(numbers[path], end) for numbers in rows)
+        for word, end in (('largest', max(grid)), ('smallest', min(grid)))
+      }
+      words = [f'{count} the {word}' for word, count in counts.items() if count]
+      if words:
+        parts.append(f'{where}, of {len(rows)} arms {formats.listing(words)}')
+    if parts:
+      notes.append(
+        f'At an end of the grid, beyond which {path} may be better: {"; ".join(parts)}.'
+      )
+  return notes
 
 
 def _arms(study: Mapping[str, Any]) -> list[str]:

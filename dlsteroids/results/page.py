@@ -102,15 +102,19 @@ def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
     low, high = float(values.min()), float(values.max())
     spread = f'{formats.value(metric, low)} to {formats.value(metric, high)}'
     spread += f' over {len(values)} seed{"s" if len(values) > 1 else ""}'
-  total = formats.flops(float(runs['flops'].sum()))
+  # searches for tuned numbers and other conditions included, where study.json tells
+  trained = study.get('trained') or {'runs': len(runs), 'flops': runs['flops'].sum()}
+  total = formats.flops(float(trained['flops']))
   shape = f'{len(study["arms"])} arms × {len(study["seeds"])} seeds'
-  tuned = ', as configured and tuned' if runs['tuned'].nunique() > 1 else ''
+  conditions = len(study.get('conditions') or ())
+  told = f' × {conditions} conditions' if conditions > 1 else ''
+  told += ', as configured and tuned' if runs['tuned'].nunique() > 1 else ''
   parameters = f'{formats.count(cost["params"])} parameters'
   steps = f'{formats.count(cost["steps"])} steps'
   return [
     (f'{facts.words(study, metric)}, {arm}', formats.value(metric, mean), spread),
     ('compute a run', formats.flops(cost['run']), f'{parameters}, {steps}'),
-    ('the whole study', f'{len(runs)} runs', f'{shape}{tuned}, {total}'),
+    ('the whole study', f'{trained["runs"]:,} runs', f'{shape}{told}, {total}'),
   ]
 
 

@@ -11,8 +11,10 @@ from dlsteroids.results import coalitions, games, ladder_fit, statistics
 _TESTED = ('ci_low', 'ci_high', 'ci_kind', 'p')
 _SHARES = ('share', 'share_low', 'share_high')
 PLAYERS = ('player', 'ratio', 'scale', 'n', 'phi', *_TESTED, *_SHARES)
+ORDERS = ('order', *PLAYERS)
 INTERACTIONS = ('player', 'with', 'ratio', 'scale', 'n', 'index', *_TESTED)
 COMPUTE, IDEAS, REMAINDER, TOTAL = coalitions.RESERVED
+COMPUTE_FIRST, IDEAS_FIRST = 'compute first', 'ideas first'
 _SAME = 1e-9  # relative
 
 
@@ -22,12 +24,16 @@ class Shares(NamedTuple):
   Attributes:
     players: rows of `PLAYERS`, without ratio and scale.
     interactions: rows of `INTERACTIONS`, without ratio and scale.
+    orders: rows of `ORDERS`, without ratio and scale: what compute and all ideas add
+      where compute comes first, to the bare model, and where it comes last. Without
+      compute, or if an end was not run, none.
     bare, full: the seeds' mean value of no idea at C_low, of all ideas at C_high.
     notes: what a reader must know, a sentence each.
   """
 
   players: list[dict[str, Any]]
   interactions: list[dict[str, Any]]
+  orders: list[dict[str, Any]]
   bare: float
   full: float
   notes: list[str]
@@ -70,11 +76,17 @@ def divide(game: coalitions.Game, sides: Sequence[np.ndarray], alpha: float) -> 
   counts = statistics.resample(
     statistics.generator(), len(values), statistics.RESAMPLES
   )
-  rows = []
-  for name, mine in phi.items():
+
+  def row(name, mine):
     share = _share(mine, gain.total, counts, alpha) if told else (math.nan,) * 3
-    row = {'player': name, **_test('phi', mine, alpha), **dict(zip(_SHARES, share))}
-    rows.append(row)
+    return {'player': name, **_test('phi', mine, alpha), **dict(zip(_SHARES, share))}
+
+  rows = [row(name, mine) for name, mine in phi.items()]
+  orders = [
+    {'order': order, **row(name, games.snap(mine, values))}
+    for order, added in _orders(game, sides).items()
+    for name, mine in added.items()
+  ]
   others = [
     {'player': names[i], 'with': names[j], **_test('index', mine, alpha)}
     for (i, j), mine in division.pairs.items()
@@ -84,7 +96,28 @@ def divide(game: coalitions.Game, sides: Sequence[np.ndarray], alpha: float) -> 
   if not set(_ends(game)) <= set(game.coalitions):
     notes.append('The bare or the full model was not run: the gain is an estimate')
   notes += _spread(division.added, game.together, gain.total) if told else []
-  return Shares(rows, others, float(gain.bare.mean()), float(gain.full.mean()), notes)
+  ends = float(gain.bare.mean()), float(gain.full.mean())
+  return Shares(rows, others, orders, *ends, notes)
+
+
+def _orders(
+  game: coalitions.Game, sides: Sequence[np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
+  """What compute and all ideas add [n] when either comes first."""
+  if len(sides) < 2 or not set(_ends(game)) <= set(game.coalitions):
+    return {}
+  none, every = (game.coalitions.index(end) for end in _ends(game))
+  low, high = sides[0], sides[-1]
+  return {
+    COMPUTE_FIRST: {
+      COMPUTE: high[:, none] - low[:, none],
+      IDEAS: high[:, every] - high[:, none],
+    },
+    IDEAS_FIRST: {
+      IDEAS: low[:, every] - low[:, none],
+      COMPUTE: high[:, every] - low[:, every],
+    },
+  }
 
 
 def _ends(game: coalitions.Game) -> tuple[int, int]:

@@ -140,7 +140,13 @@ def _climb(
   for row in rows:
     end, *ends = (start + upwards * row[name] for name in ('phi', 'ci_low', 'ci_high'))
     share, span = attribution_words.tell_share(row, digits)
-    words = share or attribution_words.tell_amount(study, found.scale, row['phi']), span
+    words = (
+      share
+      or attribution_words.tell_amount(
+        study, found.scale, row['phi'], attribution_words.width_of(row)
+      ),
+      span,
+    )
     steps.append(_Step(row['player'], start, end, (min(ends), max(ends)), row, words))
     start = end
   return steps

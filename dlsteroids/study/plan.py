@@ -83,7 +83,9 @@ def make_runs(
   condition: conditions.Condition = PLAIN,
 ) -> list[Run]:
   """The runs of an arm at several seeds, which share its config."""
-  facts = {'config': config_lib.training(config), 'data': data}
+  # the metric, for it chooses the step whose scores are a run's
+  metric = config['study']['metric']
+  facts = {'config': config_lib.training(config), 'data': data, 'metric': metric}
   identities = digests(facts, seeds)
   fingerprints = digests({**facts, 'code': code}, seeds)
   program = program_id(config)

@@ -30,15 +30,28 @@ FAR = {'classifier_fid': 1e3, 'classifier_kid': 1e1}
 
 
 def both(out: types.Outputs) -> dict[str, Any]:
-  """Features of real and made images; all that are measured on them share this."""
-  return {'real': out['real']['features'], 'fake': out['fake']['features']}
+  """Features of real and made images; all that are measured on them share this.
+
+  With 'at', 'real' and 'fake' int32 [B], rows of one number are one image, come again.
+  """
+  found = {'real': out['real']['features'], 'fake': out['fake']['features']}
+  return found | ({'at': out['at']} if 'at' in out else {})
+
+
+def distinct(values: Mapping[str, Any], name: str) -> np.ndarray:
+  """The rows of one side, each image once: distances assume independent rows."""
+  rows = np.asarray(values[name], np.float64)
+  if 'at' not in values:
+    return rows
+  _, first = np.unique(np.asarray(values['at'][name]), return_index=True)
+  return rows[np.sort(first)]
 
 
 def compared(measure: Callable[[np.ndarray, np.ndarray], float]) -> Callable:
   """`Metric.finish` by `measure(real, fake)`; nan if a row is not finite, or alone."""
 
   def finish(values):
-    real, fake = (np.asarray(values[name], np.float64) for name in ('real', 'fake'))
+    real, fake = (distinct(values, name) for name in ('real', 'fake'))
     good = min(len(real), len(fake)) > 1
     good &= bool(np.isfinite(real).all() and np.isfinite(fake).all())
     return {'': measure(real, fake) if good else math.nan}

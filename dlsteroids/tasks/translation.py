@@ -37,6 +37,8 @@ def make_outputs(
         for key, (measure, _, _) in MEASURES.items():
           found[f'{key}_{source}'] = measure(made, batch[name])
       if source == 'y' and extractor is not None:
+        if 'at_x' in batch:
+          found['at'] = {'real': batch['at_x'], 'fake': batch['at_y']}
         for side, images in (('real', batch['x']), ('fake', made)):
           seen, logits = extractor.apply(images)
           found[side] = {'features': seen}

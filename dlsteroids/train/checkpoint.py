@@ -4,13 +4,14 @@ A checkpoint's folder lists the sha256 of every file in it, written last. What d
 match is damaged and never restored; what matches but cannot be restored is a mistake.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.train import processes
 
 SUMS = 'sha256.json'
+RUNS = 'runs.json'  # fingerprints of a batch's members, in its folder
 ROOM = 1 << 20  # bytes on the disk that a checkpoint takes besides its arrays
 UNWRITABLE = tuple(  # what the system says of a disk, and libraries quote
   os.strerror(number)
@@ -244,8 +246,30 @@ def drop(folder: pathlib.Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: pathlib.Path, kept: Collection[str]) -> None:
-  """Removes what interrupted batches left; the final variables called `kept` stay."""
-  for path in folder.glob('*'):
-    if path.name not in kept:
+def sign(folder: pathlib.Path, runs: Sequence[str]) -> None:
+  """Says in a batch's folder which runs continue from it; a full disk may refuse."""
+  with contextlib.suppress(OSError):
+    if processes.first():
+      folder.mkdir(parents=True, exist_ok=True)
+      (folder / RUNS).write_text(json.dumps(list(runs)))
+
+
+def sweep(
+  paths: Sequence[pathlib.Path], kept: Collection[str], stored: Container[str]
+) -> None:
+  """Removes what nothing needs any more.
+
+  Args:
+    paths: folders of batches and of final variables.
+    kept: names of the final variables that stay.
+    stored: fingerprints; what others would continue from stays.
+  """
+  for path in paths:
+    if path.name in kept:
+      continue
+    try:
+      runs = json.loads((path / RUNS).read_bytes())
+    except (OSError, ValueError):
+      runs = []  # final variables, or what a full disk left
+    if all(run in stored for run in runs):
       drop(path)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from dlsteroids import types
@@ -65,18 +66,14 @@ def finish(
   for name, metric in metrics.items():
     own = values[sources[name]]
     if metric.merge == 'sum':
-      merged = tree_map(lambda x: np.sum(np.asarray(x, np.float64), 0), own)
+      merged = jax.tree.map(lambda x: np.sum(np.asarray(x, np.float64), 0), own)
     else:
-      merged = tree_map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:count], own)
+      merged = jax.tree.map(
+        lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:count], own
+      )
     for suffix, value in metric.finish(merged).items():
       found[f'{name}_{suffix}' if suffix else name] = value
   return found
-
-
-def tree_map(function: Any, tree: Any) -> Any:
-  if isinstance(tree, Mapping):
-    return {name: tree_map(function, value) for name, value in tree.items()}
-  return function(tree)
 
 
 def append(
@@ -94,7 +91,7 @@ def append(
   parts = {'validation': slice(0, edge), 'test': slice(edge, None)}
   for i in range(size):
     for split, part in parts.items():
-      values = tree_map(lambda x, i=i, part=part: x[i][part], evaluated['values'])
+      values = jax.tree.map(lambda x, i=i, part=part: x[i][part], evaluated['values'])
       for name, value in finish(member.task.metrics, values, counts[split]).items():
         if np.ndim(value) == 0:
           rows.setdefault(f'{split}/{name}', []).append(float(value))

@@ -94,15 +94,22 @@ def train(
   placed = program.place(slots, made)
   state = made.init(placed, data)
   past = history.new(made.member, deciding, len(live))
-  step = 0
+  step, spent, waited = 0, 0.0, 0.0
   found = checkpoint.restore(folder, state, say) if folder else None
   if found:
     step, state, saved = found
     past = history.load(past, saved)
-  clock = Clock(step)
+    spent, waited = map(float, saved['seconds'])
+  clock = Clock(step, spent)
   fresh = step in (0, *past.steps)
   ends = boundaries(steps, evaluations)
   with feed_lib.make(made, slots, placed, readers) as feed:
+
+    def keep() -> bool:
+      seconds = np.asarray([clock.elapsed(), waited + (feed.stalled or 0.0)])
+      told = {**history.dump(past), 'seconds': seconds}
+      return save(folder, step, state, told, say)
+
     feed.start(visits(step, ends, past.steps))
     for boundary in ends:
       while step < boundary:
@@ -115,11 +122,11 @@ def train(
         step, fresh = end, False
         watch(Progress(step, steps, clock.tick(step), past.mean(), feed.share()))
         if any(processes.every(stop())):
-          kept = save(folder, step, state, past, say)
-          raise Interrupted(f'step {step} of {steps} is {"" if kept else "not "}saved')
+          kept = 'saved' if keep() else 'not saved'
+          raise Interrupted(f'step {step} of {steps} is {kept}')
         due = clock.since_save() > checkpoint_seconds
         if folder and step < steps and processes.agree(due):
-          save(folder, step, state, past, say)
+          keep()
           clock.saved()
       if boundary not in past.steps:
         values = feed_lib.evaluate(made, state, feed, data)
@@ -130,9 +137,8 @@ def train(
   seconds = clock.elapsed() / len(live)
   records = {at: history.record(past, i, steps, seconds) for i, at in enumerate(live)}
   if feed.stalled is not None:
-    records = {
-      at: {**r, 'stall_s': feed.stalled / len(live)} for at, r in records.items()
-    }
+    stalled = (waited + feed.stalled) / len(live)
+    records = {at: {**record, 'stall_s': stalled} for at, record in records.items()}
   arrays = {at: history.arrays_of(past, i) for i, at in enumerate(live)}
   return Result(records, arrays, state['variables'])
 
@@ -141,14 +147,14 @@ def save(
   folder: pathlib.Path | None,
   step: int,
   state: Any,
-  past: history.History,
+  told: Mapping[str, Any],
   say: Callable[[str], None],
 ) -> bool:
   """Saves a checkpoint if it can; training does not end because a disk is full."""
   if folder is None:
     return False
   try:
-    checkpoint.save(folder, step, state, history.dump(past))
+    checkpoint.save(folder, step, state, told)
   except checkpoint.Unwritable as error:
     say(f'cannot write to {folder.parent}: {error.strerror}; training goes on')
     return False
@@ -158,8 +164,9 @@ def save(
 class Clock:
   """Chooses how many steps to run between two looks, and when to save."""
 
-  def __init__(self, step: int):
-    self.start = self.last = self.save = time.monotonic()
+  def __init__(self, step: int, spent: float = 0.0):
+    self.last = self.save = time.monotonic()
+    self.start = self.last - spent  # before this process went on
     self.step, self.chunk, self.rate = step, 1, 0.0
 
   def tick(self, step: int) -> float:
