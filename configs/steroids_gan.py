@@ -48,9 +48,10 @@ def get_config(mode: str = ''):
   config.engine.keep = 'none'
   if mode == 'mnist':
     config.study.budgets = '0.0625'
-    config.study.tune = 'optimizer.learning_rate=0.0005,0.002,0.008'
+    config.study.tune = 'optimizer.learning_rate=0.002,0.008,0.032'
     config.study.tune_seeds = 1
     config.model.depth = 0
+    config.train.steps = 256
     config.train.evaluations = 1
     config.train.eval_batch = 1000
   return smoke(config) if mode == 'smoke' else config

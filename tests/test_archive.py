@@ -119,6 +119,18 @@ def test_bomb_behind_the_end_of_a_tar(tmp_path):
   refused(tmp_path / 'b.tgz', 'after the end', archive.Limits(member=40_000))
 
 
+def test_names_and_headers_that_cannot_be_decoded(tmp_path):
+  path = pack(tmp_path / 'a.zip', {'ä' * 8: b'1'})
+  data = path.read_bytes()
+  path.write_bytes(data.replace('ä'.encode() * 8, b'\xff\xfe' * 8))
+  refused(path, 'is damaged or incomplete')
+  with tarfile.open(tmp_path / 'a.tar', 'w', format=tarfile.PAX_FORMAT) as tar:
+    member = tarfile.TarInfo('x')
+    member.pax_headers = {'GNU.sparse.map': 'a,b', 'GNU.sparse.size': '1'}
+    tar.addfile(member)
+  refused(tmp_path / 'a.tar', 'is damaged or incomplete')
+
+
 def test_giant_tar_header(tmp_path, monkeypatch):
   monkeypatch.setattr(archive, 'HEADER', 10_000)
   good = pack(tmp_path / 'a.tar', {'n' * 9_000: b'1'})

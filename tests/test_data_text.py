@@ -311,6 +311,14 @@ def test_a_files_name_label_and_line_ends(tmp_path):
   assert text_file.load({'path': path, 'label': 'n', **SMALL}).name == 'n'
 
 
+def test_a_giant_file_is_refused_unread(tmp_path):
+  path = tmp_path / 'x.txt'
+  with path.open('wb') as file:
+    file.truncate(1 << 40)  # sparse: it takes no room
+  with pytest.raises(config_lib.UserError, match='has 1,099,511,627,776 bytes, more'):
+    text_file.load({'path': str(path)})
+
+
 def test_a_file_in_another_encoding(tmp_path):
   (tmp_path / 'x').write_bytes(PROSE.encode('latin-1'))
   config = {'path': str(tmp_path / 'x'), **SMALL}

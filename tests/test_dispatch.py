@@ -45,6 +45,10 @@ def test_a_worker_says_why_it_ended(tmp_path):
   )
   assert run('') == ''
   assert run('raise SystemExit(2)') == ''  # a mistake: it has told it itself
+  assert child.parting(tmp_path, 'p') == 'its worker left silently'
+  assert run('1 / 0') == ''
+  said = 'its worker left; last said: ZeroDivisionError: division by zero'
+  assert child.parting(tmp_path, 'p') == said
   assert run('raise SystemExit(7)') == 'exit code 7'
   said = run('import os; print("so far", flush=True); os.kill(os.getpid(), 9)')
   assert said == 'killed by SIGKILL; last said: so far'

@@ -13,11 +13,13 @@ NAN = float('nan')
 def make_member(better='higher'):
   """A member with two metrics over one batch a split, and rows per test example."""
   take = lambda merged: {'': merged}
+  ratio = lambda merged: {'': merged[0] / merged[1]}
   ends = lambda merged: {'low': merged, 'high': merged + 1}
   metrics = {
     'score': types.Metric(lambda out: out, take, better, -1.0),
     'pair': types.Metric(lambda out: out, ends, 'lower', 7.0),
     'rows': types.Metric(lambda out: out, take, '', merge='concat'),
+    'ratio': types.Metric(lambda out: out, ratio, 'higher', 0.0),  # of a tuple of sums
   }
   task = types.Task({}, (), None, metrics)
   none = lambda *args: None
@@ -31,7 +33,12 @@ def evaluated(validation, test, diverged=None, finite=None):
   size = len(validation)
   rows = np.stack([values, values * 10], -1)  # [S, splits, 2], one of padding
   return {
-    'values': {'score': values, 'pair': values, 'rows': rows},
+    'values': {
+      'score': values,
+      'pair': values,
+      'rows': rows,
+      'ratio': (values, np.full_like(values, 2.0)),
+    },
     'sums': {'loss': np.full(size, 6.0), 'steps': np.full(size, 3.0)},
     'diverged': np.asarray(diverged or [-1] * size),
     'finite': np.asarray(finite or [True] * size),
@@ -59,6 +66,8 @@ def test_best_step_by_validation_decides_what_test_claims():
   assert one['values']['final/test/score'] == pytest.approx(0.5)
   assert two['values']['test/score'] == pytest.approx(0.2)
   assert one['values']['test/pair_high'] == pytest.approx(1.3)
+  assert one['values']['test/ratio'] == pytest.approx(0.15)
+  assert two['values']['test/ratio'] == pytest.approx(0.1)
   assert history.arrays_of(past, 0)['test/rows'] == pytest.approx([0.3])
   assert history.arrays_of(past, 1)['test/rows'] == pytest.approx([0.2])
   assert [20, 'train', 'loss', 2.0] in one['curves']

@@ -235,6 +235,22 @@ def test_batches_are_joined_and_padding_does_not_count():
   assert whole['classifier_fid'] == pytest.approx(reference(real, fake), rel=1e-9)
 
 
+def test_images_that_come_again_count_once():
+  real, fake, logits = rows(50, 3), rows(9, 4), np.zeros((50, 2))
+  again = np.arange(50) % 9  # the shorter side of unpaired images
+  whole = batch(real, fake[again], logits)
+  at = {'real': np.arange(50, dtype=np.int32), 'fake': again.astype(np.int32)}
+  found = finish([{**whole, 'at': at}])
+  assert found['classifier_fid'] == pytest.approx(quality.frechet(real, fake), rel=1e-4)
+  assert found['precision'] == quality.precision(real, fake)
+  swapped = {**batch(fake[again], real, logits), 'at': {k: at[o] for k, o in SWAP}}
+  assert finish([swapped])['recall'] == quality.recall(fake, real)
+  assert found['classifier_fid'] != pytest.approx(finish([whole])['classifier_fid'])
+
+
+SWAP = (('real', 'fake'), ('fake', 'real'))
+
+
 def test_classes_balance_and_confidence():
   def scores(predicted):
     logits = np.log(np.where(np.eye(4)[predicted] > 0, 0.7, 0.1))

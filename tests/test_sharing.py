@@ -151,6 +151,21 @@ def test_a_worker_plans_its_programs_only_and_the_same_runs(config, tmp_path):
     ]
 
 
+def test_a_launch_with_fewer_arms_leaves_those_of_others_to_their_workers(
+  run, config, tmp_path
+):
+  work = tmp_path / 'work'
+  made = plan(config, work)
+  before = json.loads((work / 'plan.json').read_text())['programs']
+  assert run(config, work, '--config.study.only=dropout')[0] == 0
+  after = json.loads((work / 'plan.json').read_text())['programs']
+  for program in made.layouts:
+    assert after[program]['arms'] == before[program]['arms']
+    words = ('--action=work', f'--programs={program}')
+    assert run(config, work, *words)[0] == 0
+  assert disk.trained(work) == 6  # three arms, two seeds
+
+
 def test_workers_train_a_tuned_study_between_them(run, config, tmp_path):
   whole, work = tmp_path / 'whole', tmp_path / 'work'
   assert run(config, whole, *TUNE)[0] == 0
