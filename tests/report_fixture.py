@@ -46,7 +46,7 @@ class Case(NamedTuple):
 
   study: dict[str, Any]
   tables: report.Tables
-  arrays: Callable[[str, int], Mapping[str, np.ndarray] | None]
+  arrays: Callable[..., Mapping[str, np.ndarray] | None]
 
 
 def _factors(costs: Mapping[str, Sequence[tuple[str, float, float]]]) -> list[dict]:
@@ -230,13 +230,13 @@ def _probes(arm: str) -> dict[str, np.ndarray]:
 
 
 def _arrays(runs: pd.DataFrame) -> Callable[[str, int], Any]:
-  untuned = runs[runs['tuned'] == 0].set_index(['arm', 'seed'])['test/accuracy']
+  known = runs.set_index(['arm', 'seed', 'tuned'])['test/accuracy']
 
-  def arrays(arm: str, seed: int) -> Mapping[str, np.ndarray] | None:
-    if (arm, seed) not in untuned.index:
+  def arrays(arm: str, seed: int, tuned: int = 0) -> Mapping[str, np.ndarray] | None:
+    if (arm, seed, tuned) not in known.index:
       return None
     label = np.arange(TEST_SIZE) % len(CLASSES)
-    share = untuned[(arm, seed)]
+    share = known[(arm, seed, tuned)]
     wrong = round((1 - share) * TEST_SIZE) if np.isfinite(share) else 0
     prediction = label.copy()
     rng = np.random.default_rng([seed, 11])

@@ -46,9 +46,6 @@ def test_a_worker_says_why_it_ended(tmp_path):
   assert run('') == ''
   assert run('raise SystemExit(2)') == ''  # a mistake: it has told it itself
   assert child.parting(tmp_path, 'p') == 'its worker left silently'
-  assert run('1 / 0') == ''
-  said = 'its worker left; last said: ZeroDivisionError: division by zero'
-  assert child.parting(tmp_path, 'p') == said
   assert run('raise SystemExit(7)') == 'exit code 7'
   said = run('import os; print("so far", flush=True); os.kill(os.getpid(), 9)')
   assert said == 'killed by SIGKILL; last said: so far'
@@ -56,6 +53,9 @@ def test_a_worker_says_why_it_ended(tmp_path):
   said = run('import time; time.sleep(60)', 0.01)
   assert said == 'no end within 0.01 minutes'
   assert time.monotonic() - start < 30
+  assert run('1 / 0') == ''  # as after a mistake, so that what it said tells
+  said = 'its worker left; last said: ZeroDivisionError: division by zero'
+  assert child.parting(tmp_path, 'p') == said
 
 
 def test_a_worker_that_hears_no_sigterm_is_killed(tmp_path, monkeypatch):

@@ -49,6 +49,11 @@ def test_columns_and_numbers_by_hand():
   assert row['ci_kind'] == 'inversion'
   wins = np.greater.outer(reference, arm) + 0.5 * np.equal.outer(reference, arm)
   assert row['prob_improvement'] == pytest.approx(wins.mean())
+  assert (row['improvement_low'], row['improvement_high']) == (
+    statistics.improvement_interval(reference, arm, 'higher', 0.05)
+  )
+  assert 0 <= row['improvement_low'] <= wins.mean() <= row['improvement_high'] <= 1
+  assert table['improvement_low'].notna().sum() == len(study['contrasts'])
   assert row['verdict'] == 'helps'
 
 

@@ -127,8 +127,8 @@ BROKEN = {
     'must return logits [B, 10]',
   ),
   'signature': (NETS.replace(', *, train, hyper', ''), 'arm baseline'),
-  'flax': (NETS.replace("name='output'", "name='hidden'"), 'NameInUse'),
-  'assertion': (NETS.replace('x = nn', "assert x.ndim == 9, 'flat'; x = nn"), 'flat'),
+  'flax': (NETS.replace("name='output'", "name='first'"), 'NameInUse'),
+  'assertion': (NETS.replace('x = x *', "assert x.ndim == 9, 'flat'; x = x *"), 'flat'),
   'keys': (NETS.replace("config['units']", "config['unit']"), "'unit'"),
 }
 

@@ -236,7 +236,7 @@ def test_batches_are_joined_and_padding_does_not_count():
 
 
 def test_images_that_come_again_count_once():
-  real, fake, logits = rows(50, 3), rows(9, 4), np.zeros((50, 2))
+  real, fake, logits = rows(50, 3), 1.5 * rows(9, 3), rows(50, 4)
   again = np.arange(50) % 9  # the shorter side of unpaired images
   whole = batch(real, fake[again], logits)
   at = {'real': np.arange(50, dtype=np.int32), 'fake': again.astype(np.int32)}

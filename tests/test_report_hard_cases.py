@@ -23,7 +23,7 @@ def rename(case: report_fixture.Case, old: str, new: str) -> report_fixture.Case
   study = report_fixture.renamed(case.study, old, new)
   swap = lambda frame: frame.replace({'arm': {old: new}, 'reference': {old: new}})
   runs, curves, effects = (swap(frame) for frame in case.tables[:3])
-  arrays = lambda arm, seed: case.arrays(old if arm == new else arm, seed)
+  arrays = lambda arm, *run: case.arrays(old if arm == new else arm, *run)
   return report_fixture.Case(study, report.Tables(runs, curves, effects), arrays)
 
 
@@ -79,7 +79,7 @@ def test_every_name_may_be_hostile(tmp_path):
   frames = [
     frame.rename(columns=poison).map(poison) for frame in case.tables[:3]
   ]  # fmt: skip
-  arrays = lambda arm, seed: case.arrays(back[arm], seed)
+  arrays = lambda arm, *run: case.arrays(back[arm], *run)
   text, words = report_reader.write(
     report_fixture.Case(study, report.Tables(*frames), arrays), tmp_path
   )

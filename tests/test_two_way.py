@@ -61,6 +61,10 @@ def test_interval_equals_a_slow_bootstrap(official):
   assert (found.low, found.high) == pytest.approx(expected, abs=0.006)
   assert found[3:] == (SEEDS, N, not official)
   assert two_way.two_way(study, runs, arrays, study['contrasts'][0]) == found
+  tuned = lambda arm, seed, state=0: arrays(arm, seed) if state else None
+  contrast, claimed = study['contrasts'][0], runs.assign(tuned=1)
+  assert two_way.two_way(study, claimed, tuned, contrast, tuned=1) == found
+  assert two_way.two_way(study, claimed, tuned, contrast) is None
 
 
 def test_an_equal_difference_everywhere_has_no_width():

@@ -29,6 +29,8 @@ COLUMNS = (
   'p',
   'p_holm',
   'prob_improvement',
+  'improvement_low',
+  'improvement_high',
   'verdict',
 )
 VERDICTS = ('helps', 'hurts', 'equivalent', 'inconclusive')
@@ -39,8 +41,9 @@ def measure(study: Mapping[str, Any], runs: pd.DataFrame) -> pd.DataFrame:
 
   The first rows are the family: all contrasts, in the study's order, on the deciding
   metric at the test split's best step, in the declared tuning state. Only they carry
-  `p_holm` and a `verdict`. Descriptive rows follow: the other tuning state if it was
-  run, the other metrics at test, and every metric at the last step.
+  `p_holm`, an interval of `prob_improvement` and a `verdict`. Descriptive rows follow:
+  the other tuning state if it was run, the other metrics at test, and every metric at
+  the last step.
 
   Args:
     study: the content of study.json.
@@ -103,9 +106,6 @@ def _row(
   """One row of the table, without a claim."""
   delta = pair.delta
   span = statistics.interval(delta, alpha)
-  sides = pair.arm, pair.reference
-  if contrast['component'] == 'reference':
-    sides = pair.reference, pair.arm
   better = pairs.metric(study, column)['better']
   return {
     'arm': contrast['arm'],
@@ -126,9 +126,20 @@ def _row(
     'ci_kind': span.kind,
     'p': statistics.sign_flip(delta),
     'p_holm': math.nan,
-    'prob_improvement': statistics.improvement(*sides, better),
+    'prob_improvement': statistics.improvement(*_sides(contrast, pair), better),
+    'improvement_low': math.nan,
+    'improvement_high': math.nan,
     'verdict': '',
   }
+
+
+def _sides(
+  contrast: Mapping[str, Any], pair: pairs.Pairs
+) -> tuple[np.ndarray, np.ndarray]:
+  """Scores with the component and without it."""
+  if contrast['component'] == 'reference':
+    return pair.reference, pair.arm
+  return pair.arm, pair.reference
 
 
 def _judge(
@@ -137,7 +148,7 @@ def _judge(
   matched: Sequence[pairs.Pairs],
   alpha: float,
 ) -> None:
-  """Enters `p_holm` and the verdict into the rows of the family."""
+  """Enters `p_holm`, intervals of improvement and verdicts into the family's rows."""
   differ = statistics.holm([row['p'] for row in rows])
   margin = study['margin']
   same = np.ones(len(rows))
@@ -147,14 +158,18 @@ def _judge(
   reachable = reach.reach(study, alpha).reachable
   for i, (row, contrast) in enumerate(zip(rows, study['contrasts'])):
     row['p_holm'] = float(differ[i])
+    better = pairs.metric(study, row['metric'])['better']
+    row['improvement_low'], row['improvement_high'] = statistics.improvement_interval(
+      *_sides(contrast, matched[i]), better, alpha
+    )
     row['verdict'] = 'inconclusive'
     # one-sided tests reach alpha a seed earlier than the interval: no claim from that
     able = reachable and matched[i].enough and row['ci_kind'] == statistics.INVERSION
     if able and same[i] <= alpha:
       row['verdict'] = 'equivalent'
     elif able and differ[i] <= alpha:
-      better = row['delta'] * gain(study, contrast, row['metric']) > 0
-      row['verdict'] = 'helps' if better else 'hurts'
+      gains = row['delta'] * gain(study, contrast, row['metric']) > 0
+      row['verdict'] = 'helps' if gains else 'hurts'
 
 
 def _mean(values: np.ndarray) -> float:

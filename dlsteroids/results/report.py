@@ -79,12 +79,12 @@ def _remember(arrays: summary.Arrays, room: int = MEMORY) -> summary.Arrays:
   known = collections.OrderedDict()
   size = 0
 
-  def read(arm: str, seed: int) -> Mapping[str, np.ndarray] | None:
+  def read(*run: Any) -> Mapping[str, np.ndarray] | None:
     nonlocal size
-    if (arm, seed) in known:
-      known.move_to_end((arm, seed))
-      return known[arm, seed]
-    found = known[arm, seed] = arrays(arm, seed)
+    if run in known:
+      known.move_to_end(run)
+      return known[run]
+    found = known[run] = arrays(*run)
     size += _size(found)
     while size > room and len(known) > 1:
       size -= _size(known.popitem(last=False)[1])

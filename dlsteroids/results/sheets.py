@@ -102,8 +102,7 @@ def _effects(
   difference = f'Difference, {unit}' if unit else 'Difference'
   p, p_name = ('p_holm', 'p (Holm)') if judged else ('p', 'p')
   scored = metric in ('test/accuracy', pairs.deciding(source.study))
-  # Scores of examples are the untuned runs'.
-  both = _intervals_with_examples(source, metric) if scored and state == 0 else {}
+  both = _intervals_with_examples(source, metric, state) if scored else {}
   rows = []
   for row in summary.effects_of(source, metric, state):
     interval = formats.interval(metric, row['ci_low'], row['ci_high'])
@@ -119,7 +118,7 @@ def _effects(
       'Interval over seeds': interval,
       'over seeds × examples': both.get(_key(row), ''),
       p_name: '' if formats.missing(row[p]) else formats.p_value(row[p]),
-      'P(better)': formats.number(row['prob_improvement'], 2),
+      'P(better)': _probability(row),
       'Seeds': formats.count(row['n']),
     }
     rows.append(cells)
@@ -130,20 +129,30 @@ def _effects(
   return _sheet(title, columns, filled)
 
 
+def _probability(row: Mapping[str, Any]) -> str:
+  """'0.93 [0.81, 1.00]', the interval where it was measured."""
+  share, *ends = (
+    formats.number(row[name], 2)
+    for name in ('prob_improvement', 'improvement_low', 'improvement_high')
+  )
+  known = not formats.missing(row['improvement_low'])
+  return f'{share} [{", ".join(ends)}]' if known else share
+
+
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
   return tuple(str(row[name]) for name in ('arm', 'factor', 'level', 'reference'))
 
 
 def _intervals_with_examples(
-  source: summary.Source, metric: str
+  source: summary.Source, metric: str, state: int
 ) -> Mapping[tuple[str, ...], str]:
-  """Two-way bootstrap intervals of the untuned contrasts, where scores are stored."""
+  """Two-way bootstrap intervals of the contrasts, where examples' scores are stored."""
   study, runs = source.study, source.tables.runs
   alpha = looks.state(study, runs).alpha
   found = {}
   for contrast in study['contrasts']:
     try:
-      span = two_way.two_way(study, runs, source.arrays, contrast, alpha, metric)
+      span = two_way.two_way(study, runs, source.arrays, contrast, alpha, metric, state)
     except ValueError:  # arms that see other examples have no example in common
       continue
     if span is not None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dlsteroids.results import pairs
 
-Arrays = Callable[[str, int], Mapping[str, np.ndarray] | None]
+Arrays = Callable[..., Mapping[str, np.ndarray] | None]  # of (arm, seed, tuned=0)
 
 
 class Tables(NamedTuple):

@@ -156,11 +156,11 @@ def exact(value: Any) -> str:
 
 
 def arrays_of(planned: Sequence[Planned], index: store.Index) -> Any:
-  """`(arm, seed) -> {name: array} or None` over the untuned runs."""
-  names = {(run.arm, run.seed): run.fingerprint for run in planned if not run.tuned}
+  """`(arm, seed, tuned=0) -> {name: array} or None`."""
+  names = {(run.arm, run.seed, run.tuned): run.fingerprint for run in planned}
 
-  def arrays(arm: str, seed: int) -> Mapping[str, np.ndarray] | None:
-    record = index.records.get(names.get((arm, seed), ''))
+  def arrays(arm: str, seed: int, tuned: int = 0) -> Mapping[str, np.ndarray] | None:
+    record = index.records.get(names.get((arm, seed, tuned), ''))
     return store.read_arrays(record) if record else None
 
   return arrays

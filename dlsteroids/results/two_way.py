@@ -1,5 +1,6 @@
 """Intervals over seeds and test examples together, from what every example scored."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from dlsteroids.results import facts, pairs, statistics
 
-Arrays = Callable[[str, int], Mapping[str, np.ndarray] | None]
+Arrays = Callable[..., Mapping[str, np.ndarray] | None]
 RESAMPLES = 1_999
 DISTINCT = 64  # differences of one example; more are drawn one by one
 FEWEST = 10  # blocks of a series; of fewer a bootstrap says little
@@ -41,6 +42,7 @@ def two_way(
   contrast: Mapping[str, Any],
   alpha: float | None = None,
   metric: str = 'test/accuracy',
+  tuned: int = 0,
 ) -> TwoWay | None:
   """Bootstraps a contrast's delta over seeds and test examples.
 
@@ -52,12 +54,13 @@ def two_way(
   fallback on every example; a failed run drops its seed.
 
   Args:
-    runs: the runs table, for the statuses of the untuned runs.
-    arrays: `(arm, seed)` -> 'test/index' [N] and either the metric's value of every
-      example ('test/nats_rows') or, for accuracy, 'test/prediction' and 'test/label';
-      or None.
+    runs: the runs table, for the statuses of the runs.
+    arrays: `(arm, seed)`, if tuned `(arm, seed, 1)`, -> 'test/index' [N] and either
+      the metric's value of every example ('test/nats_rows') or, for accuracy,
+      'test/prediction' and 'test/label'; or None.
     alpha: 1 - the coverage; the study's alpha if None.
     metric: 'test/<name>'.
+    tuned: of the runs meant.
 
   Returns:
     The interval, or None if no seed has scores of every cell, or a series has too few
@@ -67,7 +70,9 @@ def two_way(
     ValueError: arms of one seed, or seeds of an official split, saw other examples.
   """
   nested = not study['data']['official_test']
-  mine = pairs.select(study, runs, 0)
+  mine = pairs.select(study, runs, tuned)
+  if tuned:
+    arrays = functools.partial(_tuned, arrays)
   keys = zip(mine['arm'].tolist(), mine['seed'].tolist())
   status: dict[tuple[str, int], str] = dict(zip(keys, mine['status'].tolist()))
   differences, indices = [], []
@@ -91,6 +96,10 @@ def two_way(
   low, high = np.quantile(means, [level / 2, 1 - level / 2])
   n, examples = table.shape
   return TwoWay(float(table.mean()), float(low), float(high), n, examples, nested)
+
+
+def _tuned(arrays: Arrays, arm: str, seed: int) -> Mapping[str, np.ndarray] | None:
+  return arrays(arm, seed, 1)
 
 
 def _difference(
