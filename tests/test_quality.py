@@ -98,8 +98,9 @@ def test_singular_covariances_are_no_special_case():
 # Kernel
 
 
-def test_kernel_distance_equals_a_loop(monkeypatch):
-  x, y = rows(13, 4), rows(9, 4, 1, 1.2, 0.4)
+@pytest.mark.parametrize('sizes', [(13, 9), (40, 26)])  # pairs; third moments
+def test_kernel_distance_equals_a_loop(monkeypatch, sizes):
+  x, y = rows(sizes[0], 4), rows(sizes[1], 4, 1, 1.2, 0.4)
 
   def kernel(a, b):
     return (sum(p * q for p, q in zip(a, b)) / 4 + 1) ** 3
@@ -112,7 +113,16 @@ def test_kernel_distance_equals_a_loop(monkeypatch):
   wanted = sum(map(mean, own)) - 2 * mean(itertools.product(x.tolist(), y.tolist()))
   assert distances.kernel_distance(x, y) == pytest.approx(wanted, rel=1e-10)
   monkeypatch.setattr(distances, 'BLOCK', 20)  # several blocks, the last one short
-  assert distances.kernel_distance(x, y) == pytest.approx(wanted, rel=1e-10)
+  assert distances.kernel_distance(x + 0, y + 0) == pytest.approx(wanted, rel=1e-10)
+
+
+def test_what_is_remembered_is_of_these_rows():
+  x = rows(12, 3)
+  first = distances.radii(x)
+  assert distances.radii(x.copy()) is first
+  x[0] += 1  # in place
+  assert not np.array_equal(distances.radii(x), first)
+  assert not np.array_equal(distances.radii(x, 2), distances.radii(x))
 
 
 def test_kernel_distance_is_unbiased():
