@@ -107,7 +107,7 @@ def get_claims(config):
       direction='helps',
     ),
     claims.claim(
-      'Jozefowicz et al. 2015', 'the output gate helps, least of the three',
-      'output_gate', direction='helps',
+      'Jozefowicz et al. 2015', 'the output gate matters', 'output_gate',
+      direction='helps',
     ),
   )  # fmt: skip

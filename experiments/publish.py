@@ -8,7 +8,14 @@ import shutil
 from absl import app, flags
 
 FILES = ('runs.csv', 'effects.csv', 'study.json', 'plan.json')
-MORE = ('attribution', 'attribution_interactions', 'gains', 'regimes', 'claims')
+MORE = (
+  'attribution',
+  'attribution_orders',
+  'attribution_interactions',
+  'gains',
+  'regimes',
+  'claims',
+)
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'a finished study', required=True)
 PAGE = flags.DEFINE_string('page', None, 'the folder of its page', required=True)

@@ -153,14 +153,14 @@ def verdict(told: Sequence[Told | None]) -> str:
   found = [one for one in told if one is not None]
   if not found:
     return 'These studies cannot tell.'
-  who = 'every study' + (' whose gain can be divided' if len(found) < len(told) else '')
-  what = 'compute alone, given to the bare model, brings'
-  if min(one.alone['share_low'] for one in found) > 0.5:
-    text = f'At this scale, mostly: in {who} {what} more than half of the gain.'
-  elif max(one.alone['share_high'] for one in found) < 0.5:
-    text = f'At this scale, mostly not: in {who} {what} less than half of the gain.'
-  else:
-    text = 'It depends on the study.'
+  most = sum(one.alone['share_low'] > 0.5 for one in found)
+  least = sum(one.alone['share_high'] < 0.5 for one in found)
+  counts = {'mostly': most, 'mostly not': least}
+  start = next((word for word, n in counts.items() if n == len(found)), 'it depends')
+  text = (
+    f'At this scale, {start}: compute alone, given to the bare model, brings more than '
+    f'half of the gain in {most} of {len(found)} studies, less than half in {least}.'
+  )
   if max(one.compute['share_low'] for one in found) > 1:
     text += (
       ' Where compute has more than 100 % over all orders, the ideas cost more than '

@@ -6,6 +6,7 @@ import shutil
 import zlib
 
 import hypothesis
+import jax
 import numpy as np
 import pytest
 from hypothesis import strategies
@@ -246,6 +247,20 @@ def test_readers_whoever_they_are_read_the_same(photos):
     with reader.read(dataset.stream.example, requests, readers) as examples:
       found = [one['image'] for one in examples]
     np.testing.assert_array_equal(found, plain, err_msg=str(readers))
+
+
+def tell_process(request):
+  """An example that says who read it, and which platforms JAX may start there."""
+  return {'pid': os.getpid(), 'platforms': jax.config.jax_platforms}
+
+
+def test_worker_processes_stay_off_the_accelerator(monkeypatch):
+  monkeypatch.delenv('JAX_PLATFORMS', raising=False)
+  readers = reader.Readers(1, 1)
+  with reader.read(tell_process, [types.Request(0)], readers) as examples:
+    (found,) = examples
+  assert found['pid'] != os.getpid()
+  assert found['platforms'] == 'cpu'
 
 
 def refused(path, words, **options):
