@@ -14,7 +14,7 @@ import numpy as np
 
 REMEMBERED = 8  # sets of rows: real images are compared with every member's
 NEIGHBOURS = 3  # k of precision and recall, as Kynkäänniemi et al. 2019
-BLOCK = 1 << 22  # pairs at a time, 32 MiB
+BLOCK = 1 << 20  # pairs at a time, 8 MiB: a few passes stay in the cache
 
 
 class Moments(NamedTuple):
