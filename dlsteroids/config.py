@@ -283,13 +283,19 @@ def check(tree: Mapping[str, Any]) -> None:
     choose(path, tree[section][key], names)
 
 
+def shown(value: Any) -> str:
+  """A value as an error quotes it: what is longer than a line is cut."""
+  text = repr(value)
+  return text if len(text) <= 200 else f'{text[:200]}…'
+
+
 def choose(path: str, value: str, names: Iterable[str]) -> str:
   """`value` if it is among `names`; else a UserError that lists them."""
   names = tuple(names)
   if value not in names:
     guess = did_you_mean(str(value), names)
     words = ', '.join(str(name) or "''" for name in names)
-    raise UserError(f'config.{path}: unknown {value!r}{guess}; use {words}')
+    raise UserError(f'config.{path}: unknown {shown(value)}{guess}; use {words}')
   return value
 
 
@@ -351,7 +357,7 @@ def coerce(path: str, old: Any, new: Any) -> Any:
     good = type(old) is type(new)
   if not good or new != new:  # not a number
     raise UserError(
-      f'config.{path} expects {type(old).__name__} (like {old!r}), not {new!r}'
+      f'config.{path} expects {type(old).__name__} (like {old!r}), not {shown(new)}'
     )
   return new
 

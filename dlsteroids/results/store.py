@@ -136,7 +136,9 @@ def _check(batch: Any, runs: Any) -> None:
     hash(tuple(batch[name].items()))
   for run in runs:
     good &= all(isinstance(run[name], str) for name in ('fingerprint', 'identity'))
-    good &= run['status'] in ('ok', 'diverged')
+    good &= run['status'] in ('ok', 'diverged') and isinstance(
+      run.get('curves', []), list
+    )
     numbers = (run[name] for name in NUMBERS)
     good &= all(type(x) in (int, float) for x in (*numbers, *run['values'].values()))
   if not good:

@@ -109,6 +109,7 @@ def curves(planned: Sequence[Planned], index: store.Index) -> pd.DataFrame:
     for run in planned
     if not run.tuned and run.fingerprint in index.records
   ]
+  rows = [(run, facts) for run, facts in rows if 'curves' in facts]
   if not rows:
     return pd.DataFrame(columns=CURVES)
   parts = [facts['curves'] for _, facts in rows]
