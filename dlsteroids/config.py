@@ -110,14 +110,18 @@ PLACES = (  # the digest of the bytes counts
   'data.download',
   'data.label',
 )
+QUOTED = 800  # characters of either end of an error that is too long
 
 
 class UserError(ValueError):
   """A mistake the user can mend: its message is one clear line."""
 
   def __init__(self, message: str):
-    # Messages quote what other libraries say, at times over several lines.
-    super().__init__(' '.join(filter(None, map(str.strip, message.splitlines()))))
+    # Messages quote what other libraries say, at times over several lines, and what
+    # was given, at times by the kilobyte.
+    line = ' '.join(filter(None, map(str.strip, message.splitlines())))
+    long = len(line) > 2 * QUOTED
+    super().__init__(f'{line[:QUOTED]} … {line[-QUOTED:]}' if long else line)
 
 
 @functools.cache
@@ -283,19 +287,13 @@ def check(tree: Mapping[str, Any]) -> None:
     choose(path, tree[section][key], names)
 
 
-def shown(value: Any) -> str:
-  """A value as an error quotes it: what is longer than a line is cut."""
-  text = repr(value)
-  return text if len(text) <= 200 else f'{text[:200]}…'
-
-
 def choose(path: str, value: str, names: Iterable[str]) -> str:
   """`value` if it is among `names`; else a UserError that lists them."""
   names = tuple(names)
   if value not in names:
     guess = did_you_mean(str(value), names)
     words = ', '.join(str(name) or "''" for name in names)
-    raise UserError(f'config.{path}: unknown {shown(value)}{guess}; use {words}')
+    raise UserError(f'config.{path}: unknown {value!r}{guess}; use {words}')
   return value
 
 
@@ -357,7 +355,7 @@ def coerce(path: str, old: Any, new: Any) -> Any:
     good = type(old) is type(new)
   if not good or new != new:  # not a number
     raise UserError(
-      f'config.{path} expects {type(old).__name__} (like {old!r}), not {shown(new)}'
+      f'config.{path} expects {type(old).__name__} (like {old!r}), not {new!r}'
     )
   return new
 

@@ -45,6 +45,10 @@ def test_a_message_is_one_line_whatever_is_quoted():
   error = config_lib.UserError('it says:\n  first\r\n\n second \n')
   assert str(error) == 'it says: first second'
   assert isinstance(error, ValueError)
+  giant = str(config_lib.UserError(f'not {"9" * 9000}; use 1'))
+  assert len(giant) < 2000
+  assert giant.startswith('not 99')
+  assert giant.endswith('99; use 1')
 
 
 def test_resolve_fills_in_every_default():

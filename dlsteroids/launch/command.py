@@ -242,8 +242,8 @@ def illegal(text: str, values: flags.FlagValues) -> str:
   tree = values['config'].value.to_dict() if values['config'].value else {}
   if text.startswith('flag --config.') and key in tree.get(section, {}):
     old = tree[section][key]
-    shown = config_lib.shown(given.partition(': ')[0])
-    return f'config.{path} expects {type(old).__name__} (like {old!r}), not {shown}'
+    given = given.partition(': ')[0]
+    return f'config.{path} expects {type(old).__name__} (like {old!r}), not {given!r}'
   return f'command line: {text}'
 
 
