@@ -252,7 +252,7 @@ def improvement_interval(
     raise ValueError(f'seeds are resampled jointly, got {wins.shape} scores')
   if n == 0:
     return math.nan, math.nan
-  counts = resample(generator(), n, RESAMPLES)
+  counts = _resampled(n)
   shares = ((counts @ wins) * counts).sum(1) / n**2
   low, high = np.quantile(shares, [alpha / 2, 1 - alpha / 2])
   return float(low), float(high)
@@ -267,6 +267,12 @@ def resample(rng: np.random.Generator, n: int, times: int) -> np.ndarray:
   """How often each of n things is drawn in n draws with replacement: [times, n]."""
   drawn = rng.integers(n, size=(times, n)) + n * np.arange(times)[:, None]
   return np.bincount(drawn.ravel(), minlength=times * n).reshape(times, n)
+
+
+@functools.lru_cache(2)
+def _resampled(n: int) -> np.ndarray:
+  """The resamples of n seeds that every interval of improvement draws, as floats."""
+  return resample(generator(), n, RESAMPLES).astype(float)
 
 
 def iqm(values: Any) -> float:
