@@ -397,6 +397,10 @@ def test_report_names_collapsed_and_diverged_runs(gan, painted):
   for words in (said, fallen, 'Of 40 runs, 1 collapsed and 1 diverged.'):
     assert words in read_page
     assert words in read_text
+  assert 'before tuning' not in read_page
+  told = {**gan.study, 'tune': {'grid': {'lr': [1.0]}}}
+  source = report_reader.source_of(gan)._replace(study=told)
+  assert collapse.tell(source).head.endswith('These are the runs before tuning.')
   for words in ('diversity is below 0.2 of', 'at most 5 of 10 classes'):
     assert words in read_page
     assert words in read_text

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dlsteroids.results import facts, formats, summary
+from dlsteroids.results import facts, formats, pairs, summary
 
 LEAST_DIVERSITY = 0.2  # of the real images'
 LEAST_CLASSES = 0.5  # of the classes that real images show; as few is a collapse
@@ -107,7 +107,10 @@ def tell(source: summary.Source) -> Account | None:
       if of_arm:
         lines.append(f'{kind}: {arm}, {"; ".join(map(_say, of_arm))}.')
   count = int(((runs['tuned'] == 0) & (runs['status'] != 'failed')).sum())
-  return Account(_sum_up(found, count), tuple(lines), _rule(split, classes))
+  told = _sum_up(found, count)
+  if pairs.declared(source.study):
+    told += ' These are the runs before tuning.'
+  return Account(told, tuple(lines), _rule(split, classes))
 
 
 def _count_classes(study: Mapping[str, Any]) -> int:
