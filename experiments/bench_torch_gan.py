@@ -6,6 +6,7 @@ frozen, so that no gradient of theirs is computed. As in torch's example D's run
 averages move in G's turn, too; here they enter nothing.
 """
 
+import abc
 import contextlib
 import itertools
 import math
@@ -181,7 +182,7 @@ class Pool:
     return torch.cat(shown) if len(shown) > 1 else shown[0]
 
 
-class Game:
+class Game(abc.ABC):
   """Two players and a step of theirs.
 
   Attributes:
@@ -237,9 +238,9 @@ class Game:
     loss.backward()
     self.adams[player].step()
 
+  @abc.abstractmethod
   def step(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Both moves on images by domain (and 'noise'); the losses."""
-    raise NotImplementedError
 
 
 class NoiseGame(Game):
