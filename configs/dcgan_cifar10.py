@@ -55,7 +55,7 @@ def smoke(config):
   config.study.seeds = 2
   config.study.only = 'loss'
   config.data.examples = 64
-  config.task.features = 'dlsteroids.tasks.features.pixels'
+  config.task.features = 'dlsteroids.tasks.lib.features.pixels'
   config.model.width = 4
   config.model.depth = 1
   config.model.discriminator_width = 4

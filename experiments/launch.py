@@ -3,7 +3,7 @@
 import os
 import sys
 
-from dlsteroids.launch import command
+from dlsteroids.cli import command
 
 
 def main() -> None:

@@ -13,20 +13,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 from absl import app, flags
 
-from dlsteroids.results import (
-  attribution,
-  attribution_words,
-  canvas,
-  facts,
-  formats,
-  markdown,
-  pairs,
-  share_figures,
-  sheets,
-  store,
-  waterfall_figures,
-)
-from dlsteroids.results import notes as report_notes
+from dlsteroids.analysis import attribution, pairs
+from dlsteroids.report import attribution_words, facts, formats, markdown, sheets
+from dlsteroids.report import notes as report_notes
+from dlsteroids.report.figures import canvas, shares, waterfall
+from dlsteroids.store import results
 
 HOME = pathlib.Path(__file__).parent
 FAMILIES = {  # page: (family, data in words)
@@ -245,12 +236,12 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
   for family in families:
     with canvas.style():
       drawn = {
-        'waterfall': waterfall_figures.draw_waterfall(family.study, family.found),
-        'shares': share_figures.draw_shares(family.study, family.found),
+        'waterfall': waterfall.draw_waterfall(family.study, family.found),
+        'shares': shares.draw_shares(family.study, family.found),
       }
     for name, drawing in drawn.items():
       if drawing is not None:
-        store.write_atomically(figures / f'{family.page}_{name}.png', drawing.png)
+        results.write_atomically(figures / f'{family.page}_{name}.png', drawing.png)
   parts = [
     '# Is deep learning just neural networks on steroids?',
     'How much of the gain since the perceptron is compute, and how much is each idea? '
@@ -278,7 +269,7 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
   ]
   path = out / 'README.md'
   kept = [part for part in parts if not part.startswith('![') or exists(part, out)]
-  store.write_atomically(path, '\n\n'.join(kept) + '\n')
+  results.write_atomically(path, '\n\n'.join(kept) + '\n')
   return path
 
 

@@ -44,7 +44,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def quick():
   """Compiles fast: for tests of numbers to a tolerance, none of bits."""
   from dlsteroids.train import program
-  from tests import model_cases as cases
+  from tests.fixtures import model_cases as cases
 
   jax.config.update('jax_disable_most_optimizations', True)
   with pytest.MonkeyPatch.context() as patch:

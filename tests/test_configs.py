@@ -10,12 +10,14 @@ import PIL.Image
 import pytest
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import command
-from dlsteroids.results import report, statistics
+from dlsteroids.analysis import statistics
+from dlsteroids.cli import command
+from dlsteroids.report import report
 from dlsteroids.study import designs
 from dlsteroids.train import probes
-from tests import game_cases, idx_fixture, model_cases
-from tests import studies_on_disk as disk
+from dlsteroids.util import errors
+from tests.fixtures import game_cases, idx_fixture, model_cases
+from tests.fixtures import studies_on_disk as disk
 
 pytestmark = pytest.mark.usefixtures('quick')
 SHAPES = {**model_cases.SHAPES, **game_cases.SHAPES, 'alexnet': (67, 67, 3)}
@@ -62,7 +64,7 @@ def place(config, folder) -> list[str]:
     pytest.skip(f'needs {name}: $DLSTEROIDS_DATA is not set')
   try:
     config_lib.find('data', name).load({**config.data.to_dict(), 'download': False})
-  except config_lib.UserError as error:
+  except errors.UserError as error:
     pytest.skip(str(error))
   return []
 
@@ -94,7 +96,7 @@ def test_a_shipped_config_smokes(name, tmp_path, monkeypatch, capsys):
 def modes():
   """Every config with each of its modes, which it names when asked for another."""
   for name in CONFIGS:
-    with pytest.raises(config_lib.UserError) as caught:
+    with pytest.raises(errors.UserError) as caught:
       load(name).get_config('?')
     _, _, words = str(caught.value).partition('; use ')
     for mode in words.split(', '):

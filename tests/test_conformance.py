@@ -15,13 +15,9 @@ import pytest
 from dlsteroids import config as config_lib
 from dlsteroids import rng
 from dlsteroids.train import member as member_lib
-from tests import (
-  game_cases,
-  idx_fixture,
-  model_cases,
-  test_data_cifar,
-  test_data_folder,
-)
+from dlsteroids.util import errors
+from tests.data import test_data_cifar, test_data_folder
+from tests.fixtures import game_cases, idx_fixture, model_cases
 
 pytestmark = pytest.mark.usefixtures('quick')
 
@@ -142,7 +138,7 @@ def make_config(model, data, task, places):
   changes = {f'model.{k}': v for k, v in TINY[model].items()}
   changes |= {f'data.{k}': v for k, v in DATA[data][1].items()}
   if task == 'gan':
-    changes['task.features'] = 'tests.toy_features.make'
+    changes['task.features'] = 'tests.fixtures.toy_features.make'
     changes |= {'data.range': 'tanh'} if 'range' in config['data'] else {}
   changes |= {'data.path': places[data]} if data in places else {}
   changes |= {'train.batch_size': 4, 'train.eval_batch': 7, 'train.steps': 3}
@@ -240,7 +236,7 @@ def test_what_fits_traces(model, data, task, places):
   ('model', 'data', 'task'), [pair for pair in PAIRS if not fits(*pair)]
 )
 def test_what_does_not_fit_is_one_line(model, data, task, places):
-  with pytest.raises(config_lib.UserError) as caught:
+  with pytest.raises(errors.UserError) as caught:
     trace(*make(model, data, task, places))
   text = str(caught.value)
   assert '\n' not in text

@@ -17,9 +17,10 @@ import pytest
 from hypothesis import strategies as st
 
 from dlsteroids import config as config_lib
-from dlsteroids.launch import command
-from tests import fuzz_cases
-from tests import studies_on_disk as disk
+from dlsteroids.cli import command
+from dlsteroids.util import errors
+from tests.fixtures import fuzz_cases
+from tests.fixtures import studies_on_disk as disk
 
 MEMORY = 48 << 20  # bytes that a file of a few kB may cost
 SECONDS = 20.0  # of the processor, for one file
@@ -56,7 +57,7 @@ def is_refused(read):
   text = 'fine'
   try:
     read()
-  except config_lib.UserError as error:
+  except errors.UserError as error:
     text = f'{error}'
     refused = True
   else:

@@ -8,11 +8,14 @@ import signal
 
 import pytest
 
-from dlsteroids.launch import command, interrupt, local, machine
-from dlsteroids.results import report, store
-from dlsteroids.study import plan
+from dlsteroids.cli import command
+from dlsteroids.plan import runs as runs_lib
+from dlsteroids.report import report
+from dlsteroids.run import interrupt, local
+from dlsteroids.store import results
 from dlsteroids.train import checkpoint, program
-from tests import studies_on_disk as disk
+from dlsteroids.util import environment
+from tests.fixtures import studies_on_disk as disk
 
 
 @pytest.fixture
@@ -219,7 +222,7 @@ def test_a_workdir_of_another_study(fails, tmp_path, action):
   work = tmp_path / 'work'
   work.mkdir()
   told = {'name': 'other', 'runs': [], 'looks': []}
-  store.write_json(work / 'study.json', told)
+  results.write_json(work / 'study.json', told)
   fails([f'--action={action}'], "holds study 'other', this is 'tiny'", '--workdir')
 
 
@@ -276,11 +279,11 @@ FILES_OF_STUDY = ('study.json', 'plan.json')
 @pytest.mark.parametrize('text', ['', '[]', '{}', '{"pid": 1}', '\xff', '[1'])
 def test_a_damaged_lock_is_no_matter(fails, tmp_path, monkeypatch, text):
   work = tmp_path / 'work'
-  monkeypatch.setattr(machine, 'PATIENCE', 0.1)
-  with machine.hold(work):
+  monkeypatch.setattr(environment, 'PATIENCE', 0.1)
+  with environment.hold(work):
     (work / '.lock').write_text(text)
     fails([], 'is held by another process')
-  with machine.hold(work):
+  with environment.hold(work):
     assert json.loads((work / '.lock').read_text())['pid'] == os.getpid()
 
 
@@ -295,8 +298,8 @@ def test_a_damaged_file_of_the_study(fails, tmp_path, name, text):
 
 def test_a_held_workdir_says_by_whom(fails, tmp_path, monkeypatch):
   work = tmp_path / 'work'
-  monkeypatch.setattr(machine, 'PATIENCE', 0.1)
-  with machine.hold(work):
+  monkeypatch.setattr(environment, 'PATIENCE', 0.1)
+  with environment.hold(work):
     fails([], f'held by process {os.getpid()} on ', ' since ')
     fails(['--action=report'], 'held by process')
 
@@ -332,7 +335,7 @@ def test_a_full_disk_while_training_leaves_a_study_that_continues(
 
   with monkeypatch.context() as patch:
     if place == 'store':
-      patch.setattr(store, 'write_batch', full)
+      patch.setattr(results, 'write_batch', full)
     else:
       patch.setattr(checkpoint, place, orbax)
     assert command.main(argv) == 2
@@ -383,8 +386,8 @@ def test_all_batches_of_a_program_that_is_out_of_memory_are_cut(width, groups, c
   layout = program.Layout('map', width, groups, 1)
   runs = tuple(f'run {i}' for i in range(count))
   size = layout.members
-  mine = [plan.Batch('mine', 4, runs[i : i + size]) for i in range(0, count, size)]
-  other = plan.Batch('other', 4, runs)
+  mine = [runs_lib.Batch('mine', 4, runs[i : i + size]) for i in range(0, count, size)]
+  other = runs_lib.Batch('other', 4, runs)
   half = layout._replace(width=width // 2)
   found = local.recut([*mine, other], 'mine', half)
   assert found[-1] == other
@@ -398,7 +401,7 @@ def test_all_batches_of_a_program_that_is_out_of_memory_are_cut(width, groups, c
 def test_a_batch_that_is_too_large_for_its_layout_is_no_batch():
   layout = program.Layout('map', 1, 2, 1)
   with pytest.raises(ValueError, match='3 runs in a batch of 2'):
-    local.make_slots(None, plan.Batch('mine', 4, ('a', 'b', 'c')), layout)
+    local.make_slots(None, runs_lib.Batch('mine', 4, ('a', 'b', 'c')), layout)
 
 
 @pytest.mark.usefixtures('no_report')

@@ -14,14 +14,15 @@ import zlib
 import numpy as np
 import pytest
 
-from dlsteroids import config as config_lib
-from dlsteroids import npz
-from dlsteroids.data import audio, decode, table
-from dlsteroids.launch import command
-from dlsteroids.results import report, tensorboard
-from dlsteroids.tasks import classifier, features
-from tests import fuzz_cases, test_fuzz
-from tests import studies_on_disk as disk
+from dlsteroids.cli import command
+from dlsteroids.data.lib import audio, decode, table
+from dlsteroids.report import report
+from dlsteroids.store import tensorboard
+from dlsteroids.tasks.lib import classifier, features
+from dlsteroids.util import errors, npz
+from tests import test_fuzz
+from tests.fixtures import fuzz_cases
+from tests.fixtures import studies_on_disk as disk
 
 PACKAGE = disk.ROOT / 'dlsteroids'
 RUNS_CODE = {'pickle', 'dill', 'cloudpickle', 'marshal', 'shelve', 'joblib', 'yaml'}
@@ -106,7 +107,7 @@ def jpeg(width, height):
 )  # fmt: skip
 @pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
 def test_absurd_images_are_refused_before_they_are_decoded(data):
-  with test_fuzz.bounded(), pytest.raises(config_lib.UserError) as error:
+  with test_fuzz.bounded(), pytest.raises(errors.UserError) as error:
     decode.one(data, 'it', decode.Form(8, 3))
   assert len(str(error.value).splitlines()) == 1
 
@@ -134,18 +135,18 @@ def test_a_huge_file_called_an_image_is_not_read(tmp_path):
   path = tmp_path / 'it.png'
   with path.open('wb') as file:
     file.truncate(decode.FILE + 1)  # sparse
-  with test_fuzz.bounded(), pytest.raises(config_lib.UserError, match='more than 268'):
+  with test_fuzz.bounded(), pytest.raises(errors.UserError, match='more than 268'):
     decode.every([('it', path)], {'it': 0}, decode.Form(8, 3))
   with path.open('wb') as file:
     file.truncate(table.LIMIT + 1)
-  with test_fuzz.bounded(), pytest.raises(config_lib.UserError, match='more than 134'):
+  with test_fuzz.bounded(), pytest.raises(errors.UserError, match='more than 134'):
     table.read(path)
 
 
 @pytest.mark.parametrize('rate', [1, 999, 768_001, 2**31 - 1])
 def test_sounds_of_absurd_rates_are_refused(rate):
   """A rate of 1 Hz would be resampled to 8,000 times as much."""
-  with pytest.raises(config_lib.UserError, match='at 1,000 to 768,000 Hz'):
+  with pytest.raises(errors.UserError, match='at 1,000 to 768,000 Hz'):
     audio.read(fuzz_cases.make_wav(rate=rate), 'it')
 
 
@@ -154,7 +155,7 @@ def test_sounds_that_last_for_ever_are_refused():
   with wave.open(buffer, 'wb') as file:
     file.setparams((1, 1, 1000, 0, 'NONE', ''))
     file.writeframes(bytes(1000 * audio.LONGEST + 1))
-  with pytest.raises(config_lib.UserError, match='lasts 600 s, more than 600'):
+  with pytest.raises(errors.UserError, match='lasts 600 s, more than 600'):
     audio.read(buffer.getvalue(), 'it')
 
 
@@ -191,7 +192,7 @@ def test_a_classifiers_file_imports_nothing(tmp_path, monkeypatch, place):
   model = {**fuzz_cases.META['model'], place: 'strange_nets.thing'}
   path = tmp_path / 'it.npz'
   path.write_bytes(fuzz_cases.repack({**fuzz_cases.META, 'model': model}))
-  with pytest.raises(config_lib.UserError, match='import it in your config file'):
+  with pytest.raises(errors.UserError, match='import it in your config file'):
     features.of_file(path)
   assert not pathlib.Path('RAN').exists()
   assert 'strange_nets' not in sys.modules

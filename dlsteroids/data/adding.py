@@ -12,9 +12,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import digest, images, memory
+from dlsteroids.data.lib import digest, images, memory
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'length': 100,  # numbers in a sequence
@@ -31,7 +31,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   config = images.complete(config, DEFAULTS)
   length = config['length']
   if not 2 <= length <= 10_000:
-    raise config_lib.UserError(f'data.length must lie in 2..10,000, not {length:,}')
+    raise errors.UserError(f'data.length must lie in 2..10,000, not {length:,}')
 
   def one(generator: np.random.Generator, count: int) -> dict[str, np.ndarray]:
     half = length // 2

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import archive, images, source
+from dlsteroids.data.lib import archive, images, source
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {**source.OPTIONS, **images.OPTIONS}
 ADDRESS = 'https://www.cs.toronto.edu/~kriz/'
@@ -103,7 +103,7 @@ def read(place: pathlib.Path) -> tuple[dict[str, bytes], bool]:
   if place.is_file():
     actual = source.checksum(place, 'md5')
     if actual not in ARCHIVES.values():
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'{str(place)!r} has md5 {actual}, not that of the published archive '
         f'({" or ".join(ARCHIVES.values())}): corrupt, or packed anew; fetch it again, '
         'or unpack it and give the folder'
@@ -120,7 +120,7 @@ def read(place: pathlib.Path) -> tuple[dict[str, bytes], bool]:
       contents = {name: found[name] for name in names}
       digests = tuple(hashlib.md5(data).hexdigest() for data in contents.values())
       return contents, place.is_file() or digests == PYTHON_MD5
-  raise config_lib.UserError(
+  raise errors.UserError(
     f'{str(place)!r} lacks batches: it has {", ".join(sorted(found)) or "none"}; '
     f'expected {", ".join(BATCHES)} (or each with .bin)'
   )
@@ -134,13 +134,13 @@ def parse(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
   """
   pixels, labels = (_binary if name.endswith('.bin') else _python)(data, name)
   if labels.min() < 0 or labels.max() >= len(CLASSES):
-    raise config_lib.UserError(f'{name!r} has labels outside 0..{len(CLASSES) - 1}')
+    raise errors.UserError(f'{name!r} has labels outside 0..{len(CLASSES) - 1}')
   return pixels, labels.astype(np.int32)
 
 
 def _binary(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
   if not data or len(data) % (PIXELS + 1):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{name!r} is truncated: {len(data):,} bytes are no multiple of {PIXELS + 1:,}'
     )
   table = np.frombuffer(data, np.uint8).reshape(-1, PIXELS + 1)
@@ -153,11 +153,11 @@ def _python(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
   pixels, labels = fields.get(b'data'), fields.get(b'labels')
   good = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
   if pixels is None or not (good and pixels.shape[1:] == (PIXELS,) and len(pixels)):
-    raise config_lib.UserError(f'{name!r} holds no uint8 [N, {PIXELS}] data')
+    raise errors.UserError(f'{name!r} holds no uint8 [N, {PIXELS}] data')
   if not (isinstance(labels, list) and all(type(label) is int for label in labels)):
-    raise config_lib.UserError(f'{name!r} holds no list of integer labels')
+    raise errors.UserError(f'{name!r} holds no list of integer labels')
   if len(labels) != len(pixels):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{name!r} has {len(pixels):,} images, but {len(labels):,} labels'
     )
   return pixels, np.array(labels)
@@ -173,9 +173,9 @@ def unpickle(data: bytes, name: str) -> Any:
     _check_sizes(data)
     return _whole(_Unpickler(io.BytesIO(data), encoding='bytes').load())
   except _Refused as error:
-    raise config_lib.UserError(f'{name!r} is refused: {error}') from error
+    raise errors.UserError(f'{name!r} is refused: {error}') from error
   except Exception as error:  # a damaged pickle can raise anything
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{name!r} is damaged ({type(error).__name__}: {error})'
     ) from error
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dlsteroids import types
-from dlsteroids.data import images, series
+from dlsteroids.data.lib import images, series
 
 DEFAULTS: dict[str, Any] = {
   **series.OPTIONS,

@@ -12,14 +12,16 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import cifar10, image_folder, images, pairs, source
+from dlsteroids.data import cifar10, image_folder
+from dlsteroids.data.lib import images, source, two_domains
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'source': 'cifar10',  # cifar10, image_folder
   **source.OPTIONS,
   'label': '',  # of image_folder: its name in results, and where it is looked for
   'size': 0,  # of image_folder: square side in pixels; 0: the images' own
-  **pairs.OPTIONS,
+  **two_domains.OPTIONS,
 }
 SOURCES = {'cifar10': cifar10, 'image_folder': image_folder}
 OWN = ('label', 'size')  # of image_folder
@@ -44,21 +46,21 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   }
   for key in OWN:
     if key not in known and config[key] != DEFAULTS[key]:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'data.{key} has no effect with data.source = {name}; data.source = '
         'image_folder has it'
       )
   base = module.load({**module.DEFAULTS, **known})
-  first, second, sizes = pairs.halves(base)
+  first, second, sizes = two_domains.halves(base)
   pixels, label = base.arrays['image'], base.arrays['label']
-  x = pairs.Side(
+  x = two_domains.Side(
     name='colour',
     images=pixels[first],
     sizes=sizes,
     truth=to_grey(pixels[first]),
     labels=label[first],
   )
-  y = pairs.Side(
+  y = two_domains.Side(
     name='grey',
     images=to_grey(pixels[second]),
     sizes=sizes,
@@ -66,10 +68,10 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     labels=label[second],
   )
   if (x.images == x.truth).all():
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{base.name} has no image in colour: there is nothing to translate'
     )
-  return pairs.make(f'{base.name}-colour', x, y, config, base.classes)
+  return two_domains.make(f'{base.name}-colour', x, y, config, base.classes)
 
 
 def to_grey(pixels: np.ndarray) -> np.ndarray:

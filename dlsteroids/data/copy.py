@@ -14,9 +14,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import digest, images, memory
+from dlsteroids.data.lib import digest, images, memory
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'lag': 50,  # steps from the last symbol to the delimiter
@@ -87,6 +87,6 @@ def check(config: Mapping[str, Any]) -> None:
   ranges = {'lag': (1, 10_000), 'alphabet': (2, len(NAMES)), 'length': (1, 10_000)}
   for name, (least, most) in ranges.items():
     if not least <= config[name] <= most:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'data.{name} must lie in {least}..{most:,}, not {config[name]:,}'
       )

@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import images, series, source, table
+from dlsteroids.data.lib import images, series, source, table
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'path': '',  # the file
@@ -29,7 +29,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   """
   config = images.complete(config, DEFAULTS)
   if not config['path']:
-    raise config_lib.UserError('data.path is empty: give the .csv file')
+    raise errors.UserError('data.path is empty: give the .csv file')
   path = source.locate('csv_file', config, find, 'a .csv file')
   found = table.read(path, config['date'])
   parts = series.Parts(
@@ -51,7 +51,7 @@ def find(place: pathlib.Path) -> pathlib.Path:
   """
   if place.is_dir():
     names = sorted(path.name for path in place.glob('*.csv'))
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.path: {str(place)!r} is a folder; give one file '
       f'({", ".join(names[:5]) or "it holds no .csv"})'
     )

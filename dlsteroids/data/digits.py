@@ -13,7 +13,7 @@ import numpy as np
 import sklearn.datasets
 
 from dlsteroids import types
-from dlsteroids.data import images, transform
+from dlsteroids.data.lib import images, transform
 
 DEFAULTS: dict[str, Any] = {
   'test': 0.2,  # share of all examples, drawn by the seed

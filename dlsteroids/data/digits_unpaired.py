@@ -12,14 +12,16 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import digits, images, mnist, pairs, source
+from dlsteroids.data import digits, mnist
+from dlsteroids.data.lib import images, source, two_domains
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'source': 'digits',  # digits (embedded), mnist
   'invert': True,  # Y is light for dark
   'rotate': 90,  # degrees by which Y is turned to the left: 0, 90, 180, 270
   **source.OPTIONS,  # of mnist
-  **pairs.OPTIONS,
+  **two_domains.OPTIONS,
 }
 SOURCES = {'digits': digits, 'mnist': mnist}
 LIGHTEST = {'digits': 16 * digits.SCALE, 'mnist': 255}
@@ -36,11 +38,11 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   name = config_lib.choose('data.source', config['source'], SOURCES)
   invert, angle = config['invert'], config['rotate']
   if angle not in TURNS:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.rotate must be {", ".join(map(str, TURNS))} degrees, not {angle}'
     )
   if name == 'digits' and config['path']:
-    raise config_lib.UserError(
+    raise errors.UserError(
       'data.path has no effect with data.source = digits, which are embedded; '
       'data.source = mnist reads files'
     )
@@ -49,27 +51,27 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   base = module.load({**module.DEFAULTS, **known})
   height, width = base.arrays['image'].shape[1:3]
   if height != width and angle % 180:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.rotate = {angle} needs square images; {base.name} has {height}×{width}'
     )
-  first, second, sizes = pairs.halves(base)
+  first, second, sizes = two_domains.halves(base)
   upright, label = base.arrays['image'], base.arrays['label']
   lightest = LIGHTEST[name]
-  x = pairs.Side(
+  x = two_domains.Side(
     name='upright',
     images=upright[first],
     sizes=sizes,
     truth=turn(upright[first], invert, angle, lightest),
     labels=label[first],
   )
-  y = pairs.Side(
+  y = two_domains.Side(
     name=describe(invert, angle),
     images=turn(upright[second], invert, angle, lightest),
     sizes=sizes,
     truth=upright[second],
     labels=label[second],
   )
-  return pairs.make(f'{base.name}-unpaired', x, y, config, base.classes)
+  return two_domains.make(f'{base.name}-unpaired', x, y, config, base.classes)
 
 
 def turn(pixels: np.ndarray, invert: bool, angle: int, lightest: int) -> np.ndarray:

@@ -8,9 +8,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import images, series, source, table
+from dlsteroids.data.lib import images, series, source, table
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   **source.OPTIONS,
@@ -44,7 +44,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   found = table.read(path)
   used = sum(SIZES)
   if len(found.values) < used:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{str(path)!r} has {len(found.values):,} rows; the usual split needs {used:,}'
     )
   targets = series.choose(found.names, config['targets'])

@@ -16,7 +16,8 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import archive, decode, images, layout, source
+from dlsteroids.data.lib import archive, decode, images, layout, source
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'path': '',  # the folder or archive; '' searches for the folder `label`
@@ -41,13 +42,13 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   """
   config = images.complete(config, DEFAULTS)
   if config['channels'] not in (1, 3):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.channels must be 1 (grey) or 3 (colour), not {config["channels"]}'
     )
   if not 0 <= config['size'] <= 4096:
-    raise config_lib.UserError(f'data.size must lie in 0..4096, not {config["size"]}')
+    raise errors.UserError(f'data.size must lie in 0..4096, not {config["size"]}')
   if not (config['path'] or config['label']):
-    raise config_lib.UserError(
+    raise errors.UserError(
       'data.path is empty: give the folder or archive of images (or data.label, a '
       'folder below $DLSTEROIDS_DATA)'
     )
@@ -73,7 +74,7 @@ def find(place: pathlib.Path) -> pathlib.Path | None:
   """The folder that has train/, or the one archive, at or in `place`."""
   if place.is_file():
     if not archive.is_archive(place):
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'{str(place)!r} is no folder and no archive ({", ".join(archive.SUFFIXES)})'
       )
     return place
@@ -81,7 +82,7 @@ def find(place: pathlib.Path) -> pathlib.Path | None:
     return place
   archives = sorted(path for path in place.iterdir() if archive.is_archive(path))
   if len(archives) > 1:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{str(place)!r} holds {len(archives)} archives '
       f'({", ".join(path.name for path in archives[:5])}): set data.path to one'
     )
@@ -140,7 +141,7 @@ def store(file: pathlib.Path, pixels: np.ndarray, about: Mapping[str, Any]) -> N
       stream.write(json.dumps(tail).encode())
     os.replace(temporary, file)
   except OSError as error:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'cannot cache the decoded images in {str(file.parent)!r}: {error.strerror}; set '
       'DLSTEROIDS_CACHE to a folder with room'
     ) from error

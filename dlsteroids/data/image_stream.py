@@ -17,7 +17,8 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import (
+from dlsteroids.data.lib import (
+  crop,
   decode,
   disk,
   images,
@@ -25,8 +26,8 @@ from dlsteroids.data import (
   source,
   split,
   transform,
-  windows,
 )
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'path': '',  # the folder; '' searches for the folder `label`
@@ -79,14 +80,14 @@ def example(folder: Folder, request: types.Request) -> dict[str, np.ndarray]:
   """
   path = folder.root / folder.names[request.example]
 
-  def choose(width: int, height: int) -> windows.Window:
+  def choose(width: int, height: int) -> crop.Window:
     if request.epoch < 0 or folder.window == 'middle':
-      return windows.middle(width, height, folder.share)
+      return crop.middle(width, height, folder.share)
     words = (request.seed, zlib.crc32(b'window'), request.epoch, request.example)
     generator = np.random.default_rng(words)
     if folder.window == 'anywhere':
-      return windows.anywhere(width, height, folder.share, generator)
-    return windows.resized(width, height, folder.area, folder.aspect, generator)
+      return crop.anywhere(width, height, folder.share, generator)
+    return crop.resized(width, height, folder.area, folder.aspect, generator)
 
   image = decode.cut(decode.read(path), str(path), folder.form, choose)
   return {'image': image, 'label': folder.labels[request.example]}
@@ -156,7 +157,7 @@ def make(
 def find(place: pathlib.Path) -> pathlib.Path | None:
   """`place` if its top, or one folder in it, has train/."""
   if place.is_file():
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{str(place)!r} is a file: images that stream are read from a folder; unpack it'
     )
   if place.is_dir() and ((place / 'train').is_dir() or any(place.glob('*/train'))):
@@ -169,23 +170,23 @@ def check(config: Mapping[str, Any]) -> None:
   config_lib.choose('data.window', config['window'], WINDOWS)
   config_lib.choose('data.val', config['val'], ('validation', 'test'))
   if config['channels'] not in (1, 3):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.channels must be 1 (grey) or 3 (colour), not {config["channels"]}'
     )
   if not 1 <= config['size'] <= config['resize'] <= 4096:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.size and data.resize must be 1 ≤ size ≤ resize ≤ 4096, not '
       f'{config["size"]} and {config["resize"]}'
     )
   if not (0 < config['area'] <= 1 <= config['aspect'] <= 16):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.area must lie in (0, 1] and data.aspect in [1, 16], not {config["area"]} '
       f'and {config["aspect"]}'
     )
   if config['moments'] < 1:
-    raise config_lib.UserError(f'data.moments must be at least 1: {config["moments"]}')
+    raise errors.UserError(f'data.moments must be at least 1: {config["moments"]}')
   if not (config['path'] or config['label']):
-    raise config_lib.UserError(
+    raise errors.UserError(
       'data.path is empty: give the folder of images (or data.label, a folder below '
       '$DLSTEROIDS_DATA)'
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlsteroids import types
-from dlsteroids.data import idx, images, source
+from dlsteroids.data.lib import idx, images, source
 
 DEFAULTS: dict[str, Any] = {**source.OPTIONS, **images.OPTIONS}
 PUBLISHED = idx.Published(

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import images, text
+from dlsteroids.data.lib import images, text
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {**text.OPTIONS}
 
@@ -27,7 +27,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   try:
     from pydoc_data import topics
   except ImportError as error:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'python_docs: this Python {version} ships no pydoc_data.topics; use another '
       'Python, or data.name=text_file'
     ) from error

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import archive, audio, digest, images, source, spectra, split
+from dlsteroids.data.lib import archive, audio, digest, images, source, spectra, split
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'path': '',  # archive or folder of recordings; '' searches
@@ -98,7 +98,7 @@ def find(place: pathlib.Path) -> pathlib.Path | None:
   """
   if place.is_file():
     if not archive.is_archive(place):
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'{str(place)!r} is no folder and no archive ({", ".join(archive.SUFFIXES)})'
       )
     return place
@@ -132,10 +132,10 @@ def read(place: pathlib.Path) -> dict[str, bytes]:
   for path_, data in archive.read(place, _is_wav, LIMITS):
     name = path_.split('/')[-1]
     if name in found:
-      raise config_lib.UserError(f'{str(place)!r} holds {name!r} in two folders')
+      raise errors.UserError(f'{str(place)!r} holds {name!r} in two folders')
     found[name] = data
   if not found:
-    raise config_lib.UserError(f'{str(place)!r} holds no .wav files')
+    raise errors.UserError(f'{str(place)!r} holds no .wav files')
   return found
 
 
@@ -147,7 +147,7 @@ def parse(name: str, place: pathlib.Path) -> Recording:
   """
   match = PATTERN.fullmatch(name)
   if not match:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{str(place)!r}: {name!r} is not called DIGIT_SPEAKER_NUMBER.wav '
       "(like '7_jackson_32.wav')"
     )
@@ -162,15 +162,15 @@ def choose(recordings: list[Recording], speaker: str) -> list[bool]:
   """
   speakers = sorted({recording.speaker for recording in recordings})
   if speaker and speaker not in speakers:
-    raise config_lib.UserError(
-      f'data.speaker: unknown {speaker!r}{config_lib.did_you_mean(speaker, speakers)}; '
+    raise errors.UserError(
+      f'data.speaker: unknown {speaker!r}{errors.did_you_mean(speaker, speakers)}; '
       f'there are {", ".join(speakers)}'
     )
   if speaker:
     return [recording.speaker == speaker for recording in recordings]
   tested = [recording.number < OFFICIAL for recording in recordings]
   if not any(tested):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'no recording has a number of 0 to {OFFICIAL - 1}, the official test set; set '
       f'data.speaker to one of {", ".join(speakers)}'
     )

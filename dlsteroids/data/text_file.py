@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import images, source, text
+from dlsteroids.data.lib import images, source, text
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'path': '',  # the file
@@ -24,10 +24,10 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   """
   config = images.complete(config, DEFAULTS)
   if not config['path']:
-    raise config_lib.UserError('data.path is empty: give the text file')
+    raise errors.UserError('data.path is empty: give the text file')
   [(_, path)] = source.folders('text_file', config)
   if path.is_dir():
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.path: {str(path)!r} is a folder; expected a text file'
     )
   content = source.read_bytes(path, text.LIMIT, f'data.path: {str(path)!r}')

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlsteroids import types
-from dlsteroids.data import images, source, text
+from dlsteroids.data.lib import images, source, text
 
 DEFAULTS: dict[str, Any] = {**source.OPTIONS, **text.OPTIONS}
 PUBLISHED = source.Item(

@@ -14,16 +14,17 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data import (
+from dlsteroids.data import image_folder
+from dlsteroids.data.lib import (
   archive,
   decode,
-  domains,
-  image_folder,
+  domain_folders,
   images,
   layout,
-  pairs,
   source,
+  two_domains,
 )
+from dlsteroids.util import errors
 
 DEFAULTS: dict[str, Any] = {
   'path': '',  # folder or archive of trainA/, trainB/; '' searches for folder `label`
@@ -32,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
   'label': '',  # the data set's name in results; '': the folders' or archives'
   'size': 0,  # square side in pixels; 0: the images' own size, equal for all
   'channels': 3,  # 3 or, for grey, 1: of both domains
-  **pairs.OPTIONS,
+  **two_domains.OPTIONS,
 }
 Arrange = Callable[[Iterable[str], str], layout.Layout]
 
@@ -53,53 +54,53 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   if config['path_x']:
     places = [locate(config, side) for side in 'xy']
     if places[0].resolve() == places[1].resolve():
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'data.path_x and data.path_y are both {str(places[0])!r}: two domains are '
         'needed'
       )
     names = [archive.stem(place.resolve()) for place in places]
     pixels, sizes = [], []
     for place in places:
-      found, counts = cached(place, form, domains.flat)
+      found, counts = cached(place, form, domain_folders.flat)
       pixels.append(found)
       sizes.append((sum(counts[0]), 0, 0))
     name = '-'.join(names)
   else:
     wanted = f'trainA/*.jpg|png, or one archive of it ({", ".join(archive.SUFFIXES)})'
     place = source.locate(config['label'] or 'unpaired', config, find, wanted)
-    found, counts = cached(place, form, domains.official)
+    found, counts = cached(place, form, domain_folders.official)
     train, validation, test = counts
     sides = np.repeat(np.tile([0, 1], len(counts)), np.ravel(counts))
     pixels = [found[sides == side] for side in (0, 1)]
     sizes = [(train[i], validation[i], test[i]) for i in (0, 1)]
     name, names = archive.stem(place.resolve()), ['A', 'B']
   compare(pixels, names)
-  x, y = (pairs.Side(*side) for side in zip(names, pixels, sizes, strict=True))
+  x, y = (two_domains.Side(*side) for side in zip(names, pixels, sizes, strict=True))
   treatments = treat(pixels, names, config)
-  return pairs.make(config['label'] or name, x, y, config, treatments=treatments)
+  return two_domains.make(config['label'] or name, x, y, config, treatments=treatments)
 
 
 def check(config: Mapping[str, Any]) -> None:
   """Raises UserError for options out of range, or places that do not go together."""
   if config['channels'] not in (1, 3):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.channels must be 1 (grey) or 3 (colour), not {config["channels"]}'
     )
   if not 0 <= config['size'] <= 4096:
-    raise config_lib.UserError(f'data.size must lie in 0..4096, not {config["size"]}')
+    raise errors.UserError(f'data.size must lie in 0..4096, not {config["size"]}')
   given = [key for key in ('path_x', 'path_y') if config[key]]
   if config['path'] and given:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.path and data.{given[0]} are both set: give one layout of both domains, '
       'or data.path_x and data.path_y'
     )
   if len(given) == 1:
     other = {'path_x': 'path_y', 'path_y': 'path_x'}[given[0]]
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data.{other} is empty, but data.{given[0]} is set: two domains are needed'
     )
   if not (given or config['path'] or config['label']):
-    raise config_lib.UserError(
+    raise errors.UserError(
       'data.path_x and data.path_y are empty: give two folders or archives of images, '
       'or data.path, one that holds trainA/ and trainB/ (or data.label, a folder below '
       '$DLSTEROIDS_DATA)'
@@ -114,14 +115,14 @@ def locate(config: Mapping[str, Any], side: str) -> pathlib.Path:
   """
   place = pathlib.Path(config[f'path_{side}']).expanduser()
   if not place.exists():
-    raise config_lib.UserError(f'data.path_{side}: {str(place)!r} does not exist')
+    raise errors.UserError(f'data.path_{side}: {str(place)!r} does not exist')
   return openable(place)
 
 
 def openable(place: pathlib.Path) -> pathlib.Path:
   """`place`, unless it is a file that is no archive: then UserError."""
   if place.is_file() and not archive.is_archive(place):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{str(place)!r} is no folder and no archive ({", ".join(archive.SUFFIXES)})'
     )
   return place
@@ -139,7 +140,7 @@ def find(place: pathlib.Path) -> pathlib.Path | None:
     return place
   archives = sorted(path for path in place.iterdir() if archive.is_archive(path))
   if len(archives) > 1:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{str(place)!r} holds {len(archives)} archives '
       f'({", ".join(path.name for path in archives[:5])}): set data.path to one'
     )
@@ -185,7 +186,7 @@ def compare(pixels: list[np.ndarray], names: list[str]) -> None:
   """Raises UserError unless the images of both domains are of one size."""
   sizes = [f'{part.shape[2]}×{part.shape[1]}' for part in pixels]
   if sizes[0] != sizes[1]:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'images of {names[0]} are {sizes[0]}, but those of {names[1]} {sizes[1]}: set '
       'data.size to bring all images to one size'
     )

@@ -10,7 +10,8 @@ from typing import Any
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import layers
+from dlsteroids.models.lib import blocks
+from dlsteroids.util import errors
 
 DEFAULTS = {
   'groups': 2,  # of conv2, conv4, conv5; 1: one GPU's net
@@ -60,7 +61,7 @@ class AlexNet(nn.Module):
       x = self.convolution(x, spec, train)
     x = x.reshape(x.shape[0], -1)
     for index in range(2):
-      x = layers.dense(
+      x = blocks.dense(
         self.scaled(4096),
         f'dense{index}',
         kernel_init=self.init_fn,
@@ -68,11 +69,11 @@ class AlexNet(nn.Module):
         dtype=self.dtype,
       )(x)
       x = self.activation(x)
-      x = layers.Dropout(name=f'dropout{index}')(x, hyper['model.dropout'], train=train)
-    x = layers.dense(
+      x = blocks.Dropout(name=f'dropout{index}')(x, hyper['model.dropout'], train=train)
+    x = blocks.dense(
       self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
     )(x)
-    return layers.logits(x)
+    return blocks.logits(x)
 
   def scaled(self, channels: int) -> int:
     """Channels times `width`, rounded to a multiple of the groups."""
@@ -83,7 +84,7 @@ class AlexNet(nn.Module):
     stem = size is None
     bias = self.bias if biased else 0.0
     normalise = normalised and self.norm != 'none'
-    x = layers.Conv(
+    x = blocks.Conv(
       self.scaled(channels),
       (self.stem_kernel,) * 2 if stem else (size, size),
       (self.stem_stride,) * 2 if stem else (1, 1),
@@ -95,7 +96,7 @@ class AlexNet(nn.Module):
       dtype=self.dtype,
       name=name,
     )(x)
-    norm = layers.Norm(self.norm, dtype=self.dtype, name=f'norm_{name}')
+    norm = blocks.Norm(self.norm, dtype=self.dtype, name=f'norm_{name}')
     if normalise and self.norm == 'batch':
       x = norm(x, train=train)
     x = self.activation(x)
@@ -103,7 +104,7 @@ class AlexNet(nn.Module):
     if normalise and self.norm == 'lrn':
       x = norm(x, train=train)
     if pooled:
-      x = layers.pool(x, 'max', self.pool_window, 2)
+      x = blocks.pool(x, 'max', self.pool_window, 2)
     return x
 
 
@@ -121,15 +122,15 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   Raises:
     UserError: if there are no images, or they are too small for the strides.
   """
-  layers.check_images('alexnet', config)
-  layers.check_sizes(config, 'groups', 'pool_window', 'stem_kernel', 'stem_stride')
+  blocks.check_images('alexnet', config)
+  blocks.check_sizes(config, 'groups', 'pool_window', 'stem_kernel', 'stem_stride')
   if not 0 < config['width'] < math.inf:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'config.model.width must be positive, not {config["width"]}'
     )
   side = min(config['shape'][:2])
   if side < smallest(config):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'alexnet needs images of at least {smallest(config)} pixels with '
       f'stem_kernel={config["stem_kernel"]} and stem_stride={config["stem_stride"]}; '
       f'these have {side}: enlarge them (data.size) or shrink the stem'
@@ -137,13 +138,13 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   return AlexNet(
     outputs=config['outputs'],
     groups=config['groups'],
-    activation=layers.activation(config['activation']),
+    activation=blocks.activation(config['activation']),
     norm=config_lib.choose('model.norm', config['norm'], ('lrn', 'none', 'batch')),
     pool_window=config['pool_window'],
     stem_kernel=config['stem_kernel'],
     stem_stride=config['stem_stride'],
     width=config['width'],
-    init_fn=layers.initializer('model.init', config['init']),
+    init_fn=blocks.initializer('model.init', config['init']),
     bias=config['bias'],
-    dtype=layers.dtype(config['dtype']),
+    dtype=blocks.dtype(config['dtype']),
   )

@@ -7,7 +7,7 @@ from typing import Any
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import layers
+from dlsteroids.models.lib import blocks
 
 DEFAULTS = {
   'widths': (32, 64),  # channels of each stage; a stage ends with pooling
@@ -68,10 +68,10 @@ class Stage(nn.Module):
       self.sow('intermediates', f'conv{index}_out', y)
       x = y
     kind = 'none' if self.pool == 'stride' else self.pool
-    return layers.pool(x, kind, self.pool_window, self.pool_stride)
+    return blocks.pool(x, kind, self.pool_window, self.pool_stride)
 
   def normalise(self, x: Any, index: int, train: bool) -> Any:
-    return layers.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')(x, train=train)
+    return blocks.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')(x, train=train)
 
   def mix(self, x: Any, index: int, stride: int) -> Any:
     common = {
@@ -81,18 +81,18 @@ class Stage(nn.Module):
       'dtype': self.dtype,
     }
     if self.mixer == 'local':
-      return layers.LocalConv(
+      return blocks.LocalConv(
         self.width, (self.kernel,) * 2, name=f'local{index}', **common
       )(x)
     if self.mixer == 'dense':
-      return layers.DenseMixer(self.width, name=f'dense{index}', **common)(x)
+      return blocks.DenseMixer(self.width, name=f'dense{index}', **common)(x)
     size = 1 if self.mixer == 'pointwise' else self.kernel
-    return layers.Conv(self.width, (size, size), name=f'conv{index}', **common)(x)
+    return blocks.Conv(self.width, (size, size), name=f'conv{index}', **common)(x)
 
   def shortcut(self, x: Any, index: int, stride: int) -> Any:
     if x.shape[-1] == self.width and stride == 1:
       return x
-    return layers.Conv(
+    return blocks.Conv(
       self.width,
       (1, 1),
       (stride, stride),
@@ -118,7 +118,7 @@ class CNN(nn.Module):
   @nn.compact
   def __call__(self, x: Any, *, train: bool, hyper: Mapping[str, Any]) -> Any:
     def drop(x, name, rate):
-      return layers.Dropout(name=name)(x, hyper[f'model.{rate}'], train=train)
+      return blocks.Dropout(name=name)(x, hyper[f'model.{rate}'], train=train)
 
     x = drop(x.astype(self.dtype), 'dropout_input', 'dropout_input')
     for index, width in enumerate(self.widths):
@@ -128,16 +128,16 @@ class CNN(nn.Module):
       x = x.mean((1, 2))  # [B, C]
     x = x.reshape(x.shape[0], -1)
     for index, units in enumerate(self.hidden):
-      x = layers.dense(
+      x = blocks.dense(
         units, f'dense{index}', kernel_init=self.init_fn, dtype=self.dtype
       )(x)
       x = drop(self.activation(x), f'dropout{index}', 'dropout')
     if not self.hidden:
       x = drop(x, 'dropout0', 'dropout')
-    x = layers.dense(
+    x = blocks.dense(
       self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
     )(x)
-    return layers.logits(x)
+    return blocks.logits(x)
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
@@ -146,14 +146,14 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   Raises:
     UserError: if there are no images, or an option is out of range.
   """
-  layers.check_images('cnn', config)
-  layers.check_sizes(
+  blocks.check_images('cnn', config)
+  blocks.check_sizes(
     config, 'widths', 'depth', 'kernel', 'pool_window', 'pool_stride', 'hidden'
   )
   choose = config_lib.choose
-  activation = layers.activation(config['activation'])
-  init_fn = layers.initializer('model.init', config['init'])
-  dtype = layers.dtype(config['dtype'])
+  activation = blocks.activation(config['activation'])
+  init_fn = blocks.initializer('model.init', config['init'])
+  dtype = blocks.dtype(config['dtype'])
   mixers = ('conv', 'local', 'dense', 'pointwise')
   stage = functools.partial(
     Stage,
@@ -161,7 +161,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     kernel=config['kernel'],
     mixer=choose('model.mixer', config['mixer'], mixers),
     activation=activation,
-    norm=choose('model.norm', config['norm'], layers.NORMS),
+    norm=choose('model.norm', config['norm'], blocks.NORMS),
     pool=choose('model.pool', config['pool'], ('max', 'average', 'stride', 'none')),
     pool_window=config['pool_window'],
     pool_stride=config['pool_stride'],

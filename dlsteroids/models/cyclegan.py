@@ -15,7 +15,9 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import adversarial, layers
+from dlsteroids.models.lib import adversarial
+from dlsteroids.models.lib import blocks as blocks_lib
+from dlsteroids.util import errors
 
 DEFAULTS = {
   'width': 64,  # channels of the generator's first map; doubled by each halving
@@ -152,7 +154,7 @@ class Generator(Net):
     x = adversarial.Conv(features=self.outputs, name='output', **ends, **self.common())(
       x, train=train
     )
-    return jnp.tanh(layers.logits(x))
+    return jnp.tanh(blocks_lib.logits(x))
 
 
 class Discriminator(Net):
@@ -181,7 +183,7 @@ class Discriminator(Net):
     x = adversarial.Conv(features=1, kernel=size, name='output', **self.common())(
       x, train=train
     )
-    return layers.logits(x)[..., 0]
+    return blocks_lib.logits(x)[..., 0]
 
 
 def check_sizes(config: Mapping[str, Any]) -> None:
@@ -190,28 +192,26 @@ def check_sizes(config: Mapping[str, Any]) -> None:
   given = f'these have {sides[0]}x{sides[1]}'
   for option in ('downsamples', 'blocks', 'patch_layers'):
     if config[option] < 0:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'config.model.{option} must be at least 0, not {config[option]}'
       )
   if config['player'] == 'discriminator':
     layers_, least = config['patch_layers'], 3 * 2 ** config['patch_layers']
     if layers_ and min(sides) < least:
       most = max(n for n in range(layers_) if n == 0 or 3 * 2**n <= min(sides))
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'cyclegan with config.model.patch_layers={layers_} judges images of at least '
         f'{least} pixels; {given}: at most {most} fits'
       )
     return
   for option in ('kernel', 'stem_kernel'):
     if config[option] % 2 == 0:
-      raise config_lib.UserError(
-        f'config.model.{option} must be odd, not {config[option]}'
-      )
+      raise errors.UserError(f'config.model.{option} must be odd, not {config[option]}')
   scale = 2 ** config['downsamples']
   edge = max(config['kernel'] // 2 + 1, 2)  # a reflection needs one pixel more
   least = max(scale * edge, config['stem_kernel'] // 2 + 1)
   if min(sides) < least or any(side % scale for side in sides):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'cyclegan with config.model.downsamples={config["downsamples"]} translates '
       f'images whose sides are multiples of {scale}, at least {least}; {given}'
     )
@@ -230,7 +230,9 @@ def build(config: Mapping[str, Any]) -> nn.Module:
       range.
   """
   player = adversarial.choose_player('cyclegan', 'cyclegan', config)
-  layers.check_sizes(config, 'width', 'discriminator_width', 'kernel', 'stem_kernel')
+  blocks_lib.check_sizes(
+    config, 'width', 'discriminator_width', 'kernel', 'stem_kernel'
+  )
   check_sizes(config)
   choose = config_lib.choose
   padding = choose('model.padding', config['padding'], ('reflect', 'zero'))
@@ -242,8 +244,10 @@ def build(config: Mapping[str, Any]) -> nn.Module:
       'activation': adversarial.activation(
         f'model.{name}_activation', config[f'{name}_activation']
       ),
-      'init_fn': layers.block('model.init', config['init'], adversarial.INITIALIZERS),
-      'dtype': layers.dtype(config['dtype']),
+      'init_fn': blocks_lib.block(
+        'model.init', config['init'], adversarial.INITIALIZERS
+      ),
+      'dtype': blocks_lib.dtype(config['dtype']),
     }
     for name in ('generator', 'discriminator')
   }

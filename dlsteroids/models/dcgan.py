@@ -14,7 +14,8 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import adversarial, layers
+from dlsteroids.models.lib import adversarial, blocks
+from dlsteroids.util import errors
 
 DEFAULTS = {
   'latent': 100,  # numbers of noise
@@ -85,7 +86,7 @@ class Generator(nn.Module):
     x = adversarial.Upsample(features=self.channels, name='output', **options)(
       x, train=train
     )
-    return jnp.tanh(layers.logits(x))
+    return jnp.tanh(blocks.logits(x))
 
   def finish(self, x: Any, layer: str, norm: str, train: bool, hyper: Any) -> Any:
     x = adversarial.normalise(x, self.norm, norm, train=train, dtype=self.dtype)
@@ -142,7 +143,7 @@ class Discriminator(nn.Module):
         features=x.shape[-1], use_bias=False, name='embedding', **common
       )(code, train=train)
       found += (embedding * x.sum((1, 2))).sum(-1, keepdims=True)
-    return layers.logits(found)[:, 0]
+    return blocks.logits(found)[:, 0]
 
 
 def count_doublings(config: Mapping[str, Any]) -> int:
@@ -153,10 +154,10 @@ def count_doublings(config: Mapping[str, Any]) -> int:
   """
   sides, depth = config['shape'][:2], config['depth']
   if depth < 0:
-    raise config_lib.UserError(f'config.model.depth must be at least 0, not {depth}')
+    raise errors.UserError(f'config.model.depth must be at least 0, not {depth}')
   if depth:
     if any(side % 2**depth or side < 2 * 2**depth for side in sides):
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'dcgan with config.model.depth={depth} makes images whose sides are multiples '
         f'of {2**depth}, at least {2 * 2**depth}; these have {sides[0]}x{sides[1]}'
       )
@@ -165,7 +166,7 @@ def count_doublings(config: Mapping[str, Any]) -> int:
     scale = 2**number
     if all(side % scale == 0 and 2 <= side // scale <= 7 for side in sides):
       return number
-  raise config_lib.UserError(
+  raise errors.UserError(
     f'dcgan makes images whose height and width are 2 to 7 times the same power of two '
     f'(8, 12, 16, 20, 24, 28, 32, 48, 64, 128); these have {sides[0]}x{sides[1]}: '
     f'resize them, or set config.model.depth'
@@ -184,7 +185,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
       range.
   """
   player = adversarial.choose_player('dcgan', 'gan', config)
-  layers.check_sizes(config, 'latent', 'width', 'discriminator_width', 'kernel')
+  blocks.check_sizes(config, 'latent', 'width', 'discriminator_width', 'kernel')
   depth = count_doublings(config)
   height, width, channels = config['shape']
   choose, norms = config_lib.choose, adversarial.NORMS
@@ -197,8 +198,8 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         f'model.{name}_activation', config[f'{name}_activation']
       ),
       'classes': adversarial.check_labels(config),
-      'init_fn': layers.block('model.init', config['init'], adversarial.INITIALIZERS),
-      'dtype': layers.dtype(config['dtype']),
+      'init_fn': blocks.block('model.init', config['init'], adversarial.INITIALIZERS),
+      'dtype': blocks.dtype(config['dtype']),
     }
     for name in ('generator', 'discriminator')
   }

@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import adversarial, layers
+from dlsteroids.models.lib import adversarial, blocks
 
 DEFAULTS = {
   'latent': 100,  # numbers of noise
@@ -95,7 +95,7 @@ class Generator(nn.Module):
       dtype=self.dtype,
       name='output',
     )(x, train=train)
-    return jnp.tanh(layers.logits(x)).reshape(-1, *self.shape)
+    return jnp.tanh(blocks.logits(x)).reshape(-1, *self.shape)
 
 
 class Discriminator(nn.Module):
@@ -129,7 +129,7 @@ class Discriminator(nn.Module):
         features=x.shape[-1], use_bias=False, name='embedding', **common
       )(code, train=train)
       found += (embedding * x).sum(-1, keepdims=True)
-    return layers.logits(found)[:, 0]
+    return blocks.logits(found)[:, 0]
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
@@ -139,9 +139,9 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     UserError: if the task plays no game, or an option is out of range.
   """
   player = adversarial.choose_player('dense_gan', 'gan', config)
-  layers.check_sizes(config, 'latent', 'generator_hidden', 'discriminator_hidden')
-  init_fn = layers.block('model.init', config['init'], adversarial.INITIALIZERS)
-  dtype = layers.dtype(config['dtype'])
+  blocks.check_sizes(config, 'latent', 'generator_hidden', 'discriminator_hidden')
+  init_fn = blocks.block('model.init', config['init'], adversarial.INITIALIZERS)
+  dtype = blocks.dtype(config['dtype'])
   players: dict[str, dict[str, Any]] = {
     name: {
       'stack': functools.partial(

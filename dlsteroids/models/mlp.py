@@ -6,7 +6,7 @@ from typing import Any
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import layers
+from dlsteroids.models.lib import blocks
 
 DEFAULTS = {
   'hidden': (512, 512),  # units per hidden layer; () is a linear classifier
@@ -34,35 +34,35 @@ class MLP(nn.Module):
   @nn.compact
   def __call__(self, x: Any, *, train: bool, hyper: Mapping[str, Any]) -> Any:
     x = x.reshape(x.shape[0], -1).astype(self.dtype)  # [B, H*W*C]
-    x = layers.Dropout(name='dropout_input')(
+    x = blocks.Dropout(name='dropout_input')(
       x, hyper['model.dropout_input'], train=train
     )
     for index, units in enumerate(self.hidden):
-      x = layers.dense(
+      x = blocks.dense(
         units,
         f'dense{index}',
         use_bias=self.norm != 'batch',
         kernel_init=self.init_fn,
         dtype=self.dtype,
       )(x)
-      x = layers.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')(x, train=train)
+      x = blocks.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')(x, train=train)
       x = self.activation(x)
       self.sow('intermediates', f'dense{index}_out', x)
-      x = layers.Dropout(name=f'dropout{index}')(x, hyper['model.dropout'], train=train)
-    x = layers.dense(
+      x = blocks.Dropout(name=f'dropout{index}')(x, hyper['model.dropout'], train=train)
+    x = blocks.dense(
       self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
     )(x)
-    return layers.logits(x)
+    return blocks.logits(x)
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
   """The module for `DEFAULTS`' options and `outputs`, the number of output units."""
-  layers.check_sizes(config, 'hidden')
+  blocks.check_sizes(config, 'hidden')
   return MLP(
     outputs=config['outputs'],
     hidden=tuple(config['hidden']),
-    activation=layers.activation(config['activation']),
+    activation=blocks.activation(config['activation']),
     norm=config_lib.choose('model.norm', config['norm'], ('none', 'batch', 'layer')),
-    init_fn=layers.initializer('model.init', config['init']),
-    dtype=layers.dtype(config['dtype']),
+    init_fn=blocks.initializer('model.init', config['init']),
+    dtype=blocks.dtype(config['dtype']),
   )

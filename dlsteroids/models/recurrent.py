@@ -11,7 +11,8 @@ from typing import Any
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
-from dlsteroids.models import cells, cudnn, layer, layers, sequences
+from dlsteroids.models.lib import blocks, cells, cudnn, recurrent_layer, sequences
+from dlsteroids.util import errors
 
 DEFAULTS = {
   'cell': 'lstm',  # rnn, lstm, gru, or a linen cell class by dotted name
@@ -43,16 +44,16 @@ def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
   Raises:
     UserError: an option that was changed and that the class has no field for.
   """
-  make_cell = layers.block('model.cell', config['cell'], cells.CELLS)
+  make_cell = blocks.block('model.cell', config['cell'], cells.CELLS)
   cells.check_switches(config)
   known = getattr(make_cell, '__dataclass_fields__', {})
   given = {
-    'init': ('kernel_init', layers.initializer('model.init', config['init'])),
+    'init': ('kernel_init', blocks.initializer('model.init', config['init'])),
     'recurrent_init': (
       'recurrent_kernel_init',
-      layers.initializer('model.recurrent_init', config['recurrent_init']),
+      blocks.initializer('model.recurrent_init', config['recurrent_init']),
     ),
-    'dtype': ('dtype', layers.dtype(config['dtype'])),
+    'dtype': ('dtype', blocks.dtype(config['dtype'])),
   }
   fields = {field: value for field, value in given.values() if field in known}
   shipped = ('norm', 'remat', 'kernel', 'recurrent_dropout', 'recurrent_mask')
@@ -60,7 +61,7 @@ def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
     field, _ = given.get(option, ('', None))
     if config[option] != DEFAULTS[option] and field not in known:
       missing = f': its class has no field {field}' if field else ''
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'config.model.{option}={config[option]!r} is for the shipped cells '
         f'({", ".join(cells.CELLS)}) and does nothing to {config["cell"]!r}{missing}'
       )
@@ -77,9 +78,9 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   Raises:
     UserError: options out of range, or that contradict each other.
   """
-  layers.check_sizes(config, 'hidden', 'layers', 'embedding')
+  blocks.check_sizes(config, 'hidden', 'layers', 'embedding')
   if config['remat'] < 0:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'config.model.remat must be at least 0, not {config["remat"]}'
     )
   config_lib.choose('model.norm', config['norm'], ('none', 'layer'))
@@ -89,20 +90,20 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   kernel = config_lib.choose('model.kernel', config['kernel'], ('scan', 'cudnn'))
   if kernel == 'cudnn':
     cudnn.check(config)
-  dtype = layers.dtype(config['dtype'])
-  init_fn = layers.initializer('model.init', config['init'])
-  recurrent_init = layers.initializer('model.recurrent_init', config['recurrent_init'])
+  dtype = blocks.dtype(config['dtype'])
+  init_fn = blocks.initializer('model.init', config['init'])
+  recurrent_init = blocks.initializer('model.recurrent_init', config['recurrent_init'])
   if '.' in config['cell']:
     make_cell = own_cell(config)
 
     def make_layer(name: str, reverse: bool) -> nn.Module:
-      return layer.UserLayer(make_cell, config['hidden'], reverse, name=name)
+      return recurrent_layer.UserLayer(make_cell, config['hidden'], reverse, name=name)
 
   else:
     cell = cells.make(config)
 
     def make_layer(name: str, reverse: bool) -> nn.Module:
-      return layer.Layer(
+      return recurrent_layer.Layer(
         cell=cell,
         units=config['hidden'],
         reverse=reverse,

@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlsteroids.models import layer, layers, sequences
+from dlsteroids.models.lib import blocks, recurrent_layer, sequences
 
 DEFAULTS = {
   'context': 8,  # inputs that a layer sees, the present one among them
@@ -46,7 +46,7 @@ class WindowLayer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, sequence: layer.Sequence, carry: Any, *, rate: Any, train: bool
+    self, sequence: recurrent_layer.Sequence, carry: Any, *, rate: Any, train: bool
   ) -> tuple[Any, Any]:
     """Outputs, and the last k - 1 real inputs [k - 1, B, F]; `rate` is not for it."""
     del rate, train
@@ -57,7 +57,7 @@ class WindowLayer(nn.Module):
     x = jnp.concatenate([carry, x])  # [k - 1 + T, B, F]
     # the present input first, as the docstring counts them
     lags = [x[self.context - 1 - k :][:steps] for k in range(self.context)]
-    y = layers.dense(self.units, 'window', kernel_init=self.init_fn, dtype=self.dtype)(
+    y = blocks.dense(self.units, 'window', kernel_init=self.init_fn, dtype=self.dtype)(
       jnp.concatenate(lags, -1)
     )
     return self.activate(y), self.last(x, sequence.valid)
@@ -76,10 +76,10 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   Raises:
     UserError: options out of range.
   """
-  layers.check_sizes(config, 'context', 'hidden', 'layers', 'embedding')
-  activation = layers.activation(config['activation'])
-  dtype = layers.dtype(config['dtype'])
-  init_fn = layers.initializer('model.init', config['init'])
+  blocks.check_sizes(config, 'context', 'hidden', 'layers', 'embedding')
+  activation = blocks.activation(config['activation'])
+  dtype = blocks.dtype(config['dtype'])
+  init_fn = blocks.initializer('model.init', config['init'])
 
   def make_layer(name: str, reverse: bool) -> nn.Module:
     del reverse

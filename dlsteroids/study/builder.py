@@ -9,6 +9,7 @@ from dlsteroids.study import space as space_lib
 from dlsteroids.study.factors import Arm, Contrast, Factor, Pairs
 from dlsteroids.study.relations import Override
 from dlsteroids.study.space import Cell, Levels, Space
+from dlsteroids.util import errors
 
 Side = Literal['arm', 'reference']
 
@@ -60,17 +61,17 @@ class Builder:
       overrides, result = space_lib.apply(
         self.space, cell, extra, self._config, self._override
       )
-    except config_lib.UserError as error:
-      raise config_lib.UserError(f'arm {name}: {error}') from error
+    except errors.UserError as error:
+      raise errors.UserError(f'arm {name}: {error}') from error
     digest = config_lib.digest(result)
     if digest in self._digests:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'arms {self._digests[digest]} and {name} are the same model '
         f'({factors_lib.show(overrides) or "the config as it is"}); drop one, or '
         'declare a hierarchy of factors by requires='
       )
     if name in self.arms:
-      raise config_lib.UserError(f'two different arms would be called {name!r}')
+      raise errors.UserError(f'two different arms would be called {name!r}')
     self._digests[digest] = self._names[cell, extra] = name
     self._labels[name] = raw
     self.arms[name] = Arm(name, cell.assignment, overrides, cell.inapplicable)

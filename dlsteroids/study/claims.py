@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-from dlsteroids import config as config_lib
 from dlsteroids.study import relations
 from dlsteroids.study.factors import Factor
+from dlsteroids.util import errors
 
 DIRECTIONS = ('helps', 'hurts', 'no difference')
 QUANTITIES = ('delta', 'gain', 'level', 'ratio')
@@ -110,8 +110,8 @@ def check(
     _check_factor(what, one, by_name, arms)
     for side, name in (('arm', one.arm), ('reference', one.reference)):
       if name and name not in arms and not _could_be(name, by_name):
-        guess = config_lib.did_you_mean(name, arms)
-        raise config_lib.UserError(
+        guess = errors.did_you_mean(name, arms)
+        raise errors.UserError(
           f'{what}: unknown {side} {name!r}{guess}; there are {", ".join(arms)}'
         )
     _check_metric(what, one, metrics)
@@ -133,31 +133,31 @@ def _check_alone(one: Claim) -> None:
   for name in ('paper', 'claim'):
     text = getattr(one, name)
     if not isinstance(text, str) or not text.strip() or '\n' in text:
-      raise config_lib.UserError(f'claim: {name} is one line of text, not {text!r}')
+      raise errors.UserError(f'claim: {name} is one line of text, not {text!r}')
   what = _what(one)
   for name in ('factor', 'level', 'metric', 'arm', 'reference'):
     if not isinstance(getattr(one, name), str):
-      raise config_lib.UserError(
+      raise errors.UserError(
         f"{what}: {name} is a name or '', not {getattr(one, name)!r}"
       )
   if one.direction != '':
     _check_choice(what, 'direction', one.direction, DIRECTIONS)
   _check_choice(what, 'quantity', one.quantity, QUANTITIES)
   if one.number is None and not one.direction:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{what}: it needs a direction ({", ".join(DIRECTIONS)}) or a number'
     )
   _check_numbers(what, one)
   if one.quantity == 'level' and (one.direction or one.number is None):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f"{what}: quantity 'level' is an arm's own value: a number and no direction"
     )
 
 
 def _check_choice(what: str, name: str, value: Any, known: tuple[str, ...]) -> None:
   if value not in known:
-    guess = config_lib.did_you_mean(str(value), known)
-    raise config_lib.UserError(
+    guess = errors.did_you_mean(str(value), known)
+    raise errors.UserError(
       f'{what}: unknown {name} {value!r}{guess}; use {", ".join(known)}'
     )
 
@@ -168,15 +168,13 @@ def _check_numbers(what: str, one: Claim) -> None:
     if value is None:
       continue
     if type(value) not in (int, float) or not math.isfinite(value):
-      raise config_lib.UserError(f'{what}: {name} is a finite number, not {value!r}')
+      raise errors.UserError(f'{what}: {name} is a finite number, not {value!r}')
   if one.tolerance is not None and (one.number is None or one.tolerance < 0):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{what}: tolerance={one.tolerance!r} is at least 0 and belongs to a number'
     )
   if one.number is not None and one.quantity in ('gain', 'ratio') and one.number <= 0:
-    raise config_lib.UserError(
-      f'{what}: a {one.quantity} is above 0, not {one.number!r}'
-    )
+    raise errors.UserError(f'{what}: a {one.quantity} is above 0, not {one.number!r}')
 
 
 def _check_factor(
@@ -187,7 +185,7 @@ def _check_factor(
     return
   if one.factor in arms and one.factor not in by_name:
     if one.level:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'{what}: level {one.level!r} has no place, {one.factor} is an arm'
       )
     return
@@ -196,7 +194,7 @@ def _check_factor(
     relations.check_level(what, factor, one.level)
   elif len(factor.levels) > 2 and one.quantity != 'level':
     names = ', '.join(level.name for level in factor.levels)
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{what}: {factor.name} has more than two levels; name one of {names}'
     )
 
@@ -206,7 +204,7 @@ def _check_metric(what: str, one: Claim, metrics: list[str]) -> None:
   known = [*metrics, *(NUMBERS if one.quantity == 'ratio' else ())]
   name = one.metric.removeprefix('final/').split('/', 1)[-1]
   if one.metric and one.metric not in known and name not in metrics:
-    guess = config_lib.did_you_mean(name, known)
-    raise config_lib.UserError(
+    guess = errors.did_you_mean(name, known)
+    raise errors.UserError(
       f'{what}: unknown metric {one.metric!r}{guess}; there are {", ".join(known)}'
     )

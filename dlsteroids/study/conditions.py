@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
+from dlsteroids.util import errors
 
 CLOSE = 1e-4  # budgets are written with few digits
 REGIMES = ('steps', 'flops', 'params')
@@ -51,7 +52,7 @@ def make(config: Mapping[str, Any]) -> tuple[Condition, ...]:
   for name in regimes:
     config_lib.choose('study.regimes', name, REGIMES)
     if regimes.count(name) > 1:
-      raise config_lib.UserError(f'config.study.regimes names {name} twice')
+      raise errors.UserError(f'config.study.regimes names {name} twice')
   budgets = numbers(study['budgets'], 'study.budgets')
   sizes = numbers(study['sizes'], 'study.sizes')
   found = [Condition(name) for name in regimes]
@@ -69,13 +70,13 @@ def numbers(text: str, path: str) -> list[float]:
     try:
       found.append(float(part))
     except ValueError as error:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f"config.{path}: expected numbers as '0.25,1,4', not {part!r}"
       ) from error
   if any(not 0 < number < float('inf') for number in found):
-    raise config_lib.UserError(f'config.{path}: every number must be above 0: {text!r}')
+    raise errors.UserError(f'config.{path}: every number must be above 0: {text!r}')
   if len(set(found)) < len(found):
-    raise config_lib.UserError(f'config.{path} names a number twice: {text!r}')
+    raise errors.UserError(f'config.{path} names a number twice: {text!r}')
   return found
 
 
@@ -86,7 +87,7 @@ def check_ratio(ratio: float, budgets: list[float]) -> None:
   ratios = sorted(max(budgets) / budget for budget in budgets if budget < max(budgets))
   if not any(abs(ratio / known - 1) < CLOSE for known in ratios):
     there = ', '.join(f'{known:g}' for known in ratios) or 'only one budget'
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'config.study.ratio={ratio:g}: the budgets make {there}; add '
       f'{max(budgets) / ratio if ratio > 0 else 0:g} to config.study.budgets'
     )

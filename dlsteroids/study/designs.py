@@ -17,13 +17,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
-from dlsteroids.study import explicit, games, relations
+from dlsteroids.study import explicit, relations, shapley_designs
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import space as space_lib
 from dlsteroids.study.builder import Builder
 from dlsteroids.study.factors import Arm, Contrast, ExplicitArm, Factor
 from dlsteroids.study.relations import Override
 from dlsteroids.study.space import Space
+from dlsteroids.util import errors
 
 DESIGNS = config_lib.DESIGNS
 MAX_ARMS = 256
@@ -85,26 +86,26 @@ def expand(
       compare.
   """
   if design not in DESIGNS:
-    guess = config_lib.did_you_mean(design, DESIGNS)
-    raise config_lib.UserError(
+    guess = errors.did_you_mean(design, DESIGNS)
+    raise errors.UserError(
       f'study.design: unknown {design!r}{guess}; use {", ".join(DESIGNS)}'
     )
   if not (arms if design == 'arms' else factors):
     what = 'arms (get_arms)' if design == 'arms' else 'factors (get_factors)'
-    raise config_lib.UserError(f'design {design}: the config file gives no {what}')
+    raise errors.UserError(f'design {design}: the config file gives no {what}')
   if design == 'arms' and only:
-    raise config_lib.UserError(
+    raise errors.UserError(
       'study.only selects factors; the design arms has its own list of arms'
     )
   space = space_lib.make(factors, only)
   relations.check_values(space.factors, config, override)
   start = space_lib.settle(space, space_lib.intact(space))
   if clash := space_lib.clash(space, start):
-    raise config_lib.UserError(f'the intact model itself is excluded: {clash}')
-  if design in games.GAMES:
-    games.check(design, space)
+    raise errors.UserError(f'the intact model itself is excluded: {clash}')
+  if design in shapley_designs.GAMES:
+    shapley_designs.check(design, space)
   builder = Builder(space, config, override)
-  game = games.Game()
+  game = shapley_designs.Game()
   match design:
     case 'one_out':
       _one_out(builder)
@@ -115,7 +116,7 @@ def expand(
     case 'factorial':
       game = _factorial(builder, permutations)
     case 'fraction':
-      game = games.fraction(builder)
+      game = shapley_designs.fraction(builder)
     case 'permutations':
       game = _permutations(builder, permutations)
     case 'arms':
@@ -189,14 +190,14 @@ def _ladder(builder: Builder, order: tuple[str, ...]) -> None:
     levels[name] = intact[name]
     cell = space_lib.settle(space, levels)
     if name in cell.inapplicable:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'design ladder: {name} requires {", ".join(by_name[name].requires)}, which '
         f'comes later in {", ".join(order)}; set study.only={",".join(space.order)}'
       )
     last = rung == len(order)
     arm = builder.add(levels, 'baseline' if last else f'rung{rung}+{name}')
     if not arm:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'design ladder: rung {rung}, adding {name}, is excluded '
         f'({space_lib.clash(space, cell)}); give another order by study.only'
       )
@@ -207,7 +208,7 @@ def _ladder(builder: Builder, order: tuple[str, ...]) -> None:
       builder.notes.append(f'the ladder skips {name}={", ".join(skipped)}')
 
 
-def _factorial(builder: Builder, permutations: int) -> games.Game:
+def _factorial(builder: Builder, permutations: int) -> shapley_designs.Game:
   """Pairs cells that differ in one factor (and in what it makes inapplicable)."""
   space = builder.space
   count = math.prod(len(factor.levels) for factor in space.factors)
@@ -217,7 +218,7 @@ def _factorial(builder: Builder, permutations: int) -> games.Game:
     cells = {space_lib.settle(space, levels) for levels in combinations}
     count = sum(not space_lib.clash(space, cell) for cell in cells)
   if count > MAX_ARMS:
-    raise config_lib.UserError(
+    raise errors.UserError(
       _too_many('factorial', count, space, _smaller(space, permutations))
     )
   name = lambda cell: space_lib.label(space, dict(cell.assignment), cell.inapplicable)
@@ -236,24 +237,26 @@ def _factorial(builder: Builder, permutations: int) -> games.Game:
           pairs.append((arm, reference))
       # an arm that stands for several combinations makes one pair several times
       builder.contrast_means(factor, level.name, dict.fromkeys(pairs))
-  return games.factorial(builder, names)
+  return shapley_designs.factorial(builder, names)
 
 
-def _permutations(builder: Builder, permutations: int) -> games.Game:
+def _permutations(builder: Builder, permutations: int) -> shapley_designs.Game:
   space = builder.space
-  orders = games.orders([factor.name for factor in space.factors], permutations)
-  count = games.arms(space, orders)
+  orders = shapley_designs.orders(
+    [factor.name for factor in space.factors], permutations
+  )
+  count = shapley_designs.arms(space, orders)
   if count > MAX_ARMS:
     fewer = f'take fewer orders than study.permutations={permutations}'
-    raise config_lib.UserError(_too_many('permutations', count, space, fewer))
-  return games.permutations(builder, orders)
+    raise errors.UserError(_too_many('permutations', count, space, fewer))
+  return shapley_designs.permutations(builder, orders)
 
 
 def _check_bare(builder: Builder, bare: dict[str, str]) -> None:
   """Raises UserError if the factors' last levels cannot be together."""
   clash = space_lib.clash(builder.space, space_lib.settle(builder.space, bare))
   if clash:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'the bare model, every factor at its last level, is excluded ({clash}); use '
       'design one_out, factorial or arms, or select other factors by study.only'
     )
@@ -287,25 +290,27 @@ def _smaller(space: Space, permutations: int) -> str:
     'one_out': 1 + sum(len(factor.levels) - 1 for factor in space.factors),
     'ladder': len(space.factors) + 1,
   }
-  if not games.refusal('fraction', space):
-    found['fraction'] = games.runs(len(space.factors))
-  if not games.refusal('permutations', space):
-    orders = games.orders([factor.name for factor in space.factors], permutations)
-    found['permutations'] = games.arms(space, orders)
+  if not shapley_designs.refusal('fraction', space):
+    found['fraction'] = shapley_designs.runs(len(space.factors))
+  if not shapley_designs.refusal('permutations', space):
+    orders = shapley_designs.orders(
+      [factor.name for factor in space.factors], permutations
+    )
+    found['permutations'] = shapley_designs.arms(space, orders)
   texts = [f'{name} ({n} arms)' for name, n in found.items() if n <= MAX_ARMS]
   return f'use design {" or ".join(texts)}' if texts else ''
 
 
-def _finish(design: str, builder: Builder, game: games.Game) -> Design:
+def _finish(design: str, builder: Builder, game: shapley_designs.Game) -> Design:
   """The design; raises UserError if it compares nothing or has too many arms."""
   space = builder.space
   if not builder.contrasts:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'design {design} leaves nothing to compare: '
       f'{"; ".join(builder.excluded) or "all its arms are one"}'
     )
   if len(builder.arms) > MAX_ARMS:
-    raise config_lib.UserError(_too_many(design, len(builder.arms), space))
+    raise errors.UserError(_too_many(design, len(builder.arms), space))
   excluded, notes = builder.describe()
   tested = {(c.factor, c.level) for c in builder.contrasts}
   if design in ('one_out', 'factorial'):

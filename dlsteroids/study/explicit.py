@@ -6,6 +6,7 @@ from dlsteroids.study import space as space_lib
 from dlsteroids.study.builder import Builder
 from dlsteroids.study.factors import ExplicitArm, Pairs
 from dlsteroids.study.space import Space
+from dlsteroids.util import errors
 
 
 def collect(builder: Builder, arms: tuple[ExplicitArm, ...]) -> None:
@@ -21,22 +22,22 @@ def collect(builder: Builder, arms: tuple[ExplicitArm, ...]) -> None:
   kept = {'baseline': builder.add(intact, 'baseline')}
   for arm in arms:
     if arm.name in given:
-      raise config_lib.UserError(f'two arms are called {arm.name!r}')
+      raise errors.UserError(f'two arms are called {arm.name!r}')
     new = (
       {**intact, **_explicit_levels(space, arm)},
       tuple(sorted(arm.overrides, key=lambda pair: pair[0])),
     )
     same = [name for name, old in given.items() if old == new]
     if same:
-      raise config_lib.UserError(f'arms {same[0]} and {arm.name} are the same')
+      raise errors.UserError(f'arms {same[0]} and {arm.name} are the same')
     given[arm.name] = new
     kept[arm.name] = builder.add(new[0], arm.name, arm.overrides)
   for arm in arms:
     if arm.reference not in kept or arm.reference == arm.name:
       names = [name for name in kept if name != arm.name]
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'arm {arm.name}: unknown reference {arm.reference!r}'
-        f'{config_lib.did_you_mean(arm.reference, names)}; there are {", ".join(names)}'
+        f'{errors.did_you_mean(arm.reference, names)}; there are {", ".join(names)}'
       )
     if kept[arm.name] == arm.name:  # neither excluded nor merged into another
       levels, extra = given[arm.name]
@@ -70,11 +71,11 @@ def _explicit_levels(space: Space, arm: ExplicitArm) -> dict[str, str]:
   for path, _ in arm.overrides:
     owner = space_lib.owner(space, path)
     if owner:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'{what}: {path} belongs to factor {owner}; choose one of its levels instead'
       )
     if path.partition('.')[0] not in config_lib.TRAINING:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'{what}: no run depends on {path}; an arm may set paths of '
         f'{", ".join(config_lib.TRAINING)}'
       )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from dlsteroids import config as config_lib
+from dlsteroids.util import errors
 
 # Of runs.csv beside the factors and the metrics, whose names have a '/'.
 COLUMNS = (
@@ -158,13 +158,13 @@ def levels(
     UserError: fewer than two levels, a malformed name, path or value.
   """
   if not isinstance(choices, Mapping):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'factor {name}: levels are a dict {{name: {{path: value}}}}, not {choices!r}'
     )
   made = []
   for level, overrides in choices.items():
     if not isinstance(overrides, Mapping):
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'factor {name}, level {level}: expected {{path: value}}, not {overrides!r}'
       )
     pairs = tuple((path, _freeze(name, value)) for path, value in overrides.items())
@@ -195,7 +195,7 @@ def arm(
   """
   _check_name('arm', name)
   if component not in ('arm', 'reference'):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f"arm {name}: component is 'arm' or 'reference', not {component!r}"
     )
   return ExplicitArm(
@@ -222,32 +222,32 @@ def check(factor: Factor) -> None:
   _check_name('factor', factor.name)
   for mark in ',=+|':
     if mark in factor.name:
-      raise config_lib.UserError(f'factor {factor.name!r}: a name has no {mark!r}')
+      raise errors.UserError(f'factor {factor.name!r}: a name has no {mark!r}')
   if factor.name in COLUMNS:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'factor {factor.name!r}: runs.csv has a column of that name; take another'
     )
   names = [level.name for level in factor.levels]
   if len(names) < 2:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'factor {factor.name} has {len(names)} level: it needs the intact one and at '
       'least one to compare it with'
     )
   for level in factor.levels:
     _check_name(f'factor {factor.name}: level', level.name)
     if names.count(level.name) > 1:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'factor {factor.name}: two levels are called {level.name!r}'
       )
     paths = [path for path, _ in level.overrides]
     for path, value in level.overrides:
       _freeze(factor.name, value)
       if not isinstance(path, str) or '.' not in path:
-        raise config_lib.UserError(
+        raise errors.UserError(
           f"factor {factor.name}: {path!r} is no config path like 'model.dropout'"
         )
       if paths.count(path) > 1:
-        raise config_lib.UserError(
+        raise errors.UserError(
           f'factor {factor.name}, level {level.name}: it sets {path} twice'
         )
   _check_relations(factor, names)
@@ -258,19 +258,19 @@ def _check_relations(factor: Factor, names: list[str]) -> None:
   if isinstance(factor.requires, str) or not all(
     isinstance(entry, str) for entry in factor.requires
   ):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f"factor {factor.name}: requires is a tuple of names, as ('pooling',), not "
       f'{factor.requires!r}'
     )
   for entry in factor.excludes:
     if not isinstance(entry, tuple) or len(entry) != 3:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'factor {factor.name}: excludes holds (own level, other factor, its level), '
         f'not {entry!r}'
       )
     if entry[0] not in names:
-      guess = config_lib.did_you_mean(entry[0], names)
-      raise config_lib.UserError(
+      guess = errors.did_you_mean(entry[0], names)
+      raise errors.UserError(
         f'factor {factor.name}: excludes names its level {entry[0]!r}{guess}; it has '
         f'{", ".join(names)}'
       )
@@ -295,7 +295,7 @@ def _make(
 
 def _check_name(what: str, name: Any) -> None:
   if not isinstance(name, str) or not name or name != name.strip() or '\n' in name:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{what} {name!r}: a name is one line of text without blanks around it'
     )
 
@@ -307,7 +307,7 @@ def _freeze(owner: str, value: Any) -> Any:
   if type(value) not in (bool, int, float, str) or (
     isinstance(value, float) and math.isnan(value)
   ):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{owner}: {value!r} ({type(value).__name__}) is no level value; use a bool, '
       'int, float, str or a tuple of them'
     )

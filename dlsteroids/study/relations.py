@@ -7,6 +7,7 @@ from typing import Any
 from dlsteroids import config as config_lib
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study.factors import Factor
+from dlsteroids.util import errors
 
 Override = Callable[[Any, Any], dict[str, Any]]  # (config, pairs) -> config
 Requirement = tuple[str, tuple[str, ...]]  # (other factor, its admissible levels)
@@ -29,28 +30,28 @@ def check_values(
       where = f'factor {factor.name}, level {level.name}'
       try:
         result = override(tree, level.overrides)
-      except config_lib.UserError as error:
-        raise config_lib.UserError(f'{where}: {error}') from error
+      except errors.UserError as error:
+        raise errors.UserError(f'{where}: {error}') from error
       for path, _ in level.overrides:
         if path.partition('.')[0] not in config_lib.TRAINING:
-          raise config_lib.UserError(
+          raise errors.UserError(
             f'{where}: no run depends on {path}; a level may set paths of '
             f'{", ".join(config_lib.TRAINING)}'
           )
         if position == 0 and config_lib.get(result, path) != config_lib.get(base, path):
-          raise config_lib.UserError(
+          raise errors.UserError(
             f'factor {factor.name}: its intact level says '
             f'{path}={config_lib.get(result, path)}, the config says '
             f'{config_lib.get(base, path)}'
           )
       if position and result == base:
-        raise config_lib.UserError(
+        raise errors.UserError(
           f'{where}: it changes nothing, the config says '
           f'{factors_lib.show(level.overrides) or "nothing else"} already'
         )
       for other, before in made:
         if before == result:
-          raise config_lib.UserError(
+          raise errors.UserError(
             f'factor {factor.name}: levels {other} and {level.name} are equal '
             f'({factors_lib.show(level.overrides)})'
           )
@@ -62,7 +63,7 @@ def check_paths(factors: tuple[Factor, ...]) -> None:
   for one, two in itertools.combinations(factors, 2):
     shared = paths(one) & paths(two)
     if shared:
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'factors {one.name} and {two.name} both set {", ".join(sorted(shared))}; a '
         'path belongs to one factor'
       )
@@ -76,8 +77,8 @@ def paths(factor: Factor) -> set[str]:
 def find(what: str, name: str, factors: Mapping[str, Factor]) -> Factor:
   """The factor called `name`; UserError, beginning with `what`, lists those known."""
   if name not in factors:
-    raise config_lib.UserError(
-      f'{what}: unknown factor {name!r}{config_lib.did_you_mean(name, factors)}; '
+    raise errors.UserError(
+      f'{what}: unknown factor {name!r}{errors.did_you_mean(name, factors)}; '
       f'there are {", ".join(factors) or "none"}'
     )
   return factors[name]
@@ -87,9 +88,9 @@ def check_level(what: str, factor: Factor, level: str) -> None:
   """Raises UserError, beginning with `what`, unless `factor` has that level."""
   names = [known.name for known in factor.levels]
   if level not in names:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{what}: unknown level {level!r} of {factor.name}'
-      f'{config_lib.did_you_mean(level, names)}; it has {", ".join(names)}'
+      f'{errors.did_you_mean(level, names)}; it has {", ".join(names)}'
     )
 
 
@@ -108,7 +109,7 @@ def requirement(
   for level in good:
     check_level(what, other, level)
   if first not in good:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'{what}: {text}, but the intact level is {name}={first}; the intact model must '
       'meet every requirement'
     )
@@ -122,7 +123,7 @@ def exclusion(
   level, name, its = entry
   what = f'factor {factor.name}, excludes'
   if name == factor.name:
-    raise config_lib.UserError(f'{what}: {name} is the factor itself')
+    raise errors.UserError(f'{what}: {name} is the factor itself')
   check_level(what, find(what, name, by_name), its)
   return (factor.name, level), (name, its)
 
@@ -134,9 +135,7 @@ def sort(requires: Mapping[str, tuple[Requirement, ...]]) -> list[str]:
   def visit(name: str, trail: tuple[str, ...]) -> None:
     if name in trail:
       circle = (*trail[trail.index(name) :], name)
-      raise config_lib.UserError(
-        f'requires goes in a circle: {" requires ".join(circle)}'
-      )
+      raise errors.UserError(f'requires goes in a circle: {" requires ".join(circle)}')
     if name not in order:
       for other, _ in requires[name]:
         visit(other, (*trail, name))

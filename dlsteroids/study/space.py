@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from dlsteroids import config as config_lib
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import relations
 from dlsteroids.study.factors import Factor, Pairs
 from dlsteroids.study.relations import Override, Requirement
+from dlsteroids.util import errors
 
 Levels = Mapping[str, str]  # {factor: level}
 
@@ -55,7 +55,7 @@ def make(factors: tuple[Factor, ...], only: str = '') -> Space:
   for factor in factors:
     factors_lib.check(factor)
     if factor.name in by_name:
-      raise config_lib.UserError(f'two factors are called {factor.name!r}')
+      raise errors.UserError(f'two factors are called {factor.name!r}')
     by_name[factor.name] = factor
   relations.check_paths(factors)
   requires = {
@@ -93,12 +93,12 @@ def select(only: str, names: tuple[str, ...]) -> tuple[str, ...]:
   chosen = tuple(name.strip() for name in only.split(',') if name.strip())
   for name in chosen:
     if name not in names:
-      raise config_lib.UserError(
-        f'study.only: unknown factor {name!r}{config_lib.did_you_mean(name, names)}; '
+      raise errors.UserError(
+        f'study.only: unknown factor {name!r}{errors.did_you_mean(name, names)}; '
         f'there are {", ".join(names)}'
       )
     if chosen.count(name) > 1:
-      raise config_lib.UserError(f'study.only names {name} twice')
+      raise errors.UserError(f'study.only names {name} twice')
   return chosen or names
 
 

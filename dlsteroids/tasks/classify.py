@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.tasks import network
+from dlsteroids.tasks.lib import network
+from dlsteroids.util import errors
 
 DEFAULTS = {
   'label_smoothing': 0.0,  # Szegedy et al. 2016
@@ -32,7 +32,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     UserError: if the data set has no labels, or the model does not fit it.
   """
   if 'label' not in dataset.arrays:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'task classify needs labels; data set {dataset.name!r} has '
       f'{", ".join(dataset.arrays)}'
     )
@@ -51,7 +51,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     found = net.apply(variables, x, keys, hyper, train=train, mutable=mutable, **extra)
     logits = found if mutable is False else found[0]
     if jnp.shape(logits) != (len(batch['image']), classes):
-      raise config_lib.UserError(
+      raise errors.UserError(
         f'model {config["model"]["name"]} must return logits [B, {classes}]; a batch '
         f'of {len(batch["image"])} gave {list(jnp.shape(logits))}'
       )

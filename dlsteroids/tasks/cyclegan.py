@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.tasks import (
+from dlsteroids.tasks.lib import (
   couple,
   features,
   gan_losses,
@@ -26,6 +26,7 @@ from dlsteroids.tasks import (
   optimizer,
   translation,
 )
+from dlsteroids.util import errors
 
 DEFAULTS = {
   'loss': 'least_squares',  # the paper's; others in gan_losses.py
@@ -110,23 +111,23 @@ def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
   """The loss that a config names; UserError for what does not go together."""
   options = config['task']
   if not dataset.facts.get('unpaired'):
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'task cyclegan needs two domains, as digits_unpaired, colour or unpaired; data '
       f'set {dataset.name!r} has {", ".join(dataset.arrays)}'
     )
   config_lib.choose('task.cycle', options['cycle'], CYCLES)
   if not options['adversarial'] and options['cycle'] == 'none':
-    raise config_lib.UserError(
+    raise errors.UserError(
       'config.task: with adversarial=False and cycle=none nothing is asked of the '
       'generators'
     )
   if options['pool'] < 0:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'config.task.pool must be at least 0, not {options["pool"]}'
     )
   channels = dataset.facts['channels']
   if options['identity'] and channels[0] != channels[1]:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'config.task.identity: images of {channels[0]} and of {channels[1]} channels '
       'cannot be left as they are by the other domain’s generator; use identity=False'
     )
@@ -139,7 +140,7 @@ def couples(
 ) -> tuple[couple.Couple, couple.Couple]:
   """The generators by what they make, the discriminators by the domain they judge."""
   if 'image' in dataset.arrays or 'patch_layers' not in config['model']:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'task cyclegan needs a model that translates images, as cyclegan, not '
       f'{config["model"]["name"]}'
     )

@@ -8,7 +8,8 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.tasks import frames, network
+from dlsteroids.tasks.lib import frames, network
+from dlsteroids.util import errors as errors_lib
 
 DEFAULTS = {
   'loss': 'mse',  # or mae
@@ -30,7 +31,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   """
   facts = dataset.facts
   if 'horizon' not in facts:
-    raise config_lib.UserError(
+    raise errors_lib.UserError(
       f'task forecast needs windows and targets; data set {dataset.name!r} has '
       f'{", ".join(dataset.arrays)}'
     )

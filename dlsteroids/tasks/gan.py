@@ -21,7 +21,8 @@ import jax.numpy as jnp
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.tasks import (
+from dlsteroids.tasks.lib import adversarial as game_lib
+from dlsteroids.tasks.lib import (
   diffaugment,
   features,
   gan_losses,
@@ -29,9 +30,7 @@ from dlsteroids.tasks import (
   pictures,
   quality,
 )
-from dlsteroids.tasks import (
-  game as game_lib,
-)
+from dlsteroids.util import errors
 
 DEFAULTS = {
   # minimax, non_saturating, least_squares, wasserstein, hinge: see gan_losses.py
@@ -100,18 +99,18 @@ def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
   """The loss that a config names; UserError for what does not go together."""
   options = config['task']
   if 'image' not in dataset.arrays:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'task gan needs images; data set {dataset.name!r} has '
       f'{", ".join(dataset.arrays)}'
     )
   if dataset.stream:
-    raise config_lib.UserError(
+    raise errors.UserError(
       'task gan needs images that fit in the memory, as it holds its pictures against '
       f'all of them; {dataset.name!r} streams: use data.name=image_folder'
     )
   if dataset.facts.get('range') != 'tanh':
     known = 'range' in config['data']
-    raise config_lib.UserError(
+    raise errors.UserError(
       'task gan needs images in [-1, 1], the range of its generators: '
       + ('set data.range=tanh' if known else f'{dataset.name!r} has none')
     )
@@ -119,11 +118,11 @@ def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
   loss = gan_losses.LOSSES[name]
   config_lib.choose('task.penalty', options['penalty'], PENALTIES)
   if options['critic_steps'] < 1:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'config.task.critic_steps must be at least 1, not {options["critic_steps"]}'
     )
   if options['label_smoothing'] and not loss.smooths:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'config.task.label_smoothing={options["label_smoothing"]}: loss {name} has no '
       'targets to smooth; use minimax, non_saturating or least_squares'
     )

@@ -10,7 +10,8 @@ import optax
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.tasks import network
+from dlsteroids.tasks.lib import network
+from dlsteroids.util import errors
 
 DEFAULTS = {
   'carry': True,  # the state, from window to window where lanes continue one another
@@ -34,12 +35,12 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   symbols = len(dataset.classes)
   carried = dataset.lanes and config['task']['carry']
   if 'symbols' not in dataset.facts:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'task language needs symbols; data set {dataset.name!r} has '
       f'{", ".join(dataset.arrays)}'
     )
   if config['model'].get('bidirectional'):
-    raise config_lib.UserError(
+    raise errors.UserError(
       'config.model.bidirectional: a backward direction sees the symbols that task '
       'language is to predict'
     )
@@ -48,7 +49,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     every=True,
   )  # fmt: skip
   if 'carry' not in net.takes:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'task language needs a model that answers at every step (its call takes '
       f'`carry`), as recurrent; {config["model"]["name"]} does not'
     )

@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlsteroids import config as config_lib
 from dlsteroids.train import processes
+from dlsteroids.util import errors
 
 SUMS = 'sha256.json'
 RUNS = 'runs.json'  # fingerprints of a batch's members, in its folder
@@ -226,10 +226,10 @@ def load(folder: pathlib.Path, at: int) -> Any:
   import orbax.checkpoint as ocp
 
   if not folder.is_dir():
-    raise config_lib.UserError(f'no checkpoint at {folder}: it was deleted')
+    raise errors.UserError(f'no checkpoint at {folder}: it was deleted')
   why = damage(folder)
   if why:
-    raise config_lib.UserError(f'checkpoint {folder} is damaged: {why}')
+    raise errors.UserError(f'checkpoint {folder} is damaged: {why}')
   try:
     with ocp.StandardCheckpointer() as checkpointer:
       like = checkpointer.metadata(folder.absolute()).item_metadata
@@ -237,7 +237,7 @@ def load(folder: pathlib.Path, at: int) -> Any:
       found = checkpointer.restore(folder.absolute(), like)
   except Exception as error:  # of another version, say: orbax raises many kinds
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise config_lib.UserError(f'checkpoint {folder} cannot be read: {text}') from error
+    raise errors.UserError(f'checkpoint {folder} cannot be read: {text}') from error
   return jax.tree.map(lambda x: np.asarray(x)[at], found)
 
 

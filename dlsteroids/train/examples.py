@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlsteroids import config as config_lib
 from dlsteroids import rng, types
 from dlsteroids.train import spread
+from dlsteroids.util import errors
 
 
 class Examples(NamedTuple):
@@ -98,7 +98,7 @@ def streamed(dataset: types.Dataset) -> Examples:
     UserError: a stream with lanes or jitter, which only windows of resident data have.
   """
   if dataset.lanes or dataset.jitter:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'data set {dataset.name!r} streams: it can have neither lanes nor jitter'
     )
   assert dataset.stream is not None

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlsteroids.data import reader
+from dlsteroids.data.lib import reader
 from dlsteroids.train import chunks as chunks_lib
 from dlsteroids.train import processes, program, requests
 

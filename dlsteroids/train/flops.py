@@ -15,7 +15,7 @@ import jax
 from jax import numpy as jnp
 from jax.extend import core
 
-from dlsteroids.models import ops
+from dlsteroids.models.ops import convolution
 
 
 class Flops(NamedTuple):
@@ -38,7 +38,7 @@ def nominal(fn: Callable[..., Any], *args: Any) -> Flops:
     fn: what to trace; nothing is computed.
     *args: arrays or `jax.ShapeDtypeStruct`s.
   """
-  with ops.plain():
+  with convolution.plain():
     return count(jax.make_jaxpr(fn)(*args))
 
 
@@ -127,7 +127,7 @@ def _count_conv(equation: Any) -> float:
   # Each layout in use has the batch before the features, except that autodiff's weight
   # gradient exchanges them; the mended one says so by its scope.
   scopes = str(equation.source_info.name_stack)
-  gradient = batch > features or ops.KERNEL_GRADIENT in scopes
+  gradient = batch > features or convolution.KERNEL_GRADIENT in scopes
   total = 2.0 * out[numbers.out_spec[0]] * out[numbers.out_spec[1]]
   total *= kernel[numbers.rhs_spec[1]]
   for axis, tap, place, stride, spread in zip(

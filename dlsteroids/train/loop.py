@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dlsteroids.data import reader
+from dlsteroids.data.lib import reader
 from dlsteroids.train import checkpoint, history, processes, program
 from dlsteroids.train import feed as feed_lib
 

@@ -19,6 +19,7 @@ from dlsteroids.train import chunks as chunks_lib
 from dlsteroids.train import examples as examples_lib
 from dlsteroids.train import spread
 from dlsteroids.train import step as step_lib
+from dlsteroids.util import errors
 
 SPLITS = ('validation', 'test')
 
@@ -82,7 +83,7 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
   split = dataset.split(0)
   examples = len(split['train'])
   if examples < size:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'config.train.batch_size={size} exceeds the {examples} training examples of '
       f'{dataset.name}'
     )
@@ -198,7 +199,7 @@ def check_mask(outputs: types.Outputs, mask: Any) -> None:
   """Raises UserError unless a task's outputs carry the batch's mask [B]."""
   shape = getattr(outputs.get('mask'), 'shape', None)
   if shape != mask.shape:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f"a task's outputs must carry 'mask' of shape {mask.shape}, not {shape}"
     )
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from dlsteroids import rng, types
-from dlsteroids.tasks import similarity
+from dlsteroids.tasks.lib import similarity
 from dlsteroids.train import member as member_lib
 
 EXAMPLES = 4

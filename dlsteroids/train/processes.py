@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from dlsteroids import config as config_lib
+from dlsteroids.util import errors
 
 WELL, FAILED, LEFT = range(3)  # what a process says of itself when all meet
 PATIENCE = 300.0  # seconds that a process which failed waits to tell the others
@@ -29,11 +29,11 @@ class Elsewhere(RuntimeError):
   """Another process failed in what all were doing; this is its line."""
 
 
-class Ended(config_lib.UserError):
+class Ended(errors.UserError):
   """Another process has left the study; this is its line."""
 
 
-class Lost(config_lib.UserError):
+class Lost(errors.UserError):
   """Another process is gone without a word: nothing can be agreed on any more."""
 
 
@@ -63,7 +63,7 @@ def joined() -> Iterator[None]:
   try:
     jax.distributed.initialize(num_processes=count, process_id=index)
   except (ValueError, RuntimeError) as error:
-    raise config_lib.UserError(
+    raise errors.UserError(
       f'--distributed: {str(error).splitlines()[0]} Set JAX_COORDINATOR_ADDRESS='
       'HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID where no cluster sets them'
     ) from error

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlsteroids.models import shares
+from dlsteroids.models.ops import sharding
 
 P = jax.sharding.PartitionSpec
 AXIS = 'data'
@@ -25,7 +25,7 @@ def size() -> int:
 
 def over(data: int) -> contextlib.AbstractContextManager[Any]:
   """For the trace of a program whose members' batches lie on `data` devices."""
-  return shares.over(apart) if data > 1 else contextlib.nullcontext()
+  return sharding.over(apart) if data > 1 else contextlib.nullcontext()
 
 
 def batch(tree: Any, examples: int) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from dlsteroids import rng, types
-from dlsteroids.models import ops
+from dlsteroids.models.ops import convolution
 from dlsteroids.train import spread
 
 State = dict[str, Any]
@@ -21,7 +21,7 @@ def formulation() -> contextlib.AbstractContextManager[Any]:
   The mended forms were chosen on CPUs; GPU libraries look for the native ones.
   """
   mended = jax.default_backend() == 'cpu'
-  return contextlib.nullcontext() if mended else ops.native()
+  return contextlib.nullcontext() if mended else convolution.native()
 
 
 def init(task: types.Task, key: Any, batch: types.Batch, hyper: types.Hyper) -> State:

@@ -1,0 +1,196 @@
+"""What the tables say in numbers, before anything is drawn or written.
+
+Only descriptive figures are computed here; tests, intervals and verdicts come ready in
+the effects.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dlsteroids.analysis import pairs
+
+Arrays = Callable[..., Mapping[str, np.ndarray] | None]  # of (arm, seed, tuned=0)
+
+
+class Tables(NamedTuple):
+  """A study's frames, of the declared condition but for the last.
+
+  Attributes:
+    runs: one row a run.
+    curves: one row an evaluation and metric.
+    effects: one row a contrast and metric.
+    interactions, anova: for factorial designs only.
+    compute: what was measured over all conditions, `compute.Analyses`.
+    every: the runs of all conditions.
+  """
+
+  runs: pd.DataFrame
+  curves: pd.DataFrame
+  effects: pd.DataFrame
+  interactions: pd.DataFrame | None = None
+  anova: pd.DataFrame | None = None
+  compute: Any = None
+  every: pd.DataFrame | None = None
+
+
+class Source(NamedTuple):
+  """Everything a report is made from: a study, its tables, its per-run arrays."""
+
+  study: Mapping[str, Any]
+  tables: Tables
+  arrays: Arrays
+
+
+def intact_arm(study: Mapping[str, Any]) -> str:
+  """The arm with every factor at its first level, else the first arm."""
+  intact = {f['name']: f['levels'][0]['name'] for f in study['factors']}
+  for arm in study['arms']:
+    assignment = dict(arm['assignment'])
+    if all(assignment.get(name, level) == level for name, level in intact.items()):
+      return arm['name']
+  return study['arms'][0]['name']
+
+
+def effects_of(source: Source, metric: str, tuned: int) -> list[dict[str, Any]]:
+  """The effects on `metric` in one tuning state, in the study's order of contrasts."""
+  effects = source.tables.effects
+  if not len(effects):
+    return []
+  mine = effects[(effects['metric'] == metric) & (effects['tuned'] == tuned)]
+  place = {
+    (c['factor'], str(c['level']), c['arm'], c['reference']): i
+    for i, c in enumerate(source.study['contrasts'])
+  }
+  rows = [{str(k): v for k, v in row.items()} for row in mine.to_dict('records')]
+  key = lambda row: place.get(
+    (row['factor'], str(row['level']), row['arm'], row['reference']), len(place)
+  )
+  return sorted(rows, key=key)
+
+
+def states(source: Source) -> list[int]:
+  """The tuning states that have effects on the deciding metric, untuned first."""
+  effects = source.tables.effects
+  if not len(effects):
+    return []
+  mine = effects[effects['metric'] == pairs.deciding(source.study)]
+  return sorted(int(t) for t in mine['tuned'].unique())
+
+
+def scores_of(source: Source, tuned: int) -> pairs.Scores:
+  """The deciding metric of every arm and seed in one tuning state."""
+  study = source.study
+  return pairs.tabulate(study, source.tables.runs, pairs.deciding(study), tuned)
+
+
+def mean_of(source: Source, arm: str, column: str, tuned: int) -> float:
+  """The mean over seeds of one arm's `column`; NaN where it was not measured."""
+  study, runs = source.study, source.tables.runs
+  known = {study['metric']['name'], *study['metrics']}
+  if column not in runs or column.rpartition('/')[2] not in known:
+    return float('nan')
+  return float(pairs.tabulate(study, runs, column, tuned).value[arm].mean())
+
+
+class Count(NamedTuple):
+  """How far a study has come: runs asked for and there, and by arm what is missing."""
+
+  wanted: int
+  found: int
+  missing: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def count_runs(study: Mapping[str, Any], runs: pd.DataFrame, tuned: int) -> Count:
+  """Compares the runs in one tuning state with those the study asks for."""
+  mine = pairs.select(study, runs, tuned)
+  found = set(zip(mine['arm'], mine['seed'].astype(int)))
+  seeds = [int(seed) for seed in study['seeds']]
+  missing = []
+  for arm in study['arms']:
+    absent = tuple(s for s in seeds if (arm['name'], s) not in found)
+    if absent:
+      missing.append((arm['name'], absent))
+  wanted = len(seeds) * len(study['arms'])
+  lost = sum(len(absent) for _, absent in missing)
+  return Count(wanted, wanted - lost, tuple(missing))
+
+
+def list_problems(source: Source) -> list[dict[str, Any]]:
+  """Diverged and failed runs, by arm: `arm, tuned, status, seeds`."""
+  runs = source.tables.runs
+  bad = runs[runs['status'] != 'ok']
+  rows = []
+  for _, group in bad.groupby(['arm', 'tuned', 'status'], sort=True):
+    first = group.iloc[0]
+    seeds = sorted(int(s) for s in group['seed'])
+    names = {'arm': str(first['arm']), 'status': str(first['status'])}
+    rows.append({**names, 'tuned': int(first['tuned']), 'seeds': seeds})
+  return rows
+
+
+def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
+  """An arm's size and cost, one row an arm.
+
+  Returns:
+    rows of `arm, params, steps, nominal, executed` (FLOPs a step), `run` (nominal FLOPs
+    a run), `all` (of all its runs, both tuning states), `wall` (median seconds a run),
+    `stall` (median seconds of it that input was waited for; NaN if data do not stream),
+    `ratio` (FLOPs a run against the intact arm's), `share` (nominal FLOP/s of the
+    machine's measured matrix products), `activations` and `state` (bytes a member);
+    NaN where it is not known.
+  """
+  runs = source.tables.runs
+  intact = intact_arm(source.study)
+  peak = source.study.get('peak_flops') or float('nan')
+  rows = []
+  for arm in source.study['arms']:
+    mine = runs[runs['arm'] == arm['name']]
+    ours = mine[mine['tuned'] == tuned]
+    rows.append(
+      {
+        'arm': arm['name'],
+        'params': arm['params'],
+        'steps': arm['steps'],
+        'nominal': arm['flops_per_step'],
+        'executed': arm['executed_flops_per_step'],
+        'run': arm['flops_per_step'] * arm['steps'],
+        'all': float(mine['flops'].sum()) if len(mine) else float('nan'),
+        'wall': float(ours['wall_s'].median()) if len(ours) else float('nan'),
+        'stall': float(ours['stall_s'].median())
+        if 'stall_s' in ours and len(ours)
+        else float('nan'),
+        'activations': arm.get('activation_bytes', float('nan')),
+        'state': arm.get('state_bytes', float('nan')),
+      }
+    )
+  base = next((row['run'] for row in rows if row['arm'] == intact), float('nan'))
+  for row in rows:
+    row['ratio'] = row['run'] / base if base else float('nan')
+    row['share'] = row['run'] / row['wall'] / peak if row['wall'] else float('nan')
+  return rows
+
+
+def confusion_of(source: Source) -> tuple[np.ndarray, int] | None:
+  """The intact arm's confusion matrix [true, predicted], summed over its seeds.
+
+  Returns:
+    the int64 matrix [K, K] and the number of seeds in it; None without stored runs.
+  """
+  arm = intact_arm(source.study)
+  size = len(source.study['data']['classes'])
+  found = []
+  for seed in source.study['seeds']:
+    stored = source.arrays(arm, int(seed))
+    if stored is None or 'test/prediction' not in stored:
+      continue
+    pair = np.stack([stored['test/label'], stored['test/prediction']]).astype(np.int64)
+    size = max(size, int(pair.max(initial=-1)) + 1)
+    found.append(pair)
+  if not found:
+    return None
+  truth, predicted = np.concatenate(found, axis=1)
+  cells = np.bincount(truth * size + predicted, minlength=size * size)
+  return cells.reshape(size, size), len(found)

@@ -1,0 +1,268 @@
+"""From a text to a Dataset: what all texts share.
+
+The text lies on the device once, and examples are windows of it. By position, its
+first part is for training, then comes validation, then test. A symbol is scored as a
+target, given what stands before it in the text.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlsteroids import config as config_lib
+from dlsteroids import types
+from dlsteroids.data.lib import digest, ngrams
+from dlsteroids.util import errors
+
+OPTIONS: dict[str, Any] = {
+  'symbols': 'characters',  # characters: those of the text; bytes: 256, whatever it is
+  'window': 128,  # symbols of a training example
+  # lanes: batches continue one another (truncated backpropagation with carried state);
+  # shuffled: windows in random order.
+  'order': 'lanes',
+  'eval_window': 256,  # symbols scored in an evaluation example
+  'context': 64,  # symbols fed before them, not scored
+  'validation': 0.1,  # share of the text, before the test part
+  'test': 0.1,  # share of the text, at its end
+  'examples': 0,  # train on the first so many symbols; 0: on all
+}
+BYTES = tuple(chr(i) if 32 <= i < 127 else f'\\x{i:02x}' for i in range(256))
+LIMIT = 2**31 - 2**24  # symbols whose positions, and a window more, are int32; bytes
+
+
+def make(
+  name: str, content: bytes, config: Mapping[str, Any], encoding: str = 'utf-8'
+) -> types.Dataset:
+  """The Dataset of a text under the options of `config`.
+
+  A training example is `window` symbols and, as targets, the `window` from the next
+  on; every epoch moves all windows by one offset in [0, window). An evaluation example
+  scores `eval_window` targets after `context` that are only fed: it needs no carried
+  state, and each symbol of its split is scored once. The context of a split's first
+  example lies before the split. Characters of the validation and test parts are in the
+  vocabulary.
+
+  Args:
+    name: of the data set, as results and mistakes name it.
+    content: the text as stored.
+    config: `OPTIONS`, complete, and what else shapes the text.
+    encoding: of `content`; without effect on bytes.
+
+  Raises:
+    UserError: an option out of range, a text that is empty, of one symbol, too short
+      for the window, or not of that encoding.
+  """
+  config_lib.choose('data.symbols', config['symbols'], ('characters', 'bytes'))
+  config_lib.choose('data.order', config['order'], ('lanes', 'shuffled'))
+  text, classes = symbols(name, content, config['symbols'], encoding)
+  trained, edges = regions(name, len(text), config)
+  arrays = {'text': text}
+  return types.Dataset(
+    name=name,
+    arrays=arrays,
+    split=make_split(trained, edges, config),
+    transform=transform,
+    digest=digest.of(arrays, config, name, classes),
+    classes=classes,
+    take=make_take(edges, config),
+    lanes=config['order'] == 'lanes',
+    jitter=config['window'],
+    facts={
+      'window': config['window'],
+      'symbols': len(text),
+      'unit': 'byte' if config['symbols'] == 'bytes' else 'character',
+      'vocabulary': len(classes),
+    },
+    references=ngrams.references(text, trained, edges[1], len(classes)),
+  )
+
+
+def symbols(
+  name: str, content: bytes, kind: str, encoding: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  """The text as integers [L] (uint8, or uint16 beyond 256 classes), and the classes.
+
+  Raises:
+    UserError: empty, too long, of one distinct symbol, or not of that encoding.
+  """
+  if not content:
+    raise errors.UserError(f'{name}: the text is empty')
+  if kind == 'bytes':
+    codes = np.frombuffer(content, np.uint8)
+  else:
+    text = read(name, content, encoding)
+    codes = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), np.uint32)
+  if len(codes) > LIMIT:
+    raise errors.UserError(
+      f'{name} has {len(codes):,} symbols; at most {LIMIT:,} fit 32-bit positions'
+    )
+  present = np.flatnonzero(np.bincount(codes))
+  if len(present) < 2:
+    what = f'only {chr(present[0])!r}' if len(present) else 'no characters'
+    raise errors.UserError(
+      f'{name}: the text has {what}; at least two distinct symbols are needed'
+    )
+  if kind == 'bytes':
+    return codes, BYTES
+  if len(present) > 1 << 16:
+    raise errors.UserError(
+      f'{name} has {len(present):,} distinct characters, more than {1 << 16:,}; set '
+      'data.symbols=bytes'
+    )
+  place = np.zeros(present[-1] + 1, np.uint8 if len(present) <= 256 else np.uint16)
+  place[present] = np.arange(len(present))
+  return place[codes], tuple(map(chr, present))
+
+
+def read(name: str, content: bytes, encoding: str) -> str:
+  """`content` decoded, strictly.
+
+  Raises:
+    UserError: an unknown encoding, or the first byte that does not belong to it.
+  """
+  try:
+    return content.decode(encoding)
+  except LookupError as error:
+    raise errors.UserError(
+      f'config.data.encoding: unknown {encoding!r}; use utf-8, latin-1, utf-16 or '
+      'another text encoding of Python'
+    ) from error
+  except UnicodeDecodeError as error:
+    raise errors.UserError(
+      f'{name}: byte 0x{content[error.start]:02x} at offset {error.start:,} is not '
+      f'{encoding}; set data.encoding, or data.symbols=bytes'
+    ) from error
+  except ValueError as error:
+    raise errors.UserError(
+      f'{name} cannot be read as {encoding!r} ({error}); set data.encoding, or '
+      'data.symbols=bytes'
+    ) from error
+
+
+def regions(
+  name: str, length: int, config: Mapping[str, Any]
+) -> tuple[int, tuple[int, int, int]]:
+  """How many symbols are trained on; where validation and test begin; the end.
+
+  Raises:
+    UserError: an option out of range, or too long for the text.
+  """
+  for option, least in (('window', 1), ('eval_window', 1), ('context', 0)):
+    if not least <= config[option] <= 1 << 20:
+      raise errors.UserError(
+        f'data.{option} must lie in {least}..{1 << 20:,}, not {config[option]:,}'
+      )
+  for option in ('validation', 'test'):
+    if not 0 < config[option] < 1:
+      raise errors.UserError(f'data.{option} must lie in (0, 1), not {config[option]}')
+  validation, test = (round(config[key] * length) for key in ('validation', 'test'))
+  left = length - validation - test
+  if left < 2 or not validation or not test:
+    raise errors.UserError(
+      f'{name}: {length:,} symbols are too few: {max(left, 0):,} remain when '
+      f'{validation:,} go to validation and {test:,} to test'
+    )
+  if not 0 <= config['examples'] <= left:
+    raise errors.UserError(
+      f'data.examples must lie in 0..{left:,} symbols (what validation and test '
+      f'leave), not {config["examples"]:,}'
+    )
+  trained = config['examples'] or left
+  if 2 * config['window'] > trained:
+    raise errors.UserError(
+      f'data.window={config["window"]} is too long for the {trained:,} training '
+      f'symbols of {name}; at most {trained // 2:,}, for windows move by up to their '
+      'length'
+    )
+  return trained, (left, left + validation, length)
+
+
+def make_split(
+  trained: int, edges: tuple[int, int, int], config: Mapping[str, Any]
+) -> Callable[[int], dict[str, np.ndarray]]:
+  """The `Dataset.split`, the same for every seed: where windows begin.
+
+  A training index is the position of its first input (its jitter not yet added), an
+  evaluation index that of its first scored target.
+  """
+  window, scored = config['window'], config['eval_window']
+  last = trained - 2 * window  # moved by window - 1, it ends with the training text
+  starts = {
+    'train': np.arange(0, last + 1, window),
+    'validation': np.arange(edges[0], edges[1], scored),
+    'test': np.arange(edges[1], edges[2], scored),
+  }
+  parts = {name: array.astype(np.int32) for name, array in starts.items()}
+
+  def split(seed: int) -> dict[str, np.ndarray]:
+    del seed
+    return dict(parts)
+
+  return split
+
+
+def make_take(
+  edges: tuple[int, int, int], config: Mapping[str, Any]
+) -> Callable[..., types.Batch]:
+  """The `Dataset.take`: {'input', 'target', 'weight'} [B, T] of windows of the text.
+
+  T is `window` in training, else `context + eval_window`. The weight is 0 for context,
+  beyond the end of the split, and where there is no symbol before the target.
+  """
+  _, middle, length = edges
+  places = {
+    True: np.arange(config['window'] + 1),
+    False: np.arange(-config['context'] - 1, config['eval_window']),
+  }
+
+  def take(arrays, indices, *, train):
+    first = indices[:, None]
+    positions = first + places[train].astype(np.int32)
+    found = arrays['text'][positions.clip(0, length - 1)].astype(np.int32)
+    targets = positions[:, 1:]
+    end = middle + (length - middle) * (first >= middle)
+    scored = (targets >= first.clip(1)) & (targets < end)
+    return {
+      'input': found[:, :-1],
+      'target': found[:, 1:],
+      'weight': scored.astype(np.float32),
+    }
+
+  return take
+
+
+def transform(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
+  """The `Dataset.transform`: there is nothing to normalise."""
+  del keys, train
+  return batch
+
+
+def encode(text: str, classes: Sequence[str]) -> np.ndarray:
+  """The classes of a prompt's symbols: int32 [L].
+
+  Raises:
+    UserError: an empty prompt, or characters that are no class.
+  """
+  if not text:
+    raise errors.UserError('the prompt is empty; give at least one character')
+  if tuple(classes) == BYTES:
+    content = text.encode('utf-8', 'surrogatepass')
+    return np.frombuffer(content, np.uint8).astype(np.int32)
+  place = {name: i for i, name in enumerate(classes)}
+  unknown = sorted(set(text) - set(place))
+  if unknown:
+    listed = ', '.join(map(repr, unknown[:8])) + (', …' if len(unknown) > 8 else '')
+    known = ''.join(classes[:100]) + ('…' if len(classes) > 100 else '')
+    raise errors.UserError(
+      f'the prompt has {listed}, which the data has not; it has {known!r}'
+    )
+  return np.array([place[name] for name in text], np.int32)
+
+
+def decode(ids: Any, classes: Sequence[str]) -> str:
+  """The text of classes [L]; bytes that are not UTF-8 become �."""
+  ids = np.asarray(ids)
+  if tuple(classes) == BYTES:
+    return ids.astype(np.uint8).tobytes().decode('utf-8', 'replace')
+  return ''.join(classes[i] for i in ids)

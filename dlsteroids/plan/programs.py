@@ -1,0 +1,140 @@
+"""Programs: what the arms' configs compile to, each traced once."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from dlsteroids import config as config_lib
+from dlsteroids import types
+from dlsteroids.config import code as code_lib
+from dlsteroids.plan import equalise, runs
+from dlsteroids.train import inspect
+from dlsteroids.train import member as member_lib
+from dlsteroids.util import errors
+
+SHARED = ('dlsteroids.train.loop', 'dlsteroids.train.program')  # code of every run
+
+
+class Programs:
+  """The data sets, members and facts of configs, each made once.
+
+  Attributes:
+    datasets: by digest of the config section that made them.
+    members: by program id.
+    facts: by program id.
+  """
+
+  def __init__(self, metric: str):
+    self.metric = metric
+    self.datasets: dict[str, types.Dataset] = {}
+    self.members: dict[str, member_lib.Member] = {}
+    self.facts: dict[str, inspect.Facts] = {}
+    self.params = equalise.counter(self.dataset)
+
+  def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
+    key = config_lib.digest(config['data'])
+    if key not in self.datasets:
+      module = config_lib.find('data', config['data']['name'])
+      self.datasets[key] = module.load(config['data'])
+    return self.datasets[key]
+
+  def add(self, config: Mapping[str, Any]) -> inspect.Facts:
+    """Traces the config's program unless that was done; its facts."""
+    program = runs.program_id(config)
+    if program not in self.members:
+      dataset = self.dataset(config)
+      self.members[program] = member_lib.make(config, dataset)
+      check_metric(self.metric, self.members[program].task)
+      self.facts[program] = inspect.describe(config, dataset, self.members[program])
+    return self.facts[program]
+
+  def costs(self, config: Mapping[str, Any]) -> equalise.Costs:
+    facts = self.add(config)
+    return equalise.Costs(facts.params, facts.flops)
+
+
+def check_different(
+  configs: Mapping[str, Mapping[str, Any]], programs: Programs
+) -> None:
+  """Raises UserError if two arms, as configured, are the same program on the same data.
+
+  The other arms are trained under their conditions only: a regime may make them equal,
+  which is then an answer.
+  """
+  signatures: dict[Any, str] = {}
+  for name, arm in configs.items():
+    with blame(f'arm {name}'):
+      facts = programs.add(arm)
+    signature = inspect.signature(arm, facts, programs.dataset(arm))
+    twin = signatures.setdefault(signature, name)
+    if twin != name:
+      raise errors.UserError(
+        f'arm {name} changes nothing against arm {twin}: same program, same data, and '
+        'no number that differs reaches the result'
+      )
+
+
+def digest_code(
+  configs: Mapping[str, Mapping[str, Any]], programs: Programs
+) -> dict[str, dict[str, str]]:
+  """Digest by module of the code that each arm runs, and of its task's own data."""
+  named = {name: plugins(arm) for name, arm in configs.items()}
+  digests = {
+    names: code_lib.digests([*SHARED, *names]) for names in set(named.values())
+  }
+  code = {name: dict(digests[names]) for name, names in named.items()}
+  for name, arm in configs.items():
+    task = programs.members[runs.program_id(arm)].task
+    if task.digest:
+      code[name] |= {f'{arm["task"]["name"]}: its own data': task.digest}
+  return code
+
+
+@contextlib.contextmanager
+def blame(what: str, every: bool = False) -> Any:
+  """Turns an error while tracing a plug-in into one line.
+
+  Args:
+    what: the line begins with it.
+    every: also that of a mistake that does not say where.
+  """
+  try:
+    yield
+  except errors.UserError as error:
+    if every:
+      raise errors.UserError(f'{what}: {error}') from error
+    raise
+  except Exception as error:  # flax's own, an assertion: what a plug-in may raise
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    raise errors.UserError(
+      f'{what}: its model, data and task do not fit together: '
+      f'{type(error).__name__}: {text}'
+    ) from error
+
+
+def plugins(config: Mapping[str, Any]) -> tuple[str, ...]:
+  """Modules that a config names: model, data set, task, and dotted blocks."""
+  names: dict[str, None] = {}
+  for section, kind in config_lib.PLUGINS.items():
+    names[config_lib.find(kind, config[section]['name']).__name__] = None
+    for value in config[section].values():
+      if isinstance(value, str) and '.' in value:
+        for part in value.split(','):
+          names |= dict.fromkeys(dotted(part.strip()))
+  return tuple(names)
+
+
+def dotted(name: str) -> list[str]:
+  """The module that a dotted name is, or whose function it is."""
+  if not all(part.isidentifier() for part in name.split('.')):
+    return []
+  if code_lib.exists(name):
+    return [name]
+  parent = name.rpartition('.')[0]
+  return [parent] if '.' in name and code_lib.exists(parent) else []
+
+
+def check_metric(name: str, task: types.Task) -> None:
+  usable = [key for key, metric in task.metrics.items() if metric.better]
+  config_lib.choose('study.metric', name, usable)

@@ -1,0 +1,72 @@
+"""What the data told the study: facts, and scores of methods without gradient descent.
+
+Studies written before there were any have neither; both then read as empty. Among the
+methods may be `FLOOR`: real images measured against others, as the made ones are.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dlsteroids.report import formats
+
+FLOOR = 'real against real'
+
+
+def of(study: Mapping[str, Any]) -> Mapping[str, Any]:
+  """The data's facts: 'targets', 'unit', 'treatments' and whatever a task needs."""
+  return study['data'].get('facts') or {}
+
+
+def references(study: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+  """Scores of methods without gradient descent, by name, then by a run's column."""
+  return study['data'].get('references') or {}
+
+
+def scores(study: Mapping[str, Any], column: str) -> dict[str, float]:
+  """The references' finite scores on one column, by name."""
+  found = {}
+  for name, row in references(study).items():
+    value = row.get(column)
+    if isinstance(value, (int, float)) and np.isfinite(value):
+      found[str(name)] = float(value)
+  return found
+
+
+def nature(names: Iterable[str]) -> str:
+  """What the references called `names` are."""
+  names = list(names)
+  parts = ['methods without gradient descent'] if set(names) - {FLOOR} else []
+  parts += ['real images against real ones'] if FLOOR in names else []
+  return ' and '.join(parts)
+
+
+def words(study: Mapping[str, Any], column: str) -> str:
+  """A column as a reader says it: 'test accuracy', 'test nats per character'."""
+  text = formats.name(column)
+  if formats.is_information(column):
+    # The fact may read 'nats per character' or 'character'; bits are per the same.
+    item = str(of(study).get('unit') or '').rpartition('per ')[2].strip()
+    if item and not formats.is_information(item):
+      text += f' per {item}'
+  return text
+
+
+def quality(study: Mapping[str, Any]) -> Mapping[str, Any]:
+  """What images are measured with: 'extractor', 'note', 'counts' …; {} if none are."""
+  return of(study).get('quality') or {}
+
+
+def targets(study: Mapping[str, Any], count: int) -> list[str]:
+  """Names of the `count` series that are forecast, numbered where they have none."""
+  known = [str(name) for name in of(study).get('targets') or ()]
+  return known if len(known) == count else [f'target {i + 1}' for i in range(count)]
+
+
+def treatments(study: Mapping[str, Any]) -> list[str]:
+  """What was done to the data, a sentence each."""
+  lines = of(study).get('treatments') or ()
+  lines = (lines,) if isinstance(lines, str) else lines
+  texts = [str(line).strip() for line in lines]
+  return [text if text[-1] in '.!?' else f'{text}.' for text in texts if text]

@@ -1,0 +1,89 @@
+"""The effects as a LaTeX table (package booktabs)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from dlsteroids.analysis import pairs
+from dlsteroids.report import formats
+from dlsteroids.report.figures import effects as effects_lib
+
+_ESCAPES = {
+  '\\': r'\textbackslash{}',
+  '{': r'\{',
+  '}': r'\}',
+  '$': r'\$',
+  '&': r'\&',
+  '#': r'\#',
+  '%': r'\%',
+  '_': r'\_',
+  '^': r'\textasciicircum{}',
+  '~': r'\textasciitilde{}',
+  '[': '{[}',  # after a row's end it would open an optional argument
+  ']': '{]}',
+  '<': r'\textless{}',
+  '>': r'\textgreater{}',
+  '→': r'$\to$',
+  '±': r'$\pm$',
+  '∞': r'$\infty$',
+  '×': r'$\times$',
+  formats.MINUS: '$-$',
+  formats.THIN: r'\,',
+  formats.NOTHING: '--',
+}
+
+
+def escape(words: str) -> str:
+  """Text that LaTeX prints as it stands."""
+  return ''.join(_ESCAPES.get(letter, letter) for letter in words)
+
+
+def table(study: Mapping[str, Any], effects: pd.DataFrame) -> str:
+  """The family of the study as a `table` with a caption.
+
+  Args:
+    study: the content of study.json.
+    effects: the effects table; rows on the deciding metric in the declared tuning
+      state are printed, in their order.
+
+  Returns:
+    LaTeX source that needs `booktabs`; names are escaped.
+  """
+  metric = pairs.deciding(study)
+  mine = (effects['metric'] == metric) & (effects['tuned'] == pairs.declared(study))
+  unit = formats.unit_of(metric, short=True)
+  unit = f' ({unit})' if unit else ''
+  lines = [
+    r'\begin{table}',
+    r'  \centering',
+    rf'  \caption{{{escape(_caption(study, metric))}}}',
+    r'  \begin{tabular}{llrrrrl}',
+    r'    \toprule',
+    rf'    Factor & Change & Reference & $\Delta${unit} & Interval & $p$ & Verdict \\',
+    r'    \midrule',
+  ]
+  for row in effects[mine].to_dict('records'):
+    cells = [
+      str(row['factor'] or row['arm']),
+      effects_lib.name_change(study, {str(k): v for k, v in row.items()}),
+      formats.value(metric, row['reference_mean']),
+      formats.delta(metric, row['delta']),
+      formats.interval(metric, row['ci_low'], row['ci_high']),
+      formats.p_value(row['p_holm']),
+      '' if formats.missing(row['verdict']) else str(row['verdict']),
+    ]
+    lines.append(f'    {" & ".join(escape(cell) for cell in cells)} \\\\')
+  lines += [r'    \bottomrule', r'  \end{tabular}', r'\end{table}']
+  return '\n'.join(lines) + '\n'
+
+
+def _caption(study: Mapping[str, Any], metric: str) -> str:
+  level = formats.number(100 * (1 - study['alpha']))
+  tuned = ', tuned per arm' if pairs.declared(study) else ''
+  return (
+    f'{study["name"]} on {study["data"]["name"]}: paired differences in '
+    f'{formats.name(metric)} (arm − reference{tuned}) over '
+    f'{len(study["seeds"])} seeds, with {level}{formats.THIN}% intervals and '
+    'Holm-adjusted p.'
+  )

@@ -1,0 +1,79 @@
+"""Texts that trained models wrote, made safe to show."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dlsteroids.analysis import summary
+from dlsteroids.report import probes
+
+_PICTURES = 0x2400  # Unicode's pictures of control characters, in their order
+_DELETE = 0x7F
+_UNKNOWN = '\ufffd'
+_MARKS = {' ': '·', '\n': '↵', '\t': '⇥'}
+# Categories that draw nothing or move what stands around them; and the two separators
+# of lines and paragraphs, which some readers break at.
+_UNSEEN = ('Cc', 'Cf', 'Cn', 'Co', 'Cs', 'Zl', 'Zp')
+
+
+class Sample(NamedTuple):
+  """What one arm wrote: the prompt it was given, and how it went on."""
+
+  arm: str
+  prompt: str
+  text: str
+
+
+def gather(source: summary.Source, limit: int) -> list[Sample]:
+  """Every arm's sample, the intact arm's first, cut to about `limit` characters."""
+  classes = [str(name) for name in source.study['data']['classes']]
+  if not classes:
+    return []
+  prompts = probes.by_arm(source, 'probe/text/prompt')
+  found = []
+  for arm, ids in probes.by_arm(source, 'probe/text/sample').items():
+    prompt = decode(prompts.get(arm, np.zeros(0, int)), classes)
+    text = decode(ids, classes)
+    if len(prompt) > limit // 3:
+      prompt = f'…{prompt[1 - limit // 3 :]}'
+    room = max(1, limit - len(prompt))
+    text = text if len(text) <= room else f'{text[: room - 1]}…'
+    found.append(Sample(arm, prompt, text))
+  return found
+
+
+def decode(ids: np.ndarray, classes: Sequence[str]) -> str:
+  """Symbols as text: letters side by side, words with a space between.
+
+  Line breaks and tabs stay; other characters that can't be seen are shown as pictures
+  or by their number, so that a text can't disturb the page it stands on.
+  """
+  symbols = [
+    classes[i] if 0 <= i < len(classes) else _UNKNOWN for i in np.ravel(ids).tolist()
+  ]
+  join = ' ' if are_words(classes) else ''
+  return ''.join(
+    letter if letter in '\n\t' else _shown(letter) for letter in join.join(symbols)
+  )
+
+
+def are_words(classes: Sequence[str]) -> bool:
+  """Whether most symbols are longer than a letter."""
+  return 2 * sum(len(name) > 1 for name in classes) > len(classes)
+
+
+def glyph(symbol: str) -> str:
+  """A symbol under a picture, never blank: '·' a space, '↵' a line break."""
+  return ''.join(_MARKS.get(letter, _shown(letter)) for letter in symbol)
+
+
+def _shown(letter: str) -> str:
+  """A character, or what stands for one that can't be seen."""
+  code = ord(letter)
+  if code < 0x20:
+    return chr(_PICTURES + code)
+  if code == _DELETE:
+    return '\u2421'
+  return f'\\u{code:04x}' if unicodedata.category(letter) in _UNSEEN else letter

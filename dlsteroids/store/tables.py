@@ -1,0 +1,152 @@
+"""The tables of a study: exports of the store, joined with the study's arms."""
+
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dlsteroids.store import results
+from dlsteroids.study import study as study_lib
+
+WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
+STATE = ('tuned', 'regime', 'budget', 'size')
+ROWS = 100_000  # of a table that are text at a time
+CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
+
+
+def runs(
+  study: Mapping[str, Any],
+  planned: Sequence[study_lib.PlannedRun],
+  index: results.Index,
+  failures: Mapping[str, str],
+) -> pd.DataFrame:
+  """One row per finished or failed run, in the order of the plan."""
+  levels = {arm['name']: arm['assignment'] for arm in study['arms']}
+  factors = [factor['name'] for factor in study['factors']]
+  asked = study.get('config', {}).get('study', {}).get('reach', '')
+  rows = []
+  for run in planned:
+    record = index.records.get(run.fingerprint)
+    if record is None and run.fingerprint not in failures:
+      continue
+    row: dict[str, Any] = {'arm': run.arm, 'seed': run.seed}
+    row |= {name: levels[run.arm].get(name, '') for name in factors}
+    state = {name: getattr(run, name) for name in STATE}
+    if record is None:
+      rows.append(row | {'status': 'failed', **state})
+      continue
+    facts = record.run
+    row |= {'status': facts['status'], **state}
+    row |= {
+      name: facts[name] for name in ('steps', 'params', 'flops', 'wall_s', 'best_step')
+    }
+    if 'stall_s' in facts:  # of a data set that streams
+      row['stall_s'] = facts['stall_s']
+    if asked:
+      row['reach_step'] = reach_step(facts['curves'], asked, study['metrics'])
+    rows.append(row | facts['values'])
+  fixed = ['arm', 'seed', *factors, 'status', *STATE]
+  fixed += ['steps', 'params', 'flops', 'wall_s', 'best_step']
+  frame = pd.DataFrame(rows)
+  fixed += ['stall_s'] if 'stall_s' in frame else []
+  fixed += ['reach_step'] if asked else []
+  return frame.reindex(columns=fixed + [c for c in frame if c not in fixed])
+
+
+def reach_step(
+  curve: Sequence[Sequence[Any]], asked: str, metrics: Mapping[str, Any]
+) -> float:
+  """The step at which a run's curve first gets to a value, nan if it never does.
+
+  Between two evaluations it is interpolated linearly. What a training curve says at a
+  step is the mean since the evaluation before.
+
+  Args:
+    curve: rows (step, split, metric, value).
+    asked: 'split/metric=value'.
+    metrics: by name, with the direction that is `better`; others, as losses, fall.
+  """
+  place, _, value = asked.partition('=')
+  split, _, name = place.partition('/')
+  target = float(value)
+  sign = 1 if metrics.get(name, {}).get('better') == 'higher' else -1
+  points = sorted((row[0], row[3]) for row in curve if list(row[1:3]) == [split, name])
+  before = None
+  for step, found in points:
+    if sign * (found - target) >= 0:
+      if before is None:
+        return float(step)
+      share = (target - before[1]) / (found - before[1])
+      return before[0] + share * (step - before[0])
+    before = (step, found)
+  return math.nan
+
+
+def curves(
+  planned: Sequence[study_lib.PlannedRun], index: results.Index
+) -> pd.DataFrame:
+  """Learning curves of the untuned runs: one row per evaluation and metric."""
+  rows = [
+    (run, index.records[run.fingerprint].run)
+    for run in planned
+    if not run.tuned and run.fingerprint in index.records
+  ]
+  rows = [(run, facts) for run, facts in rows if 'curves' in facts]
+  if not rows:
+    return pd.DataFrame(columns=CURVES)
+  parts = [facts['curves'] for _, facts in rows]
+  counts = [len(part) for part in parts]
+  rates = [facts['flops'] / max(facts['steps'], 1) for _, facts in rows]
+  step = np.concatenate([part.step for part in parts])
+  names = np.array([pair for part in parts for pair in part.names], object)
+  split, metric = names.reshape(-1, 2).T
+  columns = {
+    'arm': np.repeat(np.array([run.arm for run, _ in rows], object), counts),
+    'seed': np.repeat([run.seed for run, _ in rows], counts),
+    'step': step,
+    'flops': step * np.repeat(rates, counts),
+    'split': split,
+    'metric': metric,
+    'value': np.concatenate([part.value for part in parts]),
+  }
+  return pd.DataFrame(columns, columns=CURVES)
+
+
+def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
+  """A CSV whose numbers read back to the bit; appears atomically.
+
+  Counts stay whole numbers where a failed run has none.
+  """
+  whole = {name: 'Int64' for name in WHOLE if name in frame}
+  frame = frame.astype(whole)
+  starts = range(0, max(len(frame), 1), ROWS)
+  results.write_atomically(
+    path,
+    (
+      frame[start : start + ROWS].to_csv(
+        index=False, float_format=exact, header=start == 0
+      )
+      for start in starts
+    ),
+  )
+
+
+def exact(value: Any) -> str:
+  """The shortest decimal that reads back to the same float."""
+  if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+    return f'{value:.1f}'
+  return repr(float(value))
+
+
+def arrays_of(planned: Sequence[study_lib.PlannedRun], index: results.Index) -> Any:
+  """`(arm, seed, tuned=0) -> {name: array} or None`."""
+  names = {(run.arm, run.seed, run.tuned): run.fingerprint for run in planned}
+
+  def arrays(arm: str, seed: int, tuned: int = 0) -> Mapping[str, np.ndarray] | None:
+    record = index.records.get(names.get((arm, seed, tuned), ''))
+    return results.read_arrays(record) if record else None
+
+  return arrays

@@ -1,0 +1,38 @@
+"""TensorBoard files of a study's curves: one run per arm and seed."""
+
+import pathlib
+import re
+import shutil
+
+import pandas as pd
+
+from dlsteroids.util import errors
+
+
+def write(folder: pathlib.Path, curves: pd.DataFrame) -> pathlib.Path:
+  """Writes `folder/<arm>/seed<k>/events…`, replacing what was there.
+
+  Scalars are named '<split>/<metric>', against steps.
+
+  Args:
+    folder: point TensorBoard's --logdir here.
+    curves: the rows of curves.csv.
+
+  Raises:
+    UserError: if tensorboardX is not installed.
+  """
+  try:
+    import tensorboardX
+  except ImportError as error:
+    raise errors.UserError(
+      'config.engine.tensorboard needs tensorboardX: pip install '
+      "'dlsteroids[tensorboard]'"
+    ) from error
+  shutil.rmtree(folder, ignore_errors=True)
+  for (arm, seed), rows in curves.groupby(['arm', 'seed'], sort=False):
+    name = re.sub(r'[/\\\0]|^\.*$', '_', str(arm))  # one folder, whatever it is called
+    with tensorboardX.SummaryWriter(str(folder / name / f'seed{seed}')) as writer:
+      columns = zip(rows['split'], rows['metric'], rows['value'], rows['step'])
+      for split, metric, value, step in columns:
+        writer.add_scalar(f'{split}/{metric}', float(value), int(step))
+  return folder

@@ -1,0 +1,190 @@
+"""The one network of a supervised task, as functions of its variables."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlsteroids import config as config_lib
+from dlsteroids import types
+from dlsteroids.tasks.lib import optimizer
+from dlsteroids.util import errors
+
+
+class Network(NamedTuple):
+  """A built model.
+
+  Attributes:
+    player: it and its optimizer.
+    apply: `(variables, x, keys, hyper, *, train, mutable, **extra) -> output`, with
+      the changed collections beside it if `mutable`.
+    takes: names of the optional inputs that the model knows ('carry', 'lengths').
+  """
+
+  player: types.Player
+  apply: Callable[..., Any]
+  takes: frozenset[str]
+
+
+def make(
+  config: Mapping[str, Any],
+  read: Callable[[types.Batch], tuple[Any, Mapping[str, Any]]],
+  *,
+  stream: str = 'init',
+  **options: Any,
+) -> Network:
+  """Builds the model of a config.
+
+  Args:
+    config: resolved.
+    read: `batch -> (x, optional inputs)`, what the model is called with.
+    stream: that draws its initial values; of two networks each has its own.
+    **options: what the task adds to the model's own: `outputs`, `shape` …
+  """
+  section = {**config['model'], **options}
+  module = config_lib.find('models', config['model']['name']).build(section)
+  known = frozenset(inspect.signature(type(module).__call__).parameters)
+
+  def optional(extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in extra.items() if name in known}
+
+  def apply(variables, x, keys, hyper, *, train, mutable=False, **extra):
+    return module.apply(
+      variables,
+      x,
+      train=train,
+      hyper=hyper,
+      rngs={'dropout': keys('dropout')},
+      mutable=mutable,
+      **optional(extra),
+    )
+
+  def init(keys, batch):
+    hyper = {path: jnp.float32(0) for path in config_lib.traced_paths(config)}
+    x, extra = read(batch)
+    return dict(
+      module.init(keys(stream), x, train=False, hyper=hyper, **optional(extra))
+    )
+
+  player = types.Player(init, lambda h: optimizer.make(config['optimizer'], h))
+  return Network(player, apply, known)
+
+
+def states(variables: Mapping[str, Any]) -> list[str]:
+  """The collections that a training step may change besides the parameters."""
+  return [name for name in variables if name not in ('params', 'carry')]
+
+
+def name_leaf(path: Any) -> str:
+  """'stage0' of a sown value's path, ('stage0_out', 0)."""
+  words = [str(k.key) for k in path if hasattr(k, 'key')]
+  return '.'.join(words).removesuffix('_out')
+
+
+def sown(state: Mapping[str, Any]) -> dict[str, Any]:
+  """What a forward pass sowed as intermediates, by name."""
+  leaves = jax.tree_util.tree_leaves_with_path(state.get('intermediates', {}))
+  return {name_leaf(path): leaf for path, leaf in leaves}
+
+
+TRACED_UNITS = 48
+
+
+def look(
+  net: Network,
+  variables: Mapping[str, Any],
+  x: Any,
+  keys: Any,
+  hyper: types.Hyper,
+  final: Callable[[Any], Any],
+  **extra: Any,
+) -> dict[str, Any]:
+  """What a recurrent network does over a few sequences, for the report.
+
+  Args:
+    net: the network; if it takes no `nudge` there is nothing to see.
+    variables: its own.
+    x: a batch's input.
+    keys: of the streams.
+    hyper: traced numbers.
+    final: `output -> scalar`, a loss of the answers after the last real steps.
+    **extra: optional inputs.
+
+  Returns:
+    'trace/cell', 'trace/hidden', 'trace/gates/forget' …: the first example's steps
+    in the first layer's first units, [T, U]; and 'lag/norms' [T], the gradient of
+    `final` by what was read so many steps before the last real one, its norm's mean
+    over the examples that are as long.
+  """
+  if 'nudge' not in net.takes:
+    return {}
+  _, state = net.apply(
+    variables, x, keys, hyper, train=False, mutable=['intermediates'], **extra
+  )
+  found = sown(state)
+  read = found['read']  # [T, B, F]
+
+  def loss(nudge):
+    return final(
+      net.apply(variables, x, keys, hyper, train=False, nudge=nudge, **extra)
+    )
+
+  norms = jnp.linalg.norm(jax.grad(loss)(jnp.zeros_like(read)), axis=-1)  # [T, B]
+  steps, batch = norms.shape
+  lengths = extra.get('lengths', jnp.full(batch, steps))
+  places = lengths[None, :] - 1 - jnp.arange(steps)[:, None]  # [lag, B]
+  there = places >= 0
+  shifted = jnp.take_along_axis(norms, jnp.maximum(places, 0), 0)
+  lag = (shifted * there).sum(1) / jnp.maximum(there.sum(1), 1)
+  traces = {
+    f'trace/{name.removeprefix("layer0.")}': value[:, 0, :TRACED_UNITS]
+    for name, value in found.items()
+    if name.startswith('layer0.') and value.ndim == 3
+  }
+  return {**traces, 'lag/norms': lag}
+
+
+def extra_metrics(
+  config: Mapping[str, Any], own: Mapping[str, types.Metric]
+) -> dict[str, types.Metric]:
+  """`own` and those of the modules of `task.metrics`, each `make(config) -> mapping`.
+
+  Raises:
+    UserError: if a module fails, or a metric's name is taken.
+  """
+  found = dict(own)
+  for name in filter(None, map(str.strip, config['task']['metrics'].split(','))):
+    try:
+      added = dict(importlib.import_module(name).make(config))
+    except Exception as error:  # whatever the user's module raises
+      raise errors.UserError(
+        f'config.task.metrics: {name!r} must be a module with make(config): '
+        f'{type(error).__name__}: {error}'
+      ) from error
+    taken = sorted(added.keys() & found.keys())
+    if taken:
+      raise errors.UserError(
+        f'config.task.metrics: {name} makes {taken[0]!r}, which exists already'
+      )
+    found |= added
+  return found
+
+
+def mean_metric(
+  measure: Callable[[types.Outputs], tuple[Any, Any]],
+  better: Literal['higher', 'lower', ''],
+  fallback: float,
+  finish: Callable[[Any], Any] = lambda mean: mean,
+) -> types.Metric:
+  """The weighted mean of what `measure` gives, `(values, weights)` of equal shape."""
+
+  def sums(out):
+    values, weights = measure(out)
+    return {'sum': (values * weights).sum(), 'count': weights.sum()}
+
+  return types.Metric(
+    sums, lambda m: {'': finish(m['sum'] / m['count'])}, better, fallback
+  )

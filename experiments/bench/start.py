@@ -1,0 +1,138 @@
+"""What compiling costs at the start of a study: runs in worker processes, with JAX."""
+
+import concurrent.futures
+import pathlib
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+
+from dlsteroids import config as config_lib
+from dlsteroids.config import files
+from dlsteroids.plan import runs as runs_lib
+from dlsteroids.plan import study_plan
+from dlsteroids.run import local
+from dlsteroids.study import factors
+from dlsteroids.train import program
+from dlsteroids.util import environment
+from experiments.bench import engine
+from experiments.bench.worker import Offer
+
+RATES = tuple(0.01 * 1.3**i for i in range(10))
+COMPILED = '/jax/core/compile/backend_compile_duration'  # cache hits included
+
+
+def structural(factors_: int = 6) -> study_plan.Plan:
+  """2^factors arms of the digits study, every one a program of its own."""
+  asked = files.read('configs/digits_cnn.py')
+  config = asked.config
+  config.study.design = 'factorial'
+  config.study.seeds = 2
+  config.train.steps = 100
+  config.train.evaluations = 1
+  tested = [factor for factor in asked.factors if factor.name != 'dropout']
+  tested.append(factors.factor('residual', 'model.residual', False, True))
+  tested.append(factors.factor('head', 'model.head', 'dense', 'average'))
+  return study_plan.make(config, tested[-factors_:])
+
+
+def compile_study(config: str) -> Offer:
+  """Compiles all programs of a study in this new process.
+
+  Args:
+    config: a file with its mode; 'structural' for `structural`.
+
+  Returns:
+    facts: seconds, seconds of planning, programs, arms.
+  """
+  environment.prepare()
+  begin = time.perf_counter()
+  if config == 'structural':
+    made = structural()
+  else:
+    asked = files.read(config)
+    made = study_plan.make(asked.config, asked.factors, asked.arms)
+  planned = time.perf_counter()
+  firsts = first_batches(made)
+  with local.Compiler(made) as compiler:
+    compiler.start(firsts, made.layouts)
+    for batch in firsts:
+      compiler.get(batch, made.layouts[batch.program])
+  facts = {
+    'seconds': time.perf_counter() - planned,
+    'planning': planned - begin,
+    'programs': len(firsts),
+    'arms': len(made.arms),
+  }
+  return Offer(facts | environment.provenance(), {})
+
+
+def first_batches(made: study_plan.Plan) -> list[runs_lib.Batch]:
+  """One batch of every program of a plan, in the order in which they are trained."""
+  runs = study_plan.claim_runs(made)
+  todo = runs_lib.batches(
+    runs, lambda _: False, lambda name: made.layouts[name].members
+  )
+  return list({batch.program: batch for batch in reversed(todo)}.values())[::-1]
+
+
+class Ahead(local.Compiler):
+  """Compiles everything before anything is trained."""
+
+  def start(
+    self, todo: Sequence[runs_lib.Batch], layouts: Mapping[str, program.Layout]
+  ) -> None:
+    super().start(todo, layouts)
+    concurrent.futures.wait(self.futures.values())
+
+
+def overlap(together: bool) -> Offer:
+  """Trains 32 short runs of 16 programs; compiles meanwhile, or everything before.
+
+  Returns:
+    facts: seconds of compiling and training.
+  """
+  environment.prepare()
+  made = structural(4)
+  if not together:
+    local.Compiler = Ahead  # type: ignore[misc]
+  begin = time.perf_counter()
+  with tempfile.TemporaryDirectory() as folder:
+    failures = local.execute(made, study_plan.claim_runs(made), pathlib.Path(folder))
+  if failures:
+    raise RuntimeError(next(iter(failures.values())))
+  facts = {'seconds': time.perf_counter() - begin, 'programs': len(made.members)}
+  return Offer(facts | environment.provenance(), {})
+
+
+def rates(config: str) -> Offer:
+  """Trains ten learning rates; facts: programs, and compilations after the first batch.
+
+  Any program handed to XLA counts, even one that the persistent cache then supplies.
+  """
+  import jax
+
+  environment.prepare()
+  compiled = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **_: compiled.append(seconds) if event == COMPILED else None
+  )
+  asked = files.read(config)
+  tree = config_lib.override(config_lib.resolve(asked.config), [('engine.width', 1)])
+  made = study_plan.make(tree, asked.factors, asked.arms)
+  runs = [
+    made.run(
+      'baseline', runs_lib.TUNE_SEED, runs_lib.SEARCH, {'optimizer.learning_rate': rate}
+    )
+    for rate in RATES
+  ]
+  ready = engine.make_ready(made, runs)
+  engine.train_batch(ready, ready.slots[0], 2)
+  before = len(compiled)
+  for slots in ready.slots[1:]:
+    engine.train_batch(ready, slots, 2)
+  facts = {
+    'programs': len({run.program for run in runs}),
+    'before': before,
+    'added': len(compiled) - before,
+  }
+  return Offer(facts | environment.provenance(), {})

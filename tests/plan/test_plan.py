@@ -1,0 +1,162 @@
+"""Runs, programs and batches; oracles: definitions of DESIGN.md, and hypothesis."""
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from dlsteroids import config as config_lib
+from dlsteroids.plan import runs as runs_lib
+from dlsteroids.util import errors
+
+
+def base(**changes):
+  tree = config_lib.resolve(config_lib.base(model='mlp', data='digits'))
+  pairs = {name.replace('__', '.'): value for name, value in changes.items()}
+  return config_lib.override(tree, pairs.items())
+
+
+def make(i, program='p', steps=10):
+  config = {'train': {'steps': steps}}
+  return runs_lib.Run('arm', i, 0, config, program, f'{program}{steps}:{i}', str(i))
+
+
+counts = st.lists(st.integers(0, 30), min_size=1, max_size=3)
+
+
+@hypothesis.given(counts, st.integers(1, 7), st.data())
+@hypothesis.settings(max_examples=200, deadline=None)
+def test_resuming_with_any_subset_done_reforms_aligned_batches(sizes, width, data):
+  runs = [make(i, program) for program, n in zip('abc', sizes) for i in range(n)]
+  names = [run.fingerprint for run in runs]
+  done = set(data.draw(st.lists(st.sampled_from(names)))) if names else set()
+  whole = runs_lib.batches(runs, lambda name: False, lambda program: width)
+  left = runs_lib.batches(runs, done.__contains__, lambda program: width)
+  # exactly what is missing, once, in order
+  flat = [run.fingerprint for batch in left for run in batch.runs]
+  assert flat == [name for name in names if name not in done]
+  # every batch is an undisturbed one without its finished runs
+  homes = {run.fingerprint: batch.name for batch in whole for run in batch.runs}
+  for batch in left:
+    assert 0 < len(batch.runs) <= width
+    assert len({homes[run.fingerprint] for run in batch.runs}) == 1
+    assert {run.program for run in batch.runs} == {batch.program}
+  # a batch lost whole has its old name, so its checkpoint is found
+  untouched = {
+    b.name for b in whole if not any(run.fingerprint in done for run in b.runs)
+  }
+  assert untouched <= {batch.name for batch in left}
+
+
+def test_runs_of_other_lengths_do_not_share_a_batch():
+  runs = [make(0, steps=10), make(1, steps=20), make(2, steps=10)]
+  found = runs_lib.batches(runs, lambda name: False, lambda program: 8)
+  assert [[run.seed for run in batch.runs] for batch in found] == [[0, 2], [1]]
+  assert [batch.steps for batch in found] == [10, 20]
+
+
+def test_unique_keeps_the_first_of_equal_runs_and_the_order():
+  runs = [make(0)._replace(arm='a'), make(1), make(0)._replace(arm='b')]
+  found = runs_lib.unique(runs)
+  assert [(run.arm, run.seed) for run in found] == [('a', 0), ('arm', 1)]
+
+
+TRACED = {
+  'optimizer__learning_rate': 0.3,
+  'train__steps': 7,
+  'model__dropout': 0.4,
+  'task__label_smoothing': 0.1,
+}
+STATIC = {
+  'model__activation': 'tanh',
+  'train__batch_size': 7,
+  'optimizer__name': 'adam',
+  'data__flip': True,
+}
+NEITHER = {'study__seeds': 4, 'engine__strategy': 'map', 'study__alpha': 0.1}
+
+
+@pytest.mark.parametrize('change', [{k: v} for k, v in {**TRACED, **STATIC}.items()])
+def test_programs_and_fingerprints_follow_what_they_depend_on(change):
+  one, other = base(), base(**change)
+  same_program = runs_lib.program_id(one) == runs_lib.program_id(other)
+  assert same_program == (next(iter(change)) in TRACED)
+  prints = {runs_lib.make_run('a', 0, 0, c, 'd', 'c').fingerprint for c in (one, other)}
+  assert len(prints) == 2
+
+
+@pytest.mark.parametrize('change', [{k: v} for k, v in NEITHER.items()])
+def test_what_changes_no_result_enters_no_fingerprint(change):
+  one, other = base(), base(**change)
+  assert runs_lib.program_id(one) == runs_lib.program_id(other)
+  runs = [runs_lib.make_run('a', 0, 0, config, 'd', 'c') for config in (one, other)]
+  assert runs[0].fingerprint == runs[1].fingerprint
+  assert runs[0].identity == runs[1].identity
+
+
+def test_seed_data_and_code_enter_the_fingerprint_and_code_not_the_identity():
+  config = base()
+  first = runs_lib.make_run('a', 0, 0, config, 'd', 'c')
+  for seed, data, code in ((1, 'd', 'c'), (0, 'e', 'c'), (0, 'd', 'x')):
+    other = runs_lib.make_run('a', seed, 0, config, data, code)
+    assert other.fingerprint != first.fingerprint
+    assert (other.identity == first.identity) == (code == 'x')
+
+
+def test_fingerprints_are_digests_of_all_they_depend_on():
+  config = base()
+  metric = config['study']['metric']
+  facts = {'config': config_lib.training(config), 'data': 'd', 'metric': metric}
+  runs = runs_lib.make_runs('a', [0, 7, 10**6], 0, config, 'd', 'c')
+  for run, seed in zip(runs, (0, 7, 10**6)):
+    assert run == runs_lib.make_run('a', seed, 0, config, 'd', 'c')
+    assert run.identity == config_lib.digest({**facts, 'seed': seed})
+    assert run.fingerprint == config_lib.digest({**facts, 'code': 'c', 'seed': seed})
+  other = base(study__metric='loss')  # it chooses the step whose scores are stored
+  assert (
+    runs_lib.make_run('a', 0, 0, other, 'd', 'c').fingerprint != runs[0].fingerprint
+  )
+
+
+def test_seeds_stay_clear_of_the_tuning_seeds():
+  assert runs_lib.seeds(base(study__seeds=3, study__first_seed=5)) == [5, 6, 7]
+  with pytest.raises(errors.UserError, match='below 1000000'):
+    runs_lib.seeds(base(study__first_seed=999_995))
+
+
+def test_a_grid_is_every_combination_in_order():
+  text = 'optimizer.learning_rate=0.1,0.2; model.dropout=0,0.5'
+  grid = runs_lib.parse_grid(text, base())
+  assert grid == {'optimizer.learning_rate': (0.1, 0.2), 'model.dropout': (0.0, 0.5)}
+  rows = [tuple(point.values()) for point in runs_lib.points(grid)]
+  assert rows == [(0.1, 0.0), (0.1, 0.5), (0.2, 0.0), (0.2, 0.5)]
+  assert runs_lib.points({}) == []
+
+
+@pytest.mark.parametrize(
+  ('text', 'want'),
+  [
+    ('optimizer.learning_rate=a,b', 'path=number'),
+    ('optimizer.learning_rate', 'path=number'),
+    ('optimizer.learning_rat=1,2', "did you mean 'optimizer.learning_rate'"),
+    ('model.activation=1,2', 'no traced number'),
+    ('optimizer.learning_rate=1,1', 'two or more different'),
+    ('optimizer.learning_rate=1,2;optimizer.learning_rate=1,2', 'once'),
+  ],
+)
+def test_a_bad_grid_is_one_line(text, want):
+  with pytest.raises(errors.UserError, match=want) as caught:
+    runs_lib.parse_grid(text, base())
+  assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ('better', 'scores', 'want'),
+  [
+    ('higher', [0.1, 0.9, 0.9], 1),  # the first of equals
+    ('lower', [0.3, 0.2, 0.2], 1),
+    ('higher', [0.5, 0.5, 0.5], 0),
+  ],
+)
+def test_tuning_chooses_the_best_mean_and_the_first_of_equals(better, scores, want):
+  grid = [{'x': 0.0}, {'x': 1.0}, {'x': 2.0}]
+  assert runs_lib.choose(grid, scores, better) == grid[want]

@@ -1,0 +1,151 @@
+"""Verdicts in words: what is said must follow from the numbers."""
+
+import numpy as np
+import pytest
+
+from dlsteroids.analysis import effects, looks
+from dlsteroids.report import sentences
+from tests.fixtures import studies
+
+HALF = np.linspace(-0.004, 0.004, 10)
+
+
+def say(shift, seeds=10, design='one_out', metric='accuracy', spread=HALF, **changes):
+  study = studies.make_study(['dropout'], seeds, design, **changes)
+  study['metric'] = {'name': metric, 'split': 'test', **study['metrics'][metric]}
+  root, arm = (a['name'] for a in study['arms'])
+  scores = {root: 0.9 + HALF, arm: 0.9 + HALF + shift + spread}
+  runs = studies.make_runs(study, scores, f'test/{metric}')
+  table = effects.measure(study, runs)
+  (text,) = sentences.summary(study, table, looks.state(study, runs))
+  return text, table.iloc[0]
+
+
+def test_helps_and_hurts_with_their_signs():
+  text, row = say(-0.012)
+  low, high = -100 * row['ci_high'], -100 * row['ci_low']
+  assert text == (
+    'Dropout helps: removing it (no instead of yes) lowers test accuracy by '
+    f'1.2 points [{low:.1f}, {high:.1f}] (p=.002, 10 seeds).'
+  )
+  assert 0 < low < 1.2 < high
+  assert say(0.012)[0].startswith(
+    'Dropout hurts: removing it (no instead of yes) raises test accuracy by 1.2 points'
+  )
+  assert say(0.012, design='one_in')[0].startswith(
+    'Dropout helps: adding it (yes instead of no) raises test accuracy by 1.2 points'
+  )
+  assert say(-0.012, design='one_in')[0].startswith(
+    'Dropout hurts: adding it (yes instead of no) lowers test accuracy by 1.2 points'
+  )
+  assert say(0.012, design='ladder')[0].startswith(
+    'Dropout helps: adding it (yes instead of no) to bare raises'
+  )
+
+
+def test_lower_is_better_in_raw_units():
+  text, _ = say(0.25, metric='loss')
+  assert text.startswith(
+    'Dropout helps: removing it (no instead of yes) raises test loss by 0.2500 ['
+  )
+  assert 'points' not in text
+
+
+def test_inconclusive_shows_a_signed_change():
+  text, row = say(0.0012)
+  assert row['verdict'] == 'inconclusive'
+  low, high = -100 * row['ci_low'], 100 * row['ci_high']
+  assert low > 0 < high
+  assert text == (
+    'Dropout is inconclusive: removing it (no instead of yes) changes test accuracy by '
+    f'+0.1 points [−{low:.1f}, +{high:.1f}] (p={row["p"]:.3f}, 10 seeds).'
+  ).replace('p=0', 'p=')
+
+
+def test_equivalence_and_negligible_significance():
+  text, row = say(0.0, margin=0.01)
+  assert row['p'] == 1
+  assert text.startswith('Dropout makes no difference that matters: removing it')
+  assert 'within the margin of ±1 points (10 seeds).' in text
+  text, row = say(-0.004, spread=HALF / 4, margin=0.01)
+  assert row['verdict'] == 'equivalent'
+  assert text.startswith(
+    'Dropout makes a real but negligible difference: removing it (no instead of yes) '
+    'lowers test accuracy by 0.4'
+  )
+  assert text.endswith('within the margin of ±1 points (p=.002, 10 seeds).')
+
+
+def test_a_design_that_could_show_nothing_says_that_and_nothing_else():
+  study = studies.make_study(['a', 'b', 'c'], 5)
+  scores = {a['name']: HALF[:5] + i for i, a in enumerate(study['arms'])}
+  table = effects.measure(study, studies.make_runs(study, scores))
+  expected = (
+    'This design could not have shown anything: with 3 contrasts over 5 seeds the '
+    'smallest reachable p is 0.19, above alpha = 0.05; at least 7 seeds are needed.'
+  )
+  assert sentences.summary(study, table) == [expected]
+  assert sentences.sentence(study, table.iloc[0]) == expected
+
+
+def test_missing_pairs_and_divergences_are_told():
+  study = studies.make_study(['dropout'], 10)
+  scores = {'baseline': 0.9 + HALF, 'dropout=no': 0.7 + HALF}
+  runs = studies.make_runs(study, scores)
+  lost = studies.set_run(runs, 'dropout=no', 0, status='failed')
+  lost = studies.set_run(lost, 'dropout=no', 1, status='diverged')
+  (text,) = sentences.summary(study, effects.measure(study, lost))
+  assert text.endswith('9 of 10 seeds; 1 run of dropout=no diverged).')
+  lost = studies.set_run(lost, 'baseline', 5, status='failed')
+  (text,) = sentences.summary(study, effects.measure(study, lost))
+  assert text.startswith(
+    'Dropout is inconclusive: only 8 of 10 pairs of runs are there'
+  )
+
+
+def test_exploratory_looks_say_so():
+  study = studies.make_study(['dropout'], 8)
+  scores = {'baseline': 0.9 + HALF, 'dropout=no': 0.8 + 2 * HALF}
+  runs = studies.make_runs(study, scores)
+  study['looks'] = looks.log(study, runs, '')
+  (text,) = sentences.summary(study, effects.measure(study, runs))
+  assert text.startswith('Dropout helps')
+  more = {**study, 'seeds': list(range(10))}
+  runs = studies.make_runs(more, scores)
+  (text,) = sentences.summary(
+    more, effects.measure(more, runs), looks.state(more, runs)
+  )
+  assert text.startswith('Exploratory: Dropout helps')
+
+
+def test_factorial_and_explicit_arms():
+  levels = {'batch_norm': ('on', 'off'), 'act': ('relu', 'tanh')}
+  study = studies.make_factorial(levels, 10)
+  scores = {
+    a['name']: 0.5 + HALF + 0.1 * (a['assignment']['batch_norm'] == 'on')
+    for a in study['arms']
+  }
+  table = effects.measure(study, studies.make_runs(study, scores))
+  assert sentences.summary(study, table)[0].startswith(
+    'Batch norm helps: adding it (on instead of off), averaged over the other factors, '
+    'raises test accuracy by 10.0 points'
+  )
+  study = studies.make_study((), 10, 'arms')
+  study['arms'].append({'name': 'wide', 'assignment': {}})
+  study['contrasts'] = [studies.make_contrast('wide', '', 'wide', 'bare', False)]
+  runs = studies.make_runs(study, {'bare': 0.5 + HALF, 'wide': 0.6 + HALF})
+  (text,) = sentences.summary(study, effects.measure(study, runs))
+  assert text.startswith(
+    'Wide helps: wide instead of bare raises test accuracy by 10.0'
+  )
+
+
+def test_a_row_without_a_verdict_has_no_sentence():
+  study = studies.make_study(['dropout'], 8)
+  scores = {'baseline': 0.9 + HALF, 'dropout=no': 0.8 + 2 * HALF}
+  runs = studies.make_runs(study, scores)
+  runs['final/test/accuracy'] = runs['test/accuracy']
+  table = effects.measure(study, runs)
+  assert len(sentences.summary(study, table)) == 1
+  with pytest.raises(ValueError, match='without a verdict'):
+    sentences.sentence(study, table.iloc[1])

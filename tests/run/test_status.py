@@ -1,0 +1,102 @@
+"""Where a study stands, from its files; oracle: what was put there."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dlsteroids.config import files
+from dlsteroids.plan import units
+from dlsteroids.report import report
+from dlsteroids.run import launch, leases, status
+from dlsteroids.store import failures, results
+from dlsteroids.util import errors
+from tests.fixtures import studies_on_disk as disk
+
+MODELS = "factors.factor('activation', 'model.activation', 'relu', 'tanh', 'sigmoid'),"
+
+
+@pytest.fixture(scope='module')
+def work(tmp_path_factory):
+  """A study of three programs: one trained, one running, one failed."""
+  folder = tmp_path_factory.mktemp('status')
+  config, work = disk.write(folder, factors=disk.FACTORS + MODELS), folder / 'work'
+  asked = files.read(str(config))
+  made = launch.begin(launch.plan_of(asked, work), asked, work, print)
+  _, second, third = (unit.program for unit in units.make(made))
+  held = [leases.take(work, name, 60.0).__enter__() for name in (second, third)]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+    patch.setattr('dlsteroids.run.sharing.Shift.wait', lambda shift: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+      launch.train(asked, work)
+  held[1].__exit__()
+  failures.write(work, third, {}, 'no memory')
+  held[0].tell(batch=1, batches=2, members=2, step=6, steps=12, rate=3.25)
+  leases.write(held[0].handle, held[0].holder._replace(facts=held[0].facts))
+  yield work
+  held[0].__exit__()
+
+
+def test_every_program_has_a_line(work):
+  whole, first, second, third, trouble = status.lines(work)
+  assert whole.startswith(
+    f'study tiny in {work}: 4 of 8 runs done, 2 running, 2 failed'
+  )
+  assert whole.endswith(' left')
+  assert first.endswith('baseline, dropout=0.0  4 of 4  done')
+  assert f'activation=tanh        0 of 2  runs: process {os.getpid()} on ' in second
+  assert second.endswith(', batch 1 of 2 (2 runs), step 6 of 12, 3.25 steps/s')
+  assert third.endswith('activation=sigmoid     0 of 2  2 failed')
+  assert trouble.startswith('failed: ')
+  assert trouble.endswith(' (activation=sigmoid), 2 runs: no memory')
+
+
+def test_it_is_asked_from_another_terminal_without_jax_or_a_change(work):
+  before = {p: p.stat().st_mtime_ns for p in work.rglob('*') if 'leases' not in str(p)}
+  script = (
+    'import sys; from dlsteroids.launch import command; '
+    f'code = command.main(["launch", "--action=status", "--workdir={work}"]); '
+    'assert "jax" not in sys.modules and "scipy" not in sys.modules; sys.exit(code)'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', script], capture_output=True, text=True, cwd=disk.ROOT,
+    check=False,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  assert '4 of 8 runs done, 2 running' in done.stdout
+  after = {p: p.stat().st_mtime_ns for p in work.rglob('*') if 'leases' not in str(p)}
+  assert after == before
+
+
+def test_a_report_in_the_midst_says_that_it_is_partial(work, capsys):
+  from dlsteroids.cli import command
+
+  config = work.parent / 'tiny.py'
+  words = [f'--config={config}', f'--workdir={work}', '--action=report']
+  code = command.main(['launch', *words])
+  assert code == 1  # two have failed
+  line = (
+    'This report is partial: 6 of 8 runs have ended; no runs yet of activation=tanh.'
+  )
+  assert line in capsys.readouterr().out
+  assert line in (work / 'report.html').read_text()
+
+
+def test_a_workdir_without_a_study_is_told_in_a_line(tmp_path):
+  with pytest.raises(errors.UserError, match='not planned yet'):
+    status.lines(tmp_path)
+  (tmp_path / 'plan.json').write_text('{"programs": {}}')
+  (tmp_path / 'study.json').write_text('{"half')
+  with pytest.raises(errors.UserError, match=r'study\.json or plan\.json'):
+    status.lines(tmp_path)
+
+
+def test_a_study_of_an_older_version_is_said_to_be_one(work, tmp_path):
+  told = results.read_json(work / 'study.json')
+  told['runs'] = [row[:7] for row in told['runs']]
+  results.write_json(tmp_path / 'study.json', told)
+  (tmp_path / 'plan.json').write_text((work / 'plan.json').read_text())
+  with pytest.raises(errors.UserError, match='older version'):
+    status.lines(tmp_path)

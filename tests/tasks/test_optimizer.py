@@ -1,0 +1,135 @@
+"""Optimizers: what decays, whose numbers count, schedules in closed form."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+
+from dlsteroids import config as config_lib
+from dlsteroids.tasks import classify
+from dlsteroids.tasks.lib import network, optimizer
+from dlsteroids.util import errors
+from tests.fixtures import model_cases as cases
+
+STEPS, PEAK = 40, 0.3
+
+
+def hyper(**numbers):
+  tree = config_lib.resolve(config_lib.base('mlp', 'digits'))
+  given = {'learning_rate': PEAK, **numbers}
+  steps = {'train.steps': float(STEPS)}
+  return {
+    **{k: v for k, v in config_lib.hyper(tree).items() if k.startswith('optimizer.')},
+    **{f'optimizer.{key}': value for key, value in given.items()},
+    **steps,
+  }
+
+
+@pytest.mark.parametrize(
+  ('model', 'options'),
+  [
+    ('mlp', {'norm': 'layer'}),
+    ('cnn', {'norm': 'batch', 'residual': True}),
+    ('cnn', {'mixer': 'local', 'norm': 'group'}),  # whose biases are maps
+    ('cnn', {'mixer': 'dense'}),
+    ('alexnet', {}),
+  ],
+  ids=str,
+)
+def test_kernels_decay_and_nothing_else(model, options):
+  shapes = cases.shapes(cases.build(model, **options), model)
+  params = {path: jax.ShapeDtypeStruct(shape, float) for path, shape in shapes.items()}
+  mask = optimizer.is_weight(traverse_util.unflatten_dict(params))
+  found = {path for path, decays in traverse_util.flatten_dict(mask).items() if decays}
+  assert found == {path for path in shapes if path[-1] == 'kernel'}
+
+
+def test_a_plug_ins_number_of_the_same_name_is_not_the_optimizers():
+  section = config_lib.DEFAULTS['optimizer'] | {'schedule': 'constant'}
+  for other in ('model.learning_rate', 'task.momentum', 'task.weight_decay'):
+    made = optimizer.make(section, hyper(weight_decay=0.1) | {other: 9.0})
+    plain = optimizer.make(section, hyper(weight_decay=0.1))
+    params, grads = {'w': jnp.ones((2, 2))}, {'w': jnp.full((2, 2), 0.5)}
+    found, expected = (
+      m.update(grads, m.init(params), params)[0] for m in (made, plain)
+    )
+    np.testing.assert_array_equal(found['w'], expected['w'])
+    np.testing.assert_allclose(expected['w'], -PEAK * (0.5 + 0.1), rtol=1e-6)
+
+
+def expected_rate(name, step, warmup, final):
+  """The schedules in words, as numbers: warm-up, then the shape over what is left."""
+  warm = warmup * STEPS
+  share = min(max((step - warm) / (STEPS - warm), 0), 1)
+  shape = {
+    'constant': 1.0,
+    'hold': 1 - (1 - final) * max(0.0, 2 * share - 1),
+    'cosine': final + (1 - final) * (1 + math.cos(math.pi * share)) / 2,
+    'linear': 1 + (final - 1) * share,
+    'step': 1.0 if share < 0.5 else 0.1 if share < 0.75 else 0.01,
+  }[name]
+  return PEAK * shape * min(1.0, (step + 1) / warm if warm else 1.0)
+
+
+@pytest.mark.parametrize('name', ['constant', 'cosine', 'linear', 'hold', 'step'])
+@pytest.mark.parametrize(('warmup', 'final'), [(0.0, 0.0), (0.25, 0.1)])
+def test_schedules(name, warmup, final):
+  schedule = optimizer.make_schedule(name, hyper(warmup=warmup, final=final))
+  found = [float(schedule(step)) for step in range(STEPS + 1)]
+  expected = [expected_rate(name, step, warmup, final) for step in range(STEPS + 1)]
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_cosine_is_optaxs():
+  ours = optimizer.make_schedule('cosine', hyper())
+  theirs = optax.cosine_decay_schedule(PEAK, STEPS)
+  for step in (0, 7, STEPS):
+    np.testing.assert_allclose(ours(step), theirs(step), rtol=1e-5, atol=1e-7)
+
+
+def test_clipping_is_optaxs_and_may_be_infinite():
+  grads = {'a': jnp.array([3.0, 0.0]), 'b': jnp.array([[4.0]])}
+  for largest in (0.5, 5.0, 6.0):
+    ours = optimizer.clip_by_global_norm(jnp.float32(largest))
+    theirs = optax.clip_by_global_norm(largest)
+    for a, b in zip(*(jax.tree.leaves(c.update(grads, ())[0]) for c in (ours, theirs))):
+      np.testing.assert_allclose(a, b, rtol=1e-6)
+  free = optimizer.clip_by_global_norm(jnp.float32(jnp.inf)).update(grads, ())[0]
+  assert all((free[name] == grads[name]).all() for name in grads)
+
+
+def test_cross_entropy_by_hand():
+  """Szegedy et al. 2016: targets 1 - s + s/K and s/K."""
+  logits, labels, smoothing = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 3.0]]), [0, 1], 0.3
+  logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+  expected = [-(0.7 * logs[i, k] + 0.1 * logs[i].sum()) for i, k in enumerate(labels)]
+  found = classify.cross_entropy(jnp.array(logits), jnp.array(labels), smoothing)
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('text', 'expected'),
+  [
+    (
+      'def make(config):\n  return {"loss": None}',
+      "makes 'loss', which exists already",
+    ),
+    ('def make(config):\n  raise KeyError("x")', 'KeyError'),
+    ('', "has no attribute 'make'"),
+    ('import no_such_thing', "No module named 'no_such_thing'"),
+  ],
+)
+def test_mistakes_in_a_users_metrics_are_one_line(
+  monkeypatch, tmp_path, text, expected
+):
+  name = f'mymetrics_{tmp_path.name}'
+  (tmp_path / f'{name}.py').write_text(text)
+  monkeypatch.syspath_prepend(tmp_path)
+  with pytest.raises(errors.UserError) as caught:
+    network.extra_metrics({'task': {'metrics': f' {name}, '}}, classify.make_metrics(3))
+  assert expected in str(caught.value)
+  assert len(str(caught.value).splitlines()) == 1
