@@ -1,4 +1,7 @@
-"""All drawings of a report, in the order of the page."""
+"""Every figure of a report, once: its name, its section, what draws it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 from dlsteroids.analysis import summary
 from dlsteroids.report.figures import (
@@ -19,78 +22,85 @@ from dlsteroids.report.figures import (
   waterfall,
 )
 
-NAMES = (
-  'waterfall',
-  'shares',
-  'regimes',
-  'ladders',
-  'gains',
-  'effects',
-  'seeds',
-  'curves_steps',
-  'curves_flops',
-  'samples',
-  'film',
-  'interpolation',
-  'neighbours',
-  'translations',
-  'game',
-  'confusion',
-  'filters',
-  'activations',
-  'lag',
-  'gates',
-  'forecasts',
-  'horizon',
+Draw = Callable[[summary.Source], canvas.Drawing | None]
+
+
+class Figure(NamedTuple):
+  """A figure of the report.
+
+  Attributes:
+    name: of its file, without suffix; equal to the drawing's.
+    section: anchor of the section it stands in, see `report.outline`.
+    draw: makes it; None where the study has nothing to show.
+  """
+
+  name: str
+  section: str
+  draw: Draw
+
+
+def _draw_waterfall(source: summary.Source) -> canvas.Drawing | None:
+  attribution = source.tables.compute and source.tables.compute.attribution
+  if not attribution or attribution.refusal:
+    return None
+  return waterfall.draw_waterfall(source.study, attribution)
+
+
+def _draw_shares(source: summary.Source) -> canvas.Drawing | None:
+  attribution = source.tables.compute and source.tables.compute.attribution
+  if not attribution or attribution.refusal:
+    return None
+  return waterfall.draw_shares(source.study, attribution)
+
+
+def _draw_regimes(source: summary.Source) -> canvas.Drawing | None:
+  comparison = source.tables.compute and source.tables.compute.regimes
+  return regimes.draw_regimes(source.study, comparison) if comparison else None
+
+
+def _draw_ladders(source: summary.Source) -> canvas.Drawing | None:
+  measured = source.tables.compute and source.tables.compute.gains
+  if not measured or measured.refusal:
+    return None
+  return ladders.draw_ladders(source.study, source.tables.every, measured)
+
+
+def _draw_gains(source: summary.Source) -> canvas.Drawing | None:
+  measured = source.tables.compute and source.tables.compute.gains
+  if not measured or measured.refusal:
+    return None
+  return gains.draw_gains(source.study, measured)
+
+
+FIGURES = (
+  Figure('waterfall', 'attribution', _draw_waterfall),
+  Figure('shares', 'attribution', _draw_shares),
+  Figure('regimes', 'regimes', _draw_regimes),
+  Figure('ladders', 'gains', _draw_ladders),
+  Figure('gains', 'gains', _draw_gains),
+  Figure('effects', 'effects', effects.draw_forest),
+  Figure('seeds', 'seeds', seeds.draw_seeds),
+  Figure('curves_steps', 'learning', lambda s: curves.draw_curves(s, 'step')),
+  Figure('curves_flops', 'learning', lambda s: curves.draw_curves(s, 'flops')),
+  Figure('samples', 'pictures', pictures.draw_samples),
+  Figure('film', 'pictures', pictures.draw_film),
+  Figure('interpolation', 'pictures', pictures.draw_interpolation),
+  Figure('neighbours', 'pictures', neighbours.draw_neighbours),
+  Figure('translations', 'translations', translation.draw_translations),
+  Figure('game', 'game', adversarial.draw_game),
+  Figure('confusion', 'confusion', images.draw_confusion),
+  Figure('filters', 'box', images.draw_filters),
+  Figure('activations', 'box', images.draw_activations),
+  Figure('lag', 'box', traces.draw_lag),
+  Figure('gates', 'box', traces.draw_gates),
+  Figure('forecasts', 'forecasts', forecast.draw_forecasts),
+  Figure('horizon', 'forecasts', forecast.draw_horizon),
 )
+NAMES = tuple(figure.name for figure in FIGURES)
 
 
 def draw(source: summary.Source) -> dict[str, canvas.Drawing]:
-  """Every figure the study has the data for, by name (some of `NAMES`).
-
-  Args:
-    source: the study, its tables and its per-run arrays.
-  """
+  """Every figure the study has the data for, by name, in the order of `FIGURES`."""
   with canvas.style():
-    drawings = (
-      *_draw_compute(source),
-      effects.draw_forest(source),
-      seeds.draw_seeds(source),
-      curves.draw_curves(source, 'step'),
-      curves.draw_curves(source, 'flops'),
-      pictures.draw_samples(source),
-      pictures.draw_film(source),
-      pictures.draw_interpolation(source),
-      neighbours.draw_neighbours(source),
-      translation.draw_translations(source),
-      adversarial.draw_game(source),
-      images.draw_confusion(source),
-      images.draw_filters(source),
-      images.draw_activations(source),
-      traces.draw_lag(source),
-      traces.draw_gates(source),
-      forecast.draw_forecasts(source),
-      forecast.draw_horizon(source),
-    )
-  return {drawing.name: drawing for drawing in drawings if drawing is not None}
-
-
-def _draw_compute(source: summary.Source) -> list[canvas.Drawing | None]:
-  """What the analyses over all conditions show."""
-  study, found = source.study, source.tables.compute
-  if found is None:
-    return []
-  drawings: list[canvas.Drawing | None] = []
-  if found.attribution and not found.attribution.refusal:
-    drawings += [
-      waterfall.draw_waterfall(study, found.attribution),
-      waterfall.draw_shares(study, found.attribution),
-    ]
-  if found.regimes:
-    drawings.append(regimes.draw_regimes(study, found.regimes))
-  if found.gains and not found.gains.refusal:
-    drawings += [
-      ladders.draw_ladders(study, source.tables.every, found.gains),
-      gains.draw_gains(study, found.gains),
-    ]
-  return drawings
+    drawings = {figure.name: figure.draw(source) for figure in FIGURES}
+  return {name: one for name, one in drawings.items() if one is not None}
