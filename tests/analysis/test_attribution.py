@@ -185,7 +185,7 @@ def test_seeds_without_a_run_are_dropped():
   assert any(note.startswith('9 of 10 seeds') for note in found.notes)
   gone = runs[~((runs['arm'] == 'a') & (runs['seed'] == 3))]
   assert row_of(attribution.attribute(study, gone), 'a', 4)['n'] == 9
-  kept = {**study, 'seeds': [s for s in study['seeds'] if s != 3]}
+  kept = study | {'seeds': [s for s in study['seeds'] if s != 3]}
   alone = attribution.attribute(kept, runs[runs['seed'] != 3])
   for column in ('phi', 'ci_low', 'p', 'share_low'):
     assert row_of(found, 'a')[column] == row_of(alone, 'a')[column]
@@ -201,7 +201,7 @@ def test_few_seeds_are_descriptive():
 
 def test_looks_narrow_alpha():
   study, runs = make(FEW)
-  wide = attribution.attribute({**study, 'looks_declared': 3}, runs)
+  wide = attribution.attribute(study | {'looks_declared': 3}, runs)
   narrow = attribution.attribute(study, runs)
   for ends in (('ci_low', 'ci_high'), ('share_low', 'share_high')):
     width = [
@@ -300,15 +300,15 @@ def test_one_budget_leaves_ideas_only():
 def test_notes_follow_from_what_was_declared():
   study, runs = make(FEW)
   beside = lambda **changes: ' '.join(
-    attribution.attribute({**study, **changes}, runs).notes
+    attribution.attribute(study | changes, runs).notes
   )
   assert 'study.ratio' not in beside()
   assert 'the widest is shown' in beside(ratio=0.0)
   assert 'not tuned' not in beside()
-  untuned = attribution.attribute({**study, 'tune': {}}, runs)
+  untuned = attribution.attribute(study | {'tune': {}}, runs)
   assert any('not tuned (study.tune)' in note for note in untuned.notes)
   assert set(untuned.players['phi']) == {0.0}  # the runs beside, all of .321
-  steps = {**study, 'regime': 'steps'}
+  steps = study | {'regime': 'steps'}
   steps['conditions'] = [{**c, 'regime': 'steps'} for c in study['conditions']]
   found = attribution.attribute(steps, runs)
   assert any('equal steps, not equal FLOPs' in note for note in found.notes)
@@ -366,7 +366,7 @@ def test_orders_estimate():
   said = ' '.join(found.notes)
   assert '4 of 24 orders' in said
   assert 'adds a standard error of up to' in said
-  twice = {**study, 'permutations': [list('abca')]}
+  twice = study | {'permutations': [list('abca')]}
   with pytest.raises(ValueError, match='every factor once'):
     attribution.attribute(twice, runs)
 
@@ -398,7 +398,7 @@ def test_all_orders_are_exact():
   study = cases.make_orders('ab', orders)
   runs = cases.make_runs(study, cases.additive(FEW, 1.0))
   exact = attribution.attribute(
-    {**study, 'design': 'factorial', 'permutations': []}, runs
+    study | {'design': 'factorial', 'permutations': []}, runs
   )
   found = attribution.attribute(study, runs)
   pd.testing.assert_frame_equal(found.players, exact.players, rtol=1e-9)
@@ -474,7 +474,7 @@ REFUSALS = {
 def test_refusals_name_what_is_missing(name):
   study, runs = make(FEW)
   changes, words = REFUSALS[name]
-  found = attribution.attribute({**study, **changes}, runs)
+  found = attribution.attribute(study | changes, runs)
   assert pd.Series([found.refusal]).str.contains(words).item(), found.refusal
   assert '\n' not in found.refusal
   assert len(found.players) == len(found.interactions) == len(found.ends) == 0
@@ -531,7 +531,7 @@ def test_a_study_read_back_says_the_same(known, tmp_path):
   study, runs, found = known
   runs.to_csv(tmp_path / 'runs.csv', index=False)
   again = attribution.attribute(
-    json.loads(json.dumps(study)), pd.read_csv(tmp_path / 'runs.csv')
+    studies.Draft(json.loads(json.dumps(study))), pd.read_csv(tmp_path / 'runs.csv')
   )
   pd.testing.assert_frame_equal(again.players, found.players)
   shuffled = attribution.attribute(study, runs.sample(frac=1, random_state=1))

@@ -113,7 +113,7 @@ def test_the_tuned_state_decides_where_tuning_is_declared():
   equal = {'baseline': 0.9 + HALF, 'dropout=no': 0.9 + HALF}
   both = pd.concat([runs, studies.make_runs(study, equal, tuned=1)])
   for tune, states in (({}, [0, 1]), ({'grid': {'lr': [1, 2]}}, [1, 0])):
-    table = effects.measure({**study, 'tune': tune}, both)
+    table = effects.measure(study | {'tune': tune}, both)
     assert table['tuned'].tolist() == states
     assert table['verdict'].tolist()[1] == ''
     assert math.isnan(table['p_holm'].tolist()[1])
@@ -215,7 +215,7 @@ def test_more_than_sixteen_seeds_repeat_to_the_bit():
 def test_declared_looks_narrow_alpha():
   arm, reference = noisy(3, 0.9), noisy(3, 0.9) + noisy(4, 0.01)
   study, runs = two_arms(arm, reference)
-  row = effects.measure({**study, 'looks_declared': 3}, runs).iloc[0]
+  row = effects.measure(study | {'looks_declared': 3}, runs).iloc[0]
   low, high, _ = statistics.interval(
     arm - reference, 0.05 / 2
   )  # look 1: alpha / (1 * 2)

@@ -367,7 +367,7 @@ def test_targets_by_rule_are_the_intact_arm_s_fitted_levels():
 def test_direction_is_component_present_against_absent():
   out = gain_cases.make_study(['norm'], 4)
   study = gain_cases.in_nats(
-    {**studies.make_study(['norm'], 4, 'one_in'), 'targets': []}
+    studies.make_study(['norm'], 4, 'one_in') | {'targets': []}
   )
   study['data'] = out['data']
   scores = {
@@ -451,7 +451,7 @@ def test_sizes_are_a_ladder_of_their_own():
   first = found.groupby('axis').first()['gain']
   assert first['budget'] == pytest.approx(2)
   assert first['size'] == pytest.approx(4**2)
-  only = gains.gains({**study, 'regime': 'params'}, runs)
+  only = gains.gains(study | {'regime': 'params'}, runs)
   assert set(only.frame['axis']) == {'size'} or 'everywhere' in ' '.join(only.notes)
 
 
@@ -518,7 +518,7 @@ def test_without_a_ladder_it_says_how_to_get_one():
   study = gain_cases.make_study(['norm'], 4)
   scores = {'baseline': {1.0: 0.9}, 'norm=no': {1.0: 0.8}}
   runs = gain_cases.make_runs(study, scores)
-  plain = {**study, 'conditions': study['conditions'][:1]}
+  plain = study | {'conditions': study['conditions'][:1]}
   found = gains.gains(plain, runs)
   assert found.frame.empty
   assert set(COLUMNS) <= set(found.frame)
@@ -532,9 +532,9 @@ def test_without_a_ladder_it_says_how_to_get_one():
   # equal steps at other widths are no second rung of equal FLOPs
   one = {'regime': 'flops', 'budget': 1.0, 'size': 1.0}
   mixed = [one, {'regime': 'steps', 'budget': 1.0, 'size': 2.0}]
-  found = gains.gains({**study, 'regime': 'flops', 'conditions': mixed}, runs)
+  found = gains.gains(study | {'regime': 'flops', 'conditions': mixed}, runs)
   assert 'finished' not in found.refusal
-  bare = gains.gains({**study, 'contrasts': []}, runs)
+  bare = gains.gains(study | {'contrasts': []}, runs)
   assert 'no contrast' in bare.refusal
 
 
@@ -633,7 +633,7 @@ def test_anytime_refuses_what_it_cannot_read():
     assert '--config.train.evaluations=10' in gains.anytime(study, poor).refusal
   with pytest.raises(ValueError, match='stands twice'):
     gains.anytime(study, pd.concat([curves, curves]))
-  assert 'no contrast' in gains.anytime({**study, 'contrasts': []}, curves).refusal
+  assert 'no contrast' in gains.anytime(study | {'contrasts': []}, curves).refusal
 
 
 @pytest.mark.parametrize(
@@ -671,7 +671,7 @@ def test_sentences_say_what_the_numbers_do():
 
   def say(intact, ablated, **changes):
     scores = {'baseline': intact, 'batch_norm=no': ablated}
-    mine = {**study, **changes}
+    mine = study | changes
     runs = gain_cases.make_runs(
       mine, {arm: gain_cases.accuracy(errors) for arm, errors in scores.items()}
     )

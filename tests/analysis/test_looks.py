@@ -18,7 +18,7 @@ def make(seeds: int, **changes):
 
 
 def enter(study, runs, answers=()):
-  return {**study, 'looks': looks.log(study, runs, '2025-01-01T00:00:00Z', answers)}
+  return study | {'looks': looks.log(study, runs, '2025-01-01T00:00:00Z', answers)}
 
 
 def test_a_first_report_claims_and_its_repeat_is_the_same_look():
@@ -69,14 +69,14 @@ def test_adding_seeds_is_exploratory_and_the_first_verdicts_stand():
 def test_another_question_to_the_same_runs_is_another_look(changes):
   study, runs = make(8)
   study = enter(study, runs)
-  other = {**study, **changes}
+  other = study | changes
   look = looks.state(other, runs)
   assert (look.number, look.exploratory, look.new) == (2, True, True)
   other = enter(other, runs)
-  assert looks.state({**study, 'looks': other['looks']}, runs).number == 1
+  assert looks.state(study | {'looks': other['looks']}, runs).number == 1
   assert looks.standing(other)['look'] == 1
   study['looks'][0].pop('question')  # as logged by versions before
-  assert looks.state({**study, **changes}, runs).number == 1
+  assert looks.state(study | changes, runs).number == 1
 
 
 def test_declared_looks_spend_alpha():
@@ -115,7 +115,7 @@ def test_failures_leave_a_report_complete_while_the_pairs_suffice():
   one = studies.set_run(runs, 'a=no', 0, status='failed')
   assert looks.complete(study, one)
   assert not looks.complete(study, studies.set_run(one, 'a=no', 1, status='failed'))
-  tuned = {**study, 'tune': {'grid': {'lr': [1]}}}
+  tuned = study | {'tune': {'grid': {'lr': [1]}}}
   assert not looks.complete(tuned, runs)
   assert looks.complete(tuned, runs.assign(tuned=1))
 
@@ -155,9 +155,9 @@ def test_noise_floor_of_the_reference_arm():
 
 def test_fewer_seeds_can_complete_a_logged_unfinished_report():
   study, runs = make(8)
-  wanted = {**study, 'seeds': list(range(12))}
+  wanted = study | {'seeds': list(range(12))}
   wanted = enter(wanted, runs)
   assert [e['complete'] for e in wanted['looks']] == [False]
-  study = enter({**study, 'looks': wanted['looks']}, runs)
+  study = enter(study | {'looks': wanted['looks']}, runs)
   assert [e['complete'] for e in study['looks']] == [False, True]
   assert study['looks'][0]['runs_digest'] == study['looks'][1]['runs_digest']

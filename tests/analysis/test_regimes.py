@@ -122,7 +122,7 @@ def test_the_declared_readings_are_the_verdicts_and_each_regime_has_its_own_fami
   assert frame['factor'].tolist() == list('aaabbbccc')
   assert frame['declared'].tolist() == [True, False, False] * 3
   for kind in scores:
-    alone = effects.measure({**study, 'regime': kind}, regimes.select(runs, kind))
+    alone = effects.measure(study | {'regime': kind}, regimes.select(runs, kind))
     mine = frame[frame['regime'] == kind]
     for column in ('delta', 'ci_low', 'ci_high', 'p', 'n'):
       np.testing.assert_array_equal(mine[column], alone[column])
@@ -147,7 +147,7 @@ def test_other_budgets_sizes_metrics_and_tuning_states_take_no_part():
   assert found.flips == expected.flips
   # where the study tunes, the tuned state decides in every regime
   tuned = pd.concat([runs.assign(tuned=1), runs.assign(**{'test/accuracy': 0.1})])
-  found = regimes.compare({**study, 'tune': {'grid': {'lr': [1, 2]}}}, tuned)
+  found = regimes.compare(study | {'tune': {'grid': {'lr': [1, 2]}}}, tuned)
   pd.testing.assert_frame_equal(found.frame, expected.frame)
 
 
@@ -419,7 +419,7 @@ def draw(study, found):
 
 def test_one_regime_or_no_effect_draws_nothing():
   study, runs = opposite()
-  only = {**study, 'conditions': [condition('steps')]}
+  only = study | {'conditions': [condition('steps')]}
   assert draw(only, regimes.compare(only, runs)) is None
   assert draw(study, regimes.compare(study, runs[:0])) is None
 

@@ -46,7 +46,7 @@ def make(deltas, design='one_out', base=0.9, **changes):
 
 
 def score(study, runs, *entries, gains=None):
-  study = {**study, 'claims': list(entries)}
+  study = study | {'claims': list(entries)}
   table = effects.measure(study, runs)
   frame = scoreboard.score(study, table, runs, gains)
   assert tuple(frame.columns) == scoreboard.COLUMNS
@@ -216,7 +216,7 @@ def test_only_the_deciding_metric_has_verdicts_but_every_one_has_intervals():
 def test_the_tuned_state_decides_where_it_is_declared():
   study, runs = make({'a': -EIGHT})
   both = pd.concat([runs.assign(tuned=1), runs.assign(**{'test/accuracy': 0.5})])
-  tuned = {**study, 'tune': {'grid': {'lr': [1, 2]}}}
+  tuned = study | {'tune': {'grid': {'lr': [1, 2]}}}
   assert score(tuned, both, entry())[0]['outcome'] == 'agrees'
   assert score(study, both, entry())[0]['outcome'] == 'cannot tell'
   # wherever its row stands in the table
@@ -407,7 +407,7 @@ def test_entries_of_older_or_damaged_files_are_read():
   assert scoreboard.score(study, table, runs).empty
   assert tuple(scoreboard.score(study, table, runs).columns) == scoreboard.COLUMNS
   (row,) = scoreboard.score(
-    {**study, 'claims': [entry()]}, table.assign(verdict=math.nan), runs
+    study | {'claims': [entry()]}, table.assign(verdict=math.nan), runs
   ).to_dict('records')
   assert row['why'] == 'the study has no verdict on it'
 

@@ -9,7 +9,7 @@ import PIL.Image
 
 from dlsteroids.analysis import looks, summary
 from dlsteroids.report import answers, report
-from tests.fixtures import report_fixture, report_reader
+from tests.fixtures import report_fixture, report_reader, studies
 
 EVIL = '<script>alert("x")</script>'
 
@@ -67,7 +67,7 @@ def test_every_name_may_be_hostile(tmp_path):
   """Arms, factors, levels, classes, the question, the command: text stays text."""
   case = report_fixture.digits(6, tuned=True)
   names = [arm['name'] for arm in case.study['arms']]
-  study = poison(json.loads(json.dumps(case.study)))
+  study = studies.Draft(poison(json.loads(json.dumps(case.study))))
   study['question'] = '\n'.join(WORDS.values())
   study['data']['classes'] = [f'{evil}{i}' for i, evil in enumerate(WORDS.values())]
   study['data']['classes'] += ['8', '9']
@@ -225,8 +225,8 @@ def test_second_look_shows_the_verdicts_that_stand(tmp_path):
   case = report_fixture.digits(9, tuned=False)
   runs = report_fixture.digits(12, tuned=False).tables
   said = answers.gather(summary.Source(case.study, case.tables, case.arrays)).answers
-  entries = looks.log({**case.study, 'looks': []}, case.tables.runs, '', said)
-  study = {**case.study, 'seeds': list(range(12)), 'looks': entries}
+  entries = looks.log(case.study | {'looks': []}, case.tables.runs, '', said)
+  study = case.study | {'seeds': list(range(12)), 'looks': entries}
   case = report_fixture.finish(study, runs.runs, runs.curves)
   text, words = report_reader.write(case, tmp_path)
   said = report_reader.Reader(text).text

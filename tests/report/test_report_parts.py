@@ -42,7 +42,7 @@ def check_latex(text: str) -> None:
 
 
 def test_latex_is_balanced_and_escaped(digits):
-  study = {**digits.study, 'name': 'a_b % {c} #1 & ~^\\'}
+  study = digits.study | {'name': 'a_b % {c} #1 & ~^\\'}
   effects = digits.tables.effects.replace({'factor': {'dropout': '[drop_out] 50%'}})
   text = latex.table(study, effects)
   check_latex(text)
@@ -132,7 +132,7 @@ def test_settings_are_paths_the_command_line_takes(digits):
 def test_flops_that_are_too_low_are_told(digits):
   arms = digits.study['arms']
   arms = [{**arm, 'unknown_loops': i == 1} for i, arm in enumerate(arms)]
-  source = digits._replace(study={**digits.study, 'arms': arms})
+  source = digits._replace(study=digits.study | {'arms': arms})
   source = report_reader.source_of(source)
   told = [text for text in notes.list_notes(source) if 'too low' in text]
   assert len(told) == 1
@@ -147,7 +147,7 @@ def test_notes_name_the_variance_and_the_excluded(digits):
   assert 'the seed draws the split too' in said
   assert 'Excluded: pooling=stride with normalization=none' in said
   digits_official = {**digits.study['data'], 'official_test': True}
-  study = {**digits.study, 'data': digits_official}
+  study = digits.study | {'data': digits_official}
   case = digits._replace(study=study)
   assert 'the same for every seed' in notes.list_notes(report_reader.source_of(case))[0]
 

@@ -289,7 +289,7 @@ def test_game_ends_at_the_means_over_seeds(gan):
 
 def with_facts(case, **told):
   data = {**case.study['data'], 'facts': told}
-  return case._replace(study={**case.study, 'data': data})
+  return case._replace(study=case.study | {'data': data})
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_report_names_collapsed_and_diverged_runs(gan, painted):
     assert words in read_page
     assert words in read_text
   assert 'before tuning' not in read_page
-  told = {**gan.study, 'tune': {'grid': {'lr': [1.0]}}}
+  told = gan.study | {'tune': {'grid': {'lr': [1.0]}}}
   source = report_reader.source_of(gan)._replace(study=told)
   assert collapse.tell(source).head.endswith('These are the runs before tuning.')
   for words in ('diversity is below 0.2 of', 'at most 5 of 10 classes'):
@@ -504,7 +504,7 @@ def test_real_images_are_the_floor_not_a_method(gan, painted):
   assert 'Without gradient descent' not in painted[1] + painted[2]
   assert 'Dashed: real images against real ones.' in painted[1]
   both = {**gan.study['data']['references'], 'copying': {'test/classifier_fid': 1.0}}
-  study = {**gan.study, 'data': {**gan.study['data'], 'references': both}}
+  study = gan.study | {'data': {**gan.study['data'], 'references': both}}
   said = notes.compare_references(report_reader.source_of(gan._replace(study=study)))
   assert said.endswith('is not better than copying (without gradient descent).')
 

@@ -147,7 +147,7 @@ def test_gradients_that_vanish_altogether_are_cut(language):
 def test_words_under_gates_are_turned(language):
   words = ['summer', 'day', 'temperate', 'eye', 'of', 'heaven', 'x' * 40]
   steps = np.resize(np.arange(7), 200).astype(np.uint8)
-  study = {**language.study, 'data': {**language.study['data'], 'classes': words}}
+  study = language.study | {'data': {**language.study['data'], 'classes': words}}
   change = lambda arm, seed, arrays: arrays | {'probe/trace/text': steps}
   drawing = draw(
     traces.draw_gates,

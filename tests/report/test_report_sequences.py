@@ -88,7 +88,7 @@ def test_symbols_that_cannot_be_seen_are_shown_safely(language, tmp_path):
     arrays['probe/text/sample'] = np.array([2, 3, 4, 5, 6, 7, 9, 200], np.uint8)
     return arrays
 
-  study = {**language.study, 'data': {**language.study['data'], 'classes': classes}}
+  study = language.study | {'data': {**language.study['data'], 'classes': classes}}
   case = sequence_fixture.with_arrays(language._replace(study=study), change)
   (first, *_) = samples.gather(report_reader.source_of(case), 600)
   assert first.prompt == '<&````'
@@ -197,8 +197,7 @@ def test_references_stand_beside_the_intact_arm(forecast, forecasted):
 def test_a_reference_that_is_not_beaten_is_named(forecast):
   for better, said in (('lower', 'copy'), ('higher', 'every thing')):
     scores = {'copy': {'test/mse': 0.1}, 'every thing': {'test/mse': 0.5}}
-    study = {
-      **forecast.study,
+    study = forecast.study | {
       'data': {**forecast.study['data'], 'references': scores},
       'metric': {**forecast.study['metric'], 'better': better},
     }

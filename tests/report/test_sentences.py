@@ -110,7 +110,7 @@ def test_exploratory_looks_say_so():
   study['looks'] = looks.log(study, runs, '')
   (text,) = sentences.summary(study, effects.measure(study, runs))
   assert text.startswith('Dropout helps')
-  more = {**study, 'seeds': list(range(10))}
+  more = study | {'seeds': list(range(10))}
   runs = studies.make_runs(more, scores)
   (text,) = sentences.summary(
     more, effects.measure(more, runs), looks.state(more, runs)

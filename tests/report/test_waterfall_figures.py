@@ -287,7 +287,7 @@ def test_drawings_are_whole(drawn):
 
 def test_a_refusal_draws_nothing():
   study, runs = make_few()
-  refused = attribution.attribute({**study, 'design': 'one_out'}, runs)
+  refused = attribution.attribute(study | {'design': 'one_out'}, runs)
   with canvas.style():
     assert waterfall_lib.draw_waterfall(study, refused) is None
     assert shares_lib.draw_shares(study, refused) is None
