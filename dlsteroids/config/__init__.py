@@ -9,7 +9,6 @@ import functools
 import hashlib
 import importlib
 import json
-import math
 import pathlib
 from collections.abc import Iterable, Mapping
 from types import ModuleType
@@ -20,89 +19,8 @@ from dlsteroids.util import errors
 
 PLUGINS = {'model': 'models', 'data': 'data', 'task': 'tasks'}
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-  'optimizer': {
-    'name': 'sgd',  # sgd, adam, adamw
-    'learning_rate': 0.1,  # peak, after warm-up
-    'momentum': 0.9,  # sgd
-    'nesterov': False,  # sgd
-    'beta1': 0.9,  # adam, adamw
-    'beta2': 0.999,  # adam, adamw
-    'epsilon': 1e-8,  # adam, adamw
-    'weight_decay': 0.0,  # on weights, not on biases and norms; adamw decouples it
-    'clip': math.inf,  # largest global gradient norm
-    'schedule': 'cosine',  # constant, cosine, linear, hold, step: tasks/optimizer.py
-    'warmup': 0.0,  # share of the steps
-    'final': 0.0,  # learning rate at the end, as a share of the peak
-  },
-  'train': {
-    'steps': 1000,
-    'batch_size': 64,
-    'evaluations': 10,  # on validation and test, evenly spaced, the last at the end
-    'eval_batch': 500,
-    'matmul': 'default',  # default, high, highest: jax_default_matmul_precision
-  },
-  'study': {
-    'name': 'study',
-    'question': '',  # one line for the report's head
-    'design': 'one_out',  # or one_in, ladder, factorial, fraction, permutations, arms
-    'seeds': 10,
-    'first_seed': 0,
-    'only': '',  # factors to keep, comma-separated; all if empty
-    'permutations': 8,  # orders of the factors, for the design permutations
-    'regimes': 'steps',  # steps, flops, params: what is equal; the first one decides
-    'budgets': '',  # multiples of the compute to train with besides 1, '0.0625,0.25'
-    'sizes': '',  # multiples of the widths to train with besides 1
-    'ratio': 0.0,  # of the budgets between which gains are attributed; 0: the widest
-    'reach': '',  # 'train/accuracy=0.75': the step at which a run's curve gets there
-    'targets': '',  # of compute-equivalent gains, in the metric's unit; by rule if ''
-    'metric': 'accuracy',  # decides, on the test split
-    'alpha': 0.05,
-    'margin': 0.0,  # of equivalence, in the metric's unit; 0: none declared
-    'looks': 1,  # declared beforehand
-    'tune': '',  # 'optimizer.learning_rate=0.01,0.03;…': an equal grid for every arm
-    'tune_seeds': 3,  # disjoint from the claim's
-    'allow_mixed': '',  # provenance fields that may differ within this study
-  },
-  'engine': {  # how it runs: changes no result (beyond rounding), enters no fingerprint
-    'strategy': 'auto',  # auto, map, vmap
-    'width': 0,  # members per device in one program; 0: by rule
-    'data_devices': 1,  # over which one run's batch is spread, each with its share
-    'checkpoint_seconds': 120.0,
-    'lease_seconds': 60.0,  # without a sign of life, until a program is taken over
-    'keep': 'last',  # last, none: the final variables of every run
-    'tensorboard': False,
-    'stream_threads': 0,  # that read and decode a data set that streams; 0: one a core
-    'stream_workers': 0,  # processes that do so instead, each with those threads
-    'stream_mb': 256,  # of batches laid ready at a time; three times that is held
-  },
-}
-
-# Numbers that enter a program as arguments: changing them compiles nothing. Each with
-# its range, low <= number < high (an infinite high is itself allowed). A plug-in adds
-# its own by a module-level TRACED = {'option': (low, high)}, or just ('option', ...).
-TRACED = {
-  'optimizer.learning_rate': (0.0, math.inf),
-  'optimizer.momentum': (0.0, 1.0),
-  'optimizer.beta1': (0.0, 1.0),
-  'optimizer.beta2': (0.0, 1.0),
-  'optimizer.epsilon': (0.0, math.inf),
-  'optimizer.weight_decay': (0.0, math.inf),
-  'optimizer.clip': (0.0, math.inf),
-  'optimizer.warmup': (0.0, 1.0),
-  'optimizer.final': (0.0, math.inf),
-  'train.steps': (1.0, math.inf),
-}
-
-DESIGNS = (
-  'one_out',
-  'one_in',
-  'ladder',
-  'factorial',
-  'fraction',
-  'permutations',
-  'arms',
-)
+DEFAULTS = {name: options.defaults(table) for name, table in options.SECTIONS.items()}
+DESIGNS = options.DESIGNS
 
 TRAINING = ('model', 'data', 'task', 'optimizer', 'train')  # what a run depends on
 PLACES = (  # the digest of the bytes counts
@@ -126,7 +44,7 @@ def find(kind: str, name: str) -> ModuleType:
   """The plug-in module of `kind` called `name`: shipped, or dotted from anywhere.
 
   Raises:
-    UserError: if there is none, if its import fails, or if it has no `DEFAULTS`.
+    UserError: if there is none, if its import fails, or if it declares no options.
   """
   if not isinstance(name, str) or '.' not in name:
     if name not in available(kind):
@@ -144,10 +62,7 @@ def find(kind: str, name: str) -> ModuleType:
     raise errors.UserError(
       f'{kind} module {name!r} fails at import: {type(error).__name__}: {error}'
     ) from error
-  if not options.declared(module):
-    raise errors.UserError(
-      f'{name!r} has no DEFAULTS dict, so it cannot be a {kind} module'
-    )
+  options.of(module)  # raises if it declares none
   return module
 
 
@@ -233,60 +148,37 @@ def fitting(
   return kept
 
 
+def declared(tree: Mapping[str, Any]) -> dict[str, options.Option]:
+  """The declaration of every option of a resolved config, by path."""
+  paths: dict[str, options.Option] = {}
+  for section in tree:
+    if section in PLUGINS:
+      table = options.of(find(PLUGINS[section], tree[section]['name']))
+    else:
+      table = options.SECTIONS[section]
+    paths |= {
+      f'{section}.{name}': option
+      for name, option in table.items()
+      if name in tree[section]
+    }
+  return paths
+
+
+def rows(tree: Mapping[str, Any]) -> list[options.Row]:
+  """Every option of a resolved config, as `--help=config` lists them."""
+  return [
+    options.row(path, get(tree, path), option)
+    for path, option in declared(tree).items()
+  ]
+
+
 def check(tree: Mapping[str, Any]) -> None:
-  """Raises UserError for values that no study can run with."""
-  study = tree['study']
-  for path, (low, high) in traced_paths(tree).items():
-    value = get(tree, path)
-    if not (low <= value < high or value == high == math.inf):
-      raise errors.UserError(
-        f'config.{path} must lie in [{low:g}, {high:g}), not {value}'
-      )
-  paths = [f'train.{key}' for key in ('batch_size', 'evaluations', 'eval_batch')]
-  paths += ['engine.data_devices']
-  counts = ('seeds', 'tune_seeds', 'looks', 'permutations')
-  for path in [*paths, *(f'study.{key}' for key in counts)]:
-    if get(tree, path) < 1:
-      raise errors.UserError(f'config.{path} must be at least 1, not {get(tree, path)}')
-  for key in ('stream_threads', 'stream_workers', 'stream_mb'):
-    if tree['engine'][key] < (key == 'stream_mb'):
-      raise errors.UserError(f'config.engine.{key} is too small: {tree["engine"][key]}')
-  if study['first_seed'] < 0:
-    raise errors.UserError('config.study.first_seed must be at least 0')
-  if not 0 < study['alpha'] < 1:
-    raise errors.UserError(
-      f'config.study.alpha must lie in (0, 1), not {study["alpha"]}'
-    )
-  if study['margin'] < 0:
-    raise errors.UserError(
-      f'config.study.margin must not be negative: {study["margin"]}'
-    )
-  if tree['engine']['lease_seconds'] <= 0:
-    raise errors.UserError(
-      'config.engine.lease_seconds must be above 0, not '
-      f'{tree["engine"]["lease_seconds"]}'
-    )
-  choices = {
-    'optimizer.name': ('sgd', 'adam', 'adamw'),
-    'optimizer.schedule': ('constant', 'cosine', 'linear', 'hold', 'step'),
-    'train.matmul': ('default', 'high', 'highest'),
-    'study.design': DESIGNS,
-    'engine.strategy': ('auto', 'map', 'vmap'),
-    'engine.keep': ('last', 'none'),
-  }
-  for path, names in choices.items():
-    section, key = path.split('.')
-    choose(path, tree[section][key], names)
+  """Raises UserError for a value outside the range or choices of its option."""
+  for path, option in declared(tree).items():
+    options.check(path, option, get(tree, path))
 
 
-def choose(path: str, value: str, names: Iterable[str]) -> str:
-  """`value` if it is among `names`; else a UserError that lists them."""
-  names = tuple(names)
-  if value not in names:
-    guess = errors.did_you_mean(str(value), names)
-    words = ', '.join(str(name) or "''" for name in names)
-    raise errors.UserError(f'config.{path}: unknown {value!r}{guess}; use {words}')
-  return value
+choose = options.choose
 
 
 def override(
@@ -357,28 +249,9 @@ def get(tree: Mapping[str, Any], path: str) -> Any:
   return tree[section][key]
 
 
-def traced_paths(tree: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-  """The config paths whose values enter a program as arguments, sorted; their ranges.
-
-  Raises:
-    UserError: if a plug-in's TRACED names no number of its DEFAULTS.
-  """
-  ranges = dict(TRACED)
-  for section, kind in PLUGINS.items():
-    module = find(kind, tree[section]['name'])
-    table = options.of(module)
-    for name in getattr(module, 'TRACED', ()):
-      if name not in table or not isinstance(table[name].default, int | float):
-        raise errors.UserError(
-          f'{module.__name__}.TRACED names {name!r}, no number in its DEFAULTS'
-        )
-    ranges |= {
-      f'{section}.{name}': (option.low, option.high)
-      for name, option in table.items()
-      if option.traced
-    }
-  known = (path for path in ranges if path.split('.')[1] in tree[path.split('.')[0]])
-  return {path: ranges[path] for path in sorted(known)}
+def traced_paths(tree: Mapping[str, Any]) -> list[str]:
+  """The config paths whose values enter a program as arguments, sorted."""
+  return sorted(path for path, option in declared(tree).items() if option.traced)
 
 
 def hyper(tree: Mapping[str, Any]) -> dict[str, float]:

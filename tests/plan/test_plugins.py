@@ -118,7 +118,7 @@ def test_a_plugin_package_runs_and_its_edits_are_told(lab, tmp_path):
 
 
 BROKEN = {
-  'no DEFAULTS': ('def build(config): pass\n', 'has no DEFAULTS'),
+  'no options': ('def build(config): pass\n', 'no options'),
   'fails': ('DEFAULTS = {}\nraise OSError("no way")\n', 'fails at import: OSError'),
   'syntax': ('DEFAULTS = {\n', 'SyntaxError'),
   'no build': ('DEFAULTS = {}\n', 'build'),
