@@ -53,15 +53,32 @@ def get_factors(config):
       'activation', 'model.activation', model.activation, 'tanh', about='ReLU'
     ),
     factors.factor(
-      'lrn', 'model.norm', model.norm, 'none', about='local response normalisation'
+      'lrn',
+      'model.norm',
+      model.norm,
+      'none',
+      about='local response normalisation',
+      kind='remove',
     ),
     factors.factor(
-      'overlap', 'model.pool_window', model.pool_window, 2, about='overlapping pooling'
+      'overlap',
+      'model.pool_window',
+      model.pool_window,
+      2,
+      about='overlapping pooling',
+      kind='remove',
     ),
-    factors.factor('dropout', 'model.dropout', model.dropout, 0.0),
-    factors.factor('groups', 'model.groups', model.groups, 1, about='grouping'),
-    factors.factor('flips', 'data.flip', config.data.flip, False),
+    factors.factor('dropout', 'model.dropout', model.dropout, 0.0, kind='remove'),
     factors.factor(
-      'colour', 'data.colour', config.data.colour, 0.0, about='PCA colour augmentation'
+      'groups', 'model.groups', model.groups, 1, about='grouping', kind='remove'
+    ),
+    factors.factor('flips', 'data.flip', config.data.flip, False, kind='remove'),
+    factors.factor(
+      'colour',
+      'data.colour',
+      config.data.colour,
+      0.0,
+      about='PCA colour augmentation',
+      kind='remove',
     ),
   )

@@ -54,10 +54,11 @@ def get_factors(config):
   return (
     factors.factor(
       'normalisation', 'model.norm', model.norm, 'none',
-      about='local response normalisation',
+      about='local response normalisation', kind='remove',
     ),
     factors.factor(
-      'pooling', 'model.pool_window', model.pool_window, 2, about='overlapping pooling'
+      'pooling', 'model.pool_window', model.pool_window, 2,
+      about='overlapping pooling', kind='remove',
     ),
   )  # fmt: skip
 

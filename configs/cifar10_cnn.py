@@ -57,10 +57,15 @@ def get_factors(config):
     factors.factor(
       'activation', 'model.activation', model.activation, 'tanh', about='ReLU'
     ),
-    factors.factor('convolution', 'model.name', model.name, 'mlp'),
+    factors.factor('convolution', 'model.name', model.name, 'mlp', kind='remove'),
     factors.factor('pooling', 'model.pool', model.pool, 'stride', about='max pooling'),
     factors.factor(
-      'normalisation', 'model.norm', model.norm, 'none', about='batch normalisation'
+      'normalisation',
+      'model.norm',
+      model.norm,
+      'none',
+      about='batch normalisation',
+      kind='remove',
     ),
-    factors.factor('flips', 'data.flip', config.data.flip, False),
+    factors.factor('flips', 'data.flip', config.data.flip, False, kind='remove'),
   )

@@ -65,7 +65,11 @@ def get_factors(config):
   """The paper's terms."""
   task = config.task
   return (
-    factors.factor('adversarial', 'task.adversarial', task.adversarial, False),
-    factors.factor('cycle', 'task.cycle', task.cycle, 'none'),
-    factors.factor('pool', 'task.pool', task.pool, 0, about='the image pool'),
+    factors.factor(
+      'adversarial', 'task.adversarial', task.adversarial, False, kind='remove'
+    ),
+    factors.factor('cycle', 'task.cycle', task.cycle, 'none', kind='remove'),
+    factors.factor(
+      'pool', 'task.pool', task.pool, 0, about='the image pool', kind='remove'
+    ),
   )

@@ -59,17 +59,35 @@ def get_factors(config):
     factors.factor(
       'geometry', 'data.rotate', config.data.rotate, 90, about='strokes in their place'
     ),
-    factors.factor('adversarial', 'task.adversarial', task.adversarial, False),
-    factors.factor('cycle', 'task.cycle', task.cycle, 'forward', 'backward', 'none'),
     factors.factor(
-      'identity', 'task.identity', task.identity, True, about='no identity term'
+      'adversarial', 'task.adversarial', task.adversarial, False, kind='remove'
     ),
-    factors.factor('pool', 'task.pool', task.pool, 0, about='the image pool'),
+    factors.factor(
+      'cycle',
+      'task.cycle',
+      task.cycle,
+      'forward',
+      'backward',
+      'none',
+      kind={'none': 'remove'},
+    ),
+    factors.factor(
+      'identity',
+      'task.identity',
+      task.identity,
+      True,
+      about='the identity term',
+      kind='add',
+    ),
+    factors.factor(
+      'pool', 'task.pool', task.pool, 0, about='the image pool', kind='remove'
+    ),
     factors.factor(
       'norm',
       'model.generator_norm',
       model.generator_norm,
       'none',
       about='instance norm',
+      kind='remove',
     ),
   )

@@ -74,11 +74,12 @@ def get_factors(config):
     ),
     factors.factor(
       'generator_norm', 'model.generator_norm', model.generator_norm, 'none',
-      about='batch norm in the generator',
+      about='batch norm in the generator', kind='remove',
     ),
     factors.factor(
       'discriminator_norm', 'model.discriminator_norm', model.discriminator_norm,
       'none', 'spectral', about='batch norm in the discriminator',
+      kind={'none': 'remove'},
     ),
     factors.factor('loss', 'task.loss', task.loss, 'hinge'),
   )  # fmt: skip

@@ -50,18 +50,19 @@ def get_factors(config):
   """Each part of the paper's guidelines against what stood there before."""
   model, task = config.model, config.task
   return (
-    factors.factor('convolution', 'model.name', model.name, 'dense_gan'),
+    factors.factor('convolution', 'model.name', model.name, 'dense_gan', kind='remove'),
     factors.factor(
       'upsampling', 'model.upsample', model.upsample, 'resize', 'subpixel',
       about='transposed convolution',
     ),
     factors.factor(
       'generator_norm', 'model.generator_norm', model.generator_norm, 'none',
-      about='batch norm in the generator',
+      about='batch norm in the generator', kind='remove',
     ),
     factors.factor(
       'discriminator_norm', 'model.discriminator_norm', model.discriminator_norm,
       'none', 'spectral', about='batch norm in the discriminator',
+      kind={'none': 'remove'},
     ),
     factors.factor(
       'discriminator_activation', 'model.discriminator_activation',

@@ -60,10 +60,10 @@ def get_factors(config):
     ),
     factors.factor(
       'generator_norm', 'model.generator_norm', model.generator_norm, 'none',
-      about='batch norm in the generator',
+      about='batch norm in the generator', kind='remove',
     ),
     factors.factor(
       'discriminator_norm', 'model.discriminator_norm', model.discriminator_norm,
-      'none', about='batch norm in the discriminator',
+      'none', about='batch norm in the discriminator', kind='remove',
     ),
   )  # fmt: skip

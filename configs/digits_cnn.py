@@ -48,7 +48,12 @@ def get_factors(config):
     factors.factor('convolution', 'model.mixer', model.mixer, 'dense'),
     factors.factor('pooling', 'model.pool', model.pool, 'stride', about='max pooling'),
     factors.factor(
-      'normalisation', 'model.norm', model.norm, 'none', about='batch normalisation'
+      'normalisation',
+      'model.norm',
+      model.norm,
+      'none',
+      about='batch normalisation',
+      kind='remove',
     ),
-    factors.factor('dropout', 'model.dropout', model.dropout, 0.0),
+    factors.factor('dropout', 'model.dropout', model.dropout, 0.0, kind='remove'),
   )

@@ -71,6 +71,7 @@ def get_factors(config):
         kind: {'task.penalty': kind, 'task.penalty_weight': weight}
         for kind, weight in WEIGHTS.items()
       },
+      kind='add',
     ),
     factors.factor(
       'spectral_norm',

@@ -50,13 +50,16 @@ def get_factors(config):
   """What surrounds the LSTM, and what remembers."""
   model, task = config.model, config.task
   return (
-    factors.factor('anchor', 'task.anchor', task.anchor, 'none', about='the anchor'),
+    factors.factor(
+      'anchor', 'task.anchor', task.anchor, 'none', about='the anchor', kind='remove'
+    ),
     factors.factor(
       'normalise',
       'task.normalise',
       task.normalise,
       'none',
       about='window normalisation',
+      kind='remove',
     ),
     factors.factor(
       'channels', 'task.channels', task.channels, 'together', about='series apart'

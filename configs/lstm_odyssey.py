@@ -56,27 +56,42 @@ def get_factors(config):
   """The paper's names in comments; the first level is the vanilla LSTM's."""
   del config
   return (
-    factors.factor('input_gate', 'model.input_gate', True, False),  # NIG
-    factors.factor('forget_gate', 'model.forget_gate', True, False),  # NFG
-    factors.factor('output_gate', 'model.output_gate', True, False),  # NOG
+    factors.factor('input_gate', 'model.input_gate', True, False, kind='remove'),  # NIG
     factors.factor(
-      'input_activation', 'model.input_activation', 'tanh', 'identity'
+      'forget_gate', 'model.forget_gate', True, False, kind='remove'
+    ),  # NFG
+    factors.factor(
+      'output_gate', 'model.output_gate', True, False, kind='remove'
+    ),  # NOG
+    factors.factor(
+      'input_activation', 'model.input_activation', 'tanh', 'identity', kind='remove'
     ),  # NIAF
     factors.factor(
-      'output_activation', 'model.output_activation', 'tanh', 'identity'
+      'output_activation', 'model.output_activation', 'tanh', 'identity', kind='remove'
     ),  # NOAF
     factors.factor(
-      'peepholes', 'model.peepholes', True, False, about='having peepholes'
+      'peepholes',
+      'model.peepholes',
+      True,
+      False,
+      about='having peepholes',
+      kind='remove',
     ),  # NP
     factors.factor(
-      'coupled', 'model.coupled', False, True, about='a forget gate of its own'
+      'coupled',
+      'model.coupled',
+      False,
+      True,
+      about='coupled input and forget gates',
+      kind='add',
     ),  # CIFG
     factors.factor(
       'full_gate_recurrence',
       'model.full_gate_recurrence',
       False,
       True,
-      about='gates blind to one another',
+      about='gates that read one another',
+      kind='add',
     ),  # FGR
   )
 

@@ -49,9 +49,14 @@ def get_factors(config):
   model = config.model
   return (
     factors.factor('cell', 'model.cell', model.cell, 'gru', 'rnn'),
-    factors.factor('forget_gate', 'model.forget_gate', True, False),
+    factors.factor('forget_gate', 'model.forget_gate', True, False, kind='remove'),
     factors.factor(
-      'direction', 'model.bidirectional', True, False, about='reading both ways'
+      'direction',
+      'model.bidirectional',
+      True,
+      False,
+      about='reading both ways',
+      kind='remove',
     ),
-    factors.factor('dropout', 'model.dropout', model.dropout, 0.0),
+    factors.factor('dropout', 'model.dropout', model.dropout, 0.0, kind='remove'),
   )

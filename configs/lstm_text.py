@@ -72,6 +72,7 @@ def get_factors(config):
         'forgotten': {'task.carry': False, 'data.order': data.order},
         'shuffled': {'task.carry': False, 'data.order': 'shuffled'},
       },
+      kind='remove',
     ),
     factors.levels('window', {f'{data.window}': own, f'{data.window // 8}': short}),
   )

@@ -48,12 +48,17 @@ def get_factors(config):
     factors.factor(
       'activation', 'model.activation', model.activation, 'tanh', about='ReLU'
     ),
-    factors.factor('convolution', 'model.name', model.name, 'mlp'),
+    factors.factor('convolution', 'model.name', model.name, 'mlp', kind='remove'),
     factors.factor('pooling', 'model.pool', model.pool, 'stride', about='max pooling'),
     factors.factor(
-      'normalisation', 'model.norm', model.norm, 'none', about='batch normalisation'
+      'normalisation',
+      'model.norm',
+      model.norm,
+      'none',
+      about='batch normalisation',
+      kind='remove',
     ),
-    factors.factor('dropout', 'model.dropout', model.dropout, 0.0),
+    factors.factor('dropout', 'model.dropout', model.dropout, 0.0, kind='remove'),
   )
 
 

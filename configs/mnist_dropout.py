@@ -59,6 +59,7 @@ def get_factors(config):
         },
         'off': {'model.dropout': 0.0, 'model.dropout_input': 0.0},
       },
+      kind='remove',
     ),
   )
 

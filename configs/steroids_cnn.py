@@ -85,22 +85,29 @@ def get_factors(config):
   """Each idea against what stood there in 1961."""
   model = config.model
   ideas = (
-    factors.factor('convolution', 'model.name', model.name, 'mlp'),
+    factors.factor('convolution', 'model.name', model.name, 'mlp', kind='remove'),
     factors.factor(
       'activation', 'model.activation', model.activation, 'sigmoid', about='ReLU'
     ),
     factors.factor(
-      'normalisation', 'model.norm', model.norm, 'none', about='batch normalisation'
+      'normalisation',
+      'model.norm',
+      model.norm,
+      'none',
+      about='batch normalisation',
+      kind='remove',
     ),
-    factors.factor('dropout', 'model.dropout', model.dropout, 0.0),
+    factors.factor('dropout', 'model.dropout', model.dropout, 0.0, kind='remove'),
   )
   if len(model.hidden) < 2:
     return ideas
   return (
     *ideas,
-    factors.factor('depth', 'model.hidden', model.hidden, model.hidden[:1]),
+    factors.factor(
+      'depth', 'model.hidden', model.hidden, model.hidden[:1], kind='remove'
+    ),
     factors.factor(
       'pooling', 'model.pool', model.pool, 'stride', requires=('convolution',)
     ),
-    factors.factor('augmentation', 'data.crop', config.data.crop, 0),
+    factors.factor('augmentation', 'data.crop', config.data.crop, 0, kind='remove'),
   )

@@ -80,13 +80,14 @@ def get_factors(config):
   dense |= {'model.generator_hidden': units, 'model.discriminator_hidden': units}
   norms = {'model.generator_norm': 'batch', 'model.discriminator_norm': 'batch'}
   ideas = (
-    factors.levels('convolution', {'conv': conv, 'dense': dense}),
+    factors.levels('convolution', {'conv': conv, 'dense': dense}, kind='remove'),
     factors.factor(
       'transposed', 'model.upsample', model.upsample, 'resize',
       requires=('convolution',), about='transposed convolution',
     ),
     factors.levels(
-      'normalisation', {'batch': norms, 'none': dict.fromkeys(norms, 'none')}
+      'normalisation', {'batch': norms, 'none': dict.fromkeys(norms, 'none')},
+      kind='remove',
     ),
     factors.factor(
       'leaky_relu', 'model.discriminator_activation',

@@ -72,17 +72,28 @@ def get_factors(config):
   model = config.model
   needs = {'requires': ('recurrence',)}
   ideas = (
-    factors.factor('recurrence', 'model.name', model.name, 'window'),
-    factors.factor('input_gate', 'model.input_gate', True, False, **needs),
-    factors.factor('forget_gate', 'model.forget_gate', True, False, **needs),
-    factors.factor('output_gate', 'model.output_gate', True, False, **needs),
+    factors.factor('recurrence', 'model.name', model.name, 'window', kind='remove'),
+    factors.factor(
+      'input_gate', 'model.input_gate', True, False, **needs, kind='remove'
+    ),
+    factors.factor(
+      'forget_gate', 'model.forget_gate', True, False, **needs, kind='remove'
+    ),
+    factors.factor(
+      'output_gate', 'model.output_gate', True, False, **needs, kind='remove'
+    ),
   )
   if model.layers < 2:
     return ideas
   return (
     *ideas,
     factors.factor(
-      'forget_bias', 'model.forget_bias', 1.0, 0.0, requires=('forget_gate',)
+      'forget_bias',
+      'model.forget_bias',
+      1.0,
+      0.0,
+      requires=('forget_gate',),
+      kind='remove',
     ),
-    factors.factor('layers', 'model.layers', model.layers, 1),
+    factors.factor('layers', 'model.layers', model.layers, 1, kind='remove'),
   )

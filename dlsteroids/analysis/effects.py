@@ -88,11 +88,15 @@ def _columns(study: Mapping[str, Any], runs: pd.DataFrame) -> list[str]:
 def gain(study: Mapping[str, Any], contrast: Mapping[str, Any], column: str) -> int:
   """The sign that turns a delta into what the component gains: 1 or -1."""
   better = 1 if pairs.metric(study, column)['better'] == 'higher' else -1
-  if contrast['component'] not in ('arm', 'reference'):
-    raise ValueError(
-      f"component is 'arm' or 'reference', got {contrast['component']!r}"
-    )
-  return better if contrast['component'] == 'arm' else -better
+  return better if subject(contrast) == 'arm' else -better
+
+
+def subject(contrast: Mapping[str, Any]) -> str:
+  """The side of which the verdict speaks; see `study.factors.Contrast`."""
+  side = contrast.get('subject', contrast['component'])
+  if side not in ('arm', 'reference'):
+    raise ValueError(f"component is 'arm' or 'reference', got {side!r}")
+  return side
 
 
 def _row(
@@ -137,7 +141,7 @@ def _sides(
   contrast: Mapping[str, Any], pair: pairs.Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
   """Scores with the component and without it."""
-  if contrast['component'] == 'reference':
+  if subject(contrast) == 'reference':
     return pair.reference, pair.arm
   return pair.arm, pair.reference
 

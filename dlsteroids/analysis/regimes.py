@@ -145,7 +145,7 @@ def _measure(
     low, high = sorted((sign * row['ci_low'], sign * row['ci_high']))
     made = {
       **{name: row[name] for name in COLUMNS if name in row},
-      'component': contrast['component'],
+      'component': effects.subject(contrast),
       'declared': regime == study['regime'],
       'gain': sign * row['delta'],
       'gain_low': low,
@@ -229,8 +229,6 @@ def _subject(study: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     return f'What {row["arm"]} lacks'
   name = factor.replace('_', ' ')
   name = name[:1].upper() + name[1:]
-  if levels.get(factor, 2) == 2:
-    return name
   assigned = {arm['name']: dict(arm['assignment']) for arm in study['arms']}
   contrast = next(
     c
@@ -238,6 +236,8 @@ def _subject(study: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     if all(c[key] == row[key] for key in ('factor', 'level', 'arm', 'reference'))
   )
   sides = [assigned[cells[0]].get(factor) for cells in pairs.cells(contrast)]
+  if levels.get(factor, 2) == 2 and contrast.get('kind') != 'swap':
+    return name
   present, absent = sides if row['component'] == 'arm' else sides[::-1]
   return f'{name} ({present} instead of {absent})'
 

@@ -204,7 +204,10 @@ def describe(
       for f in made.design.factors
     ],
     'arms': [describe_arm(made, arm) for arm in made.design.arms],
-    'contrasts': [contrast._asdict() for contrast in made.design.contrasts],
+    'contrasts': [
+      {**contrast._asdict(), 'subject': contrast.subject}
+      for contrast in made.design.contrasts
+    ],
     'excluded': made.design.excluded,
     'notes': made.design.notes,
     'seeds': runs_lib.seeds(config),

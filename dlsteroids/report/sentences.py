@@ -109,6 +109,8 @@ def _subject(study: Mapping[str, Any], contrast: Mapping[str, Any]) -> str:
   """The component's name at the start of a sentence."""
   known = {factor['name'] for factor in study['factors']}
   name = contrast['factor'].replace('_', ' ')
+  if contrast.get('kind') == 'swap' and contrast['factor'] in known:
+    name = _swap(study, contrast)
   if contrast['factor'] not in known and contrast['component'] == 'reference':
     return f'What {contrast["arm"]} lacks'
   return name[:1].upper() + name[1:]
@@ -124,6 +126,8 @@ def _deed(study: Mapping[str, Any], contrast: Mapping[str, Any]) -> str:
   new, old = (
     assigned[side[0]].get(contrast['factor']) for side in pairs.cells(contrast)
   )
+  if contrast.get('kind') == 'swap':
+    return 'it'
   swap = f'{new} instead of {old}'
   if contrast['component'] == 'reference':
     if new != factor['levels'][-1]['name']:
@@ -134,6 +138,15 @@ def _deed(study: Mapping[str, Any], contrast: Mapping[str, Any]) -> str:
   if study['design'] == 'factorial':
     return f'adding it ({swap}), averaged over the other factors,'
   return f'adding it ({swap})'
+
+
+def _swap(study: Mapping[str, Any], contrast: Mapping[str, Any]) -> str:
+  """'tanh in place of relu'."""
+  assigned = {arm['name']: arm['assignment'] for arm in study['arms']}
+  new, old = (
+    assigned[side[0]].get(contrast['factor']) for side in pairs.cells(contrast)
+  )
+  return f'{new} in place of {old}'
 
 
 def _notes(study: Mapping[str, Any], row: Mapping[str, Any] | pd.Series) -> str:

@@ -1,17 +1,15 @@
 """The collecting of a design's arms: excluded ones dropped, equal ones merged."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from dlsteroids import config as config_lib
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import space as space_lib
-from dlsteroids.study.factors import Arm, Contrast, Factor, Pairs
+from dlsteroids.study.factors import Arm, Contrast, Factor, Kind, Pairs, Side
 from dlsteroids.study.relations import Override
 from dlsteroids.study.space import Cell, Levels, Space
 from dlsteroids.util import errors
-
-Side = Literal['arm', 'reference']
 
 
 class Builder:
@@ -78,12 +76,20 @@ class Builder:
     return name
 
   def contrast(
-    self, factor: str, level: str, arm: str, reference: str, component: Side
+    self, factor: str, level: str, arm: str, reference: str, kind: Kind, intact: Side
   ) -> None:
-    """Compares two arms, if both exist and are not one and the same."""
+    """Compares two arms, if both exist and are not one and the same.
+
+    Args:
+      factor, level, arm, reference, kind: see `Contrast`.
+      intact: the side with the intact level.
+    """
     if arm and reference and arm != reference:
+      sides = (arm,), (reference,)
       self.contrasts.append(
-        Contrast(factor, level, arm, reference, (arm,), (reference,), component)
+        Contrast(
+          factor, level, arm, reference, *sides, component_side(kind, intact), kind
+        )
       )
 
   def contrast_means(
@@ -94,8 +100,9 @@ class Builder:
     A pair that comes twice counts twice.
     """
     pairs = list(pairs)
+    kind = factors_lib.change(factor, level, factor.levels[0].name)
     if len(set(pairs)) == 1:
-      self.contrast(factor.name, level, *pairs[0], 'arm')
+      self.contrast(factor.name, level, *pairs[0], kind, 'arm')
     elif pairs:
       cells = f'(mean of {len(pairs)} cells)'
       self.contrasts.append(
@@ -106,7 +113,8 @@ class Builder:
           f'{factor.name}={level} {cells}',
           tuple(arm for arm, _ in pairs),
           tuple(reference for _, reference in pairs),
-          'arm',
+          component_side(kind, 'arm'),
+          kind,
         )
       )
 
@@ -126,6 +134,11 @@ class Builder:
           f'set to {factor.levels[-1].name} in {shorten(where)}'
         )
     return excluded, notes + self.notes
+
+
+def component_side(kind: Kind, intact: Side) -> Side:
+  """The side of a contrast with the component; of a swap, the one that is intact."""
+  return {'remove': 'reference', 'add': 'arm', 'swap': intact}[kind]  # type: ignore
 
 
 def shorten(names: Iterable[str], limit: int = 4) -> str:

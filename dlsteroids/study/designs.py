@@ -155,7 +155,7 @@ def _one_out(builder: Builder) -> None:
     for level in factor.levels[1:]:
       levels = {**intact, factor.name: level.name}
       arm = builder.add(levels, f'{factor.name}={level.name}')
-      builder.contrast(factor.name, level.name, arm, baseline, 'reference')
+      builder.contrast(factor.name, level.name, arm, baseline, level.kind, 'reference')
 
 
 def _one_in(builder: Builder) -> None:
@@ -175,7 +175,8 @@ def _one_in(builder: Builder) -> None:
       )
     for level in factor.levels[:-1]:
       arm = builder.add({**start, factor.name: level.name}, name)
-      builder.contrast(factor.name, level.name, arm, reference, 'arm')
+      kind = factors_lib.change(factor, factor.levels[-1].name, level.name)
+      builder.contrast(factor.name, level.name, arm, reference, kind, 'arm')
   builder.add(space_lib.intact(space), 'baseline')
 
 
@@ -201,7 +202,9 @@ def _ladder(builder: Builder, order: tuple[str, ...]) -> None:
         f'design ladder: rung {rung}, adding {name}, is excluded '
         f'({space_lib.clash(space, cell)}); give another order by study.only'
       )
-    builder.contrast(name, intact[name], arm, reference, 'arm')
+    factor = by_name[name]
+    kind = factors_lib.change(factor, factor.levels[-1].name, intact[name])
+    builder.contrast(name, intact[name], arm, reference, kind, 'arm')
     reference = arm
     skipped = [level.name for level in by_name[name].levels[1:-1]]
     if skipped:

@@ -1,10 +1,11 @@
 """The design `arms`: arms that the user spells out, each with its reference."""
 
 from dlsteroids import config as config_lib
+from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import relations
 from dlsteroids.study import space as space_lib
 from dlsteroids.study.builder import Builder
-from dlsteroids.study.factors import ExplicitArm, Pairs
+from dlsteroids.study.factors import ExplicitArm, Kind, Pairs
 from dlsteroids.study.space import Space
 from dlsteroids.util import errors
 
@@ -59,7 +60,20 @@ def collect(builder: Builder, arms: tuple[ExplicitArm, ...]) -> None:
           f'{arm.name} has no contrast: its reference {arm.reference} is excluded'
         )
       level = level or arm.name  # the arm lacks what its reference changes
-      builder.contrast(factor, level, arm.name, kept[arm.reference], arm.component)
+      kind = arm.kind or _kind(space, levels, before, extra == extra_before)
+      builder.contrast(factor, level, arm.name, kept[arm.reference], kind, 'reference')
+
+
+def _kind(
+  space: Space, new: dict[str, str], old: dict[str, str], extra_equal: bool
+) -> Kind:
+  """What the step to an arm is, by the factors whose levels it changes."""
+  kinds = {
+    factors_lib.change(factor, old[factor.name], new[factor.name])
+    for factor in space.factors
+    if old[factor.name] != new[factor.name]
+  }
+  return kinds.pop() if len(kinds) == 1 and extra_equal else 'swap'
 
 
 def _explicit_levels(space: Space, arm: ExplicitArm) -> dict[str, str]:

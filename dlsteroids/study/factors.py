@@ -18,6 +18,9 @@ COLUMNS = (
 )
 
 Pairs = tuple[tuple[str, Any], ...]  # (config path, value)
+Kind = Literal['remove', 'add', 'swap']
+Side = Literal['arm', 'reference']
+OPPOSITE: Mapping[Kind, Kind] = {'remove': 'add', 'add': 'remove', 'swap': 'swap'}
 
 
 class Level(NamedTuple):
@@ -26,10 +29,14 @@ class Level(NamedTuple):
   Attributes:
     name: unique within the factor; what tables and arm names show.
     overrides: `(path, value)` pairs that bring the config into this state.
+    kind: what the change from the intact level to this one is: 'remove' takes the
+      component away, 'add' brings in what the intact model lacks, 'swap' puts this
+      level in place of the intact one. Of no meaning for the intact level.
   """
 
   name: str
   overrides: Pairs
+  kind: Kind = 'swap'
 
 
 class Factor(NamedTuple):
@@ -80,7 +87,11 @@ class Contrast(NamedTuple):
     reference: label of the other.
     arm_cells: names of arms; a name may come twice (it then counts twice).
     reference_cells: as many names, paired with `arm_cells` by position.
-    component: which side has the component, 'arm' or 'reference'.
+    component: the side with the component; of a swap, the side with the intact level.
+    kind: what the step from the reference to the arm is: 'remove' (the reference has
+      the component), 'add' (the arm has it) or 'swap' (the arm's level in place of the
+      reference's). The design `ladder` steps from the barest level to the intact one,
+      so there a factor of kind 'remove' gives a contrast of kind 'add'.
   """
 
   factor: str
@@ -89,7 +100,13 @@ class Contrast(NamedTuple):
   reference: str
   arm_cells: tuple[str, ...]
   reference_cells: tuple[str, ...]
-  component: Literal['arm', 'reference']
+  component: Side
+  kind: Kind = 'swap'
+
+  @property
+  def subject(self) -> Side:
+    """The side a verdict speaks of: that with the component; of a swap, 'arm'."""
+    return 'arm' if self.kind == 'swap' else self.component
 
 
 class ExplicitArm(NamedTuple):
@@ -99,7 +116,7 @@ class ExplicitArm(NamedTuple):
   levels: tuple[tuple[str, str], ...] = ()
   overrides: Pairs = ()
   reference: str = 'baseline'
-  component: Literal['arm', 'reference'] = 'reference'
+  kind: Kind | Literal[''] = ''
 
 
 def factor(
@@ -110,6 +127,7 @@ def factor(
   requires: tuple[str, ...] = (),
   excludes: tuple[tuple[Any, str, Any], ...] = (),
   about: str = '',
+  kind: Kind | Mapping[Any, Kind] = 'swap',
 ) -> Factor:
   """A factor of one config path: `factor('dropout', 'model.dropout', 0.5, 0.0)`.
 
@@ -122,15 +140,19 @@ def factor(
     requires: see `Factor`.
     excludes: see `Factor`; values may stand for the names of levels.
     about: one line for the report.
+    kind: what a change away from the intact value is, one for all other values or one
+      by value: 'remove' (a verdict then speaks of the component that is taken away),
+      'add' (of the component that is added) or 'swap' (of the change itself: "tanh in
+      place of relu").
 
   Raises:
-    UserError: no other value, equal values, a malformed name, path or value.
+    UserError: no other value, equal values, a malformed name, path, value or kind.
   """
   choices = tuple(
     Level(str(_freeze(name, value)), ((path, _freeze(name, value)),))
     for value in (intact, *others)
   )
-  return _make(name, choices, requires, excludes, about)
+  return _make(name, choices, requires, excludes, about, kind)
 
 
 def levels(
@@ -140,6 +162,7 @@ def levels(
   requires: tuple[str, ...] = (),
   excludes: tuple[tuple[Any, str, Any], ...] = (),
   about: str = '',
+  kind: Kind | Mapping[Any, Kind] = 'swap',
 ) -> Factor:
   """A factor whose levels set several paths, or have names of their own.
 
@@ -153,9 +176,10 @@ def levels(
     requires: see `Factor`.
     excludes: see `Factor`.
     about: one line for the report.
+    kind: see `factor`; one for all other levels, or one by level name.
 
   Raises:
-    UserError: fewer than two levels, a malformed name, path or value.
+    UserError: fewer than two levels, a malformed name, path, value or kind.
   """
   if not isinstance(choices, Mapping):
     raise errors.UserError(
@@ -169,7 +193,7 @@ def levels(
       )
     pairs = tuple((path, _freeze(name, value)) for path, value in overrides.items())
     made.append(Level(str(level), pairs))
-  return _make(name, tuple(made), requires, excludes, about)
+  return _make(name, tuple(made), requires, excludes, about, kind)
 
 
 def arm(
@@ -178,7 +202,7 @@ def arm(
   overrides: Mapping[str, Any] | None = None,
   *,
   reference: str = 'baseline',
-  component: Literal['arm', 'reference'] = 'reference',
+  kind: Kind | Literal[''] = '',
 ) -> ExplicitArm:
   """An arm of the design `arms`: `arm('lean', {'dropout': '0.0'}, {'model.width': 8})`.
 
@@ -187,24 +211,38 @@ def arm(
     levels: `{factor: level}`; factors not named stay intact.
     overrides: `{config path: value}`, paths that no factor owns.
     reference: the arm it is compared with.
-    component: which side has what is tested; 'reference' for an ablation, 'arm' for an
-      addition. The verdict (helps, hurts) speaks of that side.
+    component: the side with the component; of a swap, the side with the intact level.
+    kind: what the step from the reference to this arm is: 'remove', 'add' or 'swap';
+      '' follows the factors whose levels differ, and is a swap if they disagree or a
+      path of no factor differs. The verdict (helps, hurts) speaks of what is removed
+      or added, or of the swap.
 
   Raises:
-    UserError: a malformed name or value, or an unknown `component`.
+    UserError: a malformed name or value, or an unknown kind.
   """
   _check_name('arm', name)
-  if component not in ('arm', 'reference'):
-    raise errors.UserError(
-      f"arm {name}: component is 'arm' or 'reference', not {component!r}"
-    )
+  if kind != '':
+    _check_kind(f'arm {name}', kind)
   return ExplicitArm(
     name,
     tuple((key, str(value)) for key, value in (levels or {}).items()),
     tuple((path, _freeze(name, v)) for path, v in (overrides or {}).items()),
     reference,
-    component,
+    kind,
   )
+
+
+def change(factor: Factor, old: str, new: str) -> Kind:
+  """What the step from a factor's level `old` to its level `new` is."""
+  kinds = {level.name: level.kind for level in factor.levels}
+  first, last = factor.levels[0].name, factor.levels[-1].name
+  if old == first:
+    return kinds[new]
+  if new == first or (old == last and kinds[old] == 'remove'):
+    return OPPOSITE[kinds[old]]
+  if kinds[old] != kinds[new]:
+    return kinds[new] if kinds[new] != 'swap' else OPPOSITE[kinds[old]]
+  return 'swap'
 
 
 def show(pairs: Pairs) -> str:
@@ -235,6 +273,7 @@ def check(factor: Factor) -> None:
     )
   for level in factor.levels:
     _check_name(f'factor {factor.name}: level', level.name)
+    _check_kind(f'factor {factor.name}, level {level.name}', level.kind)
     if names.count(level.name) > 1:
       raise errors.UserError(
         f'factor {factor.name}: two levels are called {level.name!r}'
@@ -277,9 +316,29 @@ def _check_relations(factor: Factor, names: list[str]) -> None:
 
 
 def _make(
-  name: str, levels: tuple[Level, ...], requires: Any, excludes: Any, about: str
+  name: str,
+  levels: tuple[Level, ...],
+  requires: Any,
+  excludes: Any,
+  about: str,
+  kind: Any,
 ) -> Factor:
   """A checked factor; lists become tuples, values in `excludes` the levels' names."""
+  if isinstance(kind, Mapping):
+    kinds = {str(_freeze(name, value)): its for value, its in kind.items()}
+    others = [level.name for level in levels[1:]]
+    for level in kinds:
+      if level not in others:
+        raise errors.UserError(
+          f'factor {name}: kind names level {level!r}'
+          f'{errors.did_you_mean(level, others)}; besides the intact level there are '
+          f'{", ".join(others)}'
+        )
+    levels = tuple(
+      level._replace(kind=kinds.get(level.name, 'swap')) for level in levels
+    )
+  else:
+    levels = (*levels[:1], *(level._replace(kind=kind) for level in levels[1:]))
   if isinstance(requires, list):
     requires = tuple(requires)
   excludes = tuple(
@@ -291,6 +350,13 @@ def _make(
   made = Factor(name, levels, requires, excludes, about)
   check(made)
   return made
+
+
+def _check_kind(what: str, kind: Any) -> None:
+  if kind not in OPPOSITE:
+    raise errors.UserError(
+      f'{what}: kind is {", ".join(map(repr, OPPOSITE))}, not {kind!r}'
+    )
 
 
 def _check_name(what: str, name: Any) -> None:

@@ -377,7 +377,10 @@ def to_json(study: Study) -> dict[str, Any]:
     'arms': [
       {**arm._asdict(), 'at': [cost._asdict() for cost in arm.at]} for arm in study.arms
     ],
-    'contrasts': [contrast._asdict() for contrast in study.contrasts],
+    'contrasts': [
+      {**contrast._asdict(), 'subject': contrast.subject}
+      for contrast in study.contrasts
+    ],
     'seeds': list(study.seeds),
     'metric': study.metric._asdict(),
     'metrics': {
@@ -416,7 +419,7 @@ def _tuples(value: Any) -> Any:
 
 def _factor(entry: Mapping[str, Any]) -> factors_lib.Factor:
   levels = tuple(
-    factors_lib.Level(level['name'], _tuples(level['overrides']))
+    factors_lib.Level(**{**level, 'overrides': _tuples(level['overrides'])})
     for level in entry['levels']
   )
   relations = {name: _tuples(entry[name]) for name in ('requires', 'excludes')}
@@ -438,8 +441,10 @@ def _arm(entry: Mapping[str, Any], tree: Mapping[str, Any]) -> StudyArm:
 
 
 def _contrast(entry: Mapping[str, Any]) -> factors_lib.Contrast:
+  values = {name: entry[name] for name in factors_lib.Contrast._fields if name in entry}
+  values.setdefault('kind', 'remove' if entry['component'] == 'reference' else 'add')
   cells = {name: tuple(entry[name]) for name in ('arm_cells', 'reference_cells')}
-  return factors_lib.Contrast(**{**entry, **cells})
+  return factors_lib.Contrast(**{**values, **cells})
 
 
 def _tuning(entry: Mapping[str, Any] | None) -> Tuning | None:

@@ -38,6 +38,7 @@ def test_one_out():
     arm_cells=('dropout=0.0',),
     reference_cells=('baseline',),
     component='reference',
+    kind='swap',
   )
   assert [c.arm for c in made.contrasts] == cases.names(made)[1:]
   assert (made.excluded, made.notes) == ((), ())
@@ -234,7 +235,7 @@ def test_explicit_arms():
     arms=(
       factors.arm('plain', {'dropout': 0.0}),
       factors.arm('old', {'dropout': 0.0, 'activation': 'tanh'}),
-      factors.arm('wide', overrides={'model.width': 64}, component='arm'),
+      factors.arm('wide', overrides={'model.width': 64}, kind='add'),
       factors.arm('old wide', {'activation': 'tanh'}, {'model.width': 64}),
       factors.arm(
         'older', {'dropout': 0.0, 'activation': 'sigmoid'}, reference='plain'

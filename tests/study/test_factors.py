@@ -58,10 +58,10 @@ def test_levels_of_several_paths():
 
 def test_arm_is_the_value_written_by_hand():
   made = factors.arm(
-    'lean', {'dropout': 0.0}, {'model.width': 8}, reference='wide', component='arm'
+    'lean', {'dropout': 0.0}, {'model.width': 8}, reference='wide', kind='add'
   )
   assert made == factors.ExplicitArm(
-    'lean', (('dropout', '0.0'),), (('model.width', 8),), 'wide', 'arm'
+    'lean', (('dropout', '0.0'),), (('model.width', 8),), 'wide', 'add'
   )
 
 
@@ -92,7 +92,7 @@ def test_arm_is_the_value_written_by_hand():
     ),
     (lambda: factors.levels('x', ['a', 'b']), 'levels are a dict'),
     (lambda: factors.levels('x', {'a': {}, 'b': 3}), 'level b: expected {path: value}'),
-    (lambda: factors.arm('x', component='both'), "component is 'arm' or 'reference'"),
+    (lambda: factors.arm('x', kind='both'), "kind is 'remove', 'add', 'swap'"),
     (lambda: factors.arm('two\nlines'), 'a name is one line'),
   ],
 )

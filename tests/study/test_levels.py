@@ -15,7 +15,7 @@ import pytest
 from dlsteroids import config as config_lib
 from dlsteroids.config import files
 from dlsteroids.data.lib import images
-from dlsteroids.plan import study_plan
+from dlsteroids.plan import runs, study_plan
 from dlsteroids.study import factors
 from dlsteroids.train import inspect
 from dlsteroids.util import errors
@@ -74,7 +74,7 @@ def read(name):
 def parts(made, arm):
   """Program, live numbers and data of an arm."""
   config = made.arms[arm]
-  program = study_plan.plan.program_id(config)
+  program = runs.program_id(config)
   digest, numbers, data, evaluations, matmul = inspect.signature(
     config, made.facts[program], made.dataset(config)
   )
