@@ -56,6 +56,7 @@ VALUES = [
   ('config.trian.steps=1', "'trian.steps'", "did you mean 'train.steps'"),
   ('config.train.steps=abc', 'train.steps expects int', "'abc'"),
   ('config.train.steps=1.5', 'train.steps expects int', "'1.5'"),
+  ('seeds=3', 'the option is --config.study.seeds'),
   ('config.optimizer.learning_rate=fast', 'expects float', "'fast'"),
   ('config.optimizer.nesterov=maybe', 'expects bool', "'maybe'"),
   ('config.model.hidden=a,b', 'model.hidden', "'a"),
@@ -82,8 +83,11 @@ VALUES = [
   ('config.study.tune=model.hidden=1,2', 'no traced number'),
   ('config.train.batch_size=97', 'batch_size=97 exceeds the 96'),
   ('config.model.dropout=0.0', 'dropout'),
-  ('action=train', '--action=train', 'plan|run|status|report|replay'),
-  ('action=work', '--programs goes with --action=work'),
+  ('action=train', '--action=train', 'run|plan|status|report|replay'),
+  ('action=work', '--action=work needs --programs'),
+  ('arm=dropout=0.0', '--arm goes with --action=replay or --action=sample'),
+  ('latex --action=plan', '--latex goes with --action=run or --action=report'),
+  ('prompt=a --action=replay', '--prompt goes with --action=sample'),
   ('programs=abc', '--programs goes with --action=work'),
   ('executor=slrum', '--executor=slrum', 'local|slurm|ray'),
   ('partition=gpu', '--partition goes with --executor=slurm'),
@@ -101,9 +105,12 @@ def test_a_wrong_value_is_told_in_one_line(fails, case):
 
 
 def test_words_without_dashes_and_a_missing_config(fails, capsys):
-  fails(['run'], "unexpected argument 'run'")
+  fails(['run', 'fast'], "unexpected argument 'fast'")
+  fails(['run', '--action=run'], "'run' and --action=run: name one")
   assert command.main(['launch']) == 2
-  assert '--config=FILE is missing; shipped: configs/' in capsys.readouterr().err
+  assert 'which study? dlsteroids run CONFIG; shipped: ' in capsys.readouterr().err
+  assert command.main(['launch', 'rnu', 'digits_cnn']) == 2
+  assert "unknown action 'rnu' (did you mean 'run'?)" in capsys.readouterr().err
 
 
 def test_a_config_file_that_does_not_exist(fails, tmp_path, capsys):
@@ -422,7 +429,7 @@ def test_an_interrupt_that_a_library_swallows_still_stops(
     patch.setattr(local.Compiler, 'get', swallow)
     assert command.main(argv) == 130
   line = capsys.readouterr().err.splitlines()[-1]
-  command_line = f'python -m experiments.launch --config={config} --workdir={work}'
+  command_line = f'python -m dlsteroids --config={config} --workdir={work}'
   assert line == (
     f'dlsteroids: SIGINT; step 1 of 12 is saved; to continue: {command_line}'
   )

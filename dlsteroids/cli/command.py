@@ -1,4 +1,4 @@
-"""The command line: absl flags, the actions, and one line for every mistake."""
+"""The command line: `python -m dlsteroids`; one line for every mistake."""
 
 import ast
 import contextlib
@@ -10,118 +10,98 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from absl import flags
-from ml_collections import config_flags
+from absl import flags as absl_flags
 
+import dlsteroids
 from dlsteroids import config as config_lib
-from dlsteroids.cluster import executors
+from dlsteroids.cli import flags
 from dlsteroids.config import files
 from dlsteroids.run import interrupt
 from dlsteroids.util import environment, errors
 
-ACTIONS = ('plan', 'run', 'status', 'report', 'replay', 'sample', 'export', 'work')
-OWN = (
-  *('config', 'workdir', 'action', 'arm', 'seed', 'latex'),
-  *('prompt', 'length', 'temperature', 'top_k', 'count', 'label', 'draw', 'target'),
-  *('pilot', 'effect', 'power', 'programs', 'distributed'),
-  *executors.OWN,
-)
+NAME = 'python -m dlsteroids'
 
 
-def define(values: flags.FlagValues, argv: Sequence[str]) -> None:
-  config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'the study: a file of configs/ or your own, with ":smoke" for a quick look',
-    lock_config=True,
-    flag_values=values,
-    sys_argv=list(argv),
-  )
-  flags.DEFINE_string(
-    'workdir', None, 'where results go; default: studies/<name>', flag_values=values
-  )
-  flags.DEFINE_enum(
-    'action',
-    'run',
-    ACTIONS,
-    'run: train what is missing and report; plan: say what that takes; status: where '
-    'it stands, from another terminal; report: from what is stored; replay: one run '
-    'again with finite checks; work: train some programs of a planned study',
-    flag_values=values,
-  )
-  one = 'for replay, sample, export'
-  flags.DEFINE_string('arm', 'baseline', one, flag_values=values)
-  flags.DEFINE_integer(
-    'seed', None, f"{one}; default: the study's first", flag_values=values
-  )
-  flags.DEFINE_string(
-    'prompt', '', 'for sample: what the text continues', flag_values=values
-  )
-  flags.DEFINE_integer('length', 500, 'for sample: symbols', flag_values=values)
-  flags.DEFINE_float(
-    'temperature', 0.8, 'for sample; 0 takes the likeliest', flag_values=values
-  )
-  flags.DEFINE_integer(
-    'top_k', 0, 'for sample: of so many likeliest symbols; 0: all', flag_values=values
-  )
-  flags.DEFINE_integer('count', 64, 'for sample: of pictures', flag_values=values)
-  flags.DEFINE_string('label', '', 'for sample: class of pictures', flag_values=values)
-  flags.DEFINE_string(
-    'target', '', 'for sample: folder of pictures; for export: file', flag_values=values
-  )
-  flags.DEFINE_integer('draw', 0, "for sample: the draw's seed", flag_values=values)
-  flags.DEFINE_integer(
-    'pilot', 0, 'for plan: train so many seeds to measure noise', flag_values=values
-  )
-  flags.DEFINE_float(
-    'effect', 0.0, "for pilot: to be found; default: the study's margin",
-    flag_values=values,
-  )  # fmt: skip
-  flags.DEFINE_float('power', 0.8, 'for pilot: chance to find it', flag_values=values)
-  flags.DEFINE_bool(
-    'distributed', False,
-    'for run: one of several processes; SLURM and TPU tell it which, else '
-    'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID',
-    flag_values=values,
-  )  # fmt: skip
-  flags.DEFINE_list(
-    'programs', [], 'for work: ids, as in plan.json', flag_values=values
-  )
-  executors.define(values)
-  flags.DEFINE_bool('latex', False, 'also write effects.tex', flag_values=values)
+class Command(NamedTuple):
+  """A parsed command line.
+
+  Attributes:
+    flags: by absl.
+    config: path or name of the study, with its mode; '' if none.
+    overrides: text by config path, as on the command line.
+    typed: the words after the program's name.
+  """
+
+  flags: absl_flags.FlagValues
+  config: str
+  overrides: Mapping[str, str]
+  typed: Sequence[str]
+
+  def study_words(self) -> list[str]:
+    """The words that name the study, whatever the action."""
+    options = [f'--config.{path}={text}' for path, text in self.overrides.items()]
+    return [f'--config={self.config}', *options]
+
+  def again(self) -> str:
+    """The command that repeats this one exactly."""
+    return f'{NAME} {shlex.join(self.typed)}'.rstrip()
+
+  def rerun(self) -> str:
+    """The command that trains this study, whatever the action was."""
+    workdir = self.flags.workdir
+    words = [*self.study_words(), *([f'--workdir={workdir}'] if workdir else [])]
+    return f'{NAME} {shlex.join(words)}'
+
+
+def script() -> None:
+  """The program `dlsteroids`; never returns."""
+  code = main(sys.argv)
+  if (
+    code > 128
+  ):  # ended by a signal: a program that still compiles would delay the exit
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
 
 
 def main(argv: Sequence[str]) -> int:
-  """Runs the command.
+  """Runs a command line, `argv[0]` being the program's name.
 
   Returns:
     the exit code: 0, 1 if runs failed, 2 for a mistake, 130 after Ctrl-C, 143 after
       SIGTERM.
   """
-  with own_output(), interrupt.handled():
+  with _quiet_libraries(), interrupt.handled():
     try:
-      parsed = parse(argv)
-      with together(parsed.flags):
-        return act(parsed, argv)
+      if _inform(argv[1:]):
+        return 0
+      command = parse(argv)
+      with _together(command.flags):
+        return _act(command)
     except errors.UserError as error:
       print(f'dlsteroids: {error}', file=sys.stderr)
       return 2
+    except BrokenPipeError:  # such as `dlsteroids --help | head`
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      return 0
     except OSError as error:
       place = f' {error.filename}' if error.filename else ''
       print(f'dlsteroids: {error.strerror or error}{place}', file=sys.stderr)
       return 2
     except KeyboardInterrupt as error:
-      kept = f'; {error}' if str(error) else ''
+      saved = f'; {error}' if str(error) else ''
+      words = shlex.join(argv[1:])
       print(
-        f'dlsteroids: {interrupt.name()}{kept}; to continue: {repeated(argv)}',
+        f'dlsteroids: {interrupt.name()}{saved}; to continue: {NAME} {words}'.rstrip(),
         file=sys.stderr,
       )
       return interrupt.code()
 
 
 @contextlib.contextmanager
-def own_output():
-  """Keeps libraries' notices off the user's terminal unless asked for."""
+def _quiet_libraries():
+  """Keeps libraries' notices off the terminal unless DLSTEROIDS_LOG asks for them."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   from absl import logging
 
@@ -129,95 +109,154 @@ def own_output():
   yield
 
 
-def together(values: flags.FlagValues) -> contextlib.AbstractContextManager[Any]:
-  """With the other processes of the study, if it has several."""
-  running = values.action == 'run'
-  if values.distributed and not running:
-    raise errors.UserError('--distributed goes with --action=run')
-  if not values.distributed and not (
-    'JAX_COORDINATOR_ADDRESS' in os.environ and running
-  ):
+def _together(values: absl_flags.FlagValues) -> contextlib.AbstractContextManager[Any]:
+  """A context in which this process and the others of a distributed run are one."""
+  coordinated = 'JAX_COORDINATOR_ADDRESS' in os.environ and values.action == 'run'
+  if not values.distributed and not coordinated:
     return contextlib.nullcontext()
   from dlsteroids.train import processes
 
   return processes.joined()
 
 
-class Parsed(NamedTuple):
-  """Flags, and overrides of options that the config file's plug-ins do not have."""
+def _inform(words: Sequence[str]) -> bool:
+  """Prints what --help, --version or --list ask for; whether one was there."""
+  for word in words:
+    name, _, topic = word.partition('=')
+    if name in ('-h', '-help', '--help', '--helpfull', '--helpshort'):
+      from dlsteroids.cli import help as help_lib
 
-  flags: flags.FlagValues
-  added: Mapping[str, Any]
+      if topic in ('', 'config'):
+        rest = [other for other in words if other != word]
+        print(help_lib.options(_tree_of(rest)) if topic else help_lib.text())
+        return True
+      raise errors.UserError(f'--help={topic}: there are --help and --help=config')
+    if name in ('--version', '-version'):
+      print(f'dlsteroids {dlsteroids.__version__}')
+      return True
+    if name in ('--list', '-list'):
+      from dlsteroids.cli import help as help_lib
 
-
-def parse(argv: Sequence[str]) -> Parsed:
-  """Parses flags; UserError for anything wrong with them or with the config file."""
-  added: dict[str, Any] = {}
-  for word, after in zip(argv[1:], [*argv[2:], '']):
-    flag, equals, value = word.partition('=')
-    if flag in ('--config', '-config'):
-      tree = files.load_config(value if equals else after).to_dict()
-      argv, added = split_added(argv, tree)
-  values = flags.FlagValues()
-  define(values, argv)
-  try:
-    rest = values(list(argv))[1:]
-  except errors.UserError:
-    raise
-  except flags.UnrecognizedFlagError as error:
-    raise errors.UserError(unrecognized(error.flagname)) from error
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-    raise errors.UserError(illegal(str(error), values)) from error
-  if rest:
-    raise errors.UserError(f'unexpected argument {rest[0]!r}; flags begin with --')
-  if values['config'].value is None and not (
-    values.action == 'status' and values.workdir
-  ):
-    shipped = sorted(str(path) for path in pathlib.Path('configs').glob('[a-z]*.py'))
-    raise errors.UserError(
-      f'--config=FILE is missing; shipped: {", ".join(shipped) or "none here"}'
-    )
-  return Parsed(values, added)
+      print(help_lib.studies())
+      return True
+  return False
 
 
-def split_added(
-  argv: Sequence[str], tree: Mapping[str, Any]
-) -> tuple[list[str], dict[str, Any]]:
-  """Takes out overrides of what only a plug-in has that another flag switches to.
+def _tree_of(words: Sequence[str]) -> dict[str, Any]:
+  """The resolved config of a command, of a default one if it names no study."""
+  command = parse(['', *words], needs_config=False)
+  config = (
+    files.load_config(command.config)
+    if command.config
+    else config_lib.base(model='mlp', data='digits')
+  )
+  return config_lib.resolve(*apply_overrides(config, command.overrides))
+
+
+def parse(argv: Sequence[str], needs_config: bool = True) -> Command:
+  """Parses a command line, without reading the study.
 
   Raises:
-    UserError: for a `--config.SECTION.OPTION` that neither has.
+    UserError: for a mistake in the flags.
   """
-  given: dict[str, str] = {}  # the last one said counts
-  places: dict[str, list[int]] = {}
-  words = list(argv)
-  for at, word in enumerate(words[1:], 1):
-    flag, equals, value = word.partition('=')
-    path = flag.lstrip('-').removeprefix('config.')
-    if not word.startswith('-') or path == flag.lstrip('-'):
-      continue
-    after = words[at + 1 : at + 2]
-    alone = not equals and bool(after) and not after[0].startswith('-')
-    given[path] = after[0] if alone else value
-    places.setdefault(path, []).extend([at, at + 1] if alone else [at])
-  added, gone = {}, set()
-  for path, value in given.items():
+  words, overrides = split_overrides(argv[1:])
+  values = flags.define()
+  try:
+    rest = values([argv[0], *words])[1:]
+  except absl_flags.UnrecognizedFlagError as error:
+    raise errors.UserError(_unrecognized(error.flagname)) from error
+  except (absl_flags.Error, TypeError, ValueError) as error:
+    raise errors.UserError(f'command line: {str(error).splitlines()[0]}') from error
+  rest = _read_words(values, rest)
+  if rest:
+    raise errors.UserError(f'unexpected argument {rest[0]!r}; flags begin with --')
+  flags.check(values)
+  config = os.path.expanduser(values['config'].value or '')
+  if values.workdir:
+    values['workdir'].value = os.path.expanduser(values.workdir)
+  without = values.action == 'status' and values.workdir
+  if needs_config and not config and not without:
+    raise errors.UserError(
+      f'which study? dlsteroids {values.action} CONFIG; shipped: '
+      f'{", ".join(files.shipped()) or "none here"}, or a file of your own (--help)'
+    )
+  return Command(values, config, overrides, list(argv[1:]))
+
+
+def _read_words(values: absl_flags.FlagValues, words: Sequence[str]) -> list[str]:
+  """Takes action and study from words without dashes; returns those left over."""
+  words = list(words)
+  if words and words[0] in flags.ACTIONS:
+    if values['action'].present:
+      raise errors.UserError(f'{words[0]!r} and --action={values.action}: name one')
+    values['action'].value = words.pop(0)
+  if words and not values['config'].present:
+    word = words.pop(0)
+    guess, file = errors.did_you_mean(word, flags.ACTIONS), word.partition(':')[0]
+    if guess and file not in files.shipped() and not pathlib.Path(file).is_file():
+      raise errors.UserError(
+        f'unknown action {word!r}{guess}; there are {", ".join(flags.ACTIONS)}'
+      )
+    values['config'].value = word
+  return words
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+  """Takes `--config.SECTION.OPTION=VALUE` out of the words; the last one counts.
+
+  A value may follow as a word of its own; without any, as `--noconfig…`, it is a bool.
+  """
+  left, overrides = [], {}
+  at = 0
+  while at < len(words):
+    flag, equals, text = words[at].partition('=')
+    at += 1
+    name = flag.lstrip('-')
+    negative = name.startswith('noconfig.')
+    path = name.removeprefix('no' if negative else '').removeprefix('config.')
+    if not flag.startswith('-') or path == name:
+      left.append(words[at - 1])
+    elif equals or negative:
+      overrides[path] = text if equals else 'false'
+    elif at < len(words) and not words[at].startswith('-'):
+      overrides[path] = words[at]
+      at += 1
+    else:
+      overrides[path] = 'true'
+  return left, overrides
+
+
+def apply_overrides(
+  config: Any, overrides: Mapping[str, str]
+) -> tuple[Any, frozenset[str]]:
+  """Sets options of a ConfigDict from the command line; it and the paths set.
+
+  Where a section's plug-in is switched, the options are those of the new one.
+
+  Raises:
+    UserError: for an unknown option, or a text that is no value of its type.
+  """
+  tree: dict[str, Any] = config.to_dict()
+  for path, text in overrides.items():
     section, _, key = path.partition('.')
-    if key in tree.get(section, {}):
-      continue
-    name = given.get(f'{section}.name', '')
-    if section not in config_lib.PLUGINS or not name:
-      raise errors.UserError(config_lib.unknown_path(path, tree))
-    defaults = config_lib.defaults_of(section, {'name': name})
+    if section in config_lib.PLUGINS:
+      name = overrides.get(f'{section}.name', tree.get(section, {}).get('name', ''))
+      defaults = config_lib.defaults_of(section, {'name': name})
+    else:
+      defaults = config_lib.DEFAULTS.get(section, {})
     if key not in defaults:
-      raise errors.UserError(config_lib.unknown_path(path, {**tree, section: defaults}))
-    gone |= set(places[path])
-    added[path] = read_value(path, defaults[key], value)
-  return [word for at, word in enumerate(words) if at not in gone], added
+      known = {**tree, **config_lib.DEFAULTS}
+      if defaults:
+        known[section] = defaults
+      raise errors.UserError(config_lib.unknown_path(path, known))
+    value = read_value(path, defaults[key], text)
+    with config.unlocked(), config.ignore_type():
+      config[section][key] = value
+  return config, frozenset(overrides)
 
 
 def read_value(path: str, like: Any, text: str) -> Any:
-  """The value that a flag's text means, of the type of `like`; UserError if not."""
+  """The value that a text means, of the type of `like`; UserError if it has none."""
   words: dict[str, Any] = {'true': True, 'false': False, 'inf': math.inf}
   if isinstance(like, str):
     return text
@@ -225,183 +264,165 @@ def read_value(path: str, like: Any, text: str) -> Any:
     value = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
   except (ValueError, SyntaxError):
     value = text
-  return config_lib.coerce(path, like, value)
+  if isinstance(like, bool) and value in (0, 1):
+    value = bool(value)
+  elif isinstance(like, int) and isinstance(value, float) and value.is_integer():
+    value = int(value)  # such as 1e4
+  elif isinstance(like, tuple | list) and not isinstance(value, tuple | list):
+    texts = all(isinstance(item, str) for item in like)
+    value = tuple(text.split(',')) if like and texts else (value,)
+  try:
+    return config_lib.coerce(path, like, value)
+  except errors.UserError as error:
+    raise errors.UserError(
+      f'config.{path} expects {type(like).__name__} (like {like!r}), not {text!r}'
+    ) from error
 
 
-def unrecognized(name: str) -> str:
+def _unrecognized(name: str) -> str:
+  sections = config_lib.DEFAULTS.items()
+  paths = {key: f'config.{section}.{key}' for section, keys in sections for key in keys}
+  if name in paths:
+    return f'unknown flag --{name}; the option is --{paths[name]}'
+  names = (*flags.NAMES, *flags.INFORMATION)
   return (
-    f'unknown flag --{name}{errors.did_you_mean(name, OWN)}; there are '
-    f'{", ".join("--" + flag for flag in OWN)} and --config.SECTION.OPTION'
+    f'unknown flag --{name}{errors.did_you_mean(name, names)}; there are '
+    f'{", ".join("--" + flag for flag in names)} and --config.SECTION.OPTION'
   )
 
 
-def illegal(text: str, values: flags.FlagValues) -> str:
-  """One line for a value that absl or ml_collections refused."""
-  text = text.splitlines()[0] if text else 'cannot be read'
-  path, _, given = text.removeprefix('flag --config.').partition('=')
-  section, _, key = path.partition('.')
-  tree = values['config'].value.to_dict() if values['config'].value else {}
-  if text.startswith('flag --config.') and key in tree.get(section, {}):
-    old = tree[section][key]
-    given = given.partition(': ')[0]
-    return f'config.{path} expects {type(old).__name__} (like {old!r}), not {given!r}'
-  return f'command line: {text}'
-
-
-def spoken(argv: Sequence[str]) -> str:
-  """The command that repeats this one as a run, whatever the action was."""
-  return repeated([argv[0], *without(argv[1:], ('action',))])
-
-
-def repeated(argv: Sequence[str]) -> str:
-  """The command that says just the same again."""
-  return 'python -m experiments.launch ' + shlex.join(argv[1:])
-
-
-def without(words: Sequence[str], names: Sequence[str]) -> list[str]:
-  """The words of a command without some flags and their values."""
-  left = list(words)
-  for i, word in reversed(list(enumerate(left))):
-    name, equals, _ = word.lstrip('-').partition('=')
-    if word.startswith('-') and name in names:
-      del left[i : i + (1 if equals else 2)]
-  return left
-
-
-def act(parsed: Parsed, argv: Sequence[str]) -> int:
-  values = parsed.flags
+def _act(command: Command) -> int:
+  """Does what the command says; the exit code."""
+  values = command.flags
   if values.action == 'status':
-    show_status(values)
+    _show_status(command)
     return 0
-  from dlsteroids.cli import summary
   from dlsteroids.plan import manifest
-  from dlsteroids.run import launch
 
-  config = values.config
-  with config.unlocked():
-    for path, value in parsed.added.items():
-      section, _, key = path.partition('.')
-      config[section][key] = value
-  config_flag = values['config']
-  overridden = {*config_flags.get_override_values(config_flag), *parsed.added}
-  path = config_flags.get_config_filename(config_flag)
+  config = files.load_config(command.config)
+  config, overridden = apply_overrides(config, command.overrides)
   tree = config_lib.resolve(config, overridden)
   environment.prepare(tree['train']['matmul'])
-  asked = files.read(path, config, overridden, spoken(argv))
+  request = files.read(command.config, config, overridden, command.rerun())
   name = tree['study']['name']
-  workdir = pathlib.Path(values.workdir or default_workdir(path, name))
+  workdir = pathlib.Path(values.workdir or default_workdir(command.config, name))
   manifest.check(workdir, name)
-  check_pilot(values)
-  executors.check(values)
-  if values['programs'].present != (values.action == 'work'):
-    raise errors.UserError('--programs goes with --action=work, and it with that')
   if values.action == 'work':
-    return work(values, asked, workdir)
+    return _work(command, request, workdir)
   if values.action == 'plan':
-    made = launch.plan_of(asked, workdir)
-    found = fly(values, made, workdir) if values['pilot'].present else []
-    print('\n'.join([*summary.lines(made, workdir), *found]))
+    _plan(command, request, workdir)
     return 0
-  if values.action in ('replay', 'sample', 'export'):
-    made = launch.plan_of(asked, workdir, only=values.arm)
+  if values.action in flags.ONE_RUN:
     seed = tree['study']['first_seed'] if values.seed is None else values.seed
-    again(values, made, launch.replayed(made, values.arm, seed), workdir)
+    _one_run(command, request, seed, workdir)
     return 0
-  if values.action == 'report':
+  return _report(command, request, workdir, tree['engine']['tensorboard'])
+
+
+def _report(
+  command: Command, request: files.Asked, workdir: pathlib.Path, tensorboard: bool
+) -> int:
+  """The actions `run` and `report`: prints the findings; the exit code."""
+  from dlsteroids.cli import summary
+  from dlsteroids.run import launch
+
+  if command.flags.action == 'report':
     with environment.hold(workdir) if workdir.exists() else contextlib.nullcontext():
-      answer = launch.export(workdir, print, tree['engine']['tensorboard'])
+      answer = launch.export(workdir, print, tensorboard)
   else:
-    answer = train(values, asked, workdir, argv)
-  if answer.follows:
-    return 1 if answer.failed else 0
-  if values.latex:
-    print(f'latex: {summary.write_latex(answer)}')
-  print('\n'.join(summary.findings(answer)))
-  print(f'report: {answer.report}')
+    answer = _train(command, request, workdir)
+  if not answer.follows:
+    if command.flags.latex:
+      print(f'latex: {summary.write_latex(answer)}')
+    print('\n'.join(summary.findings(answer)))
+    print(f'report: {answer.report}')
   return 1 if answer.failed else 0
 
 
-def show_status(values: flags.FlagValues) -> None:
+def _show_status(command: Command) -> None:
   from dlsteroids.run import status
 
-  workdir = values.workdir
+  workdir = command.flags.workdir
   if not workdir:
-    path = config_flags.get_config_filename(values['config'])
-    workdir = default_workdir(path, values.config.study.name)
+    config = files.load_config(command.config)
+    apply_overrides(config, command.overrides)
+    workdir = default_workdir(command.config, config.study.name)
   print('\n'.join(status.lines(pathlib.Path(workdir))))
 
 
-def train(
-  values: flags.FlagValues,
-  asked: files.Asked,
-  workdir: pathlib.Path,
-  argv: Sequence[str],
-) -> Any:
-  """The action `run`: in this process, or by workers of an executor."""
-  from dlsteroids.cluster import child, dispatch
-  from dlsteroids.run import launch, progress
+def _plan(command: Command, request: files.Asked, workdir: pathlib.Path) -> None:
+  from dlsteroids.cli import progress, summary
+  from dlsteroids.run import launch, pilot
 
-  with progress.Progress(asked.config.study.metric) as shown:
+  values = command.flags
+  plan = launch.plan_of(request, workdir)
+  lines = []
+  if values['pilot'].present:
+    wanted = pilot.Wanted(values.effect, values.power)
+    with progress.Progress(plan.config['study']['metric']) as shown:
+      lines = pilot.run(plan, workdir, values.pilot, wanted, shown.watch, shown.say)
+  print('\n'.join([*summary.lines(plan, workdir), *lines]))
+
+
+def _train(command: Command, request: files.Asked, workdir: pathlib.Path) -> Any:
+  """The action `run`, in this process or by workers of an executor."""
+  from dlsteroids.cli import progress
+  from dlsteroids.cluster import child, dispatch, executors
+  from dlsteroids.run import launch
+
+  values = command.flags
+  with progress.Progress(request.config.study.metric) as shown:
     if values.executor == 'local' and not values.unit_minutes:
-      return launch.train(asked, workdir, shown.watch, shown.say)
-    # the workers need the accelerator's memory that JAX would take here
+      return launch.train(request, workdir, shown.watch, shown.say)
+    # Workers need the accelerator's memory that JAX would reserve here.
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
-    own = (*executors.OWN, 'action', 'workdir')
-    words = [w for w in without(argv[1:], own) if w not in ('--latex', '--nolatex')]
-    order = child.order(words, workdir, values.unit_minutes)
-    return dispatch.train(asked, workdir, executors.make(values, order), shown)
+    options: dict[str, Any] = {
+      name: values[name].value for name in executors.Resources._fields
+    }
+    order = child.order(command.study_words(), workdir, values.unit_minutes)
+    executor = executors.make(values.executor, executors.Resources(**options), order)
+    return dispatch.train(request, workdir, executor, shown.follow, shown.say)
 
 
-def work(values: flags.FlagValues, asked: files.Asked, workdir: pathlib.Path) -> int:
+def _work(command: Command, request: files.Asked, workdir: pathlib.Path) -> int:
   """The action `work`; 1 if runs failed."""
+  from dlsteroids.cli import progress
   from dlsteroids.cluster import worker
-  from dlsteroids.run import progress
 
-  with progress.Progress(asked.config.study.metric) as shown:
-    return bool(worker.work(asked, workdir, values.programs, shown.watch, shown.say))
-
-
-def check_pilot(values: flags.FlagValues) -> None:
-  """Raises UserError for a flag of the pilot where there is none."""
-  for name in ('pilot', 'effect', 'power'):
-    if values[name].present and values.action != 'plan':
-      raise errors.UserError(f'--{name} goes with --action=plan')
-    if values[name].present and not values['pilot'].present:
-      raise errors.UserError(f'--{name} goes with --pilot')
+  programs = command.flags.programs
+  with progress.Progress(request.config.study.metric) as shown:
+    return bool(worker.work(request, workdir, programs, shown.watch, shown.say))
 
 
-def fly(values: flags.FlagValues, made: Any, workdir: pathlib.Path) -> list[str]:
-  """Trains the pilot of a plan; lines that say what it tells."""
-  from dlsteroids.run import pilot, progress
+def _one_run(
+  command: Command, request: files.Asked, seed: int, workdir: pathlib.Path
+) -> None:
+  """The actions `replay`, `sample` and `export`."""
+  from dlsteroids.run import launch
 
-  wanted = pilot.Wanted(values.effect, values.power)
-  with progress.Progress(made.config['study']['metric']) as shown:
-    return pilot.run(made, workdir, values.pilot, wanted, shown.watch, shown.say)
-
-
-def again(values: flags.FlagValues, made: Any, run: Any, workdir: pathlib.Path) -> None:
-  """The actions of one run: train it again, let it generate, or pack it."""
+  values = command.flags
+  plan = launch.plan_of(request, workdir, only=values.arm)
+  run = launch.one_run(plan, values.arm, seed)
   if values.action == 'replay':
     from dlsteroids.run import replay
 
-    replay.replay(made, run, print)
+    replay.replay(plan, run, print)
   elif values.action == 'export':
     from dlsteroids.run import export
 
-    target = pathlib.Path(values.target) if values.target else None
-    export.export(made, run, workdir, target, print)
+    target = pathlib.Path(values.target).expanduser() if values.target else None
+    export.export(plan, run, workdir, target, print)
   else:
     from dlsteroids.run import sample
 
     names = (*sample.TEXT, *sample.PICTURES)
     chosen: dict[str, Any] = {name: values[name].value for name in names}
     options = sample.Options(**chosen, seed=values.draw)
-    asked = [name for name in names if values[name].present]
-    sample.sample(made, run, workdir, options, print, asked)
+    explicit = [name for name in names if values[name].present]
+    sample.sample(plan, run, workdir, options, print, explicit)
 
 
-def default_workdir(path: str, name: str) -> str:
-  """studies/<name>, with the mode unless the name tells it: it is another study."""
-  mode = path.partition(':')[2]
-  told = all(part in name for part in mode.split('-'))
-  return f'studies/{name}' + ('' if told else f'-{mode}')
+def default_workdir(config: str, name: str) -> str:
+  """studies/NAME, or studies/NAME-MODE for a mode, which is another study."""
+  _, _, mode = config.partition(':')
+  return f'studies/{name}-{mode}' if mode else f'studies/{name}'

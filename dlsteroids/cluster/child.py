@@ -1,6 +1,6 @@
 """Workers as child processes, which is how every executor runs a unit.
 
-A process that hangs in compiled code answers no exception; one of its own can be told
+A process that hangs in compiled code answers no exception; a child process can be asked
 to stop, and killed if it does not. Where nothing else ends it, it ends with its parent.
 """
 
@@ -14,18 +14,18 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-GRACE = 30.0  # seconds that a worker has to save a checkpoint and go
-PASSED = ('DLSTEROIDS_', 'JAX_', 'XLA_', 'TF_')  # variables that go with a worker
+GRACE = 30.0  # seconds that a worker has to save a checkpoint and exit
+PASSED = ('DLSTEROIDS_', 'JAX_', 'XLA_', 'TF_')  # prefixes of variables workers inherit
 PARENT = 'DLSTEROIDS_PARENT'  # pid of the process with which a worker ends
-JOB = 'DLSTEROIDS_JOB'  # what the executor calls it
+JOB = 'DLSTEROIDS_JOB'  # the executor's name for the job
 
 
 class Order(NamedTuple):
-  """How a worker is called, on whatever machine.
+  """How a worker is started, on whatever machine.
 
   Attributes:
-    words: of the command, without what names the program.
-    folder: in which.
+    words: of its command, but for the program.
+    folder: working directory.
     environment: variables it needs.
     workdir: of the study.
     minutes: after which it is stopped; 0: never.
@@ -37,20 +37,16 @@ class Order(NamedTuple):
   workdir: pathlib.Path
   minutes: float = 0.0
 
-  def log(self, program: str) -> pathlib.Path:
-    """Where a program's workers say what they do."""
-    return log_of(self.workdir, program)
-
 
 def order(words: Sequence[str], workdir: pathlib.Path, minutes: float) -> Order:
-  """An order for workers of the launch that was called with `words`."""
+  """An order for the workers of a launch; `words` name its study."""
   root = str(pathlib.Path(__file__).resolve().parents[2])
   paths = [root, *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))]
   environment = {k: v for k, v in os.environ.items() if k.startswith(PASSED)}
   environment['PYTHONPATH'] = os.pathsep.join(dict.fromkeys(paths))
-  where = (f'--workdir={workdir.absolute()}', '--action=work')
+  place = (f'--workdir={workdir.absolute()}', '--action=work')
   return Order(
-    (sys.executable, '-m', 'experiments.launch', *words, *where),
+    (sys.executable, '-m', 'dlsteroids', *words, *place),
     os.getcwd(),
     environment,
     workdir.absolute(),
@@ -61,26 +57,26 @@ def order(words: Sequence[str], workdir: pathlib.Path, minutes: float) -> Order:
 class Child:
   """One worker, from its start to its end."""
 
-  def __init__(self, asked: Order, program: str, job: str, tied: bool = True):
+  def __init__(self, order: Order, program: str, job: str, tied: bool = True):
     """Starts the worker.
 
     Args:
-      asked: how.
+      order: how.
       program: its program.
-      job: what the executor calls it; the lease says so.
+      job: the executor's name for it, which its lease shows.
       tied: whether it ends with this process.
     """
-    self.order, self.program = asked, program
-    log = asked.log(program)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    self.order, self.program = order, program
+    self.log = log_of(order.workdir, program)
+    self.log.parent.mkdir(parents=True, exist_ok=True)
     more = {JOB: job, **({PARENT: str(os.getpid())} if tied else {})}
     self.start = time.monotonic()
-    self.over = ''
-    with open(log, 'ab') as file:
+    self.stopped = ''
+    with open(self.log, 'ab') as file:
       self.process = subprocess.Popen(
-        [*asked.words, f'--programs={program}'],
-        cwd=asked.folder,
-        env={**os.environ, **asked.environment, **more},
+        [*order.words, f'--programs={program}'],
+        cwd=order.folder,
+        env={**os.environ, **order.environment, **more},
         stdin=subprocess.DEVNULL,
         stdout=file,
         stderr=file,
@@ -93,13 +89,13 @@ class Child:
       return True
     minutes = self.order.minutes
     if minutes and time.monotonic() - self.start > 60 * minutes:
-      self.over = f'no end within {minutes:g} minutes'
+      self.stopped = f'no end within {minutes:g} minutes'
       self.stop()
       return True
     return False
 
   def stop(self, grace: float = GRACE) -> None:
-    """Asks it to go, and kills it if it does not."""
+    """Asks it to exit, and kills it if it does not."""
     self.process.terminate()
     try:
       self.process.wait(grace)
@@ -108,29 +104,30 @@ class Child:
       self.process.wait()
 
   def why(self) -> str:
-    """Why it ended before its work did; '' if it ended by itself."""
+    """Why it ended before its work was done; '' if it exited by itself."""
     code = self.process.returncode
-    if self.over:
-      return self.over
+    if self.stopped:
+      return self.stopped
     if code in (0, 1, 2):
       return ''
     how = f'killed by {signal.Signals(-code).name}' if code < 0 else f'exit code {code}'
-    line = last_line(self.order.log(self.program))
-    return f'{how}; last said: {line}' if line else how
+    line = last_line(self.log)
+    return f'{how}; its last line: {line}' if line else how
 
 
 def log_of(workdir: pathlib.Path, program: str) -> pathlib.Path:
+  """Where a program's workers write their output."""
   return workdir / 'logs' / f'{program}.log'
 
 
-def parting(workdir: pathlib.Path, program: str) -> str:
-  """What is known of a program's worker that ended by itself, its work undone."""
+def last_words(workdir: pathlib.Path, program: str) -> str:
+  """The reason to report for a worker that exited by itself, its work undone."""
   line = last_line(log_of(workdir, program))
-  return f'its worker left; last said: {line}' if line else 'its worker left silently'
+  return f'its worker exited; its last line: {line or "none"}'
 
 
 def last_line(log: pathlib.Path) -> str:
-  """The last thing a log says; '' if nothing."""
+  """The last line of a log; '' if there is none."""
   try:
     with open(log, 'rb') as file:
       file.seek(max(0, log.stat().st_size - 4096))
@@ -141,13 +138,13 @@ def last_line(log: pathlib.Path) -> str:
 
 
 def follow_parent() -> None:
-  """Asks this process to stop as soon as the one it is tied to is gone."""
+  """Ends this process, as SIGTERM does, as soon as the one it is tied to is gone."""
   parent = int(os.environ.get(PARENT, '0'))
 
-  def look() -> None:
+  def watch() -> None:
     while os.getppid() == parent:
       time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
 
   if parent:
-    threading.Thread(target=look, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()

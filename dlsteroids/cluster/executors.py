@@ -1,6 +1,6 @@
-"""Executors: where units are trained. Their flags, and what each of them offers.
+"""Executors: where units are trained, and what each of them offers.
 
-    local  in this process; with --unit_minutes each unit in one of its own
+    local  in this process; with --unit_minutes each unit in a process of its own
     slurm  jobs of an array, through submitit
     ray    tasks of a Ray cluster
 
@@ -10,15 +10,13 @@ To add one: a module with a class like `Executor`, a name in `NAMES`, a line in 
 import importlib
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
-
-from absl import flags
+from typing import NamedTuple, Protocol
 
 from dlsteroids.cluster import child
 from dlsteroids.util import errors
 
 NAMES = ('local', 'slurm', 'ray')
-USED = {  # by whom each flag is
+USERS = {  # the executors that read each flag
   'unit_minutes': NAMES,
   'at_once': ('slurm', 'ray'),
   'cpus': ('slurm', 'ray'),
@@ -28,44 +26,43 @@ USED = {  # by whom each flag is
   'sbatch': ('slurm',),
   'address': ('ray',),
 }
-OWN = ('executor', *USED)
 
 
 class Job(Protocol):
-  """A unit that was handed over."""
+  """A submitted unit."""
 
   name: str  # as users know it, 'slurm 7_1'
 
   def ended(self) -> bool:
-    """Whether it runs no more and will not by itself."""
+    """Whether it has ended and will not be started again by its cluster."""
 
   def why(self) -> str:
-    """Why it ended before its work did; '' if its worker went by itself."""
+    """Why it ended before its work was done; '' if its worker exited by itself."""
 
 
 class Executor(Protocol):
-  """Runs units: each the command of its worker, which does the rest.
+  """Starts the worker of each unit, which does the rest.
 
   Attributes:
-    at_once: units in its hands at a time; 0: any number.
-    poll: seconds between two looks at its jobs.
+    at_once: most units submitted at a time; 0: any number.
+    poll: seconds between two checks of its jobs.
   """
 
   at_once: int
   poll: float
 
   def submit(self, programs: Sequence[str]) -> Mapping[str, Job]:
-    """Hands units over; UserError if they are refused."""
+    """Submits units; UserError if they are refused."""
 
   def adopt(self, programs: Sequence[str]) -> Mapping[str, Job]:
-    """The jobs of an earlier launch that are still there."""
+    """The jobs of an earlier launch that have not ended."""
 
   def leave(self) -> str:
-    """The launch ends early: what becomes of the jobs, for the user."""
+    """Called when the launch ends early; tells the user what becomes of the jobs."""
 
 
 class Resources(NamedTuple):
-  """What a unit is given; 0 and '' leave it to the cluster."""
+  """What a unit may use; 0 and '' leave it to the cluster."""
 
   cpus: int = 0
   gpus: float = 0
@@ -76,58 +73,17 @@ class Resources(NamedTuple):
   address: str = ''
 
 
-def define(values: flags.FlagValues) -> None:
-  """Defines the flags that say where units are trained."""
-  flags.DEFINE_enum(
-    'executor', 'local', NAMES, 'where programs are trained', flag_values=values
-  )
-  flags.DEFINE_float(
-    'unit_minutes', 0.0, 'time limit of a program; 0: none', 0.0, flag_values=values
-  )
-  for name, text in (
-    ('cpus', 'cores of a unit; 0: as the cluster says; ray: a whole node'),
-    ('at_once', 'units handed over at a time; 0: all'),
-  ):
-    flags.DEFINE_integer(name, 0, text, 0, flag_values=values)
-  for name, text in (
-    ('gpus', 'GPUs of a unit'),
-    ('memory_gb', 'memory of a unit; 0: as the cluster says'),
-  ):
-    flags.DEFINE_float(name, 0.0, text, 0.0, flag_values=values)
-  for name, text in (
-    ('partition', 'for slurm'),
-    ('sbatch', "for slurm: more options of sbatch, as 'account=me,qos=low'"),
-    ('address', 'for ray: of the cluster; default: the one of this machine'),
-  ):
-    flags.DEFINE_string(name, '', text, flag_values=values)
-
-
-def check(values: flags.FlagValues) -> None:
-  """Raises UserError for a flag of executors where it does nothing."""
-  for name in OWN:
-    if values[name].present and values.action != 'run':
-      raise errors.UserError(f'--{name} goes with --action=run')
-  if values.distributed and (values.executor != 'local' or values.unit_minutes):
-    raise errors.UserError('--distributed goes with neither executors nor limits')
-  for name, users in USED.items():
-    if values[name].present and values.executor not in users:
-      names = ' or '.join(f'--executor={user}' for user in users)
-      raise errors.UserError(f'--{name} goes with {names}')
-
-
-def make(values: flags.FlagValues, order: child.Order) -> Executor:
-  """The executor that flags ask for.
+def make(name: str, resources: Resources, order: child.Order) -> Executor:
+  """The executor of a name.
 
   Raises:
-    UserError: if its package is not installed, or its cluster not there.
+    UserError: if its package is not installed, or its cluster is not there.
   """
-  options: dict[str, Any] = {name: values[name].value for name in Resources._fields}
-  resources = Resources(**options)
-  if values.executor == 'slurm':
+  if name == 'slurm':
     from dlsteroids.cluster import slurm
 
     return slurm.Slurm(order, resources)
-  if values.executor == 'ray':
+  if name == 'ray':
     from dlsteroids.cluster import ray_tasks
 
     return ray_tasks.Ray(order, resources)
@@ -135,7 +91,7 @@ def make(values: flags.FlagValues, order: child.Order) -> Executor:
 
 
 def need(name: str, extra: str) -> ModuleType:
-  """An optional package; UserError saying how to install it if it is not there."""
+  """An optional package; UserError with its install command if it is missing."""
   try:
     return importlib.import_module(name)
   except ModuleNotFoundError as error:

@@ -1,9 +1,8 @@
 """Ray core: a unit per task, on whichever node has room for it.
 
-A task runs its worker as a child process, which ends with it: Ray knows what runs
-where. A task of a node that dies is tried again on another; its worker waits until the
-dead one's lease has lapsed, and goes on from its checkpoint. The tasks end with the
-launch that submitted them.
+A task runs its worker as a child process, which ends with it. A task whose node dies is
+tried again on another; its worker waits until the dead worker's lease has expired and
+continues from its checkpoint. The tasks end with the launch that submitted them.
 """
 
 import math
@@ -19,7 +18,7 @@ RETRIES = 3  # of a task whose node or process died
 
 
 class Ray:
-  """Hands units to a Ray cluster."""
+  """Submits units to a Ray cluster."""
 
   poll = 1.0
 
@@ -37,20 +36,19 @@ class Ray:
     except (ConnectionError, ValueError, RuntimeError) as error:
       where = resources.address or 'this machine'
       raise errors.UserError(f'no Ray cluster at {where}: {error}') from error
-    asked: dict[str, Any] = {'num_cpus': resources.cpus or whole_node(ray.nodes())}
-    asked['num_gpus'] = resources.gpus
+    options: dict[str, Any] = {
+      'num_cpus': resources.cpus or whole_node(ray.nodes()),
+      'num_gpus': resources.gpus,
+    }
     if resources.memory_gb:
-      asked['memory'] = int(resources.memory_gb * 2**30)
-    self.task = ray.remote(max_retries=RETRIES, **asked)(work)
-    self.jobs: list[RayJob] = []
+      options['memory'] = int(resources.memory_gb * 2**30)
+    self.task = ray.remote(max_retries=RETRIES, **options)(work)
 
   def submit(self, programs: Sequence[str]) -> dict[str, 'RayJob']:
-    found = {
+    return {
       program: RayJob(self.ray, self.task.remote(self.order, program), program)
       for program in programs
     }
-    self.jobs += found.values()
-    return found
 
   def adopt(self, programs: Sequence[str]) -> dict[str, 'RayJob']:
     return {}
@@ -67,7 +65,7 @@ def whole_node(nodes: Sequence[Any]) -> int:
 
 
 def work(order: child.Order, program: str) -> str:
-  """The task: a worker, from its start to its end; why it ended early, '' if not."""
+  """The task: runs a worker; returns why it ended early, '' if it did not."""
   worker = child.Child(order, program, f'ray on {os.uname().nodename}')
   while not worker.ended():
     time.sleep(0.2)

@@ -1,8 +1,8 @@
 """`--action=work --programs=ID,…`: trains some programs of a study that is planned.
 
-It is what executors start, and anyone may start by hand on any machine that sees the
-workdir. It plans its own programs only, shares them by leases, and stores what it
-finishes; killed and started again anywhere it goes on.
+Executors start it; users may start it by hand on any machine that sees the workdir. It
+plans its own programs only, shares them by leases, and stores what it finishes; killed
+and started again anywhere, it continues.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from dlsteroids.util import environment, errors
 
 
 def work(
-  asked: files.Asked,
+  request: files.Asked,
   workdir: pathlib.Path,
   programs: Sequence[str],
   watch: local.Watch,
@@ -26,34 +26,34 @@ def work(
 ) -> Mapping[str, str]:
   """Trains what the store lacks of programs; returns reasons by failed fingerprint.
 
-  A mistake is stored as the reason of its programs' failure, too: who started this
-  worker may be on another machine.
+  A mistake is also stored as the reason of its programs' failure: the launch that
+  started this worker may be on another machine.
 
   Raises:
     UserError: if the workdir's plan has no such program, or nothing can be trained.
   """
   child.follow_parent()
-  told = manifest.read_layouts(workdir)
+  layouts = manifest.read_layouts(workdir)
   for program in programs:
-    if program not in told:
-      guess = errors.did_you_mean(program, told)
+    if program not in layouts:
+      guess = errors.did_you_mean(program, layouts)
       raise errors.UserError(
         f'no program {program!r}{guess} in {workdir}/plan.json; there are '
-        f'{", ".join(told) or "none: run the study first"}'
+        f'{", ".join(layouts) or "none: run the study first"}'
       )
-  wanted = {program: told[program]['arms'] for program in programs}
+  arms = {program: layouts[program]['arms'] for program in programs}
   try:
-    made = launch.plan_of(asked, workdir, programs=wanted)
-    if not set(programs) <= set(made.layouts):
+    plan = launch.plan_of(request, workdir, programs=arms)
+    if not set(programs) <= set(plan.layouts):
       raise errors.UserError(
         f'{workdir}/plan.json was written from another configuration or other code; '
         'run the study again'
       )
     with environment.hold(workdir):
-      made = manifest.lay_out(made, manifest.read_layouts(workdir))
-      manifest.write_layouts(made, workdir)
-    patience = 2 * made.config['engine']['lease_seconds']
-    return sharing.train(made, units.make(made), workdir, watch, say, patience)
+      plan = manifest.lay_out(plan, manifest.read_layouts(workdir))
+      manifest.write_layouts(plan, workdir)
+    patience = 2 * plan.config['engine']['lease_seconds']
+    return sharing.train(plan, units.make(plan), workdir, watch, say, patience)
   except errors.UserError as error:
     with contextlib.suppress(OSError):  # a full disk
       for program in programs:

@@ -23,18 +23,40 @@ class Asked(NamedTuple):
   claims: Sequence[Any] = ()
 
 
+def shipped() -> dict[str, pathlib.Path]:
+  """The studies that come with the package, by name."""
+  for home in pathlib.Path(__file__).resolve().parents[1:3]:  # a wheel, a checkout
+    if (home / 'configs').is_dir():
+      return {p.stem: p for p in sorted((home / 'configs').glob('[a-z]*.py'))}
+  return {}
+
+
+def locate(path: str) -> pathlib.Path:
+  """The config file of a path, or of the name of a shipped study.
+
+  Raises:
+    UserError: if there is none.
+  """
+  file, studies = pathlib.Path(path).expanduser(), shipped()
+  if file.is_file():
+    return file
+  # From anywhere, configs/digits_cnn.py is the shipped one, too.
+  name = file.stem if str(file.parent) in ('.', 'configs') else ''
+  if name in studies and (file.suffix == '.py') == (str(file.parent) == 'configs'):
+    return studies[name]
+  raise errors.UserError(
+    f'no config file {path!r}{errors.did_you_mean(path, studies)}; shipped: '
+    f'{", ".join(studies) or "none"}'
+  )
+
+
 def load(path: str) -> ModuleType:
   """The module of a config file.
 
   Raises:
     UserError: if it does not exist, fails, or lacks get_config or get_factors.
   """
-  file = pathlib.Path(path)
-  if not file.is_file():
-    shipped = sorted(str(p) for p in pathlib.Path('configs').glob('[a-z]*.py'))
-    raise errors.UserError(
-      f'no config file {path!r}; shipped: {", ".join(shipped) or "none here"}'
-    )
+  file = locate(path)
   spec = importlib.util.spec_from_file_location(file.stem, file)
   if spec is None or spec.loader is None:
     raise errors.UserError(f'config file {path} is no Python file (*.py)')

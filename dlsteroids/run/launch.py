@@ -305,7 +305,7 @@ def count(records: Iterable[results.Record]) -> dict[str, Any]:
   return {'runs': len(flops), 'flops': sum(flops)}
 
 
-def replayed(made: study_plan.Plan, arm: str, seed: int) -> runs_lib.Run:
+def one_run(made: study_plan.Plan, arm: str, seed: int) -> runs_lib.Run:
   """The run that `replay`, `sample` and `export` are about.
 
   Raises:

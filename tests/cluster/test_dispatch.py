@@ -11,7 +11,7 @@ from dlsteroids.cluster import child, dispatch, executors, worker
 from dlsteroids.config import files
 from dlsteroids.plan import units
 from dlsteroids.report import report
-from dlsteroids.run import launch, leases, progress
+from dlsteroids.run import launch, leases
 from dlsteroids.store import failures, results
 from dlsteroids.util import errors
 from tests.fixtures import studies_on_disk as disk
@@ -38,17 +38,17 @@ def test_a_worker_says_why_it_ended(tmp_path):
   )
   assert run('') == ''
   assert run('raise SystemExit(2)') == ''  # a mistake: it has told it itself
-  assert child.parting(tmp_path, 'p') == 'its worker left silently'
+  assert child.last_words(tmp_path, 'p') == 'its worker exited; its last line: none'
   assert run('raise SystemExit(7)') == 'exit code 7'
   said = run('import os; print("so far", flush=True); os.kill(os.getpid(), 9)')
-  assert said == 'killed by SIGKILL; last said: so far'
+  assert said == 'killed by SIGKILL; its last line: so far'
   start = time.monotonic()
   said = run('import time; time.sleep(60)', 0.01)
   assert said == 'no end within 0.01 minutes'
   assert time.monotonic() - start < 30
   assert run('1 / 0') == ''  # as after a mistake, so that what it said tells
-  said = 'its worker left; last said: ZeroDivisionError: division by zero'
-  assert child.parting(tmp_path, 'p') == said
+  said = 'its worker exited; its last line: ZeroDivisionError: division by zero'
+  assert child.last_words(tmp_path, 'p') == said
 
 
 def test_a_worker_that_hears_no_sigterm_is_killed(tmp_path, monkeypatch):
@@ -58,7 +58,7 @@ def test_a_worker_that_hears_no_sigterm_is_killed(tmp_path, monkeypatch):
     'print("deaf", flush=True); time.sleep(60)'
   )
   job = executors.ProcessJob(order(tmp_path, script), 'p')
-  while child.last_line(job.child.order.log('p')) != 'deaf':
+  while child.last_line(job.child.log) != 'deaf':
     time.sleep(0.01)
   job.child.stop(child.GRACE)
   assert job.child.process.returncode == -9
@@ -66,9 +66,9 @@ def test_a_worker_that_hears_no_sigterm_is_killed(tmp_path, monkeypatch):
 
 def test_a_worker_ends_with_who_started_it(tmp_path):
   script = (
-    'import os, subprocess, sys, time; from dlsteroids.launch import child; '
+    'import os, subprocess, sys, time; from dlsteroids.cluster import child; '
     'os.environ[child.PARENT] = str(os.getpid()); '
-    'code = "from dlsteroids.launch import child; import time; '
+    'code = "from dlsteroids.cluster import child; import time; '
     'child.follow_parent(); print(1, flush=True); time.sleep(60)"; '
     'p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE); '
     'p.stdout.read(1); print(p.pid, flush=True); time.sleep(60)'
@@ -82,6 +82,14 @@ def test_a_worker_ends_with_who_started_it(tmp_path):
   while leases.start_of(pid) == born:
     assert time.monotonic() < end
     time.sleep(0.05)
+
+
+def ignore(done, total, details):
+  del done, total, details
+
+
+def say(line):
+  print(line, file=sys.stderr)
 
 
 class Here:
@@ -124,8 +132,7 @@ def ready(tmp_path, monkeypatch):
 def test_a_unit_that_hangs_is_stopped_tried_again_and_marked(ready, capsys):
   asked, work, (first, second) = ready
   here = Here(asked, work, {second: 'import time; time.sleep(60)'})
-  with progress.Progress() as shown:
-    answer = dispatch.train(asked, work, here, shown)
+  answer = dispatch.train(asked, work, here, ignore, say)
   said = capsys.readouterr().err
   assert 'activation=tanh: no end within 0.01 minutes; trying again' in said
   assert 'failed: activation=tanh: 2 times: no end within 0.01 minutes' in said
@@ -134,8 +141,7 @@ def test_a_unit_that_hangs_is_stopped_tried_again_and_marked(ready, capsys):
   assert answer.runs['status'].tolist() == ['ok'] * 4 + ['failed'] * 2
   assert disk.counts(work) == {1}
   again = Here(asked, work, {})
-  with progress.Progress() as shown:
-    answer = dispatch.train(asked, work, again, shown)
+  answer = dispatch.train(asked, work, again, ignore, say)
   assert again.handed == [[second]]
   assert not answer.failed
   assert failures.read(work) == {}
@@ -148,19 +154,18 @@ def test_units_are_handed_over_a_few_at_a_time_and_never_those_of_others(ready):
   asked, work, (first, second) = ready
   here = Here(asked, work, {}, at_once=1)
   made = launch.begin(launch.plan_of(asked, work), asked, work, print)
-  with progress.Progress() as shown:
-    head = dispatch.Head(made, work, here, shown)
-    head.hand_over()
-    head.hand_over()
-    assert here.handed == [[first]]  # one at a time
-    head.run()
-    assert here.handed == [[first], [second]]
-    (work / 'runs').rename(work / 'away')
-    with leases.take(work, first, 60.0):  # another launch's
-      head = dispatch.Head(made, work, here, shown)
-      head.hand_over()
-      assert here.handed[2:] == [[second]]
-    head.run()
+  head = dispatch.Head(made, work, here, ignore, say)
+  head.submit()
+  head.submit()
+  assert here.handed == [[first]]  # one at a time
+  head.run()
+  assert here.handed == [[first], [second]]
+  (work / 'runs').rename(work / 'away')
+  with leases.take(work, first, 60.0):  # another launch's
+    head = dispatch.Head(made, work, here, ignore, say)
+    head.submit()
+    assert here.handed[2:] == [[second]]
+  head.run()
   assert here.handed[2:] == [[second], [first]]
   assert disk.trained(work) == 6
 
@@ -173,8 +178,8 @@ def test_a_launch_that_ends_early_says_what_becomes_of_its_jobs(ready, capsys):
     raise KeyboardInterrupt
 
   here.submit = interrupt
-  with progress.Progress() as shown, pytest.raises(KeyboardInterrupt):
-    dispatch.train(asked, work, here, shown)
+  with pytest.raises(KeyboardInterrupt):
+    dispatch.train(asked, work, here, ignore, say)
   assert capsys.readouterr().err.splitlines()[-1] == 'left'
 
 
@@ -190,11 +195,8 @@ def test_stored_runs_of_several_machines_are_not_reported_as_one(ready):
   path.unlink()
   other = {**batch['provenance'], 'device': 'Abacus'}
   results.write_batch(work, {**batch, 'provenance': other}, runs, arrays)
-  with (
-    progress.Progress() as shown,
-    pytest.raises(errors.UserError, match='Abacus'),
-  ):
-    dispatch.train(asked, work, Here(asked, work, {}), shown)
+  with pytest.raises(errors.UserError, match='Abacus'):
+    dispatch.train(asked, work, Here(asked, work, {}), ignore, say)
 
 
 @pytest.mark.parametrize(('package', 'extra'), [('submitit', 'slurm'), ('ray', 'ray')])

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 # Takes, proves by a kernel lock that it is alone, and dies over every sixth lease.
 RIVAL = """
 import fcntl, os, pathlib, random, sys, time
-from dlsteroids.launch import leases
+from dlsteroids.run import leases
 
 work, name = pathlib.Path(sys.argv[1]), sys.argv[2]
 draw = random.Random(name)

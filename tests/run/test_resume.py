@@ -81,7 +81,7 @@ def test_a_study_killed_and_stopped_again_and_again_ends_with_the_same_bits(
 def check_stop(err, number, config, work):
   """The last line says what was saved, and the exact command that goes on."""
   assert 'Traceback' not in err
-  command = f'python -m experiments.launch --config={config} --workdir={work}'
+  command = f'python -m dlsteroids --config={config} --workdir={work}'
   line = err.splitlines()[-1]
   assert line.endswith(f'; to continue: {command}')
   assert re.match(rf'dlsteroids: {number.name}; step \d+ of 300 is saved; ', line)
@@ -89,7 +89,7 @@ def check_stop(err, number, config, work):
 
 STUCK = """
 import hashlib
-from dlsteroids.launch import interrupt
+from dlsteroids.run import interrupt
 with interrupt.handled(), interrupt.patience():
   print('ready', flush=True)
   hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)  # C code, for many minutes

@@ -56,7 +56,7 @@ def test_every_program_has_a_line(work):
 def test_it_is_asked_from_another_terminal_without_jax_or_a_change(work):
   before = {p: p.stat().st_mtime_ns for p in work.rglob('*') if 'leases' not in str(p)}
   script = (
-    'import sys; from dlsteroids.launch import command; '
+    'import sys; from dlsteroids.cli import command; '
     f'code = command.main(["launch", "--action=status", "--workdir={work}"]); '
     'assert "jax" not in sys.modules and "scipy" not in sys.modules; sys.exit(code)'
   )

@@ -41,7 +41,7 @@ def start(config, work, count, devices=1, *words):
       mine |= {'JAX_COORDINATOR_ADDRESS': address, 'JAX_NUM_PROCESSES': str(count)}
       mine |= {'JAX_PROCESS_ID': str(index)}
     command = [
-      *(sys.executable, '-m', 'experiments.launch', f'--config={config}'),
+      *(sys.executable, '-m', 'dlsteroids', f'--config={config}'),
       *(f'--workdir={work}', *words, *(['--distributed'] if count > 1 else [])),
     ]
     started.append(
