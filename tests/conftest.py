@@ -48,7 +48,7 @@ def quick():
 
   jax.config.update('jax_disable_most_optimizations', True)
   with pytest.MonkeyPatch.context() as patch:
-    for name in ('OFTEN', 'ONCE'):
+    for name in ('COMPILER_OPTIONS', 'INIT_COMPILER_OPTIONS'):
       patch.setattr(program, name, cases.fast())
     yield
   jax.config.update('jax_disable_most_optimizations', False)

@@ -96,7 +96,7 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     names[:] = [*found[1], 'steps']
     return found
 
-  repeats = step_lib.largest_repeat(task)
+  repeats = step_lib.batches_per_step(task)
   per_epoch = examples // size
   eval_size = config['train']['eval_batch']
   counts = {name: len(split[name]) for name in SPLITS}

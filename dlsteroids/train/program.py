@@ -18,20 +18,24 @@ from dlsteroids.train import step as step_lib
 
 P = jax.sharding.PartitionSpec
 AXIS = 'member'
-OFTEN: dict[str, Any] = {}  # runs for long
-ONCE = {'xla_backend_optimization_level': 0}  # runs once: compile it fast
-# Equal numbers from run to run: no atomics, and no kernels chosen by the clock.
-SAME: Mapping[str, dict[str, Any]] = {'gpu': {'xla_gpu_deterministic_ops': True}}
+COMPILER_OPTIONS: Mapping[str, Any] = {}  # of training and evaluation
+# Initialisation runs once: less optimisation, so that it compiles fast.
+INIT_COMPILER_OPTIONS: Mapping[str, Any] = {'xla_backend_optimization_level': 0}
+# Equal bits from run to run, by platform: no atomics, no autotuned kernels.
+DETERMINISM_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+  'gpu': {'xla_gpu_deterministic_ops': True}
+}
 
 
 class Layout(NamedTuple):
-  """How members lie on devices: `width` on each group of them, by 'map' or 'vmap'.
+  """How the members of a batch lie on devices.
 
   Attributes:
-    strategy: of the members of one group, one after another or side by side.
-    width: how many those are.
+    strategy: of the members on one group of devices: 'map', one after another, or
+      'vmap', side by side.
+    width: members on one group.
     devices: in use.
-    data: of one group, over which each of its members' batches is spread.
+    data: devices of one group, over which each member's batch is spread.
   """
 
   strategy: str
@@ -55,20 +59,33 @@ class Layout(NamedTuple):
 
 
 class Program(NamedTuple):
-  """Compiled functions over a batch of members (leading axis S = width x groups)."""
+  """The functions of one program over a batch of S = width x groups members.
+
+  All arrays of slots and states have a leading axis S.
+
+  Attributes:
+    layout: of the members.
+    member: the pure functions of one member.
+    mesh: of devices, axes ('member', 'data').
+    init: `(slots, data) -> states`. This and the next two are jitted, or compiled.
+    stretch: `(states, slots, data, start, stop, fresh) -> states`: the training steps
+      start..stop - 1; donates the states.
+    evaluate: `(states, slots, data) -> values`.
+  """
 
   layout: Layout
   member: member_lib.Member
   mesh: jax.sharding.Mesh
-  init: Any  # (slots, data) -> states; this and the next two are jitted or compiled
-  stretch: Any  # (states, slots, data, start, stop, fresh) -> states; donates
-  evaluate: Any  # (states, slots, data) -> values
+  init: Any
+  stretch: Any
+  evaluate: Any
 
 
 def make_mesh(layout: Layout) -> jax.sharding.Mesh:
-  """Members along the first axis, shares of a member's batch along the second.
+  """The mesh of a layout, over the devices of all processes.
 
-  The devices of all processes; what is left over stays idle.
+  Members lie along its first axis, parts of a member's batch along its second; devices
+  that fill no group stay idle.
   """
   return jax.make_mesh(
     (layout.groups, layout.data),
@@ -79,40 +96,43 @@ def make_mesh(layout: Layout) -> jax.sharding.Mesh:
 
 
 def over_members(
-  function: Callable, layout: Layout, mesh: Any, scalars: int, *, moves: bool = False
+  function: Callable, layout: Layout, mesh: Any, scalars: int, *, updates: bool = False
 ) -> Callable:
-  """`function(tree, data, *scalars)` of one member, made one of many.
+  """A function of one member as a function of a batch of them.
 
-  'map' runs a device's members one after another and skips those that are not live;
-  'vmap' runs them side by side. A function that `moves` returns the new state; 'map'
-  then updates the states in place, where `lax.map` would copy them all, and stops
-  behind the last live member: padding comes last, and its states are not touched.
+  'map' runs a device's members one after another and skips padding; 'vmap' runs them
+  side by side. With `updates`, the function returns a new state: 'map' then updates the
+  states in place, which `lax.map` would copy, and stops after the last live member.
+
+  Args:
+    function: `(tree, data, *scalars) -> result` of one member; `tree['slot']['live']`
+      is false for padding.
+    layout: of the members.
+    mesh: from `make_mesh`.
+    scalars: how many scalars follow `data`.
+    updates: whether the result is the new `tree['state']`.
   """
 
-  def together(value):
-    # What XLA moves between the devices of one group may wait for those of all groups:
-    # they take the same turns, if need be with padding.
+  def synchronised(value):
+    # Collectives within one group of devices may wait for those of every group, so all
+    # groups run the same number of members, padding included.
     if layout.data == 1:
       return value
     return jax.lax.pmax(jnp.int32(value), AXIS).astype(value.dtype)
 
-  def skipping(tree, data, *rest):
+  def run_if_live(tree, data, *rest):
     def run():
       return function(tree, data, *rest)
 
     shape = jax.eval_shape(run)
 
     def skip():
-      return jax.tree.map(lambda s: zeros_like(s), shape)
+      return jax.tree.map(zeros_like, shape)
 
-    return jax.lax.cond(together(tree['slot']['live']), run, skip)
+    return jax.lax.cond(synchronised(tree['slot']['live']), run, skip)
 
-  def many(tree, data, *rest):
-    with step_lib.formulation(), spread.over(layout.data):
-      return every(tree, data, *rest)
-
-  def move(tree, data, *rest):
-    live = tree['slot']['live']
+  def update_in_place(tree, data, *rest):
+    live = tree['slot']['live']  # padding comes last
     count = jnp.max(jnp.where(live, jnp.arange(1, layout.width + 1), 0))
 
     def body(i, states):
@@ -125,28 +145,30 @@ def over_members(
         lambda x, v: jax.lax.dynamic_update_index_in_dim(x, v, i, 0), states, new
       )
 
-    return jax.lax.fori_loop(0, together(count), body, tree['state'])
+    return jax.lax.fori_loop(0, synchronised(count), body, tree['state'])
 
-  def every(tree, data, *rest):
-    if layout.strategy == 'map' and moves:
-      return move(tree, data, *rest)
-    if layout.strategy == 'map':
-      return jax.lax.map(lambda one: skipping(one, data, *rest), tree)
-    return jax.vmap(function, in_axes=(0, None, *(None,) * scalars))(tree, data, *rest)
+  def run_group(tree, data, *rest):
+    with step_lib.formulation(), spread.over(layout.data):
+      if layout.strategy == 'vmap':
+        in_axes = (0, None, *(None,) * scalars)
+        return jax.vmap(function, in_axes=in_axes)(tree, data, *rest)
+      if updates:
+        return update_in_place(tree, data, *rest)
+      return jax.lax.map(lambda one: run_if_live(one, data, *rest), tree)
 
   return jax.shard_map(
-    many,
+    run_group,
     mesh=mesh,
     in_specs=(P(AXIS), P(), *(P(),) * scalars),
     out_specs=P(AXIS),
-    # The axis of data is XLA's, unless there is nothing to split.
+    # The axis of data is XLA's to partition, unless there is nothing to split.
     axis_names={AXIS} if layout.data > 1 else {AXIS, spread.AXIS},
     check_vma=False,
   )
 
 
 def finite(variables: Mapping[str, Any]) -> Any:
-  """Whether all trained numbers are: the last step's have met no loss yet."""
+  """Whether all parameters are finite; no loss has seen those of the last step yet."""
   leaves = jax.tree.leaves([player['params'] for player in variables.values()])
   return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
 
@@ -172,8 +194,9 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
     film = {}
     if member.task.film is not None:
       keys = rng.Keys(rng.root(0))  # the same noise for every arm, seed and step
-      seen = member.task.film(tree['state']['variables'], keys, tree['slot']['hyper'])
-      film = {'film': seen}
+      hyper = tree['slot']['hyper']
+      frames = member.task.film(tree['state']['variables'], keys, hyper)
+      film = {'film': frames}
     return film | {
       'values': member.evaluate(tree['state'], tree['slot'], data),
       'sums': tree['state']['sums'],
@@ -182,7 +205,7 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
     }
 
   inits = over_members(init, layout, mesh, 0)
-  stretches = over_members(stretch, layout, mesh, 3, moves=True)
+  stretches = over_members(stretch, layout, mesh, 3, updates=True)
   evaluates = over_members(evaluate, layout, mesh, 0)
   return Program(
     layout=layout,
@@ -207,28 +230,32 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
 
 def compile_all(program: Program, slots: Any, data: Any) -> Program:
   """The same program with its three functions compiled for these shapes."""
-  trained, judged = (with_chunk(slots, program, kind) for kind in chunks.KINDS)
-  traced = program.init.trace(slots, data)
+  train_slots, eval_slots = (with_chunk(slots, program, kind) for kind in chunks.KINDS)
+  init = program.init.trace(slots, data)
   sharding = jax.sharding.NamedSharding(program.mesh, P(AXIS))
   state = jax.tree.map(
-    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), traced.out_info
+    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), init.out_info
   )
-  numbers = (jnp.int32(0), jnp.int32(1), jnp.bool_(True))
+  scalars = (jnp.int32(0), jnp.int32(1), jnp.bool_(True))
   lowered = (
-    program.stretch.lower(state, trained, data, *numbers),
-    program.evaluate.lower(state, judged, data),
-    traced.lower(),
+    program.stretch.lower(state, train_slots, data, *scalars),
+    program.evaluate.lower(state, eval_slots, data),
+    init.lower(),
   )
-  same = SAME.get(program.mesh.devices.flat[0].platform, {})
-  options = (OFTEN | same, OFTEN | same, ONCE | same)
-  with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:  # XLA lets go
+  platform = program.mesh.devices.flat[0].platform
+  options = [
+    {**chosen, **DETERMINISM_OPTIONS.get(platform, {})}
+    for chosen in (COMPILER_OPTIONS, COMPILER_OPTIONS, INIT_COMPILER_OPTIONS)
+  ]
+  with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:
+    # In parallel: compilation releases the GIL.
     compiled = pool.map(lambda part, how: part.compile(how), lowered, options)
     stretch, evaluate, init = compiled
   return program._replace(init=init, stretch=stretch, evaluate=evaluate)
 
 
 def with_chunk(slots: Any, program: Program, kind: str) -> Any:
-  """Placed slots with the shapes of a chunk of `kind`, if the data set streams."""
+  """Slots with the shapes of a chunk of `kind` added, if the data set streams."""
   if not program.member.chunks:
     return slots
   blank = program.member.chunks.blank(kind, program.layout.members)
@@ -260,13 +287,13 @@ def place_chunk(chunk: Any, program: Program) -> Any:
 
 
 def place(slots: Sequence[Any], program: Program) -> Any:
-  """Slots of the members of a batch, stacked and laid on their devices.
+  """The slots of a batch's members, stacked and placed on their devices.
 
-  What a member reads of a stream the host knows: those indices stay there.
+  Of a stream the indices of examples stay on the host, which reads them.
   """
   if program.member.chunks:
-    kept = slots[0].keys() - chunks.HOST
-    slots = [{name: slot[name] for name in kept} for slot in slots]
+    names = slots[0].keys() - chunks.HOST
+    slots = [{name: slot[name] for name in names} for slot in slots]
   stacked = jax.tree.map(lambda *xs: np.stack(xs), *slots)
   return processes.put(stacked, jax.sharding.NamedSharding(program.mesh, P(AXIS)))
 

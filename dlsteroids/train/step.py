@@ -16,12 +16,12 @@ State = dict[str, Any]
 
 
 def formulation() -> contextlib.AbstractContextManager[Any]:
-  """How convolutions are traced: mended on a CPU, elsewhere as the backend knows them.
+  """The form in which convolutions are traced: rewritten on CPUs, else the native one.
 
-  The mended forms were chosen on CPUs; GPU libraries look for the native ones.
+  The rewritten forms were chosen on CPUs; GPU libraries recognise the native ones.
   """
-  mended = jax.default_backend() == 'cpu'
-  return contextlib.nullcontext() if mended else convolution.native()
+  on_cpu = jax.default_backend() == 'cpu'
+  return contextlib.nullcontext() if on_cpu else convolution.native()
 
 
 def init(task: types.Task, key: Any, batch: types.Batch, hyper: types.Hyper) -> State:
@@ -35,158 +35,177 @@ def init(task: types.Task, key: Any, batch: types.Batch, hyper: types.Hyper) -> 
   return {'variables': variables, 'optimizer': moments}
 
 
-def largest_repeat(task: types.Task) -> int:
-  """How many batches a step draws."""
+def batches_per_step(task: types.Task) -> int:
+  """How many batches one step draws: the largest `repeat` of its turns."""
   return max(turn.repeat for turn in task.turns)
 
 
-class Seen(NamedTuple):
-  """A task's shared pass at one move.
+class SharedPass(NamedTuple):
+  """The result of a task's shared forward pass, as one update uses it.
 
   Attributes:
-    value: what the losses find in their batch.
+    value: what the losses find as `batch['shared']`.
     new: collections that the pass changed, by player.
-    pull: the value's gradient to that of its player's parameters; None where only
-      others move.
+    pullback: maps the gradient with respect to `value` to the gradient with respect to
+      the parameters of the pass's player; None in turns of other players.
   """
 
   value: Any
   new: Mapping[str, Any]
-  pull: Callable[[Any], Any] | None
+  pullback: Callable[[Any], Any] | None
 
 
-def look(shared: types.Pass, variables: Any, batch: Any, keys: Any, hyper: Any) -> Seen:
-  """Makes the shared pass so that its player's gradient can go back through it."""
+def forward_shared(
+  shared: types.Pass, variables: Any, batch: Any, keys: Any, hyper: Any
+) -> SharedPass:
+  """Runs the forward pass that several turns share, differentiably in its player."""
 
   def run(params):
-    mine = {**variables[shared.player], 'params': params}
-    found, new = shared.run({**variables, shared.player: mine}, batch, keys, hyper)
-    return spread.alike(found, batch), new
+    player = {**variables[shared.player], 'params': params}
+    value, new = shared.run({**variables, shared.player: player}, batch, keys, hyper)
+    return spread.alike(value, batch), new
 
-  value, pull, new = jax.vjp(run, variables[shared.player]['params'], has_aux=True)
-  return Seen(value, new, lambda slope: pull(slope)[0])
+  params = variables[shared.player]['params']
+  value, pullback, new = jax.vjp(run, params, has_aux=True)
+  return SharedPass(value, new, lambda gradient: pullback(gradient)[0])
 
 
-def slope(
-  turn: types.Turn, variables: Any, batch: Any, keys: Any, hyper: Any, seen: Seen | None
+def turn_gradient(
+  turn: types.Turn,
+  variables: Any,
+  batch: Any,
+  keys: Any,
+  hyper: Any,
+  shared: SharedPass | None,
 ) -> tuple[Any, Any, Any, Any]:
-  """A turn's loss, changed collections, scalars and gradient by its player."""
-  mine = variables[turn.player]
+  """A turn's loss, changed collections, scalars, and gradient in its player's params.
 
-  def loss(params, value):
-    moved = {**variables, turn.player: {**mine, 'params': params}}
-    given = batch if seen is None else {**batch, 'shared': value}
-    return turn.loss(moved, given, keys, hyper)
+  Where the turn's player also makes the shared pass, the gradient continues through it.
+  """
+  player = variables[turn.player]
 
-  value = None if seen is None else seen.value
-  if seen is None or seen.pull is None:
-    (found, (new, scalars)), grads = jax.value_and_grad(loss, has_aux=True)(
-      mine['params'], value
+  def loss_fn(params, value):
+    current = {**variables, turn.player: {**player, 'params': params}}
+    inputs = batch if shared is None else {**batch, 'shared': value}
+    return turn.loss(current, inputs, keys, hyper)
+
+  value = None if shared is None else shared.value
+  if shared is None or shared.pullback is None:
+    (loss, (new, scalars)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+      player['params'], value
     )
-    return found, new, scalars, grads
-  (found, (new, scalars)), (grads, back) = jax.value_and_grad(
-    loss, (0, 1), has_aux=True
-  )(mine['params'], value)
-  grads = jax.tree.map(jnp.add, grads, seen.pull(back))
-  new = {n: {**seen.new.get(n, {}), **new.get(n, {})} for n in {**seen.new, **new}}
-  return found, new, scalars, grads
+    return loss, new, scalars, gradient
+  (loss, (new, scalars)), (gradient, value_gradient) = jax.value_and_grad(
+    loss_fn, (0, 1), has_aux=True
+  )(player['params'], value)
+  gradient = jax.tree.map(jnp.add, gradient, shared.pullback(value_gradient))
+  names = {**shared.new, **new}
+  new = {name: {**shared.new.get(name, {}), **new.get(name, {})} for name in names}
+  return loss, new, scalars, gradient
 
 
-def when(good: Any, change: Callable[..., Any], old: Any, *rest: Any) -> Any:
-  """`change(old, *rest)` if `good`, else `old`, to the bit.
+def update_if(
+  condition: Any, update: Callable[..., Any], old: Any, *operands: Any
+) -> Any:
+  """`update(old, *operands)` where `condition` holds, else `old`, to the bit.
 
-  A branch, as selecting between old and new numbers would copy both, a tenth of an
-  MLP's step. Where a batch is spread it is the selection: inside a branch that not
-  every group of devices takes they could not wait for one another.
+  A branch: selecting between old and new numbers copies both, which takes a tenth of an
+  MLP's step. Where a batch is spread over devices it is the selection nevertheless:
+  collectives inside a branch that not every group of devices takes would deadlock.
   """
   if spread.size() == 1:
-    return jax.lax.cond(good, change, lambda old, *_: old, old, *rest)
-  return jax.tree.map(
-    lambda new, old: jnp.where(good, new, old), change(old, *rest), old
-  )
+    return jax.lax.cond(condition, update, lambda old, *_: old, old, *operands)
+  new = update(old, *operands)
+  return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
 
 
 def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]]:
   """`(state, batch, keys, hyper, alive=True) -> (state, scalars, finite)`.
 
-  `finite` tells whether every turn's loss was; from the first that was not, or if the
-  run is not `alive`, nothing moves any more, to the bit. If a turn is repeated, `batch`
-  has a leading axis as long as the largest `repeat`: the i-th move of every turn sees
-  the i-th part of it, with streams of its own.
+  `finite` is whether every turn's loss was finite. From the first loss that was not, or
+  if the run is not `alive`, the state stays as it is, to the bit. If turns repeat,
+  `batch` has a leading axis as long as the largest `repeat`: the i-th update of every
+  turn takes the i-th part of it, with PRNG streams of its own.
 
   Raises:
-    ValueError: a shared pass whose player does not move once, last.
+    ValueError: a shared pass whose player is not updated exactly once, last.
   """
-  repeats, shared = largest_repeat(task), task.shared
+  repeats, shared = batches_per_step(task), task.shared
   if shared is not None:
-    moves = [turn.player for turn in task.turns for _ in range(turn.repeat)]
-    if moves.index(shared.player) != len(moves) - 1:
+    players = [turn.player for turn in task.turns for _ in range(turn.repeat)]
+    if players.index(shared.player) != len(players) - 1:
       raise ValueError(
-        f'the player of a shared pass must move once, last; {shared.player!r} moves as '
-        f'in {moves}'
+        f'the player of a shared pass, {shared.player!r}, must be updated once and '
+        f'last; the turns update {", ".join(players)}'
       )
 
-  def move(turn, state, batch, keys, hyper, alive, seen):
+  def apply_turn(turn, state, batch, keys, hyper, alive, shared_pass):
     variables = state['variables']
-    mine = variables[turn.player]
-    value, new, scalars, grads = slope(turn, variables, batch, keys, hyper, seen)
-    finite = jnp.isfinite(value)
+    player = variables[turn.player]
+    loss, new, scalars, gradient = turn_gradient(
+      turn, variables, batch, keys, hyper, shared_pass
+    )
+    finite = jnp.isfinite(loss)
     optimizer = task.players[turn.player].optimizer(hyper)
 
-    def update(old, grads, new):
-      updates, moments = optimizer.update(grads, old['moments'], old['params'])
+    def update(old, gradient, new):
+      updates, moments = optimizer.update(gradient, old['moments'], old['params'])
       params = optax.apply_updates(old['params'], updates)
       return {'params': params, 'moments': moments, 'new': dict(new)}
 
-    # Only what may change passes through this.
+    # Only what the turn may change passes through the branch.
     old = {
-      'params': mine['params'],
+      'params': player['params'],
       'moments': state['optimizer'][turn.player],
-      'new': {n: {kind: variables[n][kind] for kind in new[n]} for n in new},
+      'new': {name: {c: variables[name][c] for c in new[name]} for name in new},
     }
-    found = when(finite & alive, update, old, grads, new)
-    after = {
-      name: {**variables[name], **found['new'].get(name, {})} for name in variables
+    updated = update_if(finite & alive, update, old, gradient, new)
+    variables = {
+      name: {**variables[name], **updated['new'].get(name, {})} for name in variables
     }
-    after[turn.player] |= {'params': found['params']}
-    moments = {**state['optimizer'], turn.player: found['moments']}
-    return {'variables': after, 'optimizer': moments}, scalars, finite
+    variables[turn.player] |= {'params': updated['params']}
+    moments = {**state['optimizer'], turn.player: updated['moments']}
+    return {'variables': variables, 'optimizer': moments}, scalars, finite
 
-  def parts(batch, keys, index):
+  def part_of(batch, keys, index):
     if repeats == 1:
       return batch, keys
     part = jax.tree.map(lambda x: x[index], batch)
     return part, rng.Keys(keys.root, keys.step * repeats + index)
 
+  def shared_for(turn, index, state, batch, keys, hyper, first):
+    """The shared pass as a turn's update number `index` uses it."""
+    if shared is None or turn.player == shared.player:
+      return first
+    value = first.value
+    if index:  # another part of the batch: its pass is made anew
+      value, _ = shared.run(state['variables'], batch, keys, hyper)
+      value = spread.alike(value, batch)
+    return SharedPass(value, {}, None)
+
   def step(state, batch, keys, hyper, alive=True):
     finite = jnp.bool_(True)
-    logged: dict[str, Any] = {}
+    scalars: dict[str, Any] = {}
     first = None
     if shared is not None:
-      part, streams = parts(batch, keys, 0)
-      first = look(shared, state['variables'], part, streams, hyper)
+      part, part_keys = part_of(batch, keys, 0)
+      first = forward_shared(shared, state['variables'], part, part_keys, hyper)
     for turn in task.turns:
       for index in range(turn.repeat):
-        part, streams = parts(batch, keys, index)
-        seen = first
-        if shared is not None and first is not None and turn.player != shared.player:
-          value = first.value
-          if index:
-            value, _ = shared.run(state['variables'], part, streams, hyper)
-            value = spread.alike(value, part)
-          seen = Seen(value, {}, None)
-        state, scalars, good = move(
-          turn, state, part, streams, hyper, finite & alive, seen
+        part, part_keys = part_of(batch, keys, index)
+        shared_pass = shared_for(turn, index, state, part, part_keys, hyper, first)
+        state, turn_scalars, turn_finite = apply_turn(
+          turn, state, part, part_keys, hyper, finite & alive, shared_pass
         )
-        logged |= scalars
-        finite &= good
+        scalars |= turn_scalars
+        finite &= turn_finite
     if task.after_step is not types.unchanged:
-      variables = when(
+      variables = update_if(
         finite & alive,
         lambda variables: task.after_step(variables, keys, hyper),
         state['variables'],
       )
       state = {**state, 'variables': variables}
-    return state, logged, finite
+    return state, scalars, finite
 
   return step
