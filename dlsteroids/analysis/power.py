@@ -1,7 +1,7 @@
-"""What a design can find before it is trained: power, seeds needed, detectable effects.
+"""Power, seeds needed and detectable effects of a design, before it is trained.
 
-All of it is about the test that judges a contrast, the two-sided sign-flip test at the
-first step of Holm's procedure (alpha / contrasts), under normal deltas.
+They are those of the two-sided sign-flip test at the first step of Holm's procedure
+(alpha / contrasts), under normal deltas.
 """
 
 import functools
@@ -13,26 +13,26 @@ import scipy.stats
 
 from dlsteroids.analysis import statistics
 
-POWERS = (0.5, 0.8, 0.9, 0.95)  # of `table`
-MOST = 200  # seeds that anyone would train
-COARSE = 16  # so few flips in the rejection region are simulated
-DRAWS = 1000  # simulated rows of deltas; both of their ends count
-ERROR = 0.05  # by how much the approximation may be too low where flips are coarse
-_FAR = 30.0  # sd of the mean; no limit is near it
+MAX_SEEDS = 200  # the most that `seeds_needed` searches
+COARSE = 16  # with fewer flips in the rejection region, the test is simulated
+DRAWS = 1000  # simulated rows of deltas; both ends of their intervals count
+ERROR = 0.05  # by which the approximation may be too low where flips are coarse
+_FAR = 30.0  # standard errors of the mean, beyond any critical value
 
 
 def power(sd: float, effect: float, n: int, alpha: float, contrasts: int = 1) -> float:
-  """The probability that a contrast is found, were it the one with the smallest p.
+  """The probability of detecting a contrast if its p is the smallest of the family.
 
   Where flips are coarse (fewer than `COARSE` of them reject) the test itself is
   simulated, with a constant key. Elsewhere it is the noncentral t distribution beyond
-  the limit that Box and Andersen (1955, J. R. Stat. Soc. B 17:1) give for a permutation
-  test. Against simulations with n = 6 to 20 this is right within .05, mostly .02; it
-  is too high above `statistics.EXACT_SEEDS` if 2^n * alpha / contrasts is below 64.
+  the critical value that Box and Andersen (1955, J. R. Stat. Soc. B 17:1) give for a
+  permutation test. Against simulations with n = 6 to 20 the error is below .05, mostly
+  .02; it is too high above `statistics.EXACT_SEEDS` if 2^n * alpha / contrasts is below
+  64.
 
   Args:
     sd: standard deviation of the paired deltas, e.g. `statistics.noise_floor`.
-    effect: true mean delta in the unit of `sd`; its sign is of no account.
+    effect: true mean delta in the unit of `sd`; its sign does not matter.
     n: seeds.
     alpha: of the family, in (0, 1).
     contrasts: m, the size of the family.
@@ -59,9 +59,9 @@ def seeds_needed(
   alpha: float,
   contrasts: int = 1,
   power: float = 0.8,
-  most: int = MOST,
+  most: int = MAX_SEEDS,
 ) -> int | None:
-  """The fewest seeds that find an effect with probability `power`; see `power`.
+  """The fewest seeds that detect an effect with probability `power`; see `power`.
 
   Returns:
     A number of seeds; None if it would be above `most`, or `sd` or `effect` is nan.
@@ -73,9 +73,9 @@ def seeds_needed(
   for n in range(2, most + 1):
     if statistics.smallest_p(n) > level:
       continue
-    # no simulation where even the approximation, never much too low, is far off
-    enough = _coarse(n, level) and _approximate(shift, n, level) < power - ERROR
-    if not enough and _power(shift, n, level) >= power:
+    # skip simulating where the approximation, never much too low, is far below
+    hopeless = _coarse(n, level) and _approximate(shift, n, level) < power - ERROR
+    if not hopeless and _power(shift, n, level) >= power:
       return n
   return None
 
@@ -83,9 +83,9 @@ def seeds_needed(
 def detectable(
   sd: float, n: int, alpha: float, contrasts: int = 1, power: float = 0.8
 ) -> float:
-  """The smallest mean delta that is found with probability `power`; see `power`.
+  """The smallest mean delta that is detected with probability `power`; see `power`.
 
-  With n = 6 and one contrast it is a quarter more than by Student's t.
+  With n = 6 and one contrast it is a quarter larger than Student's t gives.
 
   Returns:
     A delta in the unit of `sd`; inf where `n` seeds cannot reach alpha, nan for a `sd`
@@ -97,13 +97,6 @@ def detectable(
   if statistics.smallest_p(n) > level:
     return math.inf
   return sd * _shift(power, n, level)
-
-
-def table(
-  sd: float, n: int, alpha: float, contrasts: int = 1
-) -> list[tuple[float, float]]:
-  """`(power, detectable delta)` for the probabilities of `POWERS`."""
-  return [(wanted, detectable(sd, n, alpha, contrasts, wanted)) for wanted in POWERS]
 
 
 def _level(sd: float, alpha: float, contrasts: int) -> float:
@@ -126,17 +119,15 @@ def _power(shift: float, n: int, level: float) -> float:
   if not _coarse(n, level):
     return _approximate(shift, n, level)
   ends = _ends(n, level)
-  found = np.searchsorted(ends, [shift, -shift])
-  return float(found.sum() / len(ends))
+  return float(np.searchsorted(ends, [shift, -shift]).sum() / len(ends))
 
 
 @functools.lru_cache(maxsize=64)
 def _ends(n: int, level: float) -> np.ndarray:
-  """Ends of intervals of n standard normal deltas, sorted: where they are found.
+  """Sorted shifts at which intervals of n standard normal deltas begin to exclude 0.
 
-  A row of deltas is found if its interval excludes 0, and a shift of the deltas shifts
-  the interval. So one simulation answers for every shift: the row is found above zero
-  if -low < shift, and its mirror image if high < shift.
+  Shifting the deltas shifts their interval, so one simulation serves every shift: the
+  interval lies above zero if -low < shift, that of the mirrored deltas if high < shift.
   """
   rows = statistics.generator().normal(size=(DRAWS, n))
   spans = [statistics.interval(row, level) for row in rows]
@@ -144,13 +135,13 @@ def _ends(n: int, level: float) -> np.ndarray:
 
 
 def _approximate(shift: float, n: int, level: float) -> float:
-  """The power by the noncentral t distribution, beyond a permutation test's limit.
+  """The power by the noncentral t distribution beyond the permutation critical value.
 
   Over the flips, W = (sum x)^2 / (n sum x^2) has mean 1/n and a variance that falls
-  with the deltas' kurtosis about zero. Box and Andersen give it the beta distribution
+  with the deltas' kurtosis k about zero. Box and Andersen give it the beta distribution
   of these two moments: that of normal deltas with both parameters times 1 - (3 - k) /
-  n. About zero, normal deltas have k = 3 under no effect; the more they are shifted
-  the nearer k comes to 1, and the more than Student's t the flips ask for.
+  n. Normal deltas have k = 3 without an effect; the more they are shifted, the closer k
+  is to 1 and the more the critical value exceeds Student's.
   """
   if n > statistics.EXACT_SEEDS:  # p is a multiple of 1 / (FLIPS + 1)
     count = statistics.FLIPS + 1
@@ -161,17 +152,17 @@ def _approximate(shift: float, n: int, level: float) -> float:
   share = float(scipy.stats.beta.isf(level, scale / 2, scale * (n - 1) / 2))
   if share >= 1:
     return 0.0
-  limit = math.sqrt((n - 1) * share / (1 - share))
+  critical = math.sqrt((n - 1) * share / (1 - share))
   mean = shift * math.sqrt(n)
   # scipy's lower tail is nan where it is too small to matter
-  lower = np.nan_to_num(scipy.stats.nct.cdf(-limit, n - 1, mean))
-  return float(scipy.stats.nct.sf(limit, n - 1, mean) + lower)
+  lower = np.nan_to_num(scipy.stats.nct.cdf(-critical, n - 1, mean))
+  return float(scipy.stats.nct.sf(critical, n - 1, mean) + lower)
 
 
-def _shift(wanted: float, n: int, level: float) -> float:
-  """The mean, in standard deviations, that is found with probability `wanted`."""
-  missing = lambda shift: _power(shift, n, level) - wanted
-  far = 1 / math.sqrt(n)
-  while missing(far) < 0:
-    far *= 2
-  return float(scipy.optimize.brentq(missing, 0, far))
+def _shift(power: float, n: int, level: float) -> float:
+  """The mean, in standard deviations, that is detected with probability `power`."""
+  excess = lambda shift: _power(shift, n, level) - power
+  upper = 1 / math.sqrt(n)
+  while excess(upper) < 0:
+    upper *= 2
+  return float(scipy.optimize.brentq(excess, 0, upper))

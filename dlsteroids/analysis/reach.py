@@ -1,11 +1,11 @@
-"""Whether a design can show anything at all, and how small an effect it can see."""
+"""The smallest p-value a design can reach, and how small an effect it can resolve."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from dlsteroids.analysis import looks, pairs, statistics
+from dlsteroids.study import study as study_lib
 
 
 class Reach(NamedTuple):
@@ -19,7 +19,6 @@ class Reach(NamedTuple):
     reachable: whether that is at most `alpha`.
     seeds_needed: the fewest seeds that reach alpha, n >= 1 + log2(m / alpha); None if
       even the sampled test cannot (its p is at least 1 / 100,000).
-    sentence: the same in words.
   """
 
   contrasts: int
@@ -28,41 +27,35 @@ class Reach(NamedTuple):
   smallest_p: float
   reachable: bool
   seeds_needed: int | None
-  sentence: str
+
+  @property
+  def sentence(self) -> str:  # until regimes and scoreboard refuse in numbers
+    return f'This design could not have shown anything: {self}'
 
 
-def reach(study: Mapping[str, Any], alpha: float | None = None) -> Reach:
-  """What the study's design can reach at `alpha`, by default that of the last look."""
+def reach(study: study_lib.AnyStudy, alpha: float | None = None) -> Reach:
+  """What the study's design can reach at `alpha`, by default that of its last look."""
   level = looks.state(study).alpha if alpha is None else alpha
-  m, n = len(study['contrasts']), len(study['seeds'])
+  m, n = len(study.contrasts), len(study.seeds)
   smallest = min(1.0, m * statistics.smallest_p(n))
-  reachable = m > 0 and smallest <= level
   needed = next(
     (k for k in range(1, 64) if m * statistics.smallest_p(k) <= level), None
   )
-  what = f'{_count(m, "contrast")} over {_count(n, "seed")}'
-  if reachable:
-    text = f'{what}: the smallest reachable p is {smallest:.2g}, alpha is {level:.2g}.'
-  else:
-    more = f'at least {needed} seeds are needed' if needed else 'use fewer contrasts'
-    text = (
-      f'This design could not have shown anything: with {what} the smallest reachable '
-      f'p is {smallest:.2g}, above alpha = {level:.2g}; {more}.'
-    )
-  return Reach(m, n, level, smallest, reachable, needed, text)
+  return Reach(m, n, level, smallest, m > 0 and smallest <= level, needed)
 
 
-def noise_floor(study: Mapping[str, Any], runs: pd.DataFrame) -> float:
+def noise_floor(study: study_lib.AnyStudy, runs: pd.DataFrame, tuned: int) -> float:
   """√2·σ over seeds of the reference arm on the deciding metric; nan if unknown.
 
-  The arm is the first reference cell of the first contrast, in the declared tuning.
+  The arm is the first reference cell of the first contrast.
+
+  Args:
+    study: the study.
+    runs: the runs table.
+    tuned: the tuning state of the runs to use.
   """
-  if not study['contrasts'] or pairs.deciding(study) not in runs:
+  if not study.contrasts or study.metric.column not in runs:
     return float('nan')
-  scores = pairs.tabulate(study, runs, pairs.deciding(study), pairs.declared(study))
-  _, reference = pairs.cells(study['contrasts'][0])
-  return statistics.noise_floor(scores.value[reference[0]].dropna().to_numpy())
-
-
-def _count(number: int, noun: str) -> str:
-  return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
+  scores = pairs.tabulate(study, runs, study.metric.column, tuned)
+  reference = study.contrasts[0].reference_cells[0]
+  return statistics.noise_floor(scores.value[reference].dropna().to_numpy())

@@ -1,14 +1,14 @@
-"""What may be said of one row of paired differences: tests, intervals, shares.
+"""Tests, intervals and shares of one row of paired differences.
 
-The definitions are those of the project's statistics page; nothing here knows of
-studies, arms or files. Every number is deterministic: whatever is sampled uses a numpy
-PCG64 generator with the constant `KEY`.
+The definitions are those of docs/statistics.md; nothing here refers to studies, arms or
+files. Every number is deterministic: samples come from a numpy PCG64 generator with the
+constant key `KEY`.
 """
 
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -16,11 +16,12 @@ import scipy.stats
 Numbers = np.ndarray | Sequence[float]
 Better = Literal['higher', 'lower']
 
-KEY = 1969  # of every sampled flip and resample (the year of Hartigan's paper)
-EXACT_SEEDS = 16  # up to here all 2^n flips are visited
+KEY = 1969  # seeds every sampled flip and resample (the year of Hartigan's paper)
+EXACT_SEEDS = 16  # up to this n all 2^n flips are visited
 FLIPS = 99_999  # sampled flips above that
 RESAMPLES = 9_999  # bootstrap replicates
 TIE = 1e-12  # relative to the largest value the statistic can take
+MARGIN_TIE = 1e-5  # relative to the margin: more than the rounding of float32 scores
 INVERSION = 'inversion'
 STUDENT = 'student-t (descriptive)'
 
@@ -39,7 +40,7 @@ class Interval(NamedTuple):
 
 
 def _deltas(values: Numbers) -> np.ndarray:
-  """Returns `values` as float64 [n]; raises ValueError on another shape or on nan."""
+  """`values` as float64 [n]; raises ValueError on another shape or on nan."""
   deltas = np.asarray(values, np.float64)
   if deltas.ndim != 1 or not np.isfinite(deltas).all():
     raise ValueError(f'expected finite deltas [n], got {values!r}')
@@ -48,12 +49,12 @@ def _deltas(values: Numbers) -> np.ndarray:
 
 def _snap(sums: np.ndarray, deltas: np.ndarray) -> np.ndarray:
   """Sets sums that differ from zero by rounding only to zero."""
-  # a flipped sum is total - 2 * (sum of the flipped), hence half of the tolerance
+  # a flipped sum is total - 2 * (sum of the flipped), hence half the tolerance
   sums[np.abs(sums) <= TIE / 2 * np.abs(deltas).sum()] = 0
   return sums
 
 
-def _every(deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _all_subsets(deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Sums and sizes of all 2^n subsets, the empty one first."""
   sums, sizes = np.zeros(1), np.zeros(1, np.int64)
   for delta in deltas:
@@ -65,7 +66,7 @@ def _every(deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @functools.lru_cache(maxsize=8)  # some 100 kB for every 8 deltas
 def _flips(n: int) -> tuple[np.ndarray, np.ndarray]:
   """The sampled subsets: [⌈n / 8⌉, FLIPS], a bit for each of 8 deltas, and sizes."""
-  # one bit a flip straight from the bit generator, whose stream numpy keeps for good
+  # one bit a flip directly from the bit generator, whose stream numpy guarantees
   raw = np.random.PCG64(KEY)
   words = -(-FLIPS // 64)
   codes = np.zeros((-(-n // 8), FLIPS), np.uint8)
@@ -78,28 +79,28 @@ def _flips(n: int) -> tuple[np.ndarray, np.ndarray]:
   return codes, sizes
 
 
-@functools.lru_cache(maxsize=2)  # the interval asks for what the test has asked for
+@functools.lru_cache(maxsize=2)  # the interval reuses what the test computed
 def _sampled(text: bytes) -> tuple[np.ndarray, np.ndarray]:
-  """Sums and sizes of the sampled subsets of the deltas whose bytes these are."""
+  """Sums and sizes of the sampled subsets of deltas, which come as their bytes."""
   deltas = np.frombuffer(text)
   codes, sizes = _flips(len(deltas))
   sums = np.zeros(FLIPS)
   for code, start in zip(codes, range(0, len(deltas), 8)):
-    sums += _every(deltas[start : start + 8])[0][code]
+    sums += _all_subsets(deltas[start : start + 8])[0][code]
   _snap(sums, deltas).setflags(write=False)
   return sums, sizes
 
 
 def _subsets(deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Sums and sizes of the subsets to flip: all, or sampled."""
+  """Sums and sizes of the subsets to flip: all of them, or a sample."""
   if len(deltas) > EXACT_SEEDS:
     return _sampled(deltas.tobytes())
-  sums, sizes = _every(deltas)
+  sums, sizes = _all_subsets(deltas)
   return _snap(sums, deltas), sizes
 
 
-def _most(alpha: float, total: int) -> int:
-  """The largest count c with c / total <= alpha, decided as `p <= alpha` decides."""
+def _largest_count(alpha: float, total: int) -> int:
+  """The largest c with c / total <= alpha, rounded as in `p <= alpha`."""
   count = int(alpha * total) + 1
   while count / total > alpha:
     count -= 1
@@ -131,7 +132,7 @@ def sign_flip(values: Numbers) -> float:
   if total == 0:
     return 1.0
   if len(deltas) <= EXACT_SEEDS:
-    # flips <= -observed mirror those >= observed: twice one side is both sides
+    # flips <= -observed mirror those >= observed: both sides are twice one side
     return min(1.0, 2 * one_sided(deltas * math.copysign(1, total)))
   sums, _ = _subsets(deltas)
   rest = _snap(deltas.sum() - sums, deltas)
@@ -155,22 +156,30 @@ def one_sided(values: Numbers) -> float:
 def equivalence(values: Numbers, margin: float) -> float:
   """Two one-sided sign-flip tests of |mean| >= margin: the larger p.
 
+  A difference within `MARGIN_TIE` of the margin lies on it: .95 - .90 is not below .05.
+
   Args:
     values: paired differences [n].
-    margin: in the same unit, above zero; otherwise raises ValueError.
+    margin: in the same unit.
+
+  Raises:
+    ValueError: a margin that is not above zero.
   """
   if not margin > 0:
     raise ValueError(f'equivalence needs a margin above 0, got {margin!r}')
   deltas = _deltas(values)
-  return max(one_sided(deltas + margin), one_sided(margin - deltas))
+  room = np.stack([deltas + margin, margin - deltas])
+  room[np.abs(room) <= MARGIN_TIE * margin] = 0
+  return max(one_sided(side) for side in room)
 
 
 def interval(values: Numbers, alpha: float) -> Interval:
   """The means that the two-sided sign-flip test does not reject (Hartigan 1969).
 
-  Exactly: order statistic floor(alpha * 2^n / 2) from each end of the 2^n - 1 means of
-  non-empty subsets. It excludes 0 if and only if `sign_flip(values) <= alpha`. Where it
-  is unbounded (n <= 5 at alpha = .05), Student's t interval stands in and says so.
+  Its ends are order statistic floor(alpha * 2^n / 2) from each end of the 2^n - 1 means
+  of non-empty subsets. It excludes 0 if and only if `sign_flip(values) <= alpha`. Where
+  it is unbounded (n <= 5 at alpha = .05), the result is Student's t interval, with
+  another `kind`.
   """
   deltas = _deltas(values)
   n = len(deltas)
@@ -178,18 +187,18 @@ def interval(values: Numbers, alpha: float) -> Interval:
     return student_t(deltas, alpha)
   sums, sizes = _subsets(deltas)
   if n <= EXACT_SEEDS:
-    rank = _most(alpha, 2 ** (n - 1))
+    rank = _largest_count(alpha, 2 ** (n - 1))
     low = high = sums[1:] / sizes[1:]
   else:
-    # the sampled test counts a flip against a mean below the observed one as soon as
-    # the flipped deltas or the others average to no more than that mean
-    rank = _most(alpha, FLIPS + 1)
+    # the sampled test counts a flip against a mean below the observed one if the
+    # flipped deltas, or the others, average to no more than that mean
+    rank = _largest_count(alpha, FLIPS + 1)
     rest = _snap(deltas.sum() - sums, deltas)
     with np.errstate(invalid='ignore', divide='ignore'):
       means = sums / sizes, rest / (n - sizes)
     low, high = np.minimum(*means), np.maximum(*means)
-    none = np.flatnonzero((sizes == 0) | (sizes == n))  # these count against any mean
-    low[none], high[none] = -np.inf, np.inf
+    trivial = (sizes == 0) | (sizes == n)  # these count against any mean
+    low[trivial], high[trivial] = -np.inf, np.inf
   return Interval(
     float(np.partition(low, rank - 1)[rank - 1]),
     float(np.partition(high, len(high) - rank)[len(high) - rank]),
@@ -202,10 +211,9 @@ def student_t(values: Numbers, alpha: float) -> Interval:
   deltas = _deltas(values)
   if len(deltas) < 2:
     return Interval(math.nan, math.nan, STUDENT)
-  half = scipy.stats.t.ppf(1 - alpha / 2, len(deltas) - 1)
-  half = float(half * deltas.std(ddof=1) / math.sqrt(len(deltas)))
-  mean = float(deltas.mean())
-  return Interval(mean - half, mean + half, STUDENT)
+  ends = np.array(scipy.stats.t.interval(1 - alpha, len(deltas) - 1))
+  low, high = deltas.mean() + ends * scipy.stats.sem(deltas)
+  return Interval(float(low), float(high), STUDENT)
 
 
 def holm(p_values: Numbers) -> np.ndarray:
@@ -273,13 +281,6 @@ def resample(rng: np.random.Generator, n: int, times: int) -> np.ndarray:
 def _resampled(n: int) -> np.ndarray:
   """The resamples of n seeds that every interval of improvement draws, as floats."""
   return resample(generator(), n, RESAMPLES).astype(float)
-
-
-def iqm(values: Any) -> float:
-  """Interquartile mean: the mean after floor(n / 4) values are cut at each end."""
-  ordered = np.sort(np.asarray(values, np.float64).ravel())
-  cut = len(ordered) // 4
-  return float(ordered[cut : len(ordered) - cut].mean()) if len(ordered) else math.nan
 
 
 def noise_floor(scores: Numbers) -> float:

@@ -10,7 +10,7 @@ import jax
 from dlsteroids.analysis import looks, power, reach
 from dlsteroids.plan import manifest, study_plan
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.report import formats, latex, notes, sentences
+from dlsteroids.report import design_words, formats, latex, notes, sentences
 from dlsteroids.run import launch
 from dlsteroids.store import results, tables
 from dlsteroids.study import conditions, designs
@@ -148,24 +148,23 @@ def power_lines(
   """The smallest reachable p, and the noise floor if runs of the reference exist."""
   told = manifest.describe(made, '', manifest.read_study(workdir))
   study = study_lib.from_json({**told, 'tune': {}})
-  design = reach.reach(told)
+  design = reach.reach(study)
+  sentence = design_words.describe_reach(design)
   planned = [
     study_lib.PlannedRun(r.arm, r.seed, r.tuned, r.fingerprint, *r.condition)
     for r in study_plan.claim_runs(made)
   ]
   planned = [run for run in planned if study.is_declared(run)]
-  runs = tables.runs({**told, 'tune': {}}, planned, index, {})
+  runs = tables.runs(study, planned, index, {})
   floor = math.nan
   if len(runs):
-    floor = reach.noise_floor({**told, 'tune': {}}, runs)
+    floor = reach.noise_floor(study, runs, 0)
   if math.isnan(floor):
-    return [design.sentence, 'noise floor: unknown before two runs of the reference']
-  name = told['metric']['name']
-  least = power.detectable(
-    floor, len(told['seeds']), design.alpha, len(told['contrasts'])
-  )
+    return [sentence, 'noise floor: unknown before two runs of the reference']
+  name = study.metric.name
+  least = power.detectable(floor, design.seeds, design.alpha, design.contrasts)
   return [
-    design.sentence,
+    sentence,
     f'noise floor: A/A standard deviation {formats.delta(name, floor, unit=True)}; '
     f'detectable with 80 % power: {formats.delta(name, least, unit=True)}',
   ]
@@ -173,10 +172,10 @@ def power_lines(
 
 def findings(answer: launch.Answer) -> list[str]:
   """The report's sentences, and before them what it lacks."""
-  told = results.read_json(answer.workdir / 'study.json')
-  look = looks.state(told, answer.runs)
-  partial = notes.partial(told, answer.runs)
-  return [*partial, *sentences.summary(told, answer.effects, look)]
+  study = study_lib.from_json(results.read_json(answer.workdir / 'study.json'))
+  look = looks.state(study, answer.runs)
+  partial = notes.partial(study, answer.runs)
+  return [*partial, *sentences.summary(study, answer.effects, look)]
 
 
 def write_latex(answer: launch.Answer) -> pathlib.Path:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dlsteroids
+from dlsteroids import config as config_lib
 from dlsteroids.plan import choices, study_plan
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.store import failures, results
@@ -247,6 +248,7 @@ def describe(
     },
     'peak_flops': peak,
     'git': environment.git_commit(),
+    'code': config_lib.digest(made.code),
     'dlsteroids': dlsteroids.__version__,
     'data': {
       'name': dataset.name,

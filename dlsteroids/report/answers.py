@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from dlsteroids.analysis import looks, pairs, reach, summary
-from dlsteroids.report import formats, sentences
+from dlsteroids.report import design_words, formats, sentences
 
 MARKS = {'helps': '▲', 'hurts': '▼', 'equivalent': '=', 'inconclusive': '?'}
 
@@ -41,7 +41,7 @@ def gather(source: summary.Source) -> Answers:
   look = looks.state(study, runs)
   design = reach.reach(study, look.alpha)
   if not design.reachable:
-    return Answers(design.sentence, ())
+    return Answers(design_words.describe_reach(design), ())
   rows = summary.effects_of(source, pairs.deciding(study), pairs.declared(study))
   now = tuple(
     Answer(
@@ -53,12 +53,12 @@ def gather(source: summary.Source) -> Answers:
     for row in rows
     if not formats.missing(row['verdict'])
   )
-  late = look.number > max(study['looks_declared'], 1)
+  late = look.number > look.declared
   stands = looks.standing(study) if late else None
   if stands is None:
     return Answers('', now)
-  old = tuple(Answer(*answer) for answer in stands.get('answers', ()))
-  return Answers('', now, old, stands['look'])
+  old = tuple(Answer(*answer) for answer in stands.answers)
+  return Answers('', now, old, stands.look)
 
 
 def silence(frame: pd.DataFrame) -> pd.DataFrame:

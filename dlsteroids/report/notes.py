@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dlsteroids.analysis import equality, looks, pairs, reach, statistics, summary
-from dlsteroids.report import facts, formats
+from dlsteroids.report import design_words, facts, formats
 
 
 def ask(study: Mapping[str, Any]) -> str:
@@ -57,7 +57,8 @@ def warn(source: summary.Source) -> list[str]:
   """What limits the whole report: missing runs, looks beyond those declared."""
   warnings = partial(source.study, source.tables.runs)
   look = looks.state(source.study, source.tables.runs)
-  return [*warnings, look.note] if look.note else warnings
+  note = design_words.describe_look(source.study, look)
+  return [*warnings, note] if note else warnings
 
 
 def partial(study: Mapping[str, Any], runs: pd.DataFrame) -> list[str]:
@@ -90,8 +91,8 @@ def list_notes(source: summary.Source) -> list[str]:
   ]
   design = reach.reach(study, looks.state(study, source.tables.runs).alpha)
   if design.reachable:
-    notes.append(design.sentence)
-  floor = reach.noise_floor(study, source.tables.runs)
+    notes.append(design_words.describe_reach(design))
+  floor = reach.noise_floor(study, source.tables.runs, pairs.declared(study))
   if not formats.missing(floor):
     words = formats.delta(pairs.deciding(study), floor, unit=True).lstrip('+')
     notes.append(f'Noise floor: differences of unpaired seeds scatter by {words} (SD).')

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dlsteroids.analysis import looks, pairs, reach
-from dlsteroids.report import facts, formats
+from dlsteroids.report import design_words, facts, formats
 
 
 def summary(
@@ -22,7 +22,7 @@ def summary(
   look = look or looks.state(study)
   design = reach.reach(study, look.alpha)
   if not design.reachable:
-    return [design.sentence]
+    return [design_words.describe_reach(design)]
   family = table[
     table['verdict'].isin(['helps', 'hurts', 'equivalent', 'inconclusive'])
   ]
@@ -49,7 +49,7 @@ def sentence(
   look = look or looks.state(study)
   design = reach.reach(study, look.alpha)
   if not design.reachable:
-    return design.sentence
+    return design_words.describe_reach(design)
   contrast = _contrast(study, row)
   name = _subject(study, contrast)
   deed = _deed(study, contrast)

@@ -276,7 +276,11 @@ def export(
   arrays = tables.arrays_of(planned, index)
   source = summary.Source(study, summary.Tables(runs, curves, found), arrays)
   said = answers.gather(source).answers
-  told['looks'] = looks.log(study, runs, environment.now(), said)
+  entries = looks.log(study, runs, environment.now(), said)
+  told['looks'] = [
+    entry._asdict() | {'answers': [list(answer) for answer in entry.answers]}
+    for entry in entries
+  ]
   manifest.write_looks(workdir, told)
   study = study_lib.from_json(told)
   for name, frame in (('runs', every), ('curves', curves), ('effects', found)):

@@ -139,9 +139,8 @@ def needed(
   count = power.seeds_needed(noise, effect, level(study), contrasts, wanted.power)
   start = f'to find {delta(column, effect)} with {wanted.power:.0%} power:'
   if count is None:
-    return (
-      f'{start} more than {power.MOST} seeds; the effect is small against the noise'
-    )
+    seeds = power.MAX_SEEDS
+    return f'{start} more than {seeds} seeds; the effect is small against the noise'
   runs = count * len(made.at)
   work = [cost(made, key) for key in made.at]
   intact = cost(made, (made.design.contrasts[0].reference_cells[0], made.conditions[0]))

@@ -175,6 +175,8 @@ class LookRecord(NamedTuple):
     question: sha256 hex of what was asked of them.
     answers: the verdicts in words, `(factor, sentence)`.
     time: ISO 8601.
+    data: digest of the data set; '' in old records.
+    code: digest of the code that the runs depend on; '' in old records.
   """
 
   look: int
@@ -184,6 +186,8 @@ class LookRecord(NamedTuple):
   question: str = ''
   answers: tuple[tuple[str, ...], ...] = ()
   time: str = ''
+  data: str = ''
+  code: str = ''
 
 
 class Data(NamedTuple):
@@ -242,6 +246,7 @@ class Study(Mapping):
     peak_flops: measured FLOP/s of this machine's matrix products; 0 if unknown.
     command: that repeats the study.
     git, dlsteroids: commit and version of this package.
+    code: digest of the first-party code that the runs depend on; '' if unknown.
   """
 
   name: str
@@ -279,6 +284,7 @@ class Study(Mapping):
   command: str = ''
   git: str = ''
   dlsteroids: str = ''
+  code: str = ''
 
   @property
   def regime(self) -> str:
@@ -314,6 +320,10 @@ class Study(Mapping):
 
   def __len__(self) -> int:
     return len(self._json)
+
+
+# A `Study`, in signatures whose callers still annotate it as a mapping.
+AnyStudy = Any
 
 
 def from_json(tree: Mapping[str, Any]) -> Study:

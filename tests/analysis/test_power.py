@@ -118,9 +118,9 @@ def test_what_cannot_be_reached_or_asked():
   assert math.isnan(power.power(1, math.nan, 8, 0.05))
   assert power.seeds_needed(1, 0, 0.05) is None
   assert power.seeds_needed(math.nan, 1, 0.05) is None
-  assert {effect for _, effect in power.table(1, 5, 0.05)} == {math.inf}
-  assert all(math.isnan(effect) for _, effect in power.table(math.nan, 8, 0.05))
-  assert power.table(0, 8, 0.05)[0] == (0.5, 0)
+  assert power.detectable(1, 5, 0.05) == math.inf
+  assert math.isnan(power.detectable(math.nan, 8, 0.05))
+  assert power.detectable(0, 8, 0.05) == 0
   for wrong in ((-1, 1, 8, 0.05), (1, 1, 8, 0.0), (1, 1, 8, 0.05, 0)):
     with pytest.raises(ValueError, match='expected'):
       power.power(*wrong)
@@ -147,17 +147,16 @@ def test_seeds_needed_have_a_limit():
   ('n', 'contrasts', 'low', 'high'),
   [(6, 1, 1.2, 1.3), (8, 4, 1.2, 1.3), (10, 1, 0.98, 1.03), (25, 6, 0.99, 1.03)],
 )
-def test_a_table_inverts_the_power(n, contrasts, low, high):
-  rows = power.table(0.3, n, 0.05, contrasts)
-  assert [wanted for wanted, _ in rows] == list(power.POWERS)
-  for wanted, effect in rows:
+def test_what_is_detectable_inverts_the_power(n, contrasts, low, high):
+  levels = (0.5, 0.8, 0.9, 0.95)
+  effects = [power.detectable(0.3, n, 0.05, contrasts, level) for level in levels]
+  for level, effect in zip(levels, effects):
     assert power.power(0.3, effect, n, 0.05, contrasts) == pytest.approx(
-      wanted, abs=0.002
+      level, abs=0.002
     )
-  effects = [effect for _, effect in rows]
   assert effects == sorted(effects)
   assert effects[1] == power.detectable(0.3, n, 0.05, contrasts)
-  # Next to the t test's answer, which is too good where flips are coarse.
+  # Beside the t test's answer, which is too optimistic where flips are coarse.
   size = statsmodels.stats.power.TTestPower().solve_power(
     nobs=n, alpha=0.05 / contrasts, power=0.8
   )
