@@ -55,10 +55,10 @@ def make_yardstick(study: Mapping[str, Any], column: str, values: Any) -> Yardst
     values: all that will be measured, any shape; what is not finite does not count.
   """
   metric = pairs.metric(study, column)
-  higher, share = metric['better'] == 'higher', formats.is_share(column)
+  higher, share = metric.better == 'higher', formats.is_share(column)
   size = study['data'].get('sizes', {}).get(column.split('/')[0], 0)
   yard = Yardstick(column, higher, False, 0.5 / size if share and size else 0.0)
-  errors = yard.error(np.append(values, metric['fallback']))
+  errors = yard.error(np.append(values, metric.fallback))
   least = float(errors[np.isfinite(errors)].min(initial=np.inf)) + yard.shift
   return yard._replace(logarithmic=(share or not higher) and least > 0)
 
@@ -180,7 +180,7 @@ def climb_curves(
     raise ValueError('an evaluation stands twice in the curves: of two conditions?')
   column = f'{split}/{name}'
   yard = make_yardstick(study, column, mine['value'].to_numpy(float))
-  fallback = float(pairs.metric(study, column)['fallback'])
+  fallback = float(pairs.metric(study, column).fallback)
   mine = mine.assign(turn=mine.groupby(['arm', 'seed']).cumcount())
   found = {}
   for arm in (arm['name'] for arm in study['arms']):

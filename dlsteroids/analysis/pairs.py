@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from dlsteroids.study import study as study_lib
+
 STATUSES = ('ok', 'diverged', 'failed')
+ENOUGH = 0.9  # share of the planned runs that a claim needs
 
 
 class Scores(NamedTuple):
@@ -46,98 +49,98 @@ class Pairs(NamedTuple):
 
   @property
   def enough(self) -> bool:
-    """Whether at least 90 % of the planned pairs are there."""
-    return 10 * len(self.seeds) >= 9 * self.planned > 0
+    """Whether at least 90 % of the planned pairs have scores."""
+    return are_enough(len(self.seeds), self.planned)
 
 
-def declared(study: Mapping[str, Any]) -> int:
-  """The study's declared tuning state: 1 if its learning rates are tuned, else 0."""
-  return int(bool(study.get('tune')))
+def are_enough(count: int, planned: int) -> bool:
+  """Whether `count` of `planned` runs (or pairs) suffice for a claim."""
+  return planned > 0 and 10 * count >= round(10 * ENOUGH) * planned
 
 
-def deciding(study: Mapping[str, Any]) -> str:
+def declared(study: Any) -> int:
+  """The study's declared tuning state: 1 if its numbers are tuned, else 0."""
+  return study.tuned
+
+
+def deciding(study: Any) -> str:
   """The deciding metric's column on the test split; ValueError on another split."""
-  metric = study['metric']
-  if metric['split'] != 'test':
-    raise ValueError(f"claims are made on 'test', got split {metric['split']!r}")
-  return f'test/{metric["name"]}'
+  if study.metric.split != 'test':
+    raise ValueError(f"claims are made on 'test', got split {study.metric.split!r}")
+  return study.metric.column
 
 
-def metric(study: Mapping[str, Any], column: str) -> Mapping[str, Any]:
-  """The `better` and `fallback` of a column such as 'final/test/accuracy'."""
+def metric(study: Any, column: str) -> study_lib.Metric:
+  """The metric of a column such as 'final/test/accuracy'; ValueError if unknown."""
   name = column.removeprefix('final/').split('/', 1)[-1]
-  known = {study['metric']['name']: study['metric'], **study['metrics']}
-  if name not in known:
-    raise ValueError(f'no metric {name!r} in the study; it has {sorted(known)}')
-  return known[name]
+  by_name = {study.metric.name: study.metric, **study.metrics}
+  if name not in by_name:
+    raise ValueError(f'no metric {name!r} in the study; it has {sorted(by_name)}')
+  return by_name[name]
 
 
-def select(
-  study: Mapping[str, Any], runs: pd.DataFrame, tuned: int | None = None
-) -> pd.DataFrame:
-  """The rows of `runs` that are of the study's arms and seeds.
+def select(study: Any, runs: pd.DataFrame, tuned: int | None = None) -> pd.DataFrame:
+  """The rows of `runs` that are of the study's arms and seeds, in one tuning state.
 
   Raises:
     ValueError: a run stands there twice, or has an unknown status.
   """
-  arms = [arm['name'] for arm in study['arms']]
-  mine = runs[runs['arm'].isin(arms) & runs['seed'].isin(study['seeds'])]
+  arms = [arm.name for arm in study.arms]
+  rows = runs[runs['arm'].isin(arms) & runs['seed'].isin(study.seeds)]
   if tuned is not None:
-    mine = mine[mine['tuned'] == tuned]
-  if mine.duplicated(['arm', 'seed', 'tuned']).any():
-    twice = mine[mine.duplicated(['arm', 'seed', 'tuned'])].iloc[0]
-    raise ValueError(f'two runs of arm {twice["arm"]!r} with seed {twice["seed"]}')
-  unknown = set(mine['status']) - set(STATUSES)
+    rows = rows[rows['tuned'] == tuned]
+  repeated = rows[rows.duplicated(['arm', 'seed', 'tuned'])]
+  if len(repeated):
+    first = repeated.iloc[0]
+    raise ValueError(f'two runs of arm {first["arm"]!r} with seed {first["seed"]}')
+  unknown = set(rows['status']) - set(STATUSES)
   if unknown:
     raise ValueError(f'status is one of {STATUSES}, got {sorted(unknown)}')
-  return mine
+  return rows
 
 
-def tabulate(
-  study: Mapping[str, Any], runs: pd.DataFrame, column: str, tuned: int
-) -> Scores:
+def tabulate(study: Any, runs: pd.DataFrame, column: str, tuned: int) -> Scores:
   """Lays one metric column out by seed and arm.
 
   A run that diverged scores the metric's fallback; so does one whose value is not
   finite though it ended well. A failed run has no score.
   """
-  mine = select(study, runs, tuned)
-  if column not in mine:
-    raise ValueError(f'no column {column!r} in runs; it has {list(mine.columns)}')
-  score = mine[column].to_numpy(np.float64)
-  failed = (mine['status'] == 'failed').to_numpy()
-  diverged = ~failed & ((mine['status'] == 'diverged') | ~np.isfinite(score)).to_numpy()
-  score = np.where(diverged, metric(study, column)['fallback'], score)
+  rows = select(study, runs, tuned)
+  if column not in rows:
+    raise ValueError(f'no column {column!r} in runs; it has {list(rows.columns)}')
+  score = rows[column].to_numpy(np.float64)
+  failed = (rows['status'] == 'failed').to_numpy()
+  diverged = ~failed & ((rows['status'] == 'diverged') | ~np.isfinite(score)).to_numpy()
+  score = np.where(diverged, metric(study, column).fallback, score)
   score = np.where(failed, np.nan, score)
-  shape = (len(study['seeds']), len(study['arms']))
-  arms = [arm['name'] for arm in study['arms']]
-  row = {seed: i for i, seed in enumerate(study['seeds'])}
-  at = [row[s] for s in mine['seed']], [arms.index(a) for a in mine['arm']]
-  value, lost = np.full(shape, np.nan), np.zeros(shape, bool)
-  value[at], lost[at] = score, diverged
+  arms = [arm.name for arm in study.arms]
+  index = {seed: i for i, seed in enumerate(study.seeds)}
+  at = [index[s] for s in rows['seed']], [arms.index(a) for a in rows['arm']]
+  shape = (len(study.seeds), len(arms))
+  value, is_diverged = np.full(shape, np.nan), np.zeros(shape, bool)
+  value[at], is_diverged[at] = score, diverged
   return Scores(
-    pd.DataFrame(value, study['seeds'], arms),
-    pd.DataFrame(lost, study['seeds'], arms),
+    pd.DataFrame(value, study.seeds, arms), pd.DataFrame(is_diverged, study.seeds, arms)
   )
 
 
-def cells(contrast: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def cells(contrast: Any) -> tuple[list[str], list[str]]:
   """The arms that are averaged on each side: the arm's, then the reference's."""
-  return list(contrast['arm_cells']), list(contrast['reference_cells'])
+  if isinstance(contrast, Mapping):  # until every room reads typed contrasts
+    return list(contrast['arm_cells']), list(contrast['reference_cells'])
+  return list(contrast.arm_cells), list(contrast.reference_cells)
 
 
-def match(contrast: Mapping[str, Any], scores: Scores) -> Pairs:
+def match(contrast: Any, scores: Scores) -> Pairs:
   """Pairs the two sides of a contrast by seed, dropping seeds with a missing score."""
-  arm_cells, reference_cells = cells(contrast)
-  for name in (*arm_cells, *reference_cells):
+  sides = cells(contrast)
+  for name in sides[0] + sides[1]:
     if name not in scores.value:
       raise ValueError(f'no arm {name!r}; there are {list(scores.value.columns)}')
-  arm = scores.value[arm_cells].to_numpy().mean(1)
-  reference = scores.value[reference_cells].to_numpy().mean(1)
-  kept = ~np.isnan(arm) & ~np.isnan(reference)
+  arm, reference = (scores.value[side].to_numpy().mean(1) for side in sides)
+  complete = ~np.isnan(arm) & ~np.isnan(reference)
   diverged = [
-    int(scores.diverged[sorted(set(side))].to_numpy().sum())
-    for side in (arm_cells, reference_cells)
+    int(scores.diverged[sorted(set(side))].to_numpy().sum()) for side in sides
   ]
-  seeds = tuple(int(seed) for seed in scores.value.index[kept])
-  return Pairs(arm[kept], reference[kept], seeds, len(kept), *diverged)
+  seeds = tuple(int(seed) for seed in scores.value.index[complete])
+  return Pairs(arm[complete], reference[complete], seeds, len(complete), *diverged)

@@ -6,16 +6,17 @@ readings are descriptive.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dlsteroids.analysis import effects, looks, pairs, reach, statistics
-from dlsteroids.report import facts, formats
+from dlsteroids.analysis import effects, looks, pairs, reach, statistics, summary
+from dlsteroids.study import conditions as conditions_lib
+from dlsteroids.study import factors as factors_lib
+from dlsteroids.study import study as study_lib
 
-WORDS = {'steps': 'equal steps', 'flops': 'equal FLOPs', 'params': 'equal parameters'}
 COLUMNS = (
   'factor',
   'level',
@@ -44,12 +45,43 @@ COLUMNS = (
   'arm_residual',
   'reference_residual',
 )
-_READINGS = {
-  'helps': 'helps',
-  'hurts': 'hurts',
-  'equivalent': 'makes no difference that matters',
-  'inconclusive': 'is inconclusive',
-}
+CLOSE = 0.01  # how far a quantity may be off and still count as equal
+EQUALISED = ('flops', 'params')  # regimes named after the quantity they make equal
+_Costs = Mapping[tuple[str, conditions_lib.Condition], study_lib.Cost]
+
+
+class Change(NamedTuple):
+  """By how much an effect differs between two regimes, paired by seed.
+
+  Attributes:
+    regime, other: from which to which.
+    delta, low, high: in the metric's unit, arm - reference, with its interval.
+    certain: whether the interval tests and excludes 0.
+  """
+
+  regime: str
+  other: str
+  delta: float
+  low: float
+  high: float
+  certain: bool
+
+
+class Flip(NamedTuple):
+  """A contrast that reads differently between regimes.
+
+  Attributes:
+    contrast: which.
+    groups: rows of the frame that read alike; those like the declared regime first,
+      then those that help, hurt, are equivalent, are inconclusive.
+    reverses: whether it helps in one regime and hurts in another.
+    change: between the first row and the first of another reading; None if it reverses.
+  """
+
+  contrast: factors_lib.Contrast
+  groups: tuple[tuple[Mapping[str, Any], ...], ...]
+  reverses: bool
+  change: Change | None
 
 
 class Regimes(NamedTuple):
@@ -57,66 +89,69 @@ class Regimes(NamedTuple):
 
   Attributes:
     frame: a row a contrast and regime, exactly `COLUMNS`. `delta` is arm - reference
-      with interval `ci_low`, `ci_high`; `gain` the same signed so that above zero the
-      component helps, both in the metric's unit. `declared` tells verdicts from
+      with interval `ci_low`, `ci_high`; `gain` the same signed so that above zero
+      the contrast's subject (`component`) helps, both in the metric's unit. `declared` tells verdicts from
       descriptive readings. FLOPs (nominal) and steps are of a whole run; those of
       several cells are their mean, residuals the largest.
-    flips: a sentence for each contrast that reads differently between regimes, those
-      that turn round first.
-    refusal: why nothing can be said; '' if something can. With one, `frame` has
-      neither tests nor readings.
+    flips: the contrasts that read differently between regimes: those that reverse
+      first, then those whose help and those whose harm is lost.
+    look: that of the declared regime's runs.
+    reachable: whether the design could show anything; if not, `frame` has neither
+      tests nor readings.
   """
 
   frame: pd.DataFrame
-  flips: tuple[str, ...]
-  refusal: str
+  flips: tuple[Flip, ...]
+  look: looks.Look
+  reachable: bool
 
 
-class _Seen(NamedTuple):
+class _Reading(NamedTuple):
   """One contrast in one regime: its row of the frame, and the pairs behind it."""
 
   row: dict[str, Any]
   pair: pairs.Pairs
 
+  @property
+  def word(self) -> str:
+    return self.row['reading']
 
-def compare(study: Mapping[str, Any], all_runs: pd.DataFrame) -> Regimes:
+
+def compare(study: study_lib.Study, all_runs: pd.DataFrame) -> Regimes:
   """Measures every contrast on the deciding metric under every regime of the study.
 
   Regimes are those of its conditions with budget 1 and size 1, in that order, in the
   declared tuning state. A regime without runs has rows with n = 0.
 
   Args:
-    study: the content of study.json.
+    study: the study.
     all_runs: the runs of all conditions.
 
   Raises:
     ValueError: as `effects.measure`.
   """
-  look = looks.state(study, select(all_runs, study['regime']))
-  design = reach.reach(study, look.alpha)
+  look = looks.state(study, select(all_runs, study.regime))
   by_regime = [_measure(study, all_runs, name, look.alpha) for name in names(study)]
-  seen = [list(regimes) for regimes in zip(*by_regime)]
-  rows = [one.row for regimes in seen for one in regimes]
+  by_contrast = [list(readings) for readings in zip(*by_regime)]
+  rows = [reading.row for readings in by_contrast for reading in readings]
   frame = pd.DataFrame(rows, columns=list(COLUMNS))
-  if not design.reachable:
+  if not reach.reach(study, look.alpha).reachable:
     silent = frame.assign(reading='', p=math.nan, p_holm=math.nan)
-    return Regimes(silent, (), design.sentence)
-  found = [_flip(study, regimes, look.alpha) for regimes in seen]
-  flips = sorted((flip for flip in found if flip), key=lambda flip: flip[0])
-  # outside the declared regime a reading is no verdict, so its p is none of a family
-  frame['p_holm'] = frame['p_holm'].where(frame['declared'].astype(bool))
-  start = 'Exploratory: ' if look.exploratory else ''
-  return Regimes(frame, tuple(f'{start}{text}' for _, text in flips), '')
-
-
-def names(study: Mapping[str, Any]) -> list[str]:
-  """The regimes at budget 1 and size 1, the declared one first."""
-  found = [
-    condition['regime']
-    for condition in study.get('conditions') or ()
-    if condition['budget'] == condition['size'] == 1
+    return Regimes(silent, (), look, False)
+  flips = [
+    _flip(contrast, readings, look.alpha)
+    for contrast, readings in zip(study.contrasts, by_contrast)
   ]
-  return list(dict.fromkeys([study['regime'], *found]))
+  # Outside the declared regime a reading is no verdict: its p belongs to no family.
+  frame['p_holm'] = frame['p_holm'].where(frame['declared'].astype(bool))
+  ordered = sorted((flip for flip in flips if flip), key=_rank)
+  return Regimes(frame, tuple(ordered), look, True)
+
+
+def names(study: study_lib.Study) -> list[str]:
+  """The regimes at budget 1 and size 1, the declared one first."""
+  plain = [c.regime for c in study.conditions if c.budget == c.size == 1]
+  return list(dict.fromkeys([study.regime, *plain]))
 
 
 def select(runs: pd.DataFrame, regime: str) -> pd.DataFrame:
@@ -126,159 +161,170 @@ def select(runs: pd.DataFrame, regime: str) -> pd.DataFrame:
 
 
 def _measure(
-  study: Mapping[str, Any], all_runs: pd.DataFrame, regime: str, alpha: float
-) -> list[_Seen]:
-  """Every contrast in one regime, judged as `effects` judges the declared one."""
-  tuned, column = pairs.declared(study), pairs.deciding(study)
+  study: study_lib.Study, all_runs: pd.DataFrame, regime: str, alpha: float
+) -> list[_Reading]:
+  """Every contrast in one regime, by the rule of the declared one's verdicts."""
+  column = pairs.deciding(study)
   runs = select(all_runs, regime)
-  runs = runs[runs['tuned'] == tuned]
-  columns = map(str, runs)
-  others = [c for c in columns if c.startswith(('test/', 'final/')) and c != column]
-  # All regimes are read at the declared look's alpha; a log knows only that one's runs.
-  asked = {**study, 'regime': regime, 'alpha': alpha, 'looks': [], 'looks_declared': 1}
-  table = effects.measure(asked, runs.drop(columns=others))
-  scores = pairs.tabulate(study, runs, column, tuned)
-  at = costs(study)
-  seen = []
-  for contrast, row in zip(study['contrasts'], table.to_dict('records')):
-    sign = effects.gain(study, contrast, column)
+  table = effects.measure_family(study, runs, alpha, regime)
+  scores = pairs.tabulate(study, runs, column, study.tuned)
+  costs = _costs(study)
+  readings = []
+  for contrast, row in zip(study.contrasts, table.to_dict('records')):
+    sign = effects.sign_of_gain(study, contrast, column)
     low, high = sorted((sign * row['ci_low'], sign * row['ci_high']))
-    made = {
-      **{name: row[name] for name in COLUMNS if name in row},
-      'component': effects.subject(contrast),
-      'declared': regime == study['regime'],
+    new = {
+      **{str(name): value for name, value in row.items() if name in COLUMNS},
+      'component': contrast.subject,
+      'declared': regime == study.regime,
       'gain': sign * row['delta'],
       'gain_low': low,
       'gain_high': high,
       'reading': row['verdict'],
-      **_costs(contrast, regime, at),
+      **_compute_columns(contrast, conditions_lib.Condition(regime), costs),
     }
-    seen.append(_Seen(made, pairs.match(contrast, scores)))
-  return seen
+    readings.append(_Reading(new, pairs.match(contrast, scores)))
+  return readings
 
 
-def costs(
-  study: Mapping[str, Any],
-) -> dict[tuple[str, str, float, float], Mapping[str, Any]]:
-  """What a run costs, by arm, regime, budget and size."""
-  return {
-    (arm['name'], one['regime'], float(one['budget']), float(one['size'])): one
-    for arm in study['arms']
-    for one in arm.get('at') or ()
-  }
+def _costs(study: study_lib.Study) -> _Costs:
+  """What a run costs, by arm and condition."""
+  return {(arm.name, cost.condition): cost for arm in study.arms for cost in arm.at}
 
 
-def _costs(
-  contrast: Mapping[str, Any],
-  regime: str,
-  at: Mapping[tuple[str, str, float, float], Mapping[str, Any]],
+def _compute_columns(
+  contrast: factors_lib.Contrast, condition: conditions_lib.Condition, costs: _Costs
 ) -> dict[str, float]:
   """The compute columns of a contrast; nan where a cell's costs are not known."""
-  found = {}
+  columns = {}
   for side, cells in zip(('arm', 'reference'), pairs.cells(contrast)):
-    there = [at.get((cell, regime, 1.0, 1.0)) for cell in cells]
-    known = [one for one in there if one is not None]
-    whole = 0 < len(known) == len(cells)
+    of_cells = [costs[cell, condition] for cell in cells if (cell, condition) in costs]
+    complete = 0 < len(of_cells) == len(cells)
     for name in ('flops', 'params', 'steps'):
-      amounts = [float(one[name]) for one in known]
-      found[f'{side}_{name}'] = float(np.mean(amounts)) if whole else math.nan
-    residuals = [float(one['residual']) for one in known]
-    found[f'{side}_residual'] = max(residuals, key=abs) if whole else math.nan
-  return found
+      amounts = [float(getattr(cost, name)) for cost in of_cells]
+      columns[f'{side}_{name}'] = float(np.mean(amounts)) if complete else math.nan
+    residuals = [float(cost.residual) for cost in of_cells]
+    columns[f'{side}_residual'] = max(residuals, key=abs) if complete else math.nan
+  return columns
 
 
 def _flip(
-  study: Mapping[str, Any], regimes: Sequence[_Seen], alpha: float
-) -> tuple[int, str] | None:
-  """Where a contrast reads differently: 0 turns round, 1 help or 2 harm is lost.
+  contrast: factors_lib.Contrast, readings: Sequence[_Reading], alpha: float
+) -> Flip | None:
+  """Where a contrast reads differently between regimes; None if nowhere.
 
   Regimes with under 90 % of their pairs take no part, nor does one with the very same
   differences: another reading of those comes from the other contrasts in its family.
   """
-  able = [one for one in regimes if one.pair.enough]
+  able = [reading for reading in readings if reading.pair.enough]
   if not able:
     return None
-  first, reading = able[0], able[0].row['reading']
-  others = [one for one in able if one.row['reading'] != reading]
-  others = [one for one in others if not _same(one.pair, first.pair)]
-  # help and harm before the rest, so that a change is told to where there is some
-  groups = [[one for one in others if one.row['reading'] == r] for r in _READINGS]
+  first = able[0]
+  others = [r for r in able if r.word != first.word and not _same(r.pair, first.pair)]
+  # A change is measured to the first group: one that helps or hurts, if there is one.
+  groups = [[r for r in others if r.word == word] for word in effects.VERDICTS]
   groups = [group for group in groups if group]
-  readings = {reading, *(group[0].row['reading'] for group in groups)}
-  if not groups or not readings & {'helps', 'hurts'}:
+  words = {first.word, *(group[0].word for group in groups)}
+  if not groups or not words & {'helps', 'hurts'}:
     return None
-  agreeing = [one for one in able if one.row['reading'] == reading]
-  phrases = [_phrase(study, group) for group in groups]
-  text = f'{_subject(study, first.row)} {_phrase(study, agreeing, named=True)}'
-  text += f' but {formats.listing(phrases)}'
-  if readings >= {'helps', 'hurts'}:
-    return 0, f'{text}.'
-  change = _change(study, first, groups[0][0], alpha)
-  return (1 if 'helps' in readings else 2), f'{text}; {change}.'
+  agreeing = [reading for reading in able if reading.word == first.word]
+  reverses = words >= {'helps', 'hurts'}
+  return Flip(
+    contrast,
+    tuple(tuple(reading.row for reading in group) for group in (agreeing, *groups)),
+    reverses,
+    None if reverses else _change(first, groups[0][0], alpha),
+  )
+
+
+def _rank(flip: Flip) -> int:
+  """Its place among the flips: reversals, then lost help, then lost harm."""
+  helps = any(rows[0]['reading'] == 'helps' for rows in flip.groups)
+  return 0 if flip.reverses else 1 if helps else 2
 
 
 def _same(one: pairs.Pairs, two: pairs.Pairs) -> bool:
   return one.seeds == two.seeds and np.array_equal(one.delta, two.delta)
 
 
-def _subject(study: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-  """The component at the start of a sentence, with its levels if it has several."""
-  factor = str(row['factor'])
-  levels = {f['name']: len(f['levels']) for f in study['factors']}
-  if factor not in levels and row['component'] == 'reference':
-    return f'What {row["arm"]} lacks'
-  name = factor.replace('_', ' ')
-  name = name[:1].upper() + name[1:]
-  assigned = {arm['name']: dict(arm['assignment']) for arm in study['arms']}
-  contrast = next(
-    c
-    for c in study['contrasts']
-    if all(c[key] == row[key] for key in ('factor', 'level', 'arm', 'reference'))
-  )
-  sides = [assigned[cells[0]].get(factor) for cells in pairs.cells(contrast)]
-  if levels.get(factor, 2) == 2 and contrast.get('kind') != 'swap':
-    return name
-  present, absent = sides if row['component'] == 'arm' else sides[::-1]
-  return f'{name} ({present} instead of {absent})'
-
-
-def _phrase(
-  study: Mapping[str, Any], group: Sequence[_Seen], *, named: bool = False
-) -> str:
-  """'hurts at equal FLOPs (−0.40 points [−0.60, −0.20], descriptive)'."""
-  places: list[str] = []
-  for one in group:
-    numbers = _numbers(study, one.row['component'], one.row)
-    if named and not places:
-      numbers = f'{facts.words(study, pairs.deciding(study))} {numbers}'
-    kind = '' if one.row['declared'] else ', descriptive'
-    places.append(f'at {WORDS[one.row["regime"]]} ({numbers}{kind})')
-  return f'{_READINGS[group[0].row["reading"]]} {formats.listing(places)}'
-
-
-def _numbers(study: Mapping[str, Any], component: str, row: Mapping[str, Any]) -> str:
-  """The metric with the component minus without it, and its interval."""
-  metric = pairs.deciding(study)
-  sign = 1 if component == 'arm' else -1
-  low, high = sorted((sign * row['ci_low'], sign * row['ci_high']))
-  points = formats.is_share(metric)  # the name of another metric says its unit
-  difference = formats.delta(metric, sign * row['delta'], unit=points)
-  return f'{difference} {formats.interval(metric, low, high)}'
-
-
-def _change(study: Mapping[str, Any], first: _Seen, other: _Seen, alpha: float) -> str:
+def _change(first: _Reading, other: _Reading, alpha: float) -> Change:
   """By how much an effect differs between two regimes, paired by seed.
 
-  That one is significant and the other not is no evidence that they differ.
+  That one is significant and the other is not is no evidence that they differ.
   """
-  one, two = (dict(zip(seen.pair.seeds, seen.pair.delta)) for seen in (first, other))
-  delta = np.array([two[seed] - one[seed] for seed in one if seed in two])
-  span = statistics.interval(delta, alpha)
-  mean = float(delta.mean()) if len(delta) else math.nan
-  row = {'delta': mean, 'ci_low': span.low, 'ci_high': span.high}
-  text = (
-    f'from {WORDS[first.row["regime"]]} to {WORDS[other.row["regime"]]} the effect '
-    f'changes by {_numbers(study, first.row["component"], row)}, descriptive'
+  one, two = (
+    dict(zip(reading.pair.seeds, reading.pair.delta)) for reading in (first, other)
   )
-  certain = span.kind == statistics.INVERSION and span.low * span.high > 0
-  return text if certain else f'{text}, so it may be the same'
+  delta = np.array([two[seed] - one[seed] for seed in one if seed in two])
+  interval = statistics.interval(delta, alpha)
+  mean = float(delta.mean()) if len(delta) else math.nan
+  certain = interval.kind == statistics.INVERSION and interval.low * interval.high > 0
+  ends = interval.low, interval.high
+  return Change(first.row['regime'], other.row['regime'], mean, *ends, certain)
+
+
+class Deviation(NamedTuple):
+  """An arm that differs from another in what its regime makes equal.
+
+  Attributes:
+    condition: where.
+    arm, reference: the arms.
+    cost, reference_cost: what a run of each costs; None where it is not known.
+  """
+
+  condition: conditions_lib.Condition
+  arm: str
+  reference: str
+  cost: study_lib.Cost | None
+  reference_cost: study_lib.Cost | None
+
+  @property
+  def amounts(self) -> tuple[float, float]:
+    """The quantity that the regime makes equal, of the arm and of the reference."""
+    name = self.condition.regime
+    one, two = (
+      math.nan if cost is None else float(getattr(cost, name))
+      for cost in (self.cost, self.reference_cost)
+    )
+    return one, two
+
+
+def check_equality(study: study_lib.Study) -> list[Deviation]:
+  """What is not equal though its regime is called so, by condition and arm.
+
+  In every condition with equal FLOPs or parameters, each arm is held against those it
+  is compared with (the intact arm if there are none); listed are deviations above
+  `CLOSE` and arms whose costs are not known.
+  """
+  costs = _costs(study)
+  deviations = [
+    Deviation(
+      condition,
+      arm,
+      reference,
+      costs.get((arm, condition)),
+      costs.get((reference, condition)),
+    )
+    for condition in study.conditions
+    if condition.regime in EQUALISED
+    for arm, reference in _compared(study)
+  ]
+  return [deviation for deviation in deviations if not _close(*deviation.amounts)]
+
+
+def _close(amount: float, reference: float) -> bool:
+  # What lies on the border does not depend on rounding.
+  return reference > 0 and abs(amount / reference - 1) <= CLOSE * (1 + 1e-9)
+
+
+def _compared(study: study_lib.Study) -> Iterable[tuple[str, str]]:
+  """Arms with what they are compared with, each pair once, in the arms' order."""
+  compared: dict[tuple[str, str], None] = {}
+  for contrast in study.contrasts:
+    compared |= dict.fromkeys(zip(*pairs.cells(contrast)))
+  used = {name for pair in compared for name in pair}
+  intact = summary.intact_arm(study)
+  order = [arm.name for arm in study.arms]
+  compared |= {(name, intact): None for name in order if name not in used}
+  compared.pop((intact, intact), None)
+  return sorted(compared, key=lambda pair: order.index(pair[0]))

@@ -39,19 +39,18 @@ class Tables(NamedTuple):
 class Source(NamedTuple):
   """Everything a report is made from: a study, its tables, its per-run arrays."""
 
-  study: Mapping[str, Any]
+  study: Any
   tables: Tables
   arrays: Arrays
 
 
-def intact_arm(study: Mapping[str, Any]) -> str:
+def intact_arm(study: Any) -> str:
   """The arm with every factor at its first level, else the first arm."""
-  intact = {f['name']: f['levels'][0]['name'] for f in study['factors']}
-  for arm in study['arms']:
-    assignment = dict(arm['assignment'])
-    if all(assignment.get(name, level) == level for name, level in intact.items()):
-      return arm['name']
-  return study['arms'][0]['name']
+  intact = {factor.name: factor.levels[0].name for factor in study.factors}
+  for arm in study.arms:
+    if all(arm.assignment.get(name, level) == level for name, level in intact.items()):
+      return arm.name
+  return study.arms[0].name
 
 
 def effects_of(source: Source, metric: str, tuned: int) -> list[dict[str, Any]]:
@@ -59,16 +58,15 @@ def effects_of(source: Source, metric: str, tuned: int) -> list[dict[str, Any]]:
   effects = source.tables.effects
   if not len(effects):
     return []
-  mine = effects[(effects['metric'] == metric) & (effects['tuned'] == tuned)]
-  place = {
-    (c['factor'], str(c['level']), c['arm'], c['reference']): i
-    for i, c in enumerate(source.study['contrasts'])
+  selected = effects[(effects['metric'] == metric) & (effects['tuned'] == tuned)]
+  keys = ('factor', 'level', 'arm', 'reference')
+  order = {
+    tuple(str(getattr(contrast, key)) for key in keys): i
+    for i, contrast in enumerate(source.study.contrasts)
   }
-  rows = [{str(k): v for k, v in row.items()} for row in mine.to_dict('records')]
-  key = lambda row: place.get(
-    (row['factor'], str(row['level']), row['arm'], row['reference']), len(place)
-  )
-  return sorted(rows, key=key)
+  rows = [{str(k): v for k, v in row.items()} for row in selected.to_dict('records')]
+  place = lambda row: order.get(tuple(str(row[key]) for key in keys), len(order))
+  return sorted(rows, key=place)
 
 
 def states(source: Source) -> list[int]:
@@ -76,8 +74,8 @@ def states(source: Source) -> list[int]:
   effects = source.tables.effects
   if not len(effects):
     return []
-  mine = effects[effects['metric'] == pairs.deciding(source.study)]
-  return sorted(int(t) for t in mine['tuned'].unique())
+  deciding = effects[effects['metric'] == pairs.deciding(source.study)]
+  return sorted(int(tuned) for tuned in deciding['tuned'].unique())
 
 
 def scores_of(source: Source, tuned: int) -> pairs.Scores:
@@ -89,43 +87,42 @@ def scores_of(source: Source, tuned: int) -> pairs.Scores:
 def mean_of(source: Source, arm: str, column: str, tuned: int) -> float:
   """The mean over seeds of one arm's `column`; NaN where it was not measured."""
   study, runs = source.study, source.tables.runs
-  known = {study['metric']['name'], *study['metrics']}
-  if column not in runs or column.rpartition('/')[2] not in known:
+  names = {study.metric.name, *study.metrics}
+  if column not in runs or column.rpartition('/')[2] not in names:
     return float('nan')
   return float(pairs.tabulate(study, runs, column, tuned).value[arm].mean())
 
 
 class Count(NamedTuple):
-  """How far a study has come: runs asked for and there, and by arm what is missing."""
+  """How far a study has come: runs planned and stored, and by arm the missing seeds."""
 
   wanted: int
   found: int
   missing: tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def count_runs(study: Mapping[str, Any], runs: pd.DataFrame, tuned: int) -> Count:
-  """Compares the runs in one tuning state with those the study asks for."""
-  mine = pairs.select(study, runs, tuned)
-  found = set(zip(mine['arm'], mine['seed'].astype(int)))
-  seeds = [int(seed) for seed in study['seeds']]
+def count_runs(study: Any, runs: pd.DataFrame, tuned: int) -> Count:
+  """Compares the runs in one tuning state with those the study plans."""
+  rows = pairs.select(study, runs, tuned)
+  stored = set(zip(rows['arm'], rows['seed'].astype(int)))
   missing = []
-  for arm in study['arms']:
-    absent = tuple(s for s in seeds if (arm['name'], s) not in found)
+  for arm in study.arms:
+    absent = tuple(seed for seed in study.seeds if (arm.name, seed) not in stored)
     if absent:
-      missing.append((arm['name'], absent))
-  wanted = len(seeds) * len(study['arms'])
-  lost = sum(len(absent) for _, absent in missing)
-  return Count(wanted, wanted - lost, tuple(missing))
+      missing.append((arm.name, absent))
+  planned = len(study.seeds) * len(study.arms)
+  absences = sum(len(absent) for _, absent in missing)
+  return Count(planned, planned - absences, tuple(missing))
 
 
 def list_problems(source: Source) -> list[dict[str, Any]]:
   """Diverged and failed runs, by arm: `arm, tuned, status, seeds`."""
   runs = source.tables.runs
-  bad = runs[runs['status'] != 'ok']
+  problems = runs[runs['status'] != 'ok']
   rows = []
-  for _, group in bad.groupby(['arm', 'tuned', 'status'], sort=True):
+  for _, group in problems.groupby(['arm', 'tuned', 'status'], sort=True):
     first = group.iloc[0]
-    seeds = sorted(int(s) for s in group['seed'])
+    seeds = sorted(int(seed) for seed in group['seed'])
     names = {'arm': str(first['arm']), 'status': str(first['status'])}
     rows.append({**names, 'tuned': int(first['tuned']), 'seeds': seeds})
   return rows
@@ -137,33 +134,34 @@ def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
   Returns:
     rows of `arm, params, steps, nominal, executed` (FLOPs a step), `run` (nominal FLOPs
     a run), `all` (of all its runs, both tuning states), `wall` (median seconds a run),
-    `stall` (median seconds of it that input was waited for; NaN if data do not stream),
+    `stall` (median seconds of it spent waiting for input; NaN if data do not stream),
     `ratio` (FLOPs a run against the intact arm's), `share` (nominal FLOP/s of the
     machine's measured matrix products), `activations` and `state` (bytes a member);
     NaN where it is not known.
   """
   runs = source.tables.runs
   intact = intact_arm(source.study)
-  peak = source.study.get('peak_flops') or float('nan')
-  rows = []
-  for arm in source.study['arms']:
-    mine = runs[runs['arm'] == arm['name']]
-    ours = mine[mine['tuned'] == tuned]
+  peak = source.study.peak_flops or float('nan')
+  rows: list[dict[str, Any]] = []
+  for arm in source.study.arms:
+    of_arm = runs[runs['arm'] == arm.name]
+    in_state = of_arm[of_arm['tuned'] == tuned]
+    median = lambda name, rows=in_state: (
+      float(rows[name].median()) if name in rows and len(rows) else float('nan')
+    )
     rows.append(
       {
-        'arm': arm['name'],
-        'params': arm['params'],
-        'steps': arm['steps'],
-        'nominal': arm['flops_per_step'],
-        'executed': arm['executed_flops_per_step'],
-        'run': arm['flops_per_step'] * arm['steps'],
-        'all': float(mine['flops'].sum()) if len(mine) else float('nan'),
-        'wall': float(ours['wall_s'].median()) if len(ours) else float('nan'),
-        'stall': float(ours['stall_s'].median())
-        if 'stall_s' in ours and len(ours)
-        else float('nan'),
-        'activations': arm.get('activation_bytes', float('nan')),
-        'state': arm.get('state_bytes', float('nan')),
+        'arm': arm.name,
+        'params': arm.params,
+        'steps': arm.steps,
+        'nominal': arm.flops_per_step,
+        'executed': arm.executed_flops_per_step,
+        'run': arm.flops_per_step * arm.steps,
+        'all': float(of_arm['flops'].sum()) if len(of_arm) else float('nan'),
+        'wall': median('wall_s'),
+        'stall': median('stall_s'),
+        'activations': arm.activation_bytes,
+        'state': arm.state_bytes,
       }
     )
   base = next((row['run'] for row in rows if row['arm'] == intact), float('nan'))
@@ -180,17 +178,17 @@ def confusion_of(source: Source) -> tuple[np.ndarray, int] | None:
     the int64 matrix [K, K] and the number of seeds in it; None without stored runs.
   """
   arm = intact_arm(source.study)
-  size = len(source.study['data']['classes'])
-  found = []
-  for seed in source.study['seeds']:
-    stored = source.arrays(arm, int(seed))
-    if stored is None or 'test/prediction' not in stored:
+  size = len(source.study.data.classes)
+  labels = []
+  for seed in source.study.seeds:
+    arrays = source.arrays(arm, seed)
+    if arrays is None or 'test/prediction' not in arrays:
       continue
-    pair = np.stack([stored['test/label'], stored['test/prediction']]).astype(np.int64)
+    pair = np.stack([arrays['test/label'], arrays['test/prediction']]).astype(np.int64)
     size = max(size, int(pair.max(initial=-1)) + 1)
-    found.append(pair)
-  if not found:
+    labels.append(pair)
+  if not labels:
     return None
-  truth, predicted = np.concatenate(found, axis=1)
+  truth, predicted = np.concatenate(labels, axis=1)
   cells = np.bincount(truth * size + predicted, minlength=size * size)
-  return cells.reshape(size, size), len(found)
+  return cells.reshape(size, size), len(labels)

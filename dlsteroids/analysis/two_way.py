@@ -129,7 +129,7 @@ def _difference(
           raise ValueError(f'arm {arm!r} saw other test examples at seed {seed}')
         index = mine
       if state == 'diverged':
-        total = total + float(pairs.metric(study, metric)['fallback'])
+        total = total + float(pairs.metric(study, metric).fallback)
       elif scores is not None:
         total = total + scores[order]
     means.append(total / len(side))

@@ -180,7 +180,7 @@ def findings(answer: launch.Answer) -> list[str]:
 
 def write_latex(answer: launch.Answer) -> pathlib.Path:
   """effects.tex beside the report."""
-  told: Mapping[str, Any] = results.read_json(answer.workdir / 'study.json')
+  study = study_lib.from_json(results.read_json(answer.workdir / 'study.json'))
   path = answer.workdir / 'effects.tex'
-  results.write_atomically(path, latex.table(told, answer.effects))
+  results.write_atomically(path, latex.table(study, answer.effects))
   return path

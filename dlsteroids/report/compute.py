@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dlsteroids.analysis import attribution as attribution_lib
-from dlsteroids.analysis import equality, pairs, scoreboard
 from dlsteroids.analysis import gains as gains_lib
+from dlsteroids.analysis import pairs, scoreboard
 from dlsteroids.analysis import regimes as regimes_lib
 from dlsteroids.report import attribution_words, formats, sheets
+from dlsteroids.report import regimes as regime_words
+from dlsteroids.study import study as study_lib
 
 SHOWN = 3  # deviations from what a regime makes equal
 GAMES = ('factorial', 'fraction', 'permutations')
@@ -63,7 +65,7 @@ class Section(NamedTuple):
 
 
 def analyse(
-  study: Mapping[str, Any],
+  study: study_lib.Study,
   every: pd.DataFrame,
   runs: pd.DataFrame,
   curves: pd.DataFrame,
@@ -94,12 +96,12 @@ def analyse(
   return found
 
 
-def lead(found: Analyses) -> tuple[str, ...]:
+def lead(study: study_lib.Study, found: Analyses) -> tuple[str, ...]:
   """What a report begins with: verdicts that turn between regimes."""
-  return found.regimes.flips if found.regimes else ()
+  return regime_words.flips(study, found.regimes) if found.regimes else ()
 
 
-def gather(study: Mapping[str, Any], found: Analyses) -> list[Section]:
+def gather(study: study_lib.Study, found: Analyses) -> list[Section]:
   """The sections, those that answer the title question first."""
   made = (
     _attribution(study, found.attribution),
@@ -111,7 +113,7 @@ def gather(study: Mapping[str, Any], found: Analyses) -> list[Section]:
 
 
 def _attribution(
-  study: Mapping[str, Any], found: attribution_lib.Attribution | None
+  study: study_lib.Study, found: attribution_lib.Attribution | None
 ) -> Section | None:
   if found is None:
     return None
@@ -128,15 +130,15 @@ def _attribution(
   )
 
 
-def _unequal(study: Mapping[str, Any]) -> tuple[str, ...]:
+def _unequal(study: study_lib.Study) -> tuple[str, ...]:
   """What is not as equal as its regime says; the first few."""
-  lines = equality.check(study)
+  lines = regime_words.deviations(study)
   more = [f'{len(lines) - SHOWN} more such deviations.'] if len(lines) > SHOWN else []
   return (*lines[:SHOWN], *more)
 
 
 def _attribution_sheets(
-  study: Mapping[str, Any], found: attribution_lib.Attribution
+  study: study_lib.Study, found: attribution_lib.Attribution
 ) -> list[sheets.Sheet]:
   """Players on each scale at the headline ratio, and who gains more together."""
   head = ('Player', 'Contribution', 'Interval', 'Share', 'Interval of it', 'p', 'Seeds')
@@ -160,7 +162,7 @@ def _attribution_sheets(
 
 
 def _player_cells(
-  study: Mapping[str, Any],
+  study: study_lib.Study,
   found: attribution_lib.Attribution,
   scale: str,
   row: Mapping[str, Any],
@@ -180,7 +182,7 @@ def _player_cells(
 
 
 def _interaction_sheet(
-  study: Mapping[str, Any], found: attribution_lib.Attribution
+  study: study_lib.Study, found: attribution_lib.Attribution
 ) -> sheets.Sheet:
   """Pairs of players: what both together gain beyond each alone."""
   head = ('Player', 'With', 'More together', 'Interval', 'p', 'Seeds')
@@ -201,7 +203,7 @@ def _interaction_sheet(
   return sheets.Sheet('Interactions', head, numeric, rows)
 
 
-def _span(study: Mapping[str, Any], scale: str, row: Mapping[str, Any]) -> str:
+def _span(study: study_lib.Study, scale: str, row: Mapping[str, Any]) -> str:
   ends = (row['ci_low'], row['ci_high'])
   if any(map(formats.missing, ends)):
     return formats.NOTHING
@@ -213,18 +215,19 @@ def _span(study: Mapping[str, Any], scale: str, row: Mapping[str, Any]) -> str:
 
 
 def _regimes(
-  study: Mapping[str, Any], found: regimes_lib.Regimes | None
+  study: study_lib.Study, found: regimes_lib.Regimes | None
 ) -> Section | None:
   if found is None:
     return None
   sheet = _regime_sheet(study, found)
-  texts = (found.refusal,) if found.refusal else ()
+  refusal = regime_words.refusal(study, found)
+  texts = (refusal,) if refusal else ()
   notes = _unequal(study)
   title = 'The same under other regimes'
   return Section('regimes', title, texts, ('regimes',), (sheet,), notes)
 
 
-def _regime_sheet(study: Mapping[str, Any], found: regimes_lib.Regimes) -> sheets.Sheet:
+def _regime_sheet(study: study_lib.Study, found: regimes_lib.Regimes) -> sheets.Sheet:
   """A row a contrast and regime; what the component gains, and what it costs."""
   column = pairs.deciding(study)
   words = ('Component', 'Regime', 'Reading', 'It gains', 'Interval', 'p (Holm)')
@@ -240,7 +243,7 @@ def _regime_sheet(study: Mapping[str, Any], found: regimes_lib.Regimes) -> sheet
     rows.append(
       (
         f'{row["factor"]} ({row["level"]})',
-        regimes_lib.WORDS[row['regime']],
+        regime_words.WORDS[row['regime']],
         reading if row['declared'] else f'{reading} (descriptive)',
         formats.delta(column, row['gain'], unit=True),
         formats.interval(column, row['gain_low'], row['gain_high']),
@@ -262,7 +265,7 @@ def _ratio(one: float, other: float) -> str:
 
 
 def _gains(
-  study: Mapping[str, Any],
+  study: study_lib.Study,
   found: gains_lib.Gains | None,
   anytime: gains_lib.Gains | None,
 ) -> Section | None:
@@ -281,7 +284,7 @@ def _gains(
 
 
 def _gain_sheet(
-  study: Mapping[str, Any], title: str, found: gains_lib.Gains
+  study: study_lib.Study, title: str, found: gains_lib.Gains
 ) -> sheets.Sheet:
   """A row a contrast, axis and target."""
   head = ('Without', 'Ladder', 'Target', 'Gain', 'Never reached', 'Seeds')

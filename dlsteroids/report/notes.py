@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from dlsteroids.analysis import equality, looks, pairs, reach, statistics, summary
+from dlsteroids.analysis import looks, pairs, reach, statistics, summary
 from dlsteroids.report import design_words, facts, formats
+from dlsteroids.report import regimes as regime_words
+from dlsteroids.study import conditions as conditions_lib
 
 
 def ask(study: Mapping[str, Any]) -> str:
@@ -224,7 +226,9 @@ def edges(tune: Mapping[str, Any]) -> list[str]:
   """How many arms chose an end of the grid, where beyond it may be better."""
   chosen: dict[str, list[Mapping[str, Any]]] = {}
   for row in tune.get('chosen_at') or ():
-    chosen.setdefault(equality.condition_words(row), []).append(row['numbers'])
+    condition = conditions_lib.Condition(row['regime'], row['budget'], row['size'])
+    name = regime_words.name_condition(condition)
+    chosen.setdefault(name, []).append(row['numbers'])
   notes = []
   for path, grid in tune['grid'].items():
     parts = []

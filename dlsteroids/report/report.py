@@ -11,6 +11,7 @@ from dlsteroids.analysis import summary
 from dlsteroids.report import answers, compute, markdown, page, sheets
 from dlsteroids.report.figures import registry
 from dlsteroids.store import results
+from dlsteroids.study import study as study_lib
 
 Tables = summary.Tables
 MEMORY = 1 << 30  # bytes of runs' arrays that are kept
@@ -18,7 +19,7 @@ MEMORY = 1 << 30  # bytes of runs' arrays that are kept
 
 def write(
   workdir: pathlib.Path,
-  study: Mapping[str, Any],
+  study: study_lib.Study,
   tables: summary.Tables,
   arrays: summary.Arrays,
 ) -> pathlib.Path:
@@ -48,7 +49,7 @@ def write(
   drawings = registry.draw(source)
   made = sheets.gather(source)
   analyses = tables.compute or compute.Analyses()
-  sections, leads = compute.gather(study, analyses), compute.lead(analyses)
+  sections, leads = compute.gather(study, analyses), compute.lead(study, analyses)
   html = page.render(source, found, made, drawings, sections, leads)
   text = markdown.render(source, found, made, drawings, sections, leads)
   folder = workdir / 'figures'

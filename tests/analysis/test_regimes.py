@@ -8,7 +8,8 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from dlsteroids.analysis import effects, equality, looks, regimes
+from dlsteroids.analysis import effects, looks, regimes
+from dlsteroids.report import regimes as regime_words
 from dlsteroids.report.figures import canvas
 from dlsteroids.report.figures import regimes as regimes_lib
 from tests.fixtures import studies
@@ -42,6 +43,10 @@ def run(study, scores, metric='test/accuracy', tuned=0):
     for regime, arms in scores.items()
   ]
   return pd.concat(frames, ignore_index=True)
+
+
+def flips(study, runs):
+  return regime_words.flips(study, regimes.compare(study, runs))
 
 
 def ablate(deltas, base=0.9):
@@ -91,8 +96,8 @@ def test_columns_and_numbers_by_hand():
 def test_an_effect_that_turns_round_leads():
   study, runs = opposite()
   found = regimes.compare(study, runs)
-  assert found.refusal == ''
-  (flip,) = found.flips
+  assert found.reachable
+  (flip,) = regime_words.flips(study, found)
   assert flip.replace('\u202f', ' ') == (
     'A helps at equal steps (test accuracy +2.25 points [+1.17, +3.33]) but hurts at '
     'equal parameters (−0.22 points [−0.33, −0.12], descriptive).'
@@ -103,8 +108,12 @@ def test_an_effect_that_turns_round_leads():
   found = regimes.compare(study, runs)
   assert found.frame['reading'].tolist() == ['hurts', 'helps']
   assert found.frame['gain'].tolist() == pytest.approx([-4.5 / 200, 0.45 / 200])
-  assert found.flips[0].startswith('A hurts at equal steps (test loss +0.0225 [')
-  assert 'but helps at equal parameters (test' not in found.flips[0]
+  assert regime_words.flips(study, found)[0].startswith(
+    'A hurts at equal steps (test loss +0.0225 ['
+  )
+  assert (
+    'but helps at equal parameters (test' not in regime_words.flips(study, found)[0]
+  )
 
 
 def test_the_declared_readings_are_the_verdicts_and_each_regime_has_its_own_family():
@@ -144,7 +153,7 @@ def test_other_budgets_sizes_metrics_and_tuning_states_take_no_part():
   both['test/loss'] = both['final/test/accuracy'] = 1.0
   found = regimes.compare(study, both)
   pd.testing.assert_frame_equal(found.frame, expected.frame)
-  assert found.flips == expected.flips
+  assert regime_words.flips(study, found) == regime_words.flips(study, expected)
   # where the study tunes, the tuned state decides in every regime
   tuned = pd.concat([runs.assign(tuned=1), runs.assign(**{'test/accuracy': 0.1})])
   found = regimes.compare(study | {'tune': {'grid': {'lr': [1, 2]}}}, tuned)
@@ -162,7 +171,7 @@ def test_a_lost_effect_tells_by_how_much_it_changes():
   assert found.frame['reading'].tolist() == [
     *('helps', 'inconclusive', 'hurts', 'inconclusive')
   ]
-  text = [flip.replace('\u202f', ' ') for flip in found.flips]
+  text = [flip.replace('\u202f', ' ') for flip in regime_words.flips(study, found)]
   assert text[0].startswith(
     'A helps at equal steps (test accuracy +2.25 points [+1.17, +3.33]) but is '
     'inconclusive at equal parameters (+0.75 points ['
@@ -175,7 +184,7 @@ def test_a_lost_effect_tells_by_how_much_it_changes():
   # an effect that is merely no longer significant need not differ
   noise = np.array([9, -9, 9, -9, 9, -9, 9, -9]) / 200
   scores['params'] = ablate({'a': noise - EIGHT, 'b': EIGHT})
-  (flip,) = regimes.compare(study, run(study, scores)).flips
+  (flip,) = flips(study, run(study, scores))
   assert 'is inconclusive at equal parameters' in flip
   assert flip.endswith('descriptive, so it may be the same.')
 
@@ -188,7 +197,7 @@ def test_equivalence_ends_an_effect_and_opposites_come_first():
     'flops': ablate({'a': few, 'b': HALF + 0.05, 'c': HALF - 0.04}),
     'params': ablate({'a': HALF - 0.04, 'b': few, 'c': HALF - 0.04}),
   }
-  first, second = regimes.compare(study, run(study, scores)).flips
+  first, second = flips(study, run(study, scores))
   assert first.startswith('B helps at equal steps (test accuracy +5.00')
   assert ') but hurts at equal FLOPs (−5.00' in first
   assert 'and makes no difference that matters at equal parameters (' in first
@@ -205,14 +214,14 @@ def test_the_verdict_comes_before_descriptive_readings():
     'steps': ablate({'a': HALF - 0.02}),
     'params': ablate({'a': HALF[::-1]}),
   }
-  (flip,) = regimes.compare(study, run(study, scores)).flips
+  (flip,) = flips(study, run(study, scores))
   assert flip.startswith('A is inconclusive at equal FLOPs (test accuracy 0.00')
   assert ') and at equal parameters (0.00' in flip
   assert ', descriptive) but helps at equal steps (+2.00' in flip
   assert 'from equal FLOPs to equal steps the effect changes by +2.00' in flip
   # and where help and harm are both descriptive, they still turn round
   scores['params'] = ablate({'a': HALF + 0.02})
-  (flip,) = regimes.compare(study, run(study, scores)).flips
+  (flip,) = flips(study, run(study, scores))
   assert 'but helps at equal steps (' in flip
   assert 'and hurts at equal parameters (−2.00' in flip
   assert 'changes' not in flip
@@ -226,7 +235,7 @@ def test_readings_without_help_or_harm_are_no_flip():
   }
   found = regimes.compare(study, run(study, scores))
   assert found.frame['reading'].tolist() == ['equivalent', 'inconclusive']
-  assert found.flips == ()
+  assert regime_words.flips(study, found) == ()
 
 
 def test_the_same_runs_read_differently_are_no_flip():
@@ -243,15 +252,17 @@ def test_the_same_runs_read_differently_are_no_flip():
   assert found.frame['reading'].tolist() == [
     *('helps', 'inconclusive', 'helps', 'inconclusive')
   ]
-  (flip,) = found.flips
+  (flip,) = regime_words.flips(study, found)
   assert flip.startswith('B helps')
 
 
 def test_too_few_seeds_refuse():
   study, runs = opposite(seeds=5)
   found = regimes.compare(study, runs)
-  assert found.refusal.startswith('This design could not have shown anything')
-  assert found.flips == ()
+  assert regime_words.refusal(study, found).startswith(
+    'This design could not have shown anything'
+  )
+  assert regime_words.flips(study, found) == ()
   assert set(found.frame['reading']) == {''}
   assert found.frame[['p', 'p_holm']].isna().all(axis=None)
   assert found.frame['ci_kind'].str.contains('descriptive').all()
@@ -265,15 +276,15 @@ def test_a_regime_without_runs_is_shown_and_flips_nothing():
   assert params['n'] == 0
   assert math.isnan(params['gain'])
   assert math.isnan(params['p'])
-  assert found.flips == ()
+  assert regime_words.flips(study, found) == ()
   # nor does one with too few of its pairs, though its test reaches no verdict then
   some = runs.drop(runs[(runs['regime'] == 'params') & (runs['seed'] == 3)].index)
   assert regimes.compare(study, some).frame['n'].tolist() == [8, 7]
-  assert regimes.compare(study, some).flips == ()
+  assert flips(study, some) == ()
   # without any run at all nothing is read
   found = regimes.compare(study, runs[:0])
   assert found.frame['n'].tolist() == [0, 0]
-  assert found.flips == ()
+  assert regime_words.flips(study, found) == ()
 
 
 def test_scores_that_are_not_finite_are_diverged_and_failed_runs_drop_their_pair():
@@ -309,10 +320,10 @@ def test_every_regime_is_read_at_the_alpha_of_the_declared_look():
 def test_verdicts_of_an_exploratory_look_are_called_so():
   study, runs = opposite()
   study['looks'] = looks.log(study, regimes.select(runs, 'steps'), '')
-  assert not regimes.compare(study, runs).flips[0].startswith('Exploratory')
+  assert not flips(study, runs)[0].startswith('Exploratory')
   more = runs.copy()
   more['test/accuracy'] += np.where(more['seed'] == 0, 0.001, 0)
-  assert regimes.compare(study, more).flips[0].startswith('Exploratory: A helps')
+  assert flips(study, more)[0].startswith('Exploratory: A helps')
 
 
 def test_cells_are_averaged_and_levels_named():
@@ -328,7 +339,7 @@ def test_cells_are_averaged_and_levels_named():
     for kind, sign in (('steps', 1), ('flops', -1))
   }
   found = regimes.compare(study, run(study, scores))
-  assert sorted(flip.split(' at ')[0] for flip in found.flips) == [
+  assert sorted(flip.split(' at ')[0] for flip in regime_words.flips(study, found)) == [
     'Act (relu instead of id) helps',
     'Act (relu instead of tanh) helps',
   ]
@@ -348,7 +359,9 @@ def test_explicit_arms_and_unknown_costs():
     for kind, sign in (('steps', -1), ('params', 1))
   }
   found = regimes.compare(study, run(study, scores))
-  assert found.flips[0].startswith('What lean lacks helps at equal steps (')
+  assert regime_words.flips(study, found)[0].startswith(
+    'What lean lacks helps at equal steps ('
+  )
   assert found.frame['arm_flops'].isna().all()
   assert (found.frame['reference_flops'] == 1000).all()
 
@@ -388,7 +401,7 @@ def test_explicit_arms_and_unknown_costs():
 def test_what_is_not_equal_is_told(regime, name, amount, line):
   study = make(kinds=(regime,))
   study['arms'][1]['at'][0] |= {name: amount, 'residual': 0.025}
-  lines = [text.replace('\u202f', ' ') for text in equality.check(study)]
+  lines = [text.replace('\u202f', ' ') for text in regime_words.deviations(study)]
   assert lines == ([line] if line else [])
 
 
@@ -397,15 +410,15 @@ def test_equality_is_checked_in_every_condition_and_for_arms_without_a_contrast(
   study['conditions'].append(condition('flops', 0.25))
   for i, arm in enumerate(study['arms']):
     arm['at'].append(costs('flops', flops=250.0 + i, budget=0.25))
-  assert equality.check(study) == []
+  assert regime_words.deviations(study) == []
   study['arms'][2]['at'][1]['flops'] = 260.0
-  (line,) = equality.check(study)
+  (line,) = regime_words.deviations(study)
   assert line.startswith('At equal FLOPs, 0.25× the compute, b=no has 4.0')
   assert 'than baseline (260 FLOP against 250 FLOP;' in line.replace('\u202f', ' ')
   study['contrasts'].pop()
-  assert equality.check(study) == [line]
+  assert regime_words.deviations(study) == [line]
   study['arms'][2]['at'].pop()
-  (line,) = equality.check(study)
+  (line,) = regime_words.deviations(study)
   assert line == (
     'At equal FLOPs, 0.25× the compute, the costs of b=no are not known, so nothing '
     'shows that they are equal.'

@@ -11,6 +11,7 @@ from matplotlib import figure as figures
 from dlsteroids.analysis import pairs
 from dlsteroids.analysis import regimes as regimes_lib
 from dlsteroids.report import facts, formats
+from dlsteroids.report import regimes as regime_words
 from dlsteroids.report.figures import canvas, effects, scales
 
 _LEFT = 2.1  # inches for the names
@@ -235,7 +236,7 @@ def _write_keys(fig: figures.Figure, group: Sequence[Mapping[str, Any]]) -> None
   wide, high = fig.get_size_inches()
   left, top = _LEFT, 0.13
   for row in group:
-    words = regimes_lib.WORDS[row['regime']]
+    words = regime_words.WORDS[row['regime']]
     words += ' (decides)' if row['declared'] else ' (descriptive)'
     mark = lines.Line2D([(left + 0.05) / wide], [1 - top / high])
     mark.set(**_mark(row, canvas.SOFT))
@@ -266,7 +267,7 @@ def _alt(metric: str, rows: _Rows) -> str:
   for group in rows:
     found = [
       f'{formats.delta(metric, row["gain"], unit=True)} at '
-      f'{regimes_lib.WORDS[row["regime"]]}'
+      f'{regime_words.WORDS[row["regime"]]}'
       + ('' if formats.missing(row['reading']) else f' ({row["reading"]})')
       for row in group
     ]
