@@ -39,12 +39,12 @@ class Tables(NamedTuple):
 class Source(NamedTuple):
   """Everything a report is made from: a study, its tables, its per-run arrays."""
 
-  study: Any
+  study: study_lib.AnyStudy
   tables: Tables
   arrays: Arrays
 
 
-def intact_arm(study: Any) -> str:
+def intact_arm(study: study_lib.AnyStudy) -> str:
   """The arm with every factor at its first level, else the first arm."""
   intact = {factor.name: factor.levels[0].name for factor in study.factors}
   for arm in study.arms:
@@ -101,7 +101,7 @@ class Count(NamedTuple):
   missing: tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def count_runs(study: Any, runs: pd.DataFrame, tuned: int) -> Count:
+def count_runs(study: study_lib.AnyStudy, runs: pd.DataFrame, tuned: int) -> Count:
   """Compares the runs in one tuning state with those the study plans."""
   rows = pairs.select(study, runs, tuned)
   stored = set(zip(rows['arm'], rows['seed'].astype(int)))
