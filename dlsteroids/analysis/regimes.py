@@ -91,8 +91,8 @@ class Regimes(NamedTuple):
     frame: a row a contrast and regime, exactly `COLUMNS`. `delta` is arm - reference
       with interval `ci_low`, `ci_high`; `gain` the same signed so that above zero
       the contrast's subject (`component`) helps, both in the metric's unit.
-      `declared` tells verdicts from descriptive readings. FLOPs (nominal) and steps are of a whole run; those of
-      several cells are their mean, residuals the largest.
+      `declared` tells verdicts from descriptive readings. FLOPs (nominal) and steps are
+      of a whole run; those of several cells are their mean, residuals the largest.
     flips: the contrasts that read differently between regimes: those that reverse
       first, then those whose help and those whose harm is lost.
     look: that of the declared regime's runs.

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dlsteroids.analysis import pairs
+from dlsteroids.study import study as study_lib
 
 Arrays = Callable[..., Mapping[str, np.ndarray] | None]  # of (arm, seed, tuned=0)
 
