@@ -10,24 +10,25 @@ from typing import Any
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import blocks
 from dlsteroids.util import errors
 
-DEFAULTS = {
-  'groups': 2,  # of conv2, conv4, conv5; 1: one GPU's net
-  'activation': 'relu',
-  'norm': 'lrn',  # after conv1 and conv2: lrn, none, batch
-  'pool_window': 3,  # 2: not overlapping
-  'stem_kernel': 11,
-  'stem_stride': 4,
-  'width': 1.0,  # factor on all channels and hidden units
-  'dropout': 0.5,  # after the two hidden dense layers
-  'init': 'normal',  # N(0, .01), as the paper's §5; biases of conv2, 4, 5 and dense: 1
-  'bias': 1.0,
-  'dtype': 'float32',  # or bfloat16
+OPTIONS = {
+  'groups': Option(2, "of conv2, conv4 and conv5; 1: one GPU's net", 1),
+  'activation': Option('relu', 'after each layer'),
+  'norm': Option('lrn', 'after conv1 and conv2', choices=('lrn', 'none', 'batch')),
+  'pool_window': Option(3, 'of max pooling with stride 2; 2: not overlapping', 1),
+  'stem_kernel': Option(11, 'side of the first kernel', 1),
+  'stem_stride': Option(4, 'of the first convolution', 1),
+  'width': Option(
+    1.0, 'factor on all channels and hidden units', 0, closed='neither', width=True
+  ),
+  'dropout': Option(0.5, 'after the two hidden dense layers', 0, 1, traced=True),
+  'init': Option('normal', "initial weights; normal: N(0, .01), as the paper's §5"),
+  'bias': Option(1.0, 'initial biases of conv2, conv4, conv5 and the dense layers'),
+  'dtype': Option('float32', 'of activations', choices=('float32', 'bfloat16')),
 }
-WIDTHS = ('width',)
-TRACED = {'dropout': (0.0, 1.0)}
 
 # name, channels, kernel, grouped, starts with bias, normalised, pooled
 CONVS = (
@@ -117,7 +118,7 @@ def smallest(config: Mapping[str, Any]) -> int:
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-  """The module for `DEFAULTS`' options, `outputs` units and images `shape` [H, W, C].
+  """The module for the options, `outputs` units and images `shape` [H, W, C].
 
   Raises:
     UserError: if there are no images, or they are too small for the strides.

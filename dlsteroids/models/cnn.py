@@ -7,32 +7,51 @@ from typing import Any
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import blocks
 
-DEFAULTS = {
-  'widths': (32, 64),  # channels of each stage; a stage ends with pooling
-  'depth': 1,  # convolutions per stage
-  'kernel': 3,
-  'mixer': 'conv',  # conv; local: no weight sharing; dense: no locality; pointwise: 1x1
-  'activation': 'relu',
-  'norm': 'none',  # none, lrn, batch, layer, group; lrn follows the activation
-  'pool': 'max',  # max, average, stride (a strided convolution instead), none
-  'pool_window': 2,  # 3 with stride 2: AlexNet's overlapping pooling
-  'pool_stride': 2,
-  'residual': False,  # x + f(x) around every mixer, projected where channels change
-  'head': 'dense',  # dense: flatten; average: global average pooling
-  'hidden': (128,),  # dense layers between the stages and the output
-  'dropout': 0.0,  # after each hidden dense layer, or before the output
-  'dropout_conv': 0.0,  # after each stage
-  'dropout_input': 0.0,
-  'init': 'he',  # he, glorot, lecun, normal
-  'dtype': 'float32',  # or bfloat16
-}
-WIDTHS = ('widths', 'hidden')
-TRACED = {
-  'dropout': (0.0, 1.0),
-  'dropout_conv': (0.0, 1.0),
-  'dropout_input': (0.0, 1.0),
+OPTIONS = {
+  'widths': Option(
+    (32, 64), 'channels of each stage; a stage ends with pooling', 1, width=True
+  ),
+  'depth': Option(1, 'convolutions per stage', 1),
+  'kernel': Option(3, 'side of each kernel', 1),
+  'mixer': Option(
+    'conv',
+    'local: no weight sharing; dense: no locality; pointwise: 1x1',
+    choices=('conv', 'local', 'dense', 'pointwise'),
+  ),
+  'activation': Option('relu', 'after each mixer and hidden layer'),
+  'norm': Option(
+    'none',
+    'after each mixer; lrn follows the activation',
+    choices=('none', 'lrn', 'batch', 'layer', 'group'),
+  ),
+  'pool': Option(
+    'max',
+    'stride: a strided convolution instead',
+    choices=('max', 'average', 'stride', 'none'),
+  ),
+  'pool_window': Option(2, "3 with stride 2 is AlexNet's overlapping pooling", 1),
+  'pool_stride': Option(2, 'of pooling', 1),
+  'residual': Option(
+    False, 'x + f(x) around every mixer, projected where channels change'
+  ),
+  'head': Option(
+    'dense',
+    'dense: flatten; average: global average pooling',
+    choices=('dense', 'average'),
+  ),
+  'hidden': Option(
+    (128,), 'units of the dense layers before the output', 1, width=True
+  ),
+  'dropout': Option(
+    0.0, 'after each hidden dense layer, or before the output', 0, 1, traced=True
+  ),
+  'dropout_conv': Option(0.0, 'after each stage', 0, 1, traced=True),
+  'dropout_input': Option(0.0, 'on the input', 0, 1, traced=True),
+  'init': Option('he', 'initial weights: he, glorot, lecun, normal, …'),
+  'dtype': Option('float32', 'of activations', choices=('float32', 'bfloat16')),
 }
 
 
@@ -141,7 +160,7 @@ class CNN(nn.Module):
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-  """The module for `DEFAULTS`' options, `outputs` units and images `shape` [H, W, C].
+  """The module for the options, `outputs` units and images `shape` [H, W, C].
 
   Raises:
     UserError: if there are no images, or an option is out of range.

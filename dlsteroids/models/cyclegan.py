@@ -7,7 +7,6 @@ scale and bias (`affine`). Where a norm takes a bias off, theirs have one that d
 nothing; these have none: 11,372,931 parameters for nine blocks in place of 11,378,179.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,32 +14,61 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from dlsteroids import config as config_lib
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import adversarial
 from dlsteroids.models.lib import blocks as blocks_lib
 from dlsteroids.util import errors
 
-DEFAULTS = {
-  'width': 64,  # channels of the generator's first map; doubled by each halving
-  'discriminator_width': 64,  # of the discriminator's first map; doubled up to 8 times
-  'downsamples': 2,  # halvings, and doublings, of the generator
-  'blocks': 0,  # residual, of two convolutions; 0: 6 below 256 pixels, else 9
-  'residual': True,  # x + f(x) around each block; False: f(x)
-  'kernel': 3,  # of the generator's blocks, halvings and doublings
-  'stem_kernel': 7,  # of its first and last layer
-  'padding': 'reflect',  # of stem, blocks and last layer: reflect, zero
-  'upsample': 'transposed',  # transposed, resize (nearest, then convolution), subpixel
-  'patch_layers': 3,  # halvings of the discriminator: 70x70; 2: 34, 1: 16, 0: 1x1
-  'generator_norm': 'instance',  # none, batch, layer, instance, spectral
-  'discriminator_norm': 'instance',  # the same; not on first and last but for spectral
-  'affine': False,  # norms learn scale and bias
-  'generator_activation': 'relu',
-  'discriminator_activation': 'leaky_relu',
-  'slope': 0.2,  # of leaky_relu below 0, in either player
-  'init': 'dcgan',  # N(0, .02); or he, glorot, lecun, orthogonal, normal
-  'dtype': 'float32',  # or bfloat16
+OPTIONS = {
+  'width': Option(
+    64, "channels of the generator's first map; doubled by each halving", 1, width=True
+  ),
+  'discriminator_width': Option(
+    64,
+    "channels of the discriminator's first map; doubled up to 8 times",
+    1,
+    width=True,
+  ),
+  'downsamples': Option(2, 'halvings, and doublings, of the generator', 0),
+  'blocks': Option(
+    0, 'residual blocks of two convolutions; 0: 6 below 256 pixels, else 9', 0
+  ),
+  'residual': Option(True, 'x + f(x) around each block; False: f(x)'),
+  'kernel': Option(
+    3, "side of the kernels of the generator's blocks, halvings, doublings", 1
+  ),
+  'stem_kernel': Option(
+    7, "side of the kernels of the generator's first and last layer", 1
+  ),
+  'padding': Option(
+    'reflect', 'of stem, blocks and last layer', choices=('reflect', 'zero')
+  ),
+  'upsample': Option(
+    'transposed',
+    'resize: nearest neighbour, then convolution',
+    choices=('transposed', 'resize', 'subpixel'),
+  ),
+  'patch_layers': Option(
+    3, 'halvings of the discriminator, 3: 70x70 patches; 2: 34, 1: 16, 0: 1x1', 0
+  ),
+  'generator_norm': Option(
+    'instance',
+    'of the generator',
+    choices=('none', 'batch', 'layer', 'instance', 'spectral'),
+  ),
+  'discriminator_norm': Option(
+    'instance',
+    'not on first and last layer but for spectral',
+    choices=('none', 'batch', 'layer', 'instance', 'spectral'),
+  ),
+  'affine': Option(False, 'norms learn scale and bias'),
+  'generator_activation': Option('relu', 'of the generator'),
+  'discriminator_activation': Option('leaky_relu', 'of the discriminator'),
+  'slope': Option(0.2, 'of leaky_relu below 0, in either player', 0, traced=True),
+  'init': Option('dcgan', 'initial weights; dcgan: N(0, .02)'),
+  'dtype': Option('float32', 'of activations', choices=('float32', 'bfloat16')),
 }
-WIDTHS = ('width', 'discriminator_width')
-TRACED = {'slope': (0.0, math.inf)}
+
 FINE = 256  # pixels from which on there are nine blocks
 
 
@@ -218,7 +246,7 @@ def check_sizes(config: Mapping[str, Any]) -> None:
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-  """A player's module for `DEFAULTS`' options.
+  """A player's module for the options.
 
   Args:
     config: options, and of the task `player` ('generator' or 'discriminator'), `shape`

@@ -6,7 +6,6 @@ images to a logit through maps that halve. The paper's figure 1 is width 128 and
 with scale 1 (the authors' code: N(1, .02)).
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,27 +13,42 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from dlsteroids import config as config_lib
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import adversarial, blocks
 from dlsteroids.util import errors
 
-DEFAULTS = {
-  'latent': 100,  # numbers of noise
-  'width': 64,  # channels of the generator's last map; doubled towards the noise
-  'discriminator_width': 64,  # of the discriminator's first map; doubled from there
-  'depth': 0,  # doublings; 0: until the first map has sides of 2 to 7
-  'kernel': 4,  # 5: the paper's
-  'upsample': 'transposed',  # transposed, resize (nearest, then convolution), subpixel
-  'generator_norm': 'batch',  # none, batch, layer, instance, spectral; not on the image
-  'discriminator_norm': 'batch',  # the same; not on the first layer but for spectral
-  'generator_activation': 'relu',
-  'discriminator_activation': 'leaky_relu',
-  'slope': 0.2,  # of leaky_relu below 0, in either player
-  'conditional': False,  # on labels
-  'init': 'dcgan',  # N(0, .02); or he, glorot, lecun, orthogonal, normal
-  'dtype': 'float32',  # or bfloat16
+OPTIONS = {
+  'latent': Option(100, 'numbers of noise', 1),
+  'width': Option(
+    64, "channels of the generator's last map; doubled towards the noise", 1, width=True
+  ),
+  'discriminator_width': Option(
+    64, "channels of the discriminator's first map; doubled from there", 1, width=True
+  ),
+  'depth': Option(0, 'doublings; 0: until the first map has sides of 2 to 7', 0),
+  'kernel': Option(4, "side of each kernel; the paper's is 5", 1),
+  'upsample': Option(
+    'transposed',
+    'resize: nearest neighbour, then convolution',
+    choices=('transposed', 'resize', 'subpixel'),
+  ),
+  'generator_norm': Option(
+    'batch',
+    'not on the image',
+    choices=('none', 'batch', 'layer', 'instance', 'spectral'),
+  ),
+  'discriminator_norm': Option(
+    'batch',
+    'not on the first layer but for spectral',
+    choices=('none', 'batch', 'layer', 'instance', 'spectral'),
+  ),
+  'generator_activation': Option('relu', 'of the generator'),
+  'discriminator_activation': Option('leaky_relu', 'of the discriminator'),
+  'slope': Option(0.2, 'of leaky_relu below 0, in either player', 0, traced=True),
+  'conditional': Option(False, 'both players are given the label'),
+  'init': Option('dcgan', 'initial weights; dcgan: N(0, .02)'),
+  'dtype': Option('float32', 'of activations', choices=('float32', 'bfloat16')),
 }
-WIDTHS = ('width', 'discriminator_width')
-TRACED = {'slope': (0.0, math.inf)}
 
 
 class Generator(nn.Module):
@@ -174,7 +188,7 @@ def count_doublings(config: Mapping[str, Any]) -> int:
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-  """A player's module for `DEFAULTS`' options.
+  """A player's module for the options.
 
   Args:
     config: options, and of the task `player` ('generator' or 'discriminator'), `shape`

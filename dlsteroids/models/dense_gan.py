@@ -13,23 +13,33 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from dlsteroids import config as config_lib
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import adversarial, blocks
 
-DEFAULTS = {
-  'latent': 100,  # numbers of noise
-  'generator_hidden': (256, 512),  # units per hidden layer, from the noise
-  'discriminator_hidden': (512, 256),  # from the image
-  'generator_norm': 'batch',  # none, batch, layer, spectral; not on the image
-  'discriminator_norm': 'batch',  # the same; not on the first layer but for spectral
-  'generator_activation': 'relu',
-  'discriminator_activation': 'leaky_relu',
-  'slope': 0.2,  # of leaky_relu below 0, in either player
-  'conditional': False,  # on labels
-  'init': 'he',  # he, glorot, lecun, orthogonal, normal, dcgan (N(0, .02))
-  'dtype': 'float32',  # or bfloat16
+OPTIONS = {
+  'latent': Option(100, 'numbers of noise', 1),
+  'generator_hidden': Option(
+    (256, 512), 'units of each hidden layer, from the noise', 1, width=True
+  ),
+  'discriminator_hidden': Option(
+    (512, 256), 'units of each hidden layer, from the image', 1, width=True
+  ),
+  'generator_norm': Option(
+    'batch', 'not on the image', choices=('none', 'batch', 'layer', 'spectral')
+  ),
+  'discriminator_norm': Option(
+    'batch',
+    'not on the first layer but for spectral',
+    choices=('none', 'batch', 'layer', 'spectral'),
+  ),
+  'generator_activation': Option('relu', 'of the generator'),
+  'discriminator_activation': Option('leaky_relu', 'of the discriminator'),
+  'slope': Option(0.2, 'of leaky_relu below 0, in either player', 0, traced=True),
+  'conditional': Option(False, 'both players are given the label'),
+  'init': Option('he', 'initial weights; dcgan: N(0, .02)'),
+  'dtype': Option('float32', 'of activations', choices=('float32', 'bfloat16')),
 }
-WIDTHS = ('generator_hidden', 'discriminator_hidden')
-TRACED = {'slope': (0.0, math.inf)}
+
 NORMS = ('none', 'batch', 'layer', 'spectral')
 
 
@@ -133,7 +143,7 @@ class Discriminator(nn.Module):
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-  """A player's module for `DEFAULTS`' options; the task gives what `dcgan` needs.
+  """A player's module for the options; the task gives what `dcgan` needs.
 
   Raises:
     UserError: if the task plays no game, or an option is out of range.

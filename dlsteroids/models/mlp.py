@@ -6,19 +6,20 @@ from typing import Any
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import blocks
 
-DEFAULTS = {
-  'hidden': (512, 512),  # units per hidden layer; () is a linear classifier
-  'activation': 'relu',
-  'norm': 'none',  # none, batch, layer
-  'dropout': 0.0,  # after each hidden layer
-  'dropout_input': 0.0,
-  'init': 'he',  # he, glorot, lecun, normal
-  'dtype': 'float32',  # or bfloat16
+OPTIONS = {
+  'hidden': Option(
+    (512, 512), 'units of each hidden layer; () is linear', 1, width=True
+  ),
+  'activation': Option('relu', 'after each hidden layer'),
+  'norm': Option('none', 'of each hidden layer', choices=('none', 'batch', 'layer')),
+  'dropout': Option(0.0, 'after each hidden layer', 0, 1, traced=True),
+  'dropout_input': Option(0.0, 'on the input', 0, 1, traced=True),
+  'init': Option('he', 'initial weights: he, glorot, lecun, normal, …'),
+  'dtype': Option('float32', 'of activations', choices=('float32', 'bfloat16')),
 }
-WIDTHS = ('hidden',)
-TRACED = {'dropout': (0.0, 1.0), 'dropout_input': (0.0, 1.0)}
 
 
 class MLP(nn.Module):
@@ -56,7 +57,7 @@ class MLP(nn.Module):
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-  """The module for `DEFAULTS`' options and `outputs`, the number of output units."""
+  """The module for the options and `outputs`, the number of output units."""
   blocks.check_sizes(config, 'hidden')
   return MLP(
     outputs=config['outputs'],

@@ -11,31 +11,40 @@ from typing import Any
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import blocks, cells, cudnn, recurrent_layer, sequences
 from dlsteroids.util import errors
 
-DEFAULTS = {
-  'cell': 'lstm',  # rnn, lstm, gru, or a linen cell class by dotted name
-  'hidden': 128,  # units of a layer (of each direction)
-  'layers': 1,
-  'bidirectional': False,
-  'embedding': 64,  # of symbols
-  'residual': False,  # from the second layer on, x + layer(x)
-  'norm': 'none',  # none, layer
-  'dropout': 0.0,  # on the output of every layer
-  'recurrent_dropout': 0.0,  # on what is fed back
-  'recurrent_mask': 'variational',  # one mask for all steps, or 'step': one for each
+OPTIONS = {
+  'cell': Option('lstm', 'of each layer', choices=('rnn', 'lstm', 'gru'), dotted=True),
+  'hidden': Option(128, 'units of a layer, of each direction', 1, width=True),
+  'layers': Option(1, 'stacked', 1),
+  'bidirectional': Option(False, 'a second direction in each layer'),
+  'embedding': Option(64, 'numbers per symbol', 1, width=True),
+  'residual': Option(False, 'from the second layer on, x + layer(x)'),
+  'norm': Option('none', 'of what a cell computes', choices=('none', 'layer')),
+  'dropout': Option(0.0, 'on the output of every layer', 0, 1, traced=True),
+  'recurrent_dropout': Option(0.0, 'on the state that is fed back', 0, 1, traced=True),
+  'recurrent_mask': Option(
+    'variational',
+    'one mask for all steps, or one for each step',
+    choices=('variational', 'step'),
+  ),
   **cells.SWITCHES['rnn'],
   **cells.SWITCHES['lstm'],
   **cells.SWITCHES['gru'],
-  'init': 'lecun',  # of input weights
-  'recurrent_init': 'orthogonal',
-  'kernel': 'scan',  # cudnn: NVIDIA's, for one float32 run of a plain LSTM at a time
-  'remat': 0,  # steps whose inner values the backward pass computes again; 0: none
-  'dtype': 'float32',  # or bfloat16
+  'init': Option('lecun', 'initial input weights'),
+  'recurrent_init': Option('orthogonal', 'initial recurrent weights'),
+  'kernel': Option(
+    'scan',
+    "cudnn: NVIDIA's, for one float32 run of a plain LSTM at a time",
+    choices=('scan', 'cudnn'),
+  ),
+  'remat': Option(
+    0, 'steps whose inner values the backward pass recomputes; 0: none', 0
+  ),
+  'dtype': Option('float32', 'of activations', choices=('float32', 'bfloat16')),
 }
-WIDTHS = ('hidden', 'embedding')
-TRACED = {'dropout': (0.0, 1.0), 'recurrent_dropout': (0.0, 1.0)}
 
 
 def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
@@ -59,7 +68,7 @@ def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
   shipped = ('norm', 'remat', 'kernel', 'recurrent_dropout', 'recurrent_mask')
   for option in (*shipped, *given):
     field, _ = given.get(option, ('', None))
-    if config[option] != DEFAULTS[option] and field not in known:
+    if config[option] != OPTIONS[option].default and field not in known:
       missing = f': its class has no field {field}' if field else ''
       raise errors.UserError(
         f'config.model.{option}={config[option]!r} is for the shipped cells '
@@ -69,7 +78,7 @@ def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-  """The module for `DEFAULTS`' options and what the task adds.
+  """The module for the options and what the task adds.
 
   Args:
     config: options, `outputs` and, from tasks that have them, `symbols` (how many the

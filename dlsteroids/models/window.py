@@ -12,21 +12,20 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import blocks, recurrent_layer, sequences
 
-DEFAULTS = {
-  'context': 8,  # inputs that a layer sees, the present one among them
-  'hidden': 128,  # units of a layer
-  'layers': 1,  # a second one sees windows of windows
-  'embedding': 64,  # of symbols
-  'activation': 'tanh',
-  'residual': False,  # from the second layer on, x + layer(x)
-  'dropout': 0.0,  # on the output of every layer
-  'init': 'lecun',
-  'dtype': 'float32',  # or bfloat16
+OPTIONS = {
+  'context': Option(8, 'inputs that a layer sees, the present one among them', 1),
+  'hidden': Option(128, 'units of a layer', 1, width=True),
+  'layers': Option(1, 'a second one sees windows of windows', 1),
+  'embedding': Option(64, 'numbers per symbol', 1, width=True),
+  'activation': Option('tanh', 'of each layer'),
+  'residual': Option(False, 'from the second layer on, x + layer(x)'),
+  'dropout': Option(0.0, 'on the output of every layer', 0, 1, traced=True),
+  'init': Option('lecun', 'initial weights'),
+  'dtype': Option('float32', 'of activations', choices=('float32', 'bfloat16')),
 }
-WIDTHS = ('hidden', 'embedding')
-TRACED = {'dropout': (0.0, 1.0)}
 
 
 class WindowLayer(nn.Module):
@@ -71,7 +70,7 @@ class WindowLayer(nn.Module):
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:
-  """The module for `DEFAULTS`' options and what the task adds, as `recurrent.build`.
+  """The module for the options and what the task adds, as `recurrent.build`.
 
   Raises:
     UserError: options out of range.

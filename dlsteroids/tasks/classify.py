@@ -9,14 +9,18 @@ import numpy as np
 import optax
 
 from dlsteroids import types
+from dlsteroids.config.options import Option
 from dlsteroids.tasks.lib import network
 from dlsteroids.util import errors
 
-DEFAULTS = {
-  'label_smoothing': 0.0,  # Szegedy et al. 2016
-  'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
+OPTIONS = {
+  'label_smoothing': Option(
+    0.0, 'of the targets (Szegedy et al. 2016)', 0, 1, traced=True
+  ),
+  'metrics': Option(
+    '', 'further metrics: dotted modules with make(config), comma-separated'
+  ),
 }
-TRACED = {'label_smoothing': (0.0, 1.0)}
 
 
 def cross_entropy(logits: Any, labels: Any, smoothing: Any) -> Any:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
+from dlsteroids.config.options import Option
 from dlsteroids.tasks.lib import (
   couple,
   features,
@@ -28,23 +29,33 @@ from dlsteroids.tasks.lib import (
 )
 from dlsteroids.util import errors
 
-DEFAULTS = {
-  'loss': 'least_squares',  # the paper's; others in gan_losses.py
-  'adversarial': True,  # False: cycle alone
-  'cycle': 'both',  # both, forward (x to Y and back), backward, none
-  'cycle_weight': 10.0,
-  'identity': False,  # a generator is to leave images of its own domain as they are
-  'identity_weight': 0.5,  # times cycle_weight
-  'pool': 50,  # translations that the discriminators are shown again; 0: none
-  'discriminator_rate': 1.0,  # times the learning rate
-  'features': '',  # classifier of domain X's images, by name or file: see features.py
-  'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
+OPTIONS = {
+  'loss': Option(
+    'least_squares',
+    "the paper's; others in gan_losses.py",
+    choices=tuple(gan_losses.LOSSES),
+  ),
+  'adversarial': Option(True, 'False: the cycle alone'),
+  'cycle': Option(
+    'both',
+    'forward: x to Y and back; backward: y to X and back',
+    choices=('both', 'forward', 'backward', 'none'),
+  ),
+  'cycle_weight': Option(10.0, 'of the cycle terms', 0, traced=True),
+  'identity': Option(
+    False, 'generators are to leave images of their own target domain alone'
+  ),
+  'identity_weight': Option(0.5, 'times cycle_weight', 0, traced=True),
+  'pool': Option(
+    50, 'earlier translations shown to the discriminators again; 0: none', 0
+  ),
+  'discriminator_rate': Option(1.0, 'times the learning rate', 0, traced=True),
+  'features': Option('', "classifier of domain X's images, by name or file; '': none"),
+  'metrics': Option(
+    '', 'further metrics: dotted modules with make(config), comma-separated'
+  ),
 }
-TRACED = {
-  'cycle_weight': (0.0, float('inf')),
-  'identity_weight': (0.0, float('inf')),
-  'discriminator_rate': (0.0, float('inf')),
-}
+
 # By direction: what is translated, into whose domain, and how it is called.
 WAYS = {'x': ('y', 'x_as_y'), 'y': ('x', 'y_as_x')}
 CYCLES = {'both': ('x', 'y'), 'forward': ('x',), 'backward': ('y',), 'none': ()}

@@ -8,14 +8,18 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
+from dlsteroids.config.options import Option
 from dlsteroids.tasks.lib import frames, network
 from dlsteroids.util import errors as errors_lib
 
-DEFAULTS = {
-  'loss': 'mse',  # or mae
+OPTIONS = {
+  'loss': Option('mse', 'per target and step', choices=('mse', 'mae')),
   **frames.OPTIONS,
-  'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
+  'metrics': Option(
+    '', 'further metrics: dotted modules with make(config), comma-separated'
+  ),
 }
+
 MEAN_OF = 10_000  # training windows, evenly spaced
 CHUNK = 1_000  # windows looked at together
 

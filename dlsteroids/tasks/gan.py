@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
+from dlsteroids.config.options import Option
 from dlsteroids.tasks.lib import adversarial as game_lib
 from dlsteroids.tasks.lib import (
   diffaugment,
@@ -32,25 +33,39 @@ from dlsteroids.tasks.lib import (
 )
 from dlsteroids.util import errors
 
-DEFAULTS = {
-  # minimax, non_saturating, least_squares, wasserstein, hinge: see gan_losses.py
-  'loss': 'non_saturating',
-  'critic_steps': 1,  # moves of the discriminator for one of the generator
-  'penalty': 'none',  # gradient (of WGAN-GP), r1
-  'penalty_weight': 10.0,
-  'label_smoothing': 0.0,  # one-sided: real targets are 1 - s (Salimans et al. 2016)
-  'discriminator_rate': 1.0,  # times the learning rate (TTUR, Heusel et al. 2017)
-  'augment': '',  # of what D sees: colour, translation, cutout, comma-separated
-  'ema': 0.0,  # the images that count are of G's averaged parameters; 0: of its last
-  'features': 'auto',  # what quality is measured with: see features.py
-  'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
+OPTIONS = {
+  'loss': Option(
+    'non_saturating', 'of either player', choices=tuple(gan_losses.LOSSES)
+  ),
+  'critic_steps': Option(1, "the discriminator's updates for one of the generator", 1),
+  'penalty': Option(
+    'none',
+    'gradient: of WGAN-GP; r1: at real images',
+    choices=('none', 'gradient', 'r1'),
+  ),
+  'penalty_weight': Option(10.0, 'of the penalty', 0, traced=True),
+  'label_smoothing': Option(
+    0.0, 'one-sided: real targets are 1 - s (Salimans et al. 2016)', 0, 0.5, traced=True
+  ),
+  'discriminator_rate': Option(
+    1.0, 'times the learning rate (TTUR, Heusel et al. 2017)', 0, traced=True
+  ),
+  'augment': Option('', 'of what D sees: colour, translation, cutout, comma-separated'),
+  'ema': Option(
+    0.0,
+    "decay of the average of G's parameters that is judged; 0: none",
+    0,
+    1,
+    traced=True,
+  ),
+  'features': Option(
+    'auto', 'what image quality is measured with: a name, a file, a function'
+  ),
+  'metrics': Option(
+    '', 'further metrics: dotted modules with make(config), comma-separated'
+  ),
 }
-TRACED = {
-  'penalty_weight': (0.0, float('inf')),
-  'label_smoothing': (0.0, 0.5),
-  'discriminator_rate': (0.0, float('inf')),
-  'ema': (0.0, 1.0),
-}
+
 PENALTIES = ('none', 'gradient', 'r1')
 
 

@@ -10,13 +10,17 @@ import optax
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
+from dlsteroids.config.options import Option
 from dlsteroids.tasks.lib import network
 from dlsteroids.util import errors
 
-DEFAULTS = {
-  'carry': True,  # the state, from window to window where lanes continue one another
-  'metrics': '',  # further metrics: dotted modules with make(config), comma-separated
+OPTIONS = {
+  'carry': Option(True, 'the state goes on from window to window where lanes continue'),
+  'metrics': Option(
+    '', 'further metrics: dotted modules with make(config), comma-separated'
+  ),
 }
+
 PROMPT, LENGTH, TEMPERATURE = 32, 400, 0.8  # of the samples that the report shows
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.experimental import rnn
 
+from dlsteroids.config import options as options_lib
 from dlsteroids.models import recurrent
 from dlsteroids.models.lib import cells, cudnn, recurrent_layer
 from dlsteroids.models.ops import convolution
@@ -18,12 +19,14 @@ from dlsteroids.train import step
 from dlsteroids.util import errors
 
 STEPS, BATCH, FEATURES, UNITS = 5, 3, 4, 6
-OPTIONS = {**recurrent.DEFAULTS, 'outputs': 2, 'kernel': 'cudnn'}
+OPTIONS = {**options_lib.defaults(recurrent), 'outputs': 2, 'kernel': 'cudnn'}
 
 
 def test_packed_weights_are_the_layer_s_own():
   x = jax.random.normal(jax.random.key(0), (STEPS, BATCH, FEATURES))
-  module = recurrent_layer.Layer(cell=cells.make(recurrent.DEFAULTS), units=UNITS)
+  module = recurrent_layer.Layer(
+    cell=cells.make(options_lib.defaults(recurrent)), units=UNITS
+  )
   call = {'carry': None, 'rate': None, 'train': False}
   variables = module.init(jax.random.key(1), recurrent_layer.Sequence(x), **call)
   bias = jax.random.normal(jax.random.key(2), (UNITS,))
@@ -75,7 +78,9 @@ def test_off_the_cpu_images_are_native_and_recurrences_are_not(monkeypatch):
   monkeypatch.setattr(cudnn, 'run', lambda weights, x, carry, valid: asked.append(x))
   sequence = recurrent_layer.Sequence(jnp.ones((STEPS, BATCH, FEATURES)))
   call = {'carry': None, 'rate': None, 'train': True}
-  make = functools.partial(recurrent_layer.Layer, cell=cells.make(recurrent.DEFAULTS))
+  make = functools.partial(
+    recurrent_layer.Layer, cell=cells.make(options_lib.defaults(recurrent))
+  )
   variables = make(units=UNITS).init(jax.random.key(0), sequence, **call)
   outputs = lambda v: make(units=UNITS).apply(v, sequence, **call)[0]
   with step.formulation():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dlsteroids import config as config_lib
+from dlsteroids.config import options as options_lib
 from dlsteroids.models.lib import blocks as blocks_lib
 from tests.fixtures import game_cases as games
 from tests.fixtures import model_cases as cases
@@ -22,7 +23,7 @@ def full(player, side, **options):
   """CycleGAN at its defaults but for `options`, on colour images."""
   defaults = {
     **games.TINY['cyclegan'],
-    **config_lib.find('models', 'cyclegan').DEFAULTS,
+    **options_lib.defaults(config_lib.find('models', 'cyclegan')),
   }
   return games.build('cyclegan', player, (side, side, 3), **{**defaults, **options})
 
@@ -126,7 +127,7 @@ def test_a_player_is_torchs_in_float32(player, changes, monkeypatch):
 def test_a_generator_keeps_any_size_and_makes_the_channels_asked_for():
   """From grey to colour, sides that are no square."""
   plugin = config_lib.find('models', 'cyclegan')
-  section = {**plugin.DEFAULTS, **games.TINY['cyclegan'], 'downsamples': 2}
+  section = {**options_lib.defaults(plugin), **games.TINY['cyclegan'], 'downsamples': 2}
   given = {'player': 'generator', 'shape': (12, 20, 1), 'outputs': 3}
   module = plugin.build({**section, **given})
   x = jnp.zeros((2, 12, 20, 1))

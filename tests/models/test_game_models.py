@@ -123,7 +123,7 @@ def test_every_option_value_changes_the_player_that_it_names(model):
 @pytest.mark.parametrize('model', MODELS)
 def test_the_slope_is_the_papers_and_traced(model):
   plugin = config_lib.find('models', model)
-  assert plugin.DEFAULTS['slope'] == 0.2
+  assert options_lib.defaults(plugin)['slope'] == 0.2
   assert plugin.TRACED.keys() == {'slope'}
   leaky = adversarial.activation('model.x', 'leaky_relu')
   x = np.array([-2.0, 0.0, 3.0], np.float32)

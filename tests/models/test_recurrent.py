@@ -12,6 +12,7 @@ from jax import lax
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
+from dlsteroids.config import options as options_lib
 from dlsteroids.models import recurrent
 from dlsteroids.models.lib import blocks, recurrent_layer
 from dlsteroids.models.ops import convolution, recurrence
@@ -88,7 +89,7 @@ def double(monkeypatch):
 
 def complete(**options):
   sizes = {'hidden': H, 'embedding': F}
-  return {**recurrent.DEFAULTS, **sizes, **options}
+  return {**options_lib.defaults(recurrent), **sizes, **options}
 
 
 def make(every=True, symbols=0, **options):
@@ -676,7 +677,7 @@ def test_a_users_cell_takes_no_switch_of_the_shipped_ones():
 def test_a_users_cell_is_given_the_options_it_has_fields_for():
   options = {'dtype': 'bfloat16', 'init': 'normal', 'recurrent_init': 'he'}
   made = recurrent.own_cell(
-    {**recurrent.DEFAULTS, **options, 'cell': 'flax.linen.GRUCell'}
+    {**options_lib.defaults(recurrent), **options, 'cell': 'flax.linen.GRUCell'}
   )
   cell = made(features=3)
   assert (cell.dtype, cell.kernel_init, cell.recurrent_kernel_init) == (

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlsteroids.config import options as options_lib
 from tests.fixtures import model_cases as cases
 
 HYPER = {'model.dropout': 0.0}
@@ -13,7 +14,7 @@ def made(symbols=7, **options):
   """A module that answers at every step, its variables, and symbols [B, T]."""
   from dlsteroids.models import window
 
-  config = {**window.DEFAULTS, **cases.TINY['window'], **options}
+  config = {**options_lib.defaults(window), **cases.TINY['window'], **options}
   net = window.build({**config, 'outputs': 4, 'symbols': symbols, 'every': True})
   x = jnp.asarray(np.random.default_rng(0).integers(0, symbols, (2, 9)))
   variables = net.init(jax.random.key(0), x, train=False, hyper=HYPER)

@@ -64,7 +64,7 @@ def make(config):
 TASK = """
 from dlsteroids.tasks import classify
 
-DEFAULTS = {**classify.DEFAULTS, 'scale': 1.0}
+DEFAULTS = {**classify.OPTIONS, 'scale': 1.0}
 TRACED = classify.TRACED
 
 

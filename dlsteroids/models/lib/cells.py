@@ -12,27 +12,31 @@ import jax
 import jax.numpy as jnp
 
 from dlsteroids import config as config_lib
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import blocks
 from dlsteroids.util import errors
 
 Gates = Mapping[str, Any]
 
 
-# Each cell's own options and their defaults; elsewhere they would silently do nothing.
-SWITCHES: Mapping[str, Mapping[str, Any]] = {
-  'rnn': {'activation': 'tanh'},
+# The options of one cell alone; set for another cell they would silently do nothing.
+SWITCHES: Mapping[str, Mapping[str, Option]] = {
+  'rnn': {'activation': Option('tanh', "the Elman cell's")},
   'lstm': {
-    'input_gate': True,
-    'forget_gate': True,
-    'output_gate': True,
-    'input_activation': 'tanh',
-    'output_activation': 'tanh',
-    'peepholes': False,
-    'coupled': False,
-    'full_gate_recurrence': False,
-    'forget_bias': 1.0,
+    'input_gate': Option(True, 'False: always open'),
+    'forget_gate': Option(True, 'False: always open'),
+    'output_gate': Option(True, 'False: always open'),
+    'input_activation': Option('tanh', 'of the candidate values'),
+    'output_activation': Option('tanh', 'of the cell state before the output gate'),
+    'peepholes': Option(False, 'gates see the cell state'),
+    'coupled': Option(False, 'the forget gate is 1 - input gate'),
+    'full_gate_recurrence': Option(False, 'gates see the last values of all gates'),
+    'forget_bias': Option(1.0, 'initial bias of the forget gate'),
   },
-  'gru': {'reset_gate': True, 'update_gate': True},
+  'gru': {
+    'reset_gate': Option(True, 'False: always open'),
+    'update_gate': Option(True, 'False: nothing of the last state is passed on'),
+  },
 }
 
 
@@ -134,7 +138,7 @@ def lstm(config: Mapping[str, Any]) -> Cell:
     'forget': config['forget_gate'] and not coupled,
     'output': config['output_gate'],
   }
-  usual = SWITCHES['lstm']['forget_bias']
+  usual = SWITCHES['lstm']['forget_bias'].default
   if not own['forget'] and config['forget_bias'] not in (usual, 0.0):
     raise errors.UserError(
       f'config.model.forget_bias={config["forget_bias"]} needs a forget gate with '
@@ -235,8 +239,8 @@ def check_switches(config: Mapping[str, Any]) -> None:
   """Raises UserError if a switch is set that does nothing to `config['cell']`."""
   name = config['cell']
   for owner, switches in SWITCHES.items():
-    for option, usual in switches.items():
-      if owner != name and config[option] != usual:
+    for option, declared in switches.items():
+      if owner != name and config[option] != declared.default:
         raise errors.UserError(
           f'config.model.{option}={config[option]!r} belongs to cell {owner!r} and '
           f'does nothing to {name!r}'

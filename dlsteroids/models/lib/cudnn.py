@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlsteroids.config import options
 from dlsteroids.models.lib import cells
 from dlsteroids.models.ops import sharding
 from dlsteroids.util import errors
@@ -20,7 +21,7 @@ def check(config: Mapping[str, Any]) -> None:
   """Raises UserError unless cuDNN can run this network here."""
   wanted = {
     'cell': 'lstm',
-    **cells.SWITCHES['lstm'],
+    **options.defaults(cells.SWITCHES['lstm']),
     'bidirectional': False,
     'norm': 'none',
     'recurrent_dropout': 0.0,

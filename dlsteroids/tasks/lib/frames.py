@@ -7,17 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlsteroids import config as config_lib
+from dlsteroids.config.options import Option
 from dlsteroids.util import errors
 
 OPTIONS = {
-  # last: the model gives the difference to the last known value; season: to the value
-  # one season before (the data set's `season`), so that zeros are the naive forecasts.
-  'anchor': 'none',
-  # window: every series of a window is shifted and scaled to mean 0 and variance 1, and
-  # the forecast back (Kim et al. 2022, there with a learned scale).
-  'normalise': 'none',
-  # apart: one model reads every series by itself (Nie et al. 2023); it forecasts all.
-  'channels': 'together',
+  # With an anchor, zeros are the naive forecast; `season` is the data set's.
+  'anchor': Option(
+    'none',
+    'the model forecasts the difference to the last value, or to one season before',
+    choices=('none', 'last', 'season'),
+  ),
+  # Kim et al. 2022, there with a learned scale.
+  'normalise': Option(
+    'none',
+    'window: every series of a window to mean 0 and variance 1, and back',
+    choices=('none', 'window'),
+  ),
+  # Nie et al. 2023.
+  'channels': Option(
+    'together',
+    'apart: one model reads every series by itself',
+    choices=('together', 'apart'),
+  ),
 }
 SMALL = 1e-5  # added to a window's variance
 
