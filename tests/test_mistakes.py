@@ -121,7 +121,7 @@ def test_a_config_file_that_does_not_exist(fails, tmp_path, capsys):
   fails([], 'no config file', config=tmp_path)
   text = tmp_path / 'notes.txt'
   text.write_text('hello')
-  fails([], 'no Python file', config=text)
+  fails([], 'not a Python file', config=text)
 
 
 FILES = {

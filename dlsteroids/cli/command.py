@@ -1,8 +1,6 @@
 """The command line: `python -m dlsteroids`; one line for every mistake."""
 
-import ast
 import contextlib
-import math
 import os
 import pathlib
 import shlex
@@ -145,12 +143,10 @@ def _inform(words: Sequence[str]) -> bool:
 def _tree_of(words: Sequence[str]) -> dict[str, Any]:
   """The resolved config of a command, of a default one if it names no study."""
   command = parse(['', *words], needs_config=False)
-  config = (
-    files.load_config(command.config)
-    if command.config
-    else config_lib.base(model='mlp', data='digits')
-  )
-  return config_lib.resolve(*apply_overrides(config, command.overrides))
+  if command.config:
+    return files.read_config(command.config, command.overrides)
+  config = config_lib.base(model='mlp', data='digits')
+  return config_lib.override_text(config, command.overrides)
 
 
 def parse(argv: Sequence[str], needs_config: bool = True) -> Command:
@@ -226,59 +222,6 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
   return left, overrides
 
 
-def apply_overrides(
-  config: Any, overrides: Mapping[str, str]
-) -> tuple[Any, frozenset[str]]:
-  """Sets options of a ConfigDict from the command line; it and the paths set.
-
-  Where a section's plug-in is switched, the options are those of the new one.
-
-  Raises:
-    UserError: for an unknown option, or a text that is no value of its type.
-  """
-  tree: dict[str, Any] = config.to_dict()
-  for path, text in overrides.items():
-    section, _, key = path.partition('.')
-    if section in config_lib.PLUGINS:
-      name = overrides.get(f'{section}.name', tree.get(section, {}).get('name', ''))
-      defaults = config_lib.defaults_of(section, {'name': name})
-    else:
-      defaults = config_lib.DEFAULTS.get(section, {})
-    if key not in defaults:
-      known = {**tree, **config_lib.DEFAULTS}
-      if defaults:
-        known[section] = defaults
-      raise errors.UserError(config_lib.unknown_path(path, known))
-    value = read_value(path, defaults[key], text)
-    with config.unlocked(), config.ignore_type():
-      config[section][key] = value
-  return config, frozenset(overrides)
-
-
-def read_value(path: str, like: Any, text: str) -> Any:
-  """The value that a text means, of the type of `like`; UserError if it has none."""
-  words: dict[str, Any] = {'true': True, 'false': False, 'inf': math.inf}
-  if isinstance(like, str):
-    return text
-  try:
-    value = words[text.lower()] if text.lower() in words else ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    value = text
-  if isinstance(like, bool) and value in (0, 1):
-    value = bool(value)
-  elif isinstance(like, int) and isinstance(value, float) and value.is_integer():
-    value = int(value)  # such as 1e4
-  elif isinstance(like, tuple | list) and not isinstance(value, tuple | list):
-    texts = all(isinstance(item, str) for item in like)
-    value = tuple(text.split(',')) if like and texts else (value,)
-  try:
-    return config_lib.coerce(path, like, value)
-  except errors.UserError as error:
-    raise errors.UserError(
-      f'config.{path} expects {type(like).__name__} (like {like!r}), not {text!r}'
-    ) from error
-
-
 def _unrecognized(name: str) -> str:
   sections = config_lib.DEFAULTS.items()
   paths = {key: f'config.{section}.{key}' for section, keys in sections for key in keys}
@@ -299,11 +242,9 @@ def _act(command: Command) -> int:
     return 0
   from dlsteroids.plan import manifest
 
-  config = files.load_config(command.config)
-  config, overridden = apply_overrides(config, command.overrides)
-  tree = config_lib.resolve(config, overridden)
+  request = files.read(command.config, command.overrides, command.rerun())
+  tree = request.config
   environment.prepare(tree['train']['matmul'])
-  request = files.read(command.config, config, overridden, command.rerun())
   name = tree['study']['name']
   workdir = pathlib.Path(values.workdir or default_workdir(command.config, name))
   manifest.check(workdir, name)
@@ -320,7 +261,7 @@ def _act(command: Command) -> int:
 
 
 def _report(
-  command: Command, request: files.Asked, workdir: pathlib.Path, tensorboard: bool
+  command: Command, request: files.Request, workdir: pathlib.Path, tensorboard: bool
 ) -> int:
   """The actions `run` and `report`: prints the findings; the exit code."""
   from dlsteroids.cli import summary
@@ -344,13 +285,12 @@ def _show_status(command: Command) -> None:
 
   workdir = command.flags.workdir
   if not workdir:
-    config = files.load_config(command.config)
-    apply_overrides(config, command.overrides)
-    workdir = default_workdir(command.config, config.study.name)
+    config = files.read_config(command.config, command.overrides)
+    workdir = default_workdir(command.config, config['study']['name'])
   print('\n'.join(status.lines(pathlib.Path(workdir))))
 
 
-def _plan(command: Command, request: files.Asked, workdir: pathlib.Path) -> None:
+def _plan(command: Command, request: files.Request, workdir: pathlib.Path) -> None:
   from dlsteroids.cli import progress, summary
   from dlsteroids.run import launch, pilot
 
@@ -364,14 +304,14 @@ def _plan(command: Command, request: files.Asked, workdir: pathlib.Path) -> None
   print('\n'.join([*summary.lines(plan, workdir), *lines]))
 
 
-def _train(command: Command, request: files.Asked, workdir: pathlib.Path) -> Any:
+def _train(command: Command, request: files.Request, workdir: pathlib.Path) -> Any:
   """The action `run`, in this process or by workers of an executor."""
   from dlsteroids.cli import progress
   from dlsteroids.cluster import child, dispatch, executors
   from dlsteroids.run import launch
 
   values = command.flags
-  with progress.Progress(request.config.study.metric) as shown:
+  with progress.Progress(request.config['study']['metric']) as shown:
     if values.executor == 'local' and not values.unit_minutes:
       return launch.train(request, workdir, shown.watch, shown.say)
     # Workers need the accelerator's memory that JAX would reserve here.
@@ -384,18 +324,18 @@ def _train(command: Command, request: files.Asked, workdir: pathlib.Path) -> Any
     return dispatch.train(request, workdir, executor, shown.follow, shown.say)
 
 
-def _work(command: Command, request: files.Asked, workdir: pathlib.Path) -> int:
+def _work(command: Command, request: files.Request, workdir: pathlib.Path) -> int:
   """The action `work`; 1 if runs failed."""
   from dlsteroids.cli import progress
   from dlsteroids.cluster import worker
 
   programs = command.flags.programs
-  with progress.Progress(request.config.study.metric) as shown:
+  with progress.Progress(request.config['study']['metric']) as shown:
     return bool(worker.work(request, workdir, programs, shown.watch, shown.say))
 
 
 def _one_run(
-  command: Command, request: files.Asked, seed: int, workdir: pathlib.Path
+  command: Command, request: files.Request, seed: int, workdir: pathlib.Path
 ) -> None:
   """The actions `replay`, `sample` and `export`."""
   from dlsteroids.run import launch

@@ -21,7 +21,7 @@ Follow = Callable[[int, int, str], None]  # (runs done, runs in all, details)
 
 
 def train(
-  request: files.Asked,
+  request: files.Request,
   workdir: pathlib.Path,
   executor: executors.Executor,
   follow: Follow,

@@ -18,7 +18,7 @@ from dlsteroids.util import environment, errors
 
 
 def work(
-  request: files.Asked,
+  request: files.Request,
   workdir: pathlib.Path,
   programs: Sequence[str],
   watch: local.Watch,

@@ -1,6 +1,6 @@
 """From a config and its factors to arms, programs and runs; nothing is trained here."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -96,11 +96,10 @@ class Plan(NamedTuple):
 
 
 def make(
-  config: Any,
+  config: Mapping[str, Any],
   factors: Sequence[Any],
   arms: Sequence[Any] = (),
   layouts: Mapping[str, Any] | None = None,
-  overridden: Iterable[str] = (),
   only: str = '',
   published: Sequence[Any] = (),
   programs: Mapping[str, Sequence[str]] | None = None,
@@ -108,11 +107,10 @@ def make(
   """The plan of a study, of one of its arms, or of some of its programs.
 
   Args:
-    config: of the baseline, as the config file made it.
+    config: of the baseline, resolved.
     factors: from its `get_factors`.
     arms: from its `get_arms`, for the design 'arms'.
     layouts: of programs planned before, from plan.json.
-    overridden: paths the user set on the command line.
     only: name of the one arm to plan, under the declared condition, for what one run
       is enough for; '' plans all.
     published: claims, from its `get_claims`.
@@ -123,7 +121,6 @@ def make(
     UserError: for any mistake in config, factors or data; among them a level that
       changes nothing and two arms that are the same program on the same data.
   """
-  config = config_lib.resolve(config, overridden)
   study = config['study']
   design = designs.expand(
     study['design'],

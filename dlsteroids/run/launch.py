@@ -62,14 +62,14 @@ def run(
   elif factors is None:
     raise errors.UserError('run(config, workdir, factors=...) needs the factors')
   else:
-    asked = files.Asked(config, tuple(factors), tuple(arms))
+    asked = files.Request(config_lib.resolve(config), tuple(factors), tuple(arms))
   default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
   with interrupt.handled(signal.SIGINT) if default else contextlib.nullcontext():
     return train(asked, pathlib.Path(workdir), watch, say)
 
 
 def train(
-  asked: files.Asked,
+  asked: files.Request,
   workdir: pathlib.Path,
   watch: local.Watch = lambda status: None,
   say: Callable[[str], None] = print,
@@ -101,7 +101,7 @@ def follow(made: study_plan.Plan, workdir: pathlib.Path) -> Answer:
 
 def begin(
   made: study_plan.Plan,
-  asked: files.Asked,
+  asked: files.Request,
   workdir: pathlib.Path,
   say: Callable[[str], None],
   elsewhere: bool = False,
@@ -134,7 +134,7 @@ def begin(
 
 def finish(
   made: study_plan.Plan,
-  asked: files.Asked,
+  asked: files.Request,
   workdir: pathlib.Path,
   failed: Mapping[str, str],
   say: Callable[[str], None],
@@ -189,7 +189,7 @@ def check_alike(made: study_plan.Plan) -> None:
 
 
 def plan_of(
-  asked: files.Asked,
+  asked: files.Request,
   workdir: pathlib.Path,
   only: str = '',
   programs: Mapping[str, Sequence[str]] | None = None,
@@ -205,7 +205,6 @@ def plan_of(
     asked.factors,
     asked.arms,
     layouts,
-    asked.overridden,
     only,
     asked.claims,
     programs,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlsteroids import config as config_lib
 from dlsteroids import rng
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.plan import study_plan
@@ -37,7 +38,7 @@ def make_plan(case: str, count: int, changes: dict[str, Any]) -> study_plan.Plan
   rate = config.model.dropout
   other = 0.0 if rate else 0.5
   tested = factors.factor('dropout', 'model.dropout', rate, other)
-  return study_plan.make(config, (tested,))
+  return study_plan.make(config_lib.resolve(config), (tested,))
 
 
 def facts_of(made: study_plan.Plan) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def engine_game(case: str, count: int) -> Offer:
   that are not there, and that of `engine.data_devices`, a share on each device. 'peak'
   measures the sgemm peak when asked: while workers start, others do, too.
   """
+  from dlsteroids import config as config_lib
   from dlsteroids.plan import runs as runs_lib
   from dlsteroids.plan import study_plan
   from dlsteroids.run import local
@@ -118,7 +119,7 @@ def engine_game(case: str, count: int) -> Offer:
 
   engine.start()
   tested = factors.factor('slope', 'model.slope', cases.SLOPE, 0.1)
-  made = study_plan.make(make_config(case, count), (tested,))
+  made = study_plan.make(config_lib.resolve(make_config(case, count)), (tested,))
   runs = engine.baseline(made)
   usual = made.layouts[runs[0].program]
   alone = usual._replace(width=1)

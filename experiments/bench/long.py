@@ -37,7 +37,7 @@ NUMBERS = {  # of the baseline, and the end of a ladder of others
 SPLITS = ('train', 'validation', 'test')
 
 
-def ask(runs: int) -> files.Asked:
+def ask(runs: int) -> files.Request:
   """A study of `ARMS` arms and as many seeds as make up `runs`."""
   config = config_lib.base(model='mlp', data='digits')
   config.study.name = 'long'
@@ -50,7 +50,7 @@ def ask(runs: int) -> files.Asked:
     count = (ARMS - 1) // len(NUMBERS) + (len(tested) < (ARMS - 1) % len(NUMBERS))
     levels = np.linspace(first, last, count + 1)[1:].round(6).tolist()
     tested.append(factors.factor(key, path, first, *levels))
-  return files.Asked(config, tuple(tested), command='bench')
+  return files.Request(config_lib.resolve(config), tuple(tested), command='bench')
 
 
 def record(

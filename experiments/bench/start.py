@@ -24,11 +24,11 @@ COMPILED = '/jax/core/compile/backend_compile_duration'  # cache hits included
 def structural(factors_: int = 6) -> study_plan.Plan:
   """2^factors arms of the digits study, every one a program of its own."""
   asked = files.read('configs/digits_cnn.py')
-  config = asked.config
-  config.study.design = 'factorial'
-  config.study.seeds = 2
-  config.train.steps = 100
-  config.train.evaluations = 1
+  changes = {
+    **{'study.design': 'factorial', 'study.seeds': 2},
+    **{'train.steps': 100, 'train.evaluations': 1},
+  }
+  config = config_lib.override(asked.config, changes.items())
   tested = [factor for factor in asked.factors if factor.name != 'dropout']
   tested.append(factors.factor('residual', 'model.residual', False, True))
   tested.append(factors.factor('head', 'model.head', 'dense', 'average'))
@@ -117,7 +117,7 @@ def rates(config: str) -> Offer:
     lambda event, seconds, **_: compiled.append(seconds) if event == COMPILED else None
   )
   asked = files.read(config)
-  tree = config_lib.override(config_lib.resolve(asked.config), [('engine.width', 1)])
+  tree = config_lib.override(asked.config, [('engine.width', 1)])
   made = study_plan.make(tree, asked.factors, asked.arms)
   runs = [
     made.run(

@@ -96,7 +96,7 @@ def make_plan(
     config.study.seeds = 1
     config.engine.width = 1
   tested = factors.factor('dropout', 'model.dropout', config.model.dropout, 0.0)
-  return study_plan.make(config, (tested,))
+  return study_plan.make(config_lib.resolve(config), (tested,))
 
 
 def plain(files: list[pathlib.Path], case: Case, count: int) -> Sample:

@@ -117,18 +117,15 @@ OVERRIDES = [
 @pytest.mark.parametrize(('path', 'text', 'wanted'), OVERRIDES)
 def test_texts_become_values_of_the_options_type(path, text, wanted):
   config = config_lib.base(model='mlp', data='digits')
-  config, overridden = command.apply_overrides(config, {path: text})
-  value = config_lib.get(config.to_dict(), path)
+  value = config_lib.get(config_lib.override_text(config, {path: text}), path)
   assert value == wanted
   assert type(value) is type(wanted)
-  assert overridden == {path}
 
 
 def test_an_override_means_the_option_of_the_plugin_that_is_switched_to():
   config = config_lib.base(model='mlp', data='digits')
   texts = {'model.hidden': '64', 'model.name': 'recurrent'}
-  config, overridden = command.apply_overrides(config, texts)
-  assert config_lib.resolve(config, overridden)['model']['hidden'] == 64
+  assert config_lib.override_text(config, texts)['model']['hidden'] == 64
 
 
 def test_flags_without_a_value_and_with_a_word_of_its_own():

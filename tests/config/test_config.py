@@ -256,7 +256,7 @@ def test_a_users_module_gives_ranges(monkeypatch, tmp_path):
       "TRACED names 'gian', which is not a number",
     ),
     ('DEFAULTS = 3', 'declares no options: it needs a dict OPTIONS or DEFAULTS'),
-    ('raise RuntimeError("one\\ntwo")', 'fails at import: RuntimeError: one two'),
+    ('raise RuntimeError("one\\ntwo")', 'fails at import: RuntimeError: one'),
     ('import no_such_thing', "No module named 'no_such_thing'"),
     ('def broken(:', 'fails at import: SyntaxError'),
   ],

@@ -88,7 +88,7 @@ def made():
   config = asked(
     study__regimes='steps,flops,params', study__budgets='0.5', study__sizes='2'
   )
-  return study_plan.make(config, FACTORS)
+  return study_plan.make(config_lib.resolve(config), FACTORS)
 
 
 def cost(made, arm, condition):
@@ -229,21 +229,26 @@ def test_a_curve_tells_when_it_gets_somewhere(curve, asked, expected):
 @pytest.mark.parametrize('text', ['accuracy=0.5', 'train/accuracy', 'train/loss=low'])
 def test_what_to_reach_is_a_split_a_metric_and_a_value(text):
   with pytest.raises(errors.UserError, match=r'config\.study\.reach: expected'):
-    study_plan.make(asked(study__reach=text), FACTORS)
+    study_plan.make(config_lib.resolve(asked(study__reach=text)), FACTORS)
 
 
 def test_steps_that_rounding_would_falsify_are_refused():
   with pytest.raises(errors.UserError, match=r'arm baseline, equal flops x 0\.01'):
-    study_plan.make(asked(study__regimes='flops', study__budgets='0.01'), FACTORS)
+    study_plan.make(
+      config_lib.resolve(asked(study__regimes='flops', study__budgets='0.01')), FACTORS
+    )
 
 
 def test_a_regime_that_undoes_a_factor_cannot_decide():
   width = factors.factor('width', 'model.hidden', (24,), (12,))
   config = asked(model__hidden=(24,), study__regimes='params,steps')
   with pytest.raises(errors.UserError, match='regime params makes arm') as error:
-    study_plan.make(config, (width,))
+    study_plan.make(config_lib.resolve(config), (width,))
   assert 'config.study.regimes=steps,params' in str(error.value)
-  study_plan.make(asked(model__hidden=(24,), study__regimes='steps,params'), (width,))
+  study_plan.make(
+    config_lib.resolve(asked(model__hidden=(24,)), study__regimes='steps,params'),
+    (width,),
+  )
 
 
 def test_arms_that_read_other_files_are_other_programs(tmp_path):
@@ -258,7 +263,7 @@ def test_arms_that_read_other_files_are_other_programs(tmp_path):
   config.train.evaluations = 1
   config.train.eval_batch = 8
   text = factors.factor('text', 'data.path', config.data.path, str(tmp_path / 'y.txt'))
-  made = study_plan.make(config, (text,))
+  made = study_plan.make(config_lib.resolve(config), (text,))
   programs = {runs_lib.program_id(arm) for arm in made.arms.values()}
   assert len(programs) == 2
   first, second = (made.dataset(arm).arrays for arm in made.arms.values())

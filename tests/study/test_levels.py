@@ -9,11 +9,11 @@ import functools
 import importlib.util
 import pathlib
 
+import ml_collections
 import numpy as np
 import pytest
 
 from dlsteroids import config as config_lib
-from dlsteroids.config import files
 from dlsteroids.data.lib import images
 from dlsteroids.plan import runs, study_plan
 from dlsteroids.study import factors
@@ -63,7 +63,7 @@ def read(name):
     config = config_lib.override(config, [('data.download', False)])
   if config['data'].get('size', 0) > 67:  # they trace the same and are drawn faster
     config = config_lib.override(config, [('data.size', 67)])
-  chosen = module.get_factors(files.view(config))
+  chosen = module.get_factors(ml_collections.FrozenConfigDict(config))
   smaller = SMALLER.get(config['task']['name'], {})
   assert not smaller.keys() & {
     p for f in chosen for lv in f.levels for p, _ in lv.overrides
