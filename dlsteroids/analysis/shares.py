@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlsteroids.analysis import coalitions, ladder_fit, shapley, statistics
+from dlsteroids.analysis import coalitions, gains, shapley, statistics
 
 _TESTED = ('ci_low', 'ci_high', 'ci_kind', 'p')
 _SHARES = ('share', 'share_low', 'share_high')
@@ -167,7 +167,7 @@ def _share(
   with np.errstate(divide='ignore', invalid='ignore'):
     drawn = (counts * mine).sum(1) / (counts * total).sum(1)
   drawn = drawn[~np.isnan(drawn)]
-  tail = ladder_fit.tail(len(mine), alpha)
+  tail = gains.tail(len(mine), alpha)
   low, high = np.quantile(drawn, [tail, 1 - tail])
   return float(mine.mean() / total.mean()), float(low), float(high)
 

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dlsteroids.analysis import attribution as attribution_lib
+from dlsteroids.analysis import claims as claims_lib
 from dlsteroids.analysis import gains as gains_lib
-from dlsteroids.analysis import pairs, scoreboard
+from dlsteroids.analysis import looks, pairs
 from dlsteroids.analysis import regimes as regimes_lib
-from dlsteroids.report import attribution_words, formats, sheets
+from dlsteroids.report import attribution_words, formats, gain_words, sheets
+from dlsteroids.report import claims as claim_words
 from dlsteroids.report import regimes as regime_words
 from dlsteroids.study import study as study_lib
 
@@ -92,7 +94,13 @@ def analyse(
     found = found._replace(attribution=attribution_lib.attribute(study, every))
   if study.get('claims'):
     ours = found.gains.frame if found.gains else None
-    found = found._replace(claims=scoreboard.score(study, effects, runs, ours))
+    found = found._replace(
+      claims=claim_words.table(
+        study,
+        claims_lib.compare(study, effects, runs, ours),
+        looks.state(study, runs).alpha,
+      )
+    )
   return found
 
 
@@ -271,14 +279,16 @@ def _gains(
 ) -> Section | None:
   if found is None:
     return None
-  texts = tuple(gains_lib.sentences(study, found))
+  texts = tuple(gain_words.sentences(study, found))
   made = [_gain_sheet(study, 'Compute-equivalent gain', found)]
   if anytime and not anytime.refusal:
     title = 'Anytime gain, read off single validation curves of runs as configured'
     made.append(_gain_sheet(study, title, anytime))
   kept = tuple(sheet for sheet in made if sheet.rows)
-  notes = (*found.notes, *_unequal(study))
-  notes += tuple(f'Anytime: {text}' for text in anytime.notes) if anytime else ()
+  notes = (*gain_words.notes(study, found), *_unequal(study))
+  notes += tuple(
+    f'Anytime: {text}' for text in (gain_words.notes(study, anytime) if anytime else ())
+  )
   title = 'How much compute is it worth?'
   return Section('gains', title, texts, ('ladders', 'gains'), kept, notes)
 
@@ -293,7 +303,7 @@ def _gain_sheet(
       f'{row["factor"]} ({row["level"]})',
       str(row['axis']),
       formats.value(row['metric'], row['target']),
-      str(row['text']),
+      gain_words.describe(row),
       f'{row["share_never"]:.0%}',
       formats.count(row['n']),
     )
@@ -312,4 +322,4 @@ def _claims(found: pd.DataFrame | None) -> Section | None:
   )
   title = 'Published claims'
   sheet = sheets.Sheet(title, head, (False,) * len(head), rows)
-  return Section('claims', title, tuple(scoreboard.tell(found)), (), (sheet,), ())
+  return Section('claims', title, tuple(claim_words.sentences(found)), (), (sheet,), ())

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dlsteroids.analysis import ladder_fit, summary
+from dlsteroids.analysis import gains as gains_lib
+from dlsteroids.analysis import summary
 from dlsteroids.report import facts, formats
+from dlsteroids.study import study as study_lib
 
-ANYTIME = 'anytime'
+ANYTIME = gains_lib.ANYTIME
 FEW_SEEDS = 5  # below, so few resamples differ that intervals are too narrow
 WORDS = {'budget': 'budgets', 'size': 'widths', ANYTIME: 'single runs'}
 _LEADS = {
@@ -19,13 +21,144 @@ _LEADS = {
   ANYTIME: 'along single runs (anytime), ',
 }
 _SIGNS = {
-  ladder_fit.NEVER: '“>”: the ablated arm does not reach the target.',
-  ladder_fit.INTACT_AT_ONCE: '“≥”: the intact arm reaches it at its least compute.',
-  ladder_fit.ABLATED_AT_ONCE: '“≤”: the ablated arm reaches it at its least compute.',
-  ladder_fit.BOTH_AT_ONCE: '“untold”: both arms reach it at their least compute.',
-  ladder_fit.INTACT_NEVER: '“undefined”: the intact arm does not reach it.',
+  gains_lib.NEVER: '“>”: the ablated arm does not reach the target.',
+  gains_lib.INTACT_AT_ONCE: '“≥”: the intact arm reaches it at its least compute.',
+  gains_lib.ABLATED_AT_ONCE: '“≤”: the ablated arm reaches it at its least compute.',
+  gains_lib.BOTH_AT_ONCE: '“untold”: both arms reach it at their least compute.',
+  gains_lib.INTACT_NEVER: '“undefined”: the intact arm does not reach it.',
+}
+WITHOUT_NUMBER = {
+  gains_lib.INTACT_NEVER: 'undefined',
+  gains_lib.BOTH_AT_ONCE: 'untold',
+}
+_BOUNDS = {
+  gains_lib.NEVER: '> ',
+  gains_lib.INTACT_AT_ONCE: '≥ ',
+  gains_lib.ABLATED_AT_ONCE: '≤ ',
 }
 _COUNTED = {'> ': 'more than ', '≥ ': 'at least ', '≤ ': 'at most '}
+
+
+def sentences(study: study_lib.Study, gains: gains_lib.Gains) -> list[str]:
+  """One sentence a contrast and axis; the refusal if there are no gains.
+
+  E.g. 'Without norm (none instead of batch) the model needs 3.2× [2.1, > 8.3] the
+  compute to reach 95.00 % test accuracy.'
+  """
+  if gains.refusal:
+    return [refusal(study, gains)]
+  return [tell(study, row) for row in pick(gains.frame)]
+
+
+def refusal(study: study_lib.Study, gains: gains_lib.Gains) -> str:
+  """Why there is no gain at all, and what to do; '' if there are gains."""
+  return ' '.join(_remark(study, gains.metric, remark) for remark in gains.refusal)
+
+
+def notes(study: study_lib.Study, gains: gains_lib.Gains) -> list[str]:
+  """How the numbers were made and what is missing, a sentence each."""
+  texts = [] if gains.refusal else explain(gains.frame)
+  texts += [_remark(study, gains.metric, remark) for remark in gains.remarks]
+  return list(dict.fromkeys(texts))
+
+
+def _remark(study: study_lib.Study, column: str, remark: gains_lib.Remark) -> str:
+  """A remark in a sentence or two."""
+  axis, arm, values = remark.axis, remark.arm, remark.values
+  over = f'over {WORDS.get(axis, axis)}'
+  metric = facts.words(study, column)
+  match remark.kind:
+    case 'no contrast':
+      return 'No gain can be measured: no contrast is of two arms.'
+    case 'one compute':
+      return (
+        'No gain: every run has the same compute. Set '
+        '--config.study.budgets=0.25,0.5,1,2 or --config.study.sizes=0.5,1,2 and run '
+        'the study again; only new runs are trained.'
+      )
+    case 'unfinished':
+      rungs = ', '.join(f'{rung:g}' for rung in values)
+      return (
+        f'No gain over {axis} yet: no arm has finished two of its rungs {rungs}. The '
+        'same command trains what is missing.'
+      )
+    case 'no curve':
+      return (
+        f'No anytime gain: {formats.name(study.metric.name)} was not evaluated twice '
+        'or more during the runs; set --config.train.evaluations=10.'
+      )
+    case 'no arm':
+      return (
+        f'No gain of {remark.factor}: no arm lacks just it ({remark.level}), to be '
+        f'compared with {arm}.'
+      )
+    case 'short rungs':
+      rungs = '; '.join(
+        f'{name} at {axis} {rung:g} ({count} of {planned})'
+        for name, rung, count, planned in values[:4]
+      )
+      more = f' and {len(values) - 4} more' if len(values) > 4 else ''
+      return f'Left out until 90 % of their runs have a score: {rungs}{more}.'
+    case 'constant':
+      return (
+        f'No gain {over}: {metric} is {formats.value(column, values[0])} everywhere, '
+        'at every rung of every arm.'
+      )
+    case 'bad share':
+      return (
+        f'Target {values[0]:g} is left out: {metric} is a share, set '
+        f'--config.study.targets={values[0] / 100:g} for '
+        f'{values[0]:g}{formats.THIN}%.'
+      )
+    case 'bad error':
+      return f'Target {values[0]:g} is left out: errors here are above 0.'
+    case 'unreached':
+      target, best, rung = values
+      return (
+        f'No arm reaches {formats.value(column, target)} {metric} {over}; the best is '
+        f'{formats.value(column, best)} ({arm} at {rung:.3g}×).'
+      )
+    case 'few rungs':
+      counts = formats.listing([f'{name} has {count}' for name, count in values])
+      return f'No gain of {remark.factor} {over}: two rungs are needed, {counts}.'
+    case 'no seed':
+      return (
+        f'No gain of {remark.factor} {over}: no seed has a score at every rung of '
+        f'{values[0]} and {values[1]}.'
+      )
+    case 'flat':
+      return (
+        f'{arm} does not get better with compute {over}: what it reaches it reaches '
+        'at once, and gains are bounds.'
+      )
+  raise ValueError(f'unknown remark {remark}')
+
+
+def describe(row: Mapping[Any, Any]) -> str:
+  """A row's gain: '3.2× [2.1, > 8.3]'; with one seed no interval."""
+  if row['censored'] in WITHOUT_NUMBER:
+    return WITHOUT_NUMBER[row['censored']]
+  interval = ''
+  if not formats.missing(row['ci_low']):
+    low = _end(row['ci_low'], row['low_shown'], '< ', '0')
+    high = _end(row['ci_high'], row['high_shown'], '> ', '∞')
+    interval = f' [{low}, {high}]'
+  return f'{_BOUNDS.get(row["censored"], "")}{times(row["gain_shown"])}×{interval}'
+
+
+def times(factor: float) -> str:
+  """A factor of compute without its sign '×': '0.45', '1.04', '3.2', '12'."""
+  if factor < 0.0995:
+    return f'{factor:.2g}'
+  if factor < 1.995:
+    return f'{factor:.2f}'
+  return f'{factor:.1f}' if factor < 9.95 else f'{factor:,.0f}'
+
+
+def _end(end: float, shown: float, sign: str, empty: str) -> str:
+  if math.isnan(shown):
+    return empty
+  return times(shown) if 0 < end < math.inf else f'{sign}{times(shown)}'
 
 
 def explain(frame: pd.DataFrame) -> list[str]:
@@ -38,7 +171,7 @@ def explain(frame: pd.DataFrame) -> list[str]:
   ]
   if (frame['n'] > 1).any():
     told.append(
-      f'Intervals resample seeds {ladder_fit.RESAMPLES:,} times, jointly for both arms '
+      f'Intervals resample seeds {gains_lib.RESAMPLES:,} times, jointly for both arms '
       'and all rungs; percentiles are expanded for few seeds (Hesterberg 2015).'
     )
   if frame['rung'].notna().any():
@@ -58,7 +191,7 @@ def explain(frame: pd.DataFrame) -> list[str]:
       'An end of an interval with “>” or “<” is not bounded by the runs: it lies '
       'beyond that number.'
     )
-  known = frame[frame['censored'] != ladder_fit.INTACT_NEVER]
+  known = frame[frame['censored'] != gains_lib.INTACT_NEVER]
   lost = float(known['share_undefined'].max())
   if lost > 0:
     told.append(
@@ -88,7 +221,7 @@ def pick(frame: pd.DataFrame) -> list[dict[str, Any]]:
   rows = []
   keys = ['axis', 'factor', 'level', 'arm', 'reference']
   for _, group in frame.groupby(keys, sort=False, dropna=False):
-    first = int(np.argmin(group['censored'].isin(ladder_fit.UNTOLD).to_numpy()))
+    first = int(np.argmin(group['censored'].isin(gains_lib.WITHOUT_NUMBER).to_numpy()))
     if group['rung'].notna().all():
       rungs = group['rung'].to_numpy(float)
       told = (group['censored'] == '').to_numpy()
@@ -99,14 +232,14 @@ def pick(frame: pd.DataFrame) -> list[dict[str, Any]]:
   return rows
 
 
-def tell(study: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+def tell(study: study_lib.Study, row: Mapping[str, Any]) -> str:
   """One row of the gains as a sentence."""
   text = f'{_LEADS[row["axis"]]}{_body(study, row)}.'
   return f'{text[:1].upper()}{text[1:]}'
 
 
-def _body(study: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-  metric, text, censored = str(row['metric']), str(row['text']), row['censored']
+def _body(study: study_lib.Study, row: Mapping[str, Any]) -> str:
+  metric, text, censored = str(row['metric']), describe(row), row['censored']
   is_intact = row['intact'] == summary.intact_arm(study)
   intact = 'the intact model' if is_intact else f'the arm {row["intact"]}'
   goal = f'{formats.value(metric, row["target"])} {facts.words(study, metric)}'
@@ -114,21 +247,21 @@ def _body(study: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     goal += f', what {intact} reaches {_name_rung(row)}'
   who = _name_ablated(study, row)
   tried = 'with the compute tried'
-  if censored == ladder_fit.INTACT_NEVER:
+  if censored == gains_lib.INTACT_NEVER:
     return f'{intact} does not reach {goal} {tried}; what {who} needs is undefined'
-  if censored == ladder_fit.BOTH_AT_ONCE:
+  if censored == gains_lib.BOTH_AT_ONCE:
     return f'{who} and {intact} both reach {goal} at the least compute tried'
   for sign, count in _COUNTED.items():
     if text.startswith(sign):
       text = text.replace(sign, count, 1)
   body = f'{who} needs {text} the compute to reach {goal}'
-  if censored == ladder_fit.NEVER:
+  if censored == gains_lib.NEVER:
     body += f'; {tried} it does not get there'
   if formats.missing(row['ci_low']):
     return f'{body} (one seed, no interval)' if row['n'] == 1 else body
   # a gain is more than the bound of an arm that never gets there
   # (which steps, being whole, make a little less than 1)
-  over = math.isclose(row['ci_low'], 1, rel_tol=0.01) and censored == ladder_fit.NEVER
+  over = math.isclose(row['ci_low'], 1, rel_tol=0.01) and censored == gains_lib.NEVER
   within = row['ci_low'] <= 1 <= row['ci_high'] and not over
   return f'{body} (1×, no difference, is in the interval)' if within else body
 
@@ -142,7 +275,7 @@ def _name_rung(row: Mapping[str, Any]) -> str:
   return f'after {_percent(row["rung"])} of its run'
 
 
-def _name_ablated(study: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+def _name_ablated(study: study_lib.Study, row: Mapping[str, Any]) -> str:
   """'without norm (none instead of batch) the model', or the arm's name."""
   levels = {f['name']: [v['name'] for v in f['levels']] for f in study['factors']}
   assigned = {arm['name']: dict(arm['assignment']) for arm in study['arms']}

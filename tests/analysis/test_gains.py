@@ -7,17 +7,18 @@ coverage.
 
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.optimize
 
-from dlsteroids.analysis import gains, ladder_fit, ladders, statistics
+from dlsteroids.analysis import gains, statistics
 from dlsteroids.report import gain_words
 from tests.fixtures import gain_cases, studies
 
-NATS = ladders.Yardstick('test/nats', False, True, 0.0)
+NATS = gains.Scale('test/nats', False, True, 0.0)
 COLUMNS = [
   'factor',
   'level',
@@ -34,8 +35,30 @@ COLUMNS = [
   'share_undefined',
   'cost_intact',
   'cost_ablated',
-  'text',
 ]
+
+
+class InWords(NamedTuple):
+  """Gains as the report words them: the frame with a column `text`, notes, refusal."""
+
+  frame: pd.DataFrame
+  notes: list[str]
+  refusal: str
+
+
+def in_words(study, result):
+  texts = [gain_words.describe(row) for row in result.frame.to_dict('records')]
+  frame = result.frame.assign(text=texts)
+  words = gain_words.notes(study, result), gain_words.refusal(study, result)
+  return InWords(frame, *words)
+
+
+def measure_gains(study, runs):
+  return in_words(study, gains.gains(study, runs))
+
+
+def measure_anytime(study, curves):
+  return in_words(study, gains.anytime(study, curves))
 
 
 def simple(intact, ablated, seeds=8, nats=True, costs=None, **changes):
@@ -43,7 +66,7 @@ def simple(intact, ablated, seeds=8, nats=True, costs=None, **changes):
   study = gain_cases.make_study(['norm'], seeds, **changes)
   study = gain_cases.in_nats(study) if nats else study
   scores = {'baseline': intact, 'norm=no': ablated}
-  return gains.gains(study, gain_cases.make_runs(study, scores, costs))
+  return measure_gains(study, gain_cases.make_runs(study, scores, costs))
 
 
 def row(intact, ablated, target, **options):
@@ -57,7 +80,7 @@ def test_isotonic_fit_equals_scipy():
   rng = np.random.default_rng(0)
   for count in range(1, 10):
     table = rng.normal(-np.arange(count), 2, (40, count)).round(1)  # with ties
-    fits = ladder_fit.isotonic(table)
+    fits = gains.isotonic(table)
     for errors, fit in zip(table, fits):
       theirs = scipy.optimize.isotonic_regression(errors, increasing=False).x
       np.testing.assert_allclose(fit, theirs, atol=1e-12)
@@ -70,7 +93,7 @@ def test_costs_equal_interpolation_between_the_ends():
   places = -np.sort(rng.normal(0, 1, (30, 4)))  # falling
   places = -np.sort(-places)
   targets = rng.uniform(places[:, -1], places[:, 0])
-  cost = ladder_fit.cost_at(x, places, targets)
+  cost = gains.cost_at(x, places, targets)
   by_hand = [np.interp(t, y[::-1], x[::-1]) for t, y in zip(targets, places)]
   np.testing.assert_allclose(cost.low, by_hand, rtol=1e-12)
   np.testing.assert_array_equal(cost.low, cost.high)
@@ -80,22 +103,20 @@ def test_costs_equal_interpolation_between_the_ends():
 
 def test_costs_beyond_the_ends_are_bounds():
   x, places = np.log([1.0, 2.0, 4.0]), np.log([0.4, 0.2, 0.1])
-  assert ladder_fit.cost_at(x, places, np.log(0.2)).low == pytest.approx(np.log(2))
+  assert gains.cost_at(x, places, np.log(0.2)).low == pytest.approx(np.log(2))
   # 0.4 / C = 0.3 on the line of slope -1
-  assert ladder_fit.cost_at(x, places, np.log(0.3)).low == pytest.approx(
-    np.log(0.4 / 0.3)
-  )
-  assert ladder_fit.cost_at(x, places, np.log(0.1)).low == pytest.approx(np.log(4))
-  never = ladder_fit.cost_at(x, places, np.log(0.0999))
+  assert gains.cost_at(x, places, np.log(0.3)).low == pytest.approx(np.log(0.4 / 0.3))
+  assert gains.cost_at(x, places, np.log(0.1)).low == pytest.approx(np.log(4))
+  never = gains.cost_at(x, places, np.log(0.0999))
   assert (never.low, never.high) == (np.log(4), np.inf)
   assert never.never
-  at_once = ladder_fit.cost_at(x, places, np.log(0.5))
+  at_once = gains.cost_at(x, places, np.log(0.5))
   assert (at_once.low, at_once.high) == (-np.inf, 0)
-  assert ladder_fit.cost_at(x, places, np.log(0.4)).at_once
+  assert gains.cost_at(x, places, np.log(0.4)).at_once
   with pytest.raises(ValueError, match='two or more'):
-    ladder_fit.cost_at(x[:1], places[:1], 0.0)
+    gains.cost_at(x[:1], places[:1], 0.0)
   with pytest.raises(ValueError, match='rising'):
-    ladder_fit.cost_at(x[::-1], places, 0.0)
+    gains.cost_at(x[::-1], places, 0.0)
 
 
 @pytest.mark.parametrize('factor', [0.4, 1.0, 3.2])
@@ -149,7 +170,7 @@ def test_metrics_without_logs_are_interpolated_as_they_are():
 
 
 def test_errors_are_less_where_it_is_better():
-  yard = lambda column, higher: ladders.Yardstick(column, higher, False, 0.0)
+  yard = lambda column, higher: gains.Scale(column, higher, False, 0.0)
   assert yard('test/accuracy', True).error(0.75) == 0.25
   assert yard('test/error_rate', False).error(0.25) == 0.25
   assert yard('test/psnr', True).error(21.0) == -21
@@ -206,7 +227,7 @@ def test_reached_at_once_is_a_bound_on_the_other_side():
 
 def by_loop(intact, ablated, flops, target, n, alpha):
   """The interval and the shares, replicate by replicate; errors [n, R] of two arms."""
-  counts = statistics.resample(statistics.generator(), n, ladder_fit.RESAMPLES)
+  counts = statistics.resample(statistics.generator(), n, gains.RESAMPLES)
   low, high, never, undefined = [], [], 0, 0
   for count in counts:
     ends = []
@@ -229,7 +250,7 @@ def by_loop(intact, ablated, flops, target, n, alpha):
     never += math.isinf(theirs[1])
     low.append(theirs[0] - ours[1])
     high.append(theirs[1] - ours[0])
-  rank = max(1, int(ladder_fit.tail(n, alpha) * (len(low) + 1)))
+  rank = max(1, int(gains.tail(n, alpha) * (len(low) + 1)))
   ends = math.exp(sorted(low)[rank - 1]), math.exp(sorted(high)[-rank])
   bounds = math.exp(sorted(high)[rank - 1]), math.exp(sorted(low)[-rank])
   shown = [b if e in (0, math.inf) else e for e, b in zip(ends, bounds)]
@@ -255,8 +276,8 @@ def test_bootstrap_equals_a_loop(target):
 
 def test_percentiles_are_expanded_by_student_s_t():
   # t = 2.3646 of 7 degrees of freedom, times sqrt(8 / 7): 2.5279 of the normal
-  assert ladder_fit.tail(8, 0.05) == pytest.approx(0.005738, rel=1e-3)
-  assert ladder_fit.tail(100_000, 0.05) == pytest.approx(0.025, rel=1e-3)
+  assert gains.tail(8, 0.05) == pytest.approx(0.005738, rel=1e-3)
+  assert gains.tail(100_000, 0.05) == pytest.approx(0.025, rel=1e-3)
 
 
 def test_some_replicates_never_reach_it():
@@ -279,18 +300,16 @@ def simulate(studies_count, n, factor, target, rungs, shared=0.15, own=0.1):
   rng = np.random.default_rng(17)
   errors = [gain_cases.power_law(f, rungs) for f in (1, factor)]
   flops = (np.array(rungs), np.array(rungs))
-  counts = ladder_fit.draw_counts(n)
+  counts = gains.draw_counts(n)
   drift = (shared**2 + own**2) / 2
   for _ in range(studies_count):
     common = rng.normal(0, shared, (n, 1))
     fits = []
     for arm in errors:
       noise = common + rng.normal(0, own, (n, len(rungs))) - drift
-      fits.append(
-        ladder_fit.fit(np.array(list(arm.values())) * np.exp(noise), NATS, counts)
-      )
+      fits.append(gains.fit(np.array(list(arm.values())) * np.exp(noise), NATS, counts))
     place = fits[0][:, 2] if target is None else np.log(target)
-    yield ladder_fit.measure(*fits, flops, place, n, 0.05)
+    yield gains.measure(*fits, flops, place, n, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +328,7 @@ def test_coverage_is_near_nominal(factor, target):
   assert 0.88 <= held <= 0.99
   if factor == 3.6:
     assert np.mean([gain.share_never > 0 for gain in found]) > 0.9
-    assert any(gain.censored == ladder_fit.NEVER for gain in found)
+    assert any(gain.censored == gains.NEVER for gain in found)
 
 
 def test_without_expansion_few_seeds_would_be_too_narrow(monkeypatch):
@@ -318,7 +337,7 @@ def test_without_expansion_few_seeds_would_be_too_narrow(monkeypatch):
     return np.mean([gain.low <= 1.5 <= gain.high for gain in found])
 
   expanded = cover()
-  monkeypatch.setattr(ladder_fit, 'tail', lambda n, alpha: alpha / 2)
+  monkeypatch.setattr(gains, 'tail', lambda n, alpha: alpha / 2)
   plain = cover()
   print(f'coverage at 5 seeds: {plain:.3f} plain, {expanded:.3f} expanded')
   assert plain < 0.9
@@ -351,7 +370,7 @@ def test_the_same_arm_twice_has_a_gain_of_one():
 def test_targets_by_rule_are_the_intact_arm_s_fitted_levels():
   intact = gain_cases.noisy(gain_cases.power_law(1), 8, 0.1, 0.3, 4)
   found = simple(intact, gain_cases.power_law(1.5))
-  means = ladder_fit.isotonic([float(v.mean()) for v in intact.values()])
+  means = gains.isotonic([float(v.mean()) for v in intact.values()])
   np.testing.assert_allclose(found.frame['target'], means[1:], rtol=1e-12)
   np.testing.assert_allclose(found.frame['rung'], gain_cases.RUNGS[1:])
   # they move with the resampled seeds: the intact arm always reaches its own level
@@ -374,7 +393,7 @@ def test_direction_is_component_present_against_absent():
     'bare': gain_cases.power_law(3),
     'norm=yes': gain_cases.power_law(1),
   }
-  found = gains.gains(study, gain_cases.make_runs(study, scores)).frame
+  found = measure_gains(study, gain_cases.make_runs(study, scores)).frame
   assert (found['intact'] == 'norm=yes').all()
   assert (found['ablated'] == 'bare').all()
   assert (found['arm'] == 'norm=yes').all()
@@ -396,7 +415,7 @@ def factorial(levels):
 
 def test_factorials_compare_the_intact_arm_with_the_one_that_lacks_the_factor():
   study, runs = factorial({'act': ('relu', 'tanh'), 'drop': ('on', 'off')})
-  found = gains.gains(study, runs).frame.groupby('factor', sort=False).first()
+  found = measure_gains(study, runs).frame.groupby('factor', sort=False).first()
   assert found['intact'].tolist() == ['relu+on'] * 2
   assert found['ablated'].tolist() == ['tanh+on', 'relu+off']
   np.testing.assert_allclose(found['gain'], [3, 2], rtol=1e-9)
@@ -410,12 +429,12 @@ def test_cells_say_which_arm_a_merged_combination_is():
     {'levels': dict(zip(names, cell)), 'arm': arms.get('+'.join(cell), '+'.join(cell))}
     for cell in itertools.product(('relu', 'tanh'), ('on', 'off'))
   ]
-  found = gains.gains(study, runs).frame.groupby('factor', sort=False).first()
+  found = measure_gains(study, runs).frame.groupby('factor', sort=False).first()
   assert found['ablated'].tolist() == ['tanh+on', 'tanh+on']
   # a combination that was not run is told, and the others are measured
   study['cells'] = []
   study['arms'] = [arm for arm in study['arms'] if arm['name'] != 'relu+off']
-  found = gains.gains(study, runs)
+  found = measure_gains(study, runs)
   assert found.frame['factor'].unique().tolist() == ['act']
   assert any('No gain of drop: no arm lacks just it (off)' in n for n in found.notes)
 
@@ -424,11 +443,11 @@ def test_what_requires_made_inapplicable_does_not_count_as_a_difference():
   study, _ = factorial({'pool': ('max', 'none'), 'overlap': ('on', 'off')})
   study['arms'] = [arm for arm in study['arms'] if arm['name'] != 'none+on']
   lacking = next(arm for arm in study['arms'] if arm['name'] == 'none+off')
-  sides, notes = ladders.list_sides(study)
+  sides, notes = gains.list_sides(study)
   assert [side.ablated for side in sides] == ['max+off']
   assert len(notes) == 1
   lacking['inapplicable'] = ['overlap']
-  sides, notes = ladders.list_sides(study)
+  sides, notes = gains.list_sides(study)
   assert [(s.intact, s.ablated) for s in sides] == [
     ('max+on', 'none+off'),
     ('max+on', 'max+off'),
@@ -447,11 +466,12 @@ def test_sizes_are_a_ladder_of_their_own():
   other = gain_cases.make_runs(study, budgets, regime='params')
   other['test/nats'] = 0.001  # of no ladder: neither declared nor of equal steps
   runs = pd.concat([gain_cases.make_runs(study, budgets), wide, other])
-  found = gains.gains(study, runs).frame
+  found = measure_gains(study, runs).frame
   first = found.groupby('axis').first()['gain']
   assert first['budget'] == pytest.approx(2)
   assert first['size'] == pytest.approx(4**2)
-  only = gains.gains(study | {'regime': 'params'}, runs)
+  params = [{'regime': 'params', 'budget': 1.0, 'size': 1.0}]
+  only = measure_gains(study | {'conditions': params}, runs)
   assert set(only.frame['axis']) == {'size'} or 'everywhere' in ' '.join(only.notes)
 
 
@@ -465,9 +485,9 @@ def test_tuned_runs_count_where_a_study_tunes():
       gain_cases.make_runs(study, tuned, tuned=1),
     ]
   )
-  assert gains.gains(study, runs).frame['gain'].iloc[0] == pytest.approx(2)
+  assert measure_gains(study, runs).frame['gain'].iloc[0] == pytest.approx(2)
   study['tune'] = {'grid': {'optimizer.learning_rate': [0.1]}}
-  assert gains.gains(study, runs).frame['gain'].iloc[0] == pytest.approx(3)
+  assert measure_gains(study, runs).frame['gain'].iloc[0] == pytest.approx(3)
 
 
 def change(runs, arm, rung, seed, **values):
@@ -486,17 +506,17 @@ def test_failed_runs_drop_their_seed_and_diverged_ones_score_the_fallback():
   lost = change(
     runs, 'norm=no', 2, 3, status='failed', flops=math.nan, **{'test/nats': math.nan}
   )
-  made = gains.gains(study, lost).frame.iloc[0]
+  made = measure_gains(study, lost).frame.iloc[0]
   assert (made['n'], made['gain']) == (9, pytest.approx(2))
   bad = change(runs, 'norm=no', 2, 3, status='diverged', **{'test/nats': math.nan})
-  made = gains.gains(study, bad).frame.iloc[0]
+  made = measure_gains(study, bad).frame.iloc[0]
   # the mean at rung 2 is (9 * .1 + 4) / 10 and pools with the rungs before
   assert made['n'] == 10
   assert made['gain'] > 3
   with pytest.raises(ValueError, match='two runs'):
-    gains.gains(study, pd.concat([runs, runs.iloc[:1]]))
+    measure_gains(study, pd.concat([runs, runs.iloc[:1]]))
   with pytest.raises(ValueError, match='no column'):
-    gains.gains(study, runs.drop(columns='test/nats'))
+    measure_gains(study, runs.drop(columns='test/nats'))
 
 
 def test_a_rung_with_too_few_runs_is_left_out_and_named():
@@ -504,12 +524,12 @@ def test_a_rung_with_too_few_runs_is_left_out_and_named():
   scores = {'baseline': gain_cases.power_law(1), 'norm=no': gain_cases.power_law(2)}
   runs = gain_cases.make_runs(study, scores)
   late = (runs['arm'] == 'norm=no') & (runs['budget'] == 2) & (runs['seed'] >= 4)
-  found = gains.gains(study, runs[~late])
+  found = measure_gains(study, runs[~late])
   assert found.frame['n'].item() == 10
   assert found.frame['gain'].item() == pytest.approx(2)  # a power law needs no rung 2
   assert any('norm=no at budget 2 (4 of 10)' in note for note in found.notes)
   few = runs[(runs['arm'] == 'baseline') | (runs['budget'] == 1)]
-  found = gains.gains(study, few)
+  found = measure_gains(study, few)
   assert found.frame.empty
   assert 'two rungs are needed, norm=no has 1' in found.refusal
 
@@ -519,22 +539,24 @@ def test_without_a_ladder_it_says_how_to_get_one():
   scores = {'baseline': {1.0: 0.9}, 'norm=no': {1.0: 0.8}}
   runs = gain_cases.make_runs(study, scores)
   plain = study | {'conditions': study['conditions'][:1]}
-  found = gains.gains(plain, runs)
+  found = measure_gains(plain, runs)
   assert found.frame.empty
   assert set(COLUMNS) <= set(found.frame)
   assert 'config.study.budgets=0.25,0.5,1,2' in found.refusal
   assert 'config.study.sizes=' in found.refusal
-  assert gains.sentences(plain, found) == [found.refusal]
-  old = gains.gains(plain, runs.drop(columns=['regime', 'budget', 'size']))
+  assert gain_words.sentences(plain, gains.gains(plain, runs)) == [found.refusal]
+  old = measure_gains(plain, runs.drop(columns=['regime', 'budget', 'size']))
   assert old.refusal == found.refusal
-  asked = gains.gains(study, runs)  # the other budgets are asked for, but not there yet
+  asked = measure_gains(
+    study, runs
+  )  # the other budgets are asked for, but not there yet
   assert 'no arm has finished two of its rungs 0.25, 0.5, 1, 2, 4' in asked.refusal
   # equal steps at other widths are no second rung of equal FLOPs
   one = {'regime': 'flops', 'budget': 1.0, 'size': 1.0}
   mixed = [one, {'regime': 'steps', 'budget': 1.0, 'size': 2.0}]
-  found = gains.gains(study | {'regime': 'flops', 'conditions': mixed}, runs)
+  found = measure_gains(study | {'regime': 'flops', 'conditions': mixed}, runs)
   assert 'finished' not in found.refusal
-  bare = gains.gains(study | {'contrasts': []}, runs)
+  bare = measure_gains(study | {'contrasts': []}, runs)
   assert 'no contrast' in bare.refusal
 
 
@@ -589,19 +611,19 @@ def test_one_seed_has_no_interval():
 
 
 def test_equal_flops_are_one_rung():
-  ladder = ladders.make_ladder(
+  ladder = gains.make_ladder(
     'a', [0.5, 1, 2], [4.0, 2.0, 4.0], np.array([[1.0, 9.0, 3.0]])
   )
   np.testing.assert_array_equal(ladder.flops, [2, 4])
   np.testing.assert_array_equal(ladder.errors, [[9, 2]])
   with pytest.raises(ValueError, match='FLOPs'):
-    ladders.make_ladder('a', [1.0, 2.0], [0.0, 2.0], np.ones((1, 2)))
+    gains.make_ladder('a', [1.0, 2.0], [0.0, 2.0], np.ones((1, 2)))
 
 
 def test_anytime_gains_are_read_off_curves_and_say_so():
   study = gain_cases.in_nats(gain_cases.make_study(['norm'], 6))
   curves = gain_cases.make_curves(study, {'baseline': 1.0, 'norm=no': 2.5})
-  found = gains.anytime(study, curves)
+  found = measure_anytime(study, curves)
   assert set(found.frame['axis']) == {'anytime'}
   assert set(found.frame['metric']) == {'validation/nats'}
   np.testing.assert_allclose(found.frame['rung'], [0.3, 0.5, 1.0])
@@ -611,18 +633,18 @@ def test_anytime_gains_are_read_off_curves_and_say_so():
   assert any('Anytime gains are read off single' in note for note in found.notes)
   # an untrained model has spent nothing, and is no rung
   start = curves[curves['step'] == 100].assign(step=0, flops=0.0)
-  again = gains.anytime(study, pd.concat([start, curves]))
+  again = measure_anytime(study, pd.concat([start, curves]))
   pd.testing.assert_frame_equal(found.frame, again.frame)
   # of a run that ends early, the rest scores the fallback
   short = curves[
     (curves['arm'] != 'norm=no') | (curves['step'] < 500) | (curves['seed'] > 0)
   ]
-  worse = gains.anytime(study, short).frame.set_index('rung')
+  worse = measure_anytime(study, short).frame.set_index('rung')
   assert by_rung.loc[0.3, 'censored'] == ''
   assert worse.loc[0.3, 'censored'] == 'never'
   on_test = gain_cases.make_curves(study, {'baseline': 1.0, 'norm=no': 2.5}, 'test')
-  assert set(gains.anytime(study, on_test).frame['metric']) == {'test/nats'}
-  both = gains.anytime(study, pd.concat([on_test, curves]))
+  assert set(measure_anytime(study, on_test).frame['metric']) == {'test/nats'}
+  both = measure_anytime(study, pd.concat([on_test, curves]))
   pd.testing.assert_frame_equal(found.frame, both.frame)
 
 
@@ -630,10 +652,10 @@ def test_anytime_refuses_what_it_cannot_read():
   study = gain_cases.in_nats(gain_cases.make_study(['norm'], 3))
   curves = gain_cases.make_curves(study, {'baseline': 1.0, 'norm=no': 2.5})
   for poor in (curves[:0], curves[curves['step'] == 1000]):
-    assert '--config.train.evaluations=10' in gains.anytime(study, poor).refusal
+    assert '--config.train.evaluations=10' in measure_anytime(study, poor).refusal
   with pytest.raises(ValueError, match='stands twice'):
-    gains.anytime(study, pd.concat([curves, curves]))
-  assert 'no contrast' in gains.anytime(study | {'contrasts': []}, curves).refusal
+    measure_anytime(study, pd.concat([curves, curves]))
+  assert 'no contrast' in measure_anytime(study | {'contrasts': []}, curves).refusal
 
 
 @pytest.mark.parametrize(
@@ -650,16 +672,20 @@ def test_anytime_refuses_what_it_cannot_read():
   ],
 )
 def test_factors_read_well(factor, text):
-  assert ladder_fit.times(factor) == text
+  assert gain_words.times(factor) == text
 
 
 def test_gains_read_as_they_are_known():
-  gain = ladder_fit.Gain(3.2, 2.1, math.inf, (3.2, 2.1, 8.3), '', 0.1, 0, 1, 1)
-  assert ladder_fit.describe(gain) == '3.2× [2.1, > 8.3]'
-  open_low = gain._replace(low=0.0, shown=(3.2, 0.25, 8.3))
-  assert ladder_fit.describe(open_low) == '3.2× [< 0.25, > 8.3]'
-  nothing = gain._replace(low=0.0, shown=(3.2, math.nan, math.nan))
-  assert ladder_fit.describe(nothing) == '3.2× [0, ∞]'
+  gain = {
+    'censored': '',
+    **{'ci_low': 2.1, 'ci_high': math.inf},
+    **{'gain_shown': 3.2, 'low_shown': 2.1, 'high_shown': 8.3},
+  }
+  assert gain_words.describe(gain) == '3.2× [2.1, > 8.3]'
+  open_low = gain | {'ci_low': 0.0, 'low_shown': 0.25}
+  assert gain_words.describe(open_low) == '3.2× [< 0.25, > 8.3]'
+  nothing = open_low | {'low_shown': math.nan, 'high_shown': math.nan}
+  assert gain_words.describe(nothing) == '3.2× [0, ∞]'
 
 
 def test_sentences_say_what_the_numbers_do():
@@ -675,7 +701,7 @@ def test_sentences_say_what_the_numbers_do():
     runs = gain_cases.make_runs(
       mine, {arm: gain_cases.accuracy(errors) for arm, errors in scores.items()}
     )
-    (text,) = gains.sentences(mine, gains.gains(mine, runs))
+    (text,) = gain_words.sentences(mine, gains.gains(mine, runs))
     return text.replace('\u202f', ' ')
 
   curve = gain_cases.power_law(1)
@@ -715,19 +741,19 @@ def test_sentences_say_what_the_numbers_do():
 def test_sentences_name_the_axis():
   study = gain_cases.in_nats(gain_cases.make_study(['norm'], 6))
   curves = gain_cases.make_curves(study, {'baseline': 1.0, 'norm=no': 0.8})
-  (text,) = gains.sentences(study, gains.anytime(study, curves))
+  (text,) = gain_words.sentences(study, gains.anytime(study, curves))
   assert text.startswith(
     'Along single runs (anytime), without norm (no instead of yes)'
   )
   assert 'what the intact model reaches at its end' in text
   worse = gain_cases.make_curves(study, {'baseline': 1.0, 'norm=no': 1.3})
-  (text,) = gains.sentences(study, gains.anytime(study, worse))
+  (text,) = gain_words.sentences(study, gains.anytime(study, worse))
   # at its end the ablated arm is not there yet: the last point that was measured tells
   assert 'needs 1.30× [1.30, 1.30] the compute' in text
   assert 'reaches after 50' in text
   sizes = {'baseline': gain_cases.power_law(1), 'norm=no': gain_cases.power_law(0.8)}
   runs = gain_cases.make_runs(study, sizes, axis='size')
-  (text,) = gains.sentences(study, gains.gains(study, runs))
+  (text,) = gain_words.sentences(study, gains.gains(study, runs))
   assert text.startswith('Growing the widths, without norm')
   assert 'at 1× width' in text
 
@@ -758,7 +784,7 @@ def test_signs_are_explained_where_they_stand():
 
 def test_more_contrasts_than_one_keep_the_study_s_order():
   study, runs = gain_cases.make_case()
-  found = gains.gains(study, runs)
+  found = measure_gains(study, runs)
   order = [contrast['factor'] for contrast in study['contrasts']]
   assert found.frame['factor'].drop_duplicates().tolist() == order
   head = found.frame[found.frame['rung'] == 1].set_index('factor')
@@ -767,4 +793,4 @@ def test_more_contrasts_than_one_keep_the_study_s_order():
   assert head.loc['pooling', 'gain'] == pytest.approx(0.5, rel=0.2)
   assert head.loc['conv', 'censored'] == 'never'
   assert head.loc['shift', 'censored'] == 'ablated at once'
-  pd.testing.assert_frame_equal(found.frame, gains.gains(study, runs).frame)
+  pd.testing.assert_frame_equal(found.frame, measure_gains(study, runs).frame)

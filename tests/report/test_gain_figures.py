@@ -15,6 +15,7 @@ import pytest
 from matplotlib.backends import backend_agg
 
 from dlsteroids.analysis import gains
+from dlsteroids.report import gain_words
 from dlsteroids.report.figures import canvas, ladders
 from dlsteroids.report.figures import gains as gains_lib
 from tests.fixtures import gain_cases, studies
@@ -172,9 +173,9 @@ def test_the_words_are_those_of_the_gains(monkeypatch):
   words = {text for text, _ in places['ladders']}
   for row in head.to_dict('records'):
     error = f'{100 * (1 - row["target"]):.2f}\u202f% error'
-    assert f'{row["text"]} at {error}' in words
+    assert f'{gain_words.describe(row)} at {error}' in words
     for drawing in drawings.values():
-      assert f'{row["factor"]}=no {row["text"]}' in drawing.alt
+      assert f'{row["factor"]}=no {gain_words.describe(row)}' in drawing.alt
   assert {'batch_norm=no', 'conv=no', 'shift=no'} <= words
   assert 'test error against training FLOPs (nominal), both logarithmic' in words
   assert 'beyond the runs that were made' in drawings['ladders'].caption

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib import axes
 from matplotlib import figure as figures
 
-from dlsteroids.analysis import gains, ladder_fit, looks
+from dlsteroids.analysis import gains, looks
 from dlsteroids.report import facts, formats, gain_words
 from dlsteroids.report.figures import canvas, ladders, panels, scales
 
@@ -119,7 +119,7 @@ def _gain_axis(frame: pd.DataFrame, high: float) -> panels.Axis:
   low, top = float(places.min()), float(places.max())
   air = max(0.08 * (top - low), 0.02)
   arrow = 1.6 * _ARROW / 72 / high * (top - low + 2 * air)
-  untold = frame['censored'].isin(ladder_fit.UNTOLD).any()
+  untold = frame['censored'].isin(gains.WITHOUT_NUMBER).any()
   limits = (
     low - air - arrow * bool(_opens_down(frame).any() or untold),
     top + air + arrow * bool(_opens_up(frame).any()),
@@ -195,7 +195,7 @@ def _caption(study: Mapping[str, Any], frame: pd.DataFrame, scale: scales.Scale)
     words.append(
       'An arrow: beyond what the runs tell, a hollow point where the gain itself is.'
     )
-  if frame['censored'].isin(ladder_fit.UNTOLD).any():
+  if frame['censored'].isin(gains.WITHOUT_NUMBER).any():
     words.append(
       'Crosses: no gain can be told, since the intact arm does not reach the target '
       'or both arms do at once.'
@@ -204,5 +204,7 @@ def _caption(study: Mapping[str, Any], frame: pd.DataFrame, scale: scales.Scale)
 
 
 def _alt(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
-  parts = [f'{ladders.name_panel(study, row)} {row["text"]}' for row in rows]
+  parts = [
+    f'{ladders.name_panel(study, row)} {gain_words.describe(row)}' for row in rows
+  ]
   return f'Compute-equivalent gains by target: {"; ".join(parts)}.'

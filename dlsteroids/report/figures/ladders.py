@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib import axes
 from matplotlib import figure as figures
 
-from dlsteroids.analysis import gains, ladder_fit, ladders
+from dlsteroids.analysis import gains
 from dlsteroids.report import facts, formats, gain_words
 from dlsteroids.report.figures import canvas, scales
 from dlsteroids.report.figures import panels as panels_lib
@@ -23,8 +23,8 @@ _HEAD = 0.4  # above every panel, for its name and its gain
 _FOOT = 0.34  # below it, for its labels
 _PARTS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
 _TITLE = 0.34  # above an axis' panels, where there are two axes
-UP = (ladder_fit.NEVER, ladder_fit.INTACT_AT_ONCE)  # the gain is more than shown
-DOWN = (ladder_fit.ABLATED_AT_ONCE,)  # it is less
+UP = (gains.NEVER, gains.INTACT_AT_ONCE)  # the gain is more than shown
+DOWN = (gains.ABLATED_AT_ONCE,)  # it is less
 
 Row = Mapping[str, Any]
 
@@ -32,8 +32,8 @@ Row = Mapping[str, Any]
 class Panel(NamedTuple):
   """A contrast's two ladders, and the gain that is marked between them."""
 
-  intact: ladders.Ladder
-  ablated: ladders.Ladder
+  intact: gains.Ladder
+  ablated: gains.Ladder
   row: Row
 
 
@@ -83,13 +83,13 @@ def draw_ladders(
   for axis in gains.AXES:
     picked = gain_words.pick(found.frame[found.frame['axis'] == axis])
     if picked:
-      known, _ = ladders.climb(study, all_runs, axis)
+      known, _ = gains.collect_ladders(study, all_runs, axis)
       groups[axis] = [
         Panel(known[row['intact']], known[row['ablated']], row) for row in picked
       ]
   if not groups:
     return None
-  yard = ladders.deciding(study, all_runs)
+  yard = gains.deciding_scale(study, all_runs)
   grid = make_grid(max(map(len, groups.values())))
   titled = _TITLE * (len(groups) > 1)
   pitch = _HEAD + grid.high + _FOOT
@@ -117,7 +117,7 @@ def _title(study: Mapping[str, Any], axis: str) -> str:
 
 
 def _write_heading(
-  fig: figures.Figure, study: Mapping[str, Any], yard: ladders.Yardstick
+  fig: figures.Figure, study: Mapping[str, Any], yard: gains.Scale
 ) -> None:
   how = ', both logarithmic' if yard.logarithmic else ', logarithmic'
   what = f'{_error_words(study, yard)} against training FLOPs (nominal){how}'
@@ -130,14 +130,14 @@ def _write_heading(
   panels_lib.write_keys(fig, keys, 0.37)
 
 
-def _error_words(study: Mapping[str, Any], yard: ladders.Yardstick) -> str:
+def _error_words(study: Mapping[str, Any], yard: gains.Scale) -> str:
   """What the axis shows: 'test error' for accuracies, else the metric."""
   if formats.is_share(yard.column) and yard.higher:
     return f'{yard.column.split("/")[0]} error'
   return facts.words(study, yard.column)
 
 
-def _spread(ladder: ladders.Ladder) -> tuple[np.ndarray, np.ndarray]:
+def _spread(ladder: gains.Ladder) -> tuple[np.ndarray, np.ndarray]:
   """10th and 90th percentile of the seeds' errors, by rung."""
   low, high = np.nanquantile(ladder.errors, [0.1, 0.9], axis=0)
   return low, high
@@ -147,7 +147,7 @@ def _draw_group(
   fig: figures.Figure,
   study: Mapping[str, Any],
   panels: Sequence[Panel],
-  yard: ladders.Yardstick,
+  yard: gains.Scale,
   top: float,
   grid: Grid,
 ) -> None:
@@ -161,7 +161,7 @@ def _draw_group(
     row, column = divmod(i, grid.columns)
     left, above = grid.left(column), top + row * (_HEAD + grid.high + _FOOT)
     write_name(fig, study, panel.row, left, above + 0.12, grid.width)
-    words = f'{panel.row["text"]} at {_name_target(yard, panel.row)}'
+    words = f'{gain_words.describe(panel.row)} at {_name_target(yard, panel.row)}'
     canvas.write(fig, left, above + 0.29, words, fontsize=8)
     ax = canvas.add_axes(fig, left, above + _HEAD, grid.width, grid.high)
     frame(ax, x, y, named=column == 0)
@@ -170,7 +170,7 @@ def _draw_group(
     _draw_gain(ax, panel, yard)
 
 
-def _name_target(yard: ladders.Yardstick, row: Row) -> str:
+def _name_target(yard: gains.Scale, row: Row) -> str:
   """The target as the axis shows it: '5.00 % error', '1.4021'."""
   target = float(row['target'])
   if yard.higher and formats.is_share(yard.column):
@@ -237,9 +237,7 @@ def part(places: Any, room: float) -> list[float]:
   return kept
 
 
-def _error_axis(
-  yard: ladders.Yardstick, errors: np.ndarray, high: float
-) -> panels_lib.Axis:
+def _error_axis(yard: gains.Scale, errors: np.ndarray, high: float) -> panels_lib.Axis:
   """Errors by their places; of other metrics the values, better ones upwards."""
   places = yard.place(errors)
   air = 0.06 * float(np.ptp(places)) or 0.1
@@ -272,8 +270,8 @@ def label(metric: str, tick: float) -> str:
 
 def _draw_arm(
   ax: axes.Axes,
-  ladder: ladders.Ladder,
-  yard: ladders.Yardstick,
+  ladder: gains.Ladder,
+  yard: gains.Scale,
   colour: str,
   aside: float,
 ) -> None:
@@ -286,33 +284,33 @@ def _draw_arm(
   # the first arm's dots look out behind the second's where both are alike
   size = 5 if aside < 0 else 3.6
   ax.plot(x, yard.place(ladder.means), 'o', color=colour, markersize=size)
-  fit = yard.place(ladder_fit.isotonic(ladder.means))
+  fit = yard.place(gains.isotonic(ladder.means))
   ax.plot(x, fit, color=colour, linewidth=1.4)
 
 
-def _draw_gain(ax: axes.Axes, panel: Panel, yard: ladders.Yardstick) -> None:
+def _draw_gain(ax: axes.Axes, panel: Panel, yard: gains.Scale) -> None:
   """From the intact arm's cost at the target to the ablated one's."""
   row = panel.row
   y = float(yard.place(yard.error(row['target'])))
   thin: dict[str, Any] = {'color': canvas.ORANGE, 'linewidth': 0.8}
   ax.axhline(y, linestyle=(0, (1, 2.5)), **thin)
-  if row['censored'] in ladder_fit.UNTOLD:
+  if row['censored'] in gains.WITHOUT_NUMBER:
     return
-  never = row['censored'] == ladder_fit.NEVER
+  never = row['censored'] == gains.NEVER
   last = float(panel.ablated.flops[-1])
   ends = np.log10([row['cost_intact'], last if never else row['cost_ablated']])
   ax.plot(ends, [y, y], color=canvas.ORANGE, linewidth=1.8, zorder=3)
   marks = ['|', '>' if never else '|']
-  if row['censored'] == ladder_fit.INTACT_AT_ONCE:
+  if row['censored'] == gains.INTACT_AT_ONCE:
     marks[0] = '<'
-  if row['censored'] == ladder_fit.ABLATED_AT_ONCE:
+  if row['censored'] == gains.ABLATED_AT_ONCE:
     marks[1] = '<'
   for end, mark in zip(ends, marks):
     look: dict[str, Any] = {'markersize': 7 if mark == '|' else 5, 'zorder': 3}
     ax.plot(end, y, mark, color=canvas.ORANGE, markeredgewidth=1.4, **look)
 
 
-def _caption(yard: ladders.Yardstick, rows: Sequence[Row]) -> str:
+def _caption(yard: gains.Scale, rows: Sequence[Row]) -> str:
   better = 'upwards' if yard.higher and not formats.is_share(yard.column) else 'lower'
   words = [
     'Dots: means over seeds, each run with its full schedule; bars: 10th to 90th '
@@ -322,14 +320,14 @@ def _caption(yard: ladders.Yardstick, rows: Sequence[Row]) -> str:
   ]
   if any(row['censored'] in UP or row['censored'] in DOWN for row in rows):
     words.append('An arrowhead: beyond the runs that were made.')
-  if any(row['censored'] in ladder_fit.UNTOLD for row in rows):
+  if any(row['censored'] in gains.WITHOUT_NUMBER for row in rows):
     words.append('Dotted alone: no gain can be told there.')
   return ' '.join(words)
 
 
 def _alt(study: Mapping[str, Any], rows: Sequence[Row]) -> str:
   parts = [
-    f'{name_panel(study, row)} {row["text"]} at '
+    f'{name_panel(study, row)} {gain_words.describe(row)} at '
     f'{formats.value(str(row["metric"]), float(row["target"]))}'
     for row in rows
   ]

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlsteroids.analysis import effects, looks, scoreboard
+from dlsteroids.analysis import claims as claims_lib
+from dlsteroids.analysis import effects, looks
+from dlsteroids.report import claims as claim_words
 from dlsteroids.study import claims
 from tests.fixtures import studies
 
@@ -23,7 +25,7 @@ GAINS = {
   'gain': 3.0,
   'ci_low': 2.0,
   'ci_high': 4.0,
-  'text': '3.0× [2.0, 4.0]',
+  **{'gain_shown': 3.0, 'low_shown': 2.0, 'high_shown': 4.0, 'censored': ''},
 }
 
 
@@ -45,11 +47,16 @@ def make(deltas, design='one_out', base=0.9, **changes):
   return study, studies.make_runs(study, scores)
 
 
+def score_table(study, table, runs, gains=None):
+  results = claims_lib.compare(study, table, runs, gains)
+  return claim_words.table(study, results, looks.state(study, runs).alpha)
+
+
 def score(study, runs, *entries, gains=None):
   study = study | {'claims': list(entries)}
   table = effects.measure(study, runs)
-  frame = scoreboard.score(study, table, runs, gains)
-  assert tuple(frame.columns) == scoreboard.COLUMNS
+  frame = score_table(study, table, runs, gains)
+  assert tuple(frame.columns) == claim_words.COLUMNS
   rows = frame.to_dict('records')
   assert len(rows) == len(entries)
   return [{k: str(v).replace('\u202f', ' ') for k, v in row.items()} for row in rows]
@@ -185,7 +192,7 @@ def test_missing_pairs_and_missing_intervals_can_tell_nothing():
     ({'ci_kind': 'student-t (descriptive)'}, '8 seeds are too few for an interval'),
     ({'ci_low': math.nan}, 'there is no interval'),
   ):
-    (row,) = scoreboard.score(study, table.assign(**changes), runs).to_dict('records')
+    (row,) = score_table(study, table.assign(**changes), runs).to_dict('records')
     assert row['outcome'] == 'cannot tell'
     assert row['why'].startswith(why)
 
@@ -222,7 +229,7 @@ def test_the_tuned_state_decides_where_it_is_declared():
   # wherever its row stands in the table
   tuned['claims'] = [entry(number=0.02)]
   table = effects.measure(tuned, both)[::-1]
-  assert scoreboard.score(tuned, table, both)['outcome'].tolist() == ['agrees']
+  assert score_table(tuned, table, both)['outcome'].tolist() == ['agrees']
 
 
 def test_contrasts_are_found_by_factor_and_level():
@@ -397,16 +404,16 @@ def test_exploratory_looks_say_so():
   )
 
 
-def test_entries_of_older_or_damaged_files_are_read():
+def test_entries_may_leave_fields_out():
   study, runs = make({'a': -EIGHT})
-  short = {'paper': 'Doe', 'claim': 'x', 'factor': 'a', 'number': math.nan}
+  short = {'paper': 'Doe', 'claim': 'x', 'factor': 'a'}
   rows = score(study, runs, {**short, 'direction': 'helps'}, short)
   assert [row['outcome'] for row in rows] == ['agrees', 'cannot tell']
   assert rows[1]['why'] == 'the claim has neither a direction nor a number'
   table = effects.measure(study, runs)
-  assert scoreboard.score(study, table, runs).empty
-  assert tuple(scoreboard.score(study, table, runs).columns) == scoreboard.COLUMNS
-  (row,) = scoreboard.score(
+  assert score_table(study, table, runs).empty
+  assert tuple(score_table(study, table, runs).columns) == claim_words.COLUMNS
+  (row,) = score_table(
     study | {'claims': [entry()]}, table.assign(verdict=math.nan), runs
   ).to_dict('records')
   assert row['why'] == 'the study has no verdict on it'
@@ -414,7 +421,7 @@ def test_entries_of_older_or_damaged_files_are_read():
 
 def board(*outcomes):
   rows = [('Doe 1999', 'it matters', 'helps', 'hurts', o, 'because') for o in outcomes]
-  return pd.DataFrame(rows, columns=list(scoreboard.COLUMNS))
+  return pd.DataFrame(rows, columns=list(claim_words.COLUMNS))
 
 
 @pytest.mark.parametrize(
@@ -431,11 +438,11 @@ def board(*outcomes):
 )
 def test_the_sums_in_words(outcomes, text):
   words = {'a': 'agrees', 'd': 'differs', 'c': 'cannot tell'}
-  first, *rest = scoreboard.tell(board(*map(words.__getitem__, outcomes)))
+  first, *rest = claim_words.sentences(board(*map(words.__getitem__, outcomes)))
   assert first == text
   line = 'Doe 1999, it matters: published helps, here hurts: because.'
   assert rest == [line] * outcomes.count('d')
 
 
 def test_no_claims_say_nothing():
-  assert scoreboard.tell(board()) == []
+  assert claim_words.sentences(board()) == []

@@ -1,0 +1,397 @@
+"""Published claims held against what this study measured.
+
+A direction speaks of the component and is held against our verdict, so on the deciding
+metric only:
+  'helps', 'hurts'  agrees if the verdict is the same; differs if it is the opposite or
+                    'equivalent'; cannot be told if it is 'inconclusive'.
+  'no difference'   agrees if the verdict is 'equivalent', significant or not; differs
+                    if it is 'helps' or 'hurts'; cannot be told if 'inconclusive'.
+A number is held against our interval over seeds:
+  agrees if it, or with a tolerance any number within that of it, lies in the interval;
+  differs if not; cannot be told if the interval is descriptive (Student-t), missing or
+  bounded on no side, or under 90 % of the pairs are there.
+A gain is measured at several targets: it agrees (differs) if it does at all of them.
+A claim with both agrees if both do and differs if one does. Where the design could not
+have shown anything, nothing can be told.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dlsteroids.analysis import looks, pairs, reach, statistics, summary
+from dlsteroids.study import claims as claims_lib
+from dlsteroids.study import factors as factors_lib
+from dlsteroids.study import study as study_lib
+
+AGREES, DIFFERS, CANNOT_TELL = 'agrees', 'differs', 'cannot tell'
+
+
+class Reason(NamedTuple):
+  """Why a claim has its outcome.
+
+  Attributes:
+    kind: of the reason; `report.claims` words each.
+    values: what the words need: names, counts, the column.
+  """
+
+  kind: str
+  values: tuple[Any, ...] = ()
+
+
+class Estimate(NamedTuple):
+  """Our number with its interval over seeds.
+
+  Attributes:
+    value, low, high: in the unit of the claim's quantity; gains and ratios as factors.
+    n: seeds (of `planned`) behind it.
+    planned: seeds of the study.
+    lack: why the interval can't be held against a number; None if it can.
+    gain: the row of the gains table that it is; None for other quantities.
+  """
+
+  value: float
+  low: float
+  high: float
+  n: int
+  planned: int
+  lack: Reason | None
+  gain: dict[str, Any] | None = None
+
+
+class Part(NamedTuple):
+  """One part of a claim, its direction or its number, held against the results.
+
+  Attributes:
+    outcome: `AGREES`, `DIFFERS` or `CANNOT_TELL`.
+    reason: why.
+    quantity: what the estimates are, as in `study.claims.Claim`; '' without any.
+    column: of the runs that they measure; '' without any.
+    estimates: our numbers; a gain has one a target.
+    verdict: ours, of a direction; else ''.
+  """
+
+  outcome: str
+  reason: Reason
+  quantity: str = ''
+  column: str = ''
+  estimates: tuple[Estimate, ...] = ()
+  verdict: str = ''
+
+
+class Result(NamedTuple):
+  """A published claim and what became of it.
+
+  Attributes:
+    claim: as published.
+    outcome: of its parts together.
+    column: of the runs that its metric is; '' if there is none.
+    parts: of the claim, in the order direction, number.
+    exploratory: whether this look claims nothing.
+  """
+
+  claim: claims_lib.Claim
+  outcome: str
+  column: str
+  parts: tuple[Part, ...]
+  exploratory: bool
+
+
+class _Results(NamedTuple):
+  """What claims are held against."""
+
+  study: study_lib.Study
+  effects: pd.DataFrame
+  runs: pd.DataFrame
+  gains: pd.DataFrame | None
+  alpha: float
+
+
+def compare(
+  study: study_lib.Study,
+  effects_frame: pd.DataFrame,
+  runs: pd.DataFrame,
+  gains_frame: pd.DataFrame | None = None,
+) -> tuple[Result, ...]:
+  """Holds every published claim of the study against its results.
+
+  Args:
+    study: the study.
+    effects_frame: its `effects.measure`.
+    runs: those of the declared condition.
+    gains_frame: its `gains.Gains.frame`, if there are any. Only gains on the axis
+      'budget' count.
+  """
+  look = looks.state(study, runs)
+  results = _Results(study, effects_frame, runs, gains_frame, look.alpha)
+  is_reachable = reach.reach(study, look.alpha).reachable
+  rows = []
+  for claim in study.claims:
+    parts = _compare(results, claim) if is_reachable else (_unknown('unreachable'),)
+    outcomes = {part.outcome for part in parts}
+    outcome = DIFFERS if DIFFERS in outcomes else CANNOT_TELL
+    if outcomes == {AGREES}:
+      outcome = AGREES
+    column = _column(results, claim)
+    exploratory = look.exploratory and is_reachable
+    rows.append(Result(claim, outcome, column, parts, exploratory))
+  return tuple(rows)
+
+
+def _compare(results: _Results, claim: claims_lib.Claim) -> tuple[Part, ...]:
+  parts = []
+  if claim.direction:
+    parts.append(_compare_direction(results, claim))
+  if claim.number is not None:
+    parts.append(_compare_number(results, claim))
+  return tuple(parts) or (_unknown('empty claim'),)
+
+
+def _unknown(kind: str, *values: Any) -> Part:
+  return Part(CANNOT_TELL, Reason(kind, values))
+
+
+def _compare_direction(results: _Results, claim: claims_lib.Claim) -> Part:
+  deciding = pairs.deciding(results.study)
+  if _column(results, claim) != deciding:
+    return _unknown('not the deciding metric', deciding)
+  contrast = _contrast(results.study, claim)
+  if isinstance(contrast, Reason):
+    return Part(CANNOT_TELL, contrast)
+  row = _effect(results, contrast, deciding)
+  if row is None or not isinstance(row['verdict'], str) or not row['verdict']:
+    return _unknown('no verdict')
+  verdict = row['verdict']
+  wanted = 'equivalent' if claim.direction == 'no difference' else claim.direction
+  if verdict == 'inconclusive':
+    outcome, kind = CANNOT_TELL, 'inconclusive'
+  elif verdict == wanted:
+    outcome, kind = AGREES, 'same verdict'
+  elif wanted == 'equivalent':
+    outcome, kind = DIFFERS, 'difference not claimed'
+  else:
+    outcome = DIFFERS
+    kind = 'no difference' if verdict == 'equivalent' else 'opposite verdict'
+  estimates = (_delta(results, contrast, row),)
+  return Part(outcome, Reason(kind), 'delta', deciding, estimates, verdict)
+
+
+def _compare_number(results: _Results, claim: claims_lib.Claim) -> Part:
+  column = _column(results, claim)
+  if not column:
+    return _unknown('no column', claim.metric)
+  estimates: Sequence[Estimate] | Reason
+  if claim.quantity == 'level':
+    estimates = _measure_level(results, claim, column)
+  elif claim.quantity == 'ratio':
+    estimates = _measure_ratio(results, claim, column)
+  else:
+    contrast = _contrast(results.study, claim)
+    if isinstance(contrast, Reason):
+      return Part(CANNOT_TELL, contrast)
+    if claim.quantity == 'gain':
+      estimates = _measure_gains(results, contrast, column)
+    else:
+      row = _effect(results, contrast, column)
+      estimates = Reason('no effect', (column,))
+      if row is not None:
+        estimates = [_delta(results, contrast, row)]
+  if isinstance(estimates, Reason):
+    return Part(CANNOT_TELL, estimates)
+  outcome, reason = _place(claim, estimates)
+  return Part(outcome, reason, claim.quantity, column, tuple(estimates))
+
+
+def _place(
+  claim: claims_lib.Claim, estimates: Sequence[Estimate]
+) -> tuple[str, Reason]:
+  """Whether a claim's number lies in our intervals, those that can be used."""
+  usable = [estimate for estimate in estimates if estimate.lack is None]
+  if not usable:
+    return CANNOT_TELL, estimates[0].lack or Reason('no interval')
+  number, tolerance = float(claim.number or 0), float(claim.tolerance or 0)
+  below = [number + tolerance < estimate.low for estimate in usable]
+  above = [number - tolerance > estimate.high for estimate in usable]
+  outside = [low or high for low, high in zip(below, above)]
+  values = (tolerance > 0,)
+  if not any(outside):
+    return AGREES, Reason('inside', values)
+  if not all(outside):
+    return CANNOT_TELL, Reason('inside some', values)
+  side = 'outside' if any(below) and any(above) else 'below' if any(below) else 'above'
+  return DIFFERS, Reason(side, values)
+
+
+def _column(results: _Results, claim: claims_lib.Claim) -> str:
+  """The column of the runs that a claim's metric is; '' if there is none."""
+  name = claim.metric
+  column = f'test/{name}' if name in results.study.metrics else name
+  column = column or pairs.deciding(results.study)
+  runs = results.runs
+  numeric = column in runs and pd.api.types.is_numeric_dtype(runs[column])
+  return column if numeric else ''
+
+
+def _contrast(
+  study: study_lib.Study, claim: claims_lib.Claim
+) -> factors_lib.Contrast | Reason:
+  """The one contrast that a claim is about, or why there is none."""
+  contrasts = [
+    contrast
+    for contrast in study.contrasts
+    if claim.factor in (contrast.factor, contrast.arm)
+    and claim.arm in ('', contrast.arm)
+    and claim.reference in ('', contrast.reference)
+  ]
+  levels = {factor.name: len(factor.levels) for factor in study.factors}
+  of_level = [c for c in contrasts if str(c.level) == claim.level]
+  # Two levels make one contrast, whichever of them the design names it by.
+  if claim.level and (of_level or levels.get(claim.factor) != 2):
+    contrasts = of_level
+  if len(contrasts) == 1:
+    return contrasts[0]
+  return Reason('contrasts', (len(contrasts), claim.factor, claim.level))
+
+
+def _effect(
+  results: _Results, contrast: factors_lib.Contrast, column: str
+) -> pd.Series | None:
+  """The contrast's row of the effects on `column` in the declared tuning state."""
+  table, study = results.effects, results.study
+  rows = table[
+    (table['metric'] == column)
+    & (table['tuned'] == study.tuned)
+    & (table['regime'] == study.regime)
+  ]
+  rows = _of_contrast(rows, contrast)
+  return rows.iloc[0] if len(rows) else None
+
+
+def _of_contrast(table: pd.DataFrame, contrast: factors_lib.Contrast) -> pd.DataFrame:
+  """The rows of one contrast."""
+  # The level is not compared: read back from a table, '0.50' is 0.5.
+  for name in ('arm', 'factor', 'reference'):
+    table = table[table[name].astype(str) == str(getattr(contrast, name))]
+  return table
+
+
+def _estimate(
+  results: _Results, value: float, ends: tuple[float, float], n: int, kind: str
+) -> Estimate:
+  """An estimate, with what its interval lacks to be held against a number."""
+  planned = len(results.study.seeds)
+  lack = None
+  if not pairs.are_enough(n, planned) or not n:
+    lack = Reason('pairs', (n, planned))
+  elif kind != statistics.INVERSION:
+    lack = Reason('few seeds', (n,))
+  elif any(map(math.isnan, ends)):
+    lack = Reason('no interval')
+  return Estimate(value, *ends, n, planned, lack)
+
+
+def _delta(
+  results: _Results, contrast: factors_lib.Contrast, row: pd.Series
+) -> Estimate:
+  """An effect as with the component minus without it."""
+  sign = 1 if contrast.component == 'arm' else -1
+  low, high = sorted((sign * float(row['ci_low']), sign * float(row['ci_high'])))
+  value = sign * float(row['delta'])
+  return _estimate(results, value, (low, high), int(row['n']), str(row['ci_kind']))
+
+
+def _measure_level(
+  results: _Results, claim: claims_lib.Claim, column: str
+) -> list[Estimate] | Reason:
+  """An arm's mean over seeds."""
+  arm = claim.arm or summary.intact_arm(results.study)
+  table = _tabulate(results, column)
+  if arm not in table:
+    return Reason('no arm', (arm,))
+  values = table[arm].dropna().to_numpy()
+  if not np.isfinite(values).all():
+    return Reason('no value', (arm,))
+  interval = statistics.interval(values, results.alpha)
+  mean = float(values.mean()) if len(values) else math.nan
+  ends = interval.low, interval.high
+  estimate = _estimate(results, mean, ends, len(values), interval.kind)
+  if estimate.lack and estimate.lack.kind == 'pairs':
+    estimate = estimate._replace(lack=estimate.lack._replace(kind='runs'))
+  return [estimate]
+
+
+def _tabulate(results: _Results, column: str) -> pd.DataFrame:
+  """A column by seed and arm: nan where a run failed or is missing.
+
+  Metrics of diverged runs score their fallback; in other columns infinity means that a
+  run diverged or has no number, such as a step at which nothing was reached.
+  """
+  study = results.study
+  names = {study.metric.name, *study.metrics}
+  if '/' in column and column.removeprefix('final/').split('/', 1)[-1] in names:
+    return pairs.tabulate(study, results.runs, column, study.tuned).value
+  runs = pairs.select(study, results.runs, study.tuned)
+  runs = runs[runs['status'] != 'failed']
+  numbers = runs[column].astype(float)
+  numbers = numbers.where((runs['status'] == 'ok') & np.isfinite(numbers), math.inf)
+  table = runs.assign(number=numbers).pivot(
+    index='seed', columns='arm', values='number'
+  )
+  return table.reindex(
+    index=list(study.seeds), columns=[arm.name for arm in study.arms]
+  )
+
+
+def _measure_ratio(
+  results: _Results, claim: claims_lib.Claim, column: str
+) -> list[Estimate] | Reason:
+  """The geometric mean over seeds of arm / reference; its interval is of the logs."""
+  sides = [claim.arm], [claim.reference]
+  if not (claim.arm and claim.reference):
+    contrast = _contrast(results.study, claim)
+    if isinstance(contrast, Reason):
+      return contrast
+    sides = pairs.cells(contrast)
+  table = _tabulate(results, column)
+  unknown = [name for side in sides for name in side if name not in table]
+  if unknown:
+    return Reason('no arm', (unknown[0],))
+  arm, reference = (table[side].to_numpy().mean(1) for side in sides)
+  complete = ~np.isnan(arm) & ~np.isnan(reference)
+  arm, reference = arm[complete], reference[complete]
+  never = ~np.isfinite(arm) | ~np.isfinite(reference)
+  if never.any():
+    return Reason('no number', (int(never.sum()), len(arm), column))
+  if not ((arm > 0) & (reference > 0)).all():
+    return Reason('not above 0')
+  logs = np.log(arm) - np.log(reference)
+  interval = statistics.interval(logs, results.alpha)
+  mean = math.exp(float(logs.mean())) if len(logs) else math.nan
+  ends = math.exp(interval.low), math.exp(interval.high)
+  return [_estimate(results, mean, ends, len(logs), interval.kind)]
+
+
+def _measure_gains(
+  results: _Results, contrast: factors_lib.Contrast, column: str
+) -> list[Estimate] | Reason:
+  """The contrast's gains at all targets, by separate runs at several budgets."""
+  if results.gains is None or not len(results.gains):
+    return Reason('no gain')
+  table = results.gains
+  table = table[(table['metric'] == column) & (table['axis'] == 'budget')]
+  estimates = []
+  for row in _of_contrast(table, contrast).to_dict('records'):
+    low, high, n = float(row['ci_low']), float(row['ci_high']), int(row['n'])
+    # A bootstrap does not show when seeds are too few; the other intervals do.
+    few = statistics.smallest_p(n) > results.alpha
+    kind = statistics.STUDENT if few else statistics.INVERSION
+    estimate = _estimate(results, float(row['gain']), (low, high), n, kind)
+    unbounded = math.isnan(estimate.value) or (low <= 0 and math.isinf(high))
+    if estimate.lack is None and unbounded:
+      estimate = estimate._replace(lack=Reason('unbounded'))
+    own_row = {str(name): value for name, value in row.items()}
+    estimates.append(estimate._replace(gain=own_row))
+  return estimates or Reason('no gain of it')
