@@ -16,8 +16,10 @@ from absl import app, flags
 from dlsteroids.analysis import attribution, pairs
 from dlsteroids.report import attribution_words, facts, formats, markdown, sheets
 from dlsteroids.report import notes as report_notes
-from dlsteroids.report.figures import canvas, shares, waterfall
+from dlsteroids.report.figures import attribution as attribution_figures
+from dlsteroids.report.figures import canvas
 from dlsteroids.store import results
+from dlsteroids.study import study as study_lib
 
 HOME = pathlib.Path(__file__).parent
 FAMILIES = {  # page: (family, data in words)
@@ -59,7 +61,7 @@ class Family(NamedTuple):
   page: str
   name: str
   data: str
-  study: dict[str, Any]
+  study: study_lib.Study
   runs: pd.DataFrame
   found: attribution.Attribution
 
@@ -74,7 +76,8 @@ def read(folder: pathlib.Path) -> list[Family]:
   for page, (name, data) in FAMILIES.items():
     if not (folder / page / 'study.json').is_file():
       continue
-    study = json.loads((folder / page / 'study.json').read_text())
+    tree = json.loads((folder / page / 'study.json').read_text())
+    study = study_lib.from_json(tree)
     runs = pd.read_csv(folder / page / 'runs.csv', keep_default_na=True)
     found = attribution.attribute(study, runs)
     if found.refusal:
@@ -236,8 +239,8 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
   for family in families:
     with canvas.style():
       drawn = {
-        'waterfall': waterfall.draw_waterfall(family.study, family.found),
-        'shares': shares.draw_shares(family.study, family.found),
+        'waterfall': attribution_figures.draw_waterfall(family.study, family.found),
+        'shares': attribution_figures.draw_shares(family.study, family.found),
       }
     for name, drawing in drawn.items():
       if drawing is not None:

@@ -54,6 +54,12 @@ def intact_arm(study: study_lib.AnyStudy) -> str:
   return study.arms[0].name
 
 
+def arms_intact_first(study: study_lib.AnyStudy) -> list[str]:
+  """Names of the arms: the intact one, then the others as declared."""
+  intact = intact_arm(study)
+  return sorted((arm.name for arm in study.arms), key=lambda name: name != intact)
+
+
 def effects_of(source: Source, metric: str, tuned: int) -> list[dict[str, Any]]:
   """The effects on `metric` in one tuning state, in the study's order of contrasts."""
   effects = source.tables.effects

@@ -53,6 +53,21 @@ def words(study: Mapping[str, Any], column: str) -> str:
   return text
 
 
+def name_change(study: Any, row: Mapping[str, Any]) -> str:
+  """How the arm's level of an effect differs from its reference's: 'relu → tanh'."""
+  keys = ('factor', 'level', 'arm', 'reference')
+  assignments = {arm.name: dict(arm.assignment) for arm in study.arms}
+  for contrast in study.contrasts:
+    if all(str(getattr(contrast, key)) == str(row[key]) for key in keys):
+      new, old = (
+        assignments.get(cells[0], {}).get(row['factor'])
+        for cells in (contrast.arm_cells, contrast.reference_cells)
+      )
+      if new is not None and old is not None:
+        return f'{old} → {new}'
+  return f'{row["reference"]} → {row["arm"]}'
+
+
 def quality(study: Mapping[str, Any]) -> Mapping[str, Any]:
   """What images are measured with: 'extractor', 'note', 'counts' …; {} if none are."""
   return of(study).get('quality') or {}

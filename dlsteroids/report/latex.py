@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from dlsteroids.analysis import pairs
-from dlsteroids.report import formats
-from dlsteroids.report.figures import effects as effects_lib
+from dlsteroids.report import facts, formats
 
 _ESCAPES = {
   '\\': r'\textbackslash{}',
@@ -66,7 +65,7 @@ def table(study: Mapping[str, Any], effects: pd.DataFrame) -> str:
   for row in effects[mine].to_dict('records'):
     cells = [
       str(row['factor'] or row['arm']),
-      effects_lib.name_change(study, {str(k): v for k, v in row.items()}),
+      facts.name_change(study, {str(k): v for k, v in row.items()}),
       formats.value(metric, row['reference_mean']),
       formats.delta(metric, row['delta']),
       formats.interval(metric, row['ci_low'], row['ci_high']),

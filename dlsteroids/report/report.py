@@ -30,7 +30,7 @@ def write(
 
   Args:
     workdir: the study's folder.
-    study: the content of study.json.
+    study: what was compared.
     tables: its runs, curves and effects, and the factorial tables if there are any.
     arrays: `(arm, seed)` -> stored arrays of an untuned run, or None.
 

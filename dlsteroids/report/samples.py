@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlsteroids.analysis import summary
-from dlsteroids.report import probes
+from dlsteroids.analysis import probes, summary
 
 _PICTURES = 0x2400  # Unicode's pictures of control characters, in their order
 _DELETE = 0x7F

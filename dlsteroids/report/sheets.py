@@ -7,7 +7,6 @@ import pandas as pd
 
 from dlsteroids.analysis import looks, pairs, summary, two_way
 from dlsteroids.report import facts, formats
-from dlsteroids.report.figures import effects as effects_lib
 
 VERDICT = 'Verdict'  # this column's cells are verdicts
 _REFERENCES = 'Without gradient descent'
@@ -104,7 +103,7 @@ def _effects(
       interval += '*'
     cells = {
       'Factor': str(row['factor'] or row['arm']),
-      'Change': effects_lib.name_change(source.study, row),
+      'Change': facts.name_change(source.study, row),
       VERDICT: '' if formats.missing(row['verdict']) else str(row['verdict']),
       'Reference': formats.value(metric, row['reference_mean']),
       'Arm': formats.value(metric, row['arm_mean']),

@@ -10,8 +10,7 @@ import pytest
 
 from dlsteroids.analysis import effects, looks, regimes
 from dlsteroids.report import regimes as regime_words
-from dlsteroids.report.figures import canvas
-from dlsteroids.report.figures import regimes as regimes_lib
+from dlsteroids.report.figures import canvas, forest
 from tests.fixtures import studies
 
 HALF = np.linspace(-0.001, 0.001, 10)
@@ -427,7 +426,7 @@ def test_equality_is_checked_in_every_condition_and_for_arms_without_a_contrast(
 
 def draw(study, found):
   with canvas.style():
-    return regimes_lib.draw_regimes(study, found)
+    return forest.draw_regimes(study, found)
 
 
 def test_one_regime_or_no_effect_draws_nothing():

@@ -16,7 +16,7 @@ from matplotlib.backends import backend_agg
 
 from dlsteroids.analysis import gains
 from dlsteroids.report import gain_words
-from dlsteroids.report.figures import canvas, ladders
+from dlsteroids.report.figures import canvas, scales
 from dlsteroids.report.figures import gains as gains_lib
 from tests.fixtures import gain_cases, studies
 
@@ -276,18 +276,18 @@ def test_nothing_is_drawn_without_gains():
 
 
 def test_ticks_are_round_and_have_room():
-  assert ladders.part([0, 0.1, 0.3, 0.35, 0.7], 0.3) == [0, 0.3, 0.7]
-  assert ladders.log_ticks(0.9, 200) == [1, 10, 100]
-  assert ladders.log_ticks(0.9, 20) == [1, 3, 10]
-  assert ladders.log_ticks(0.9, 5.5) == [1, 2, 5]
-  assert ladders.log_ticks(1.9, 5.5) == [2, 3, 5]
-  assert ladders.log_ticks(0.91, 1.12) == pytest.approx([0.95, 1, 1.05, 1.1])
+  assert scales.thin_out([0, 0.1, 0.3, 0.35, 0.7], 0.3) == [0, 0.3, 0.7]
+  assert scales.log_ticks(0.9, 200) == [1, 10, 100]
+  assert scales.log_ticks(0.9, 20) == [1, 3, 10]
+  assert scales.log_ticks(0.9, 5.5) == [1, 2, 5]
+  assert scales.log_ticks(1.9, 5.5) == [2, 3, 5]
+  assert scales.log_ticks(0.91, 1.12) == pytest.approx([0.95, 1, 1.05, 1.1])
 
 
 def test_a_panel_is_named_by_what_is_ablated():
   study, _, found = gain_study(2)
   row = found.frame.iloc[0].to_dict()
-  assert ladders.name_panel(study, row) == 'batch_norm=no'
-  assert ladders.name_panel(study, {**row, 'factor': 'else'}) == 'batch_norm=no'
+  assert gains_lib.name_panel(study, row) == 'batch_norm=no'
+  assert gains_lib.name_panel(study, {**row, 'factor': 'else'}) == 'batch_norm=no'
   study['arms'][1]['name'] = row['ablated'] = 'arm7'
-  assert ladders.name_panel(study, {**row, 'factor': 'else'}) == 'arm7'
+  assert gains_lib.name_panel(study, {**row, 'factor': 'else'}) == 'arm7'

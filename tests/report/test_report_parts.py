@@ -11,7 +11,7 @@ import pytest
 
 from dlsteroids.analysis import summary
 from dlsteroids.report import formats, latex, markdown, notes, page
-from dlsteroids.report.figures import images, registry, scales
+from dlsteroids.report.figures import layers, registry, scales
 from tests.fixtures import report_fixture, report_reader
 
 
@@ -70,7 +70,7 @@ def test_confusion_is_the_sum_over_seeds(digits):
 
 
 def test_probed_arms_are_the_intact_and_the_ablated_ones(digits):
-  found = images.probed_arms(report_reader.source_of(digits))
+  found = layers.probed_arms(report_reader.source_of(digits))
   assert list(found) == ['baseline', 'activation=tanh', 'convolution=dense']
 
 
@@ -156,7 +156,8 @@ def test_report_needs_no_jax_and_leaves_matplotlib_alone():
   code = (
     'import sys, matplotlib\n'
     'before = dict(matplotlib.rcParams)\n'
-    'from dlsteroids.results import canvas, report\n'
+    'from dlsteroids.report import report\n'
+    'from dlsteroids.report.figures import canvas\n'
     'with canvas.style(): pass\n'
     'assert dict(matplotlib.rcParams) == before\n'
     'assert "jax" not in sys.modules\n'

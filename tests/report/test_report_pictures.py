@@ -19,11 +19,10 @@ from dlsteroids.report import facts, formats, notes, sheets
 from dlsteroids.report.figures import (
   adversarial,
   canvas,
-  neighbours,
-  pictures,
+  generated,
   registry,
   tiles,
-  translation,
+  translations,
 )
 from tests.fixtures import (
   picture_fixture,
@@ -110,7 +109,7 @@ def test_samples_are_exact_and_the_same_noise_stands_at_the_same_place(
   side, channels, zoom
 ):
   case = picture_fixture.gan(2, side, channels, FEW)
-  drawing = draw(pictures.draw_samples, case)
+  drawing = draw(generated.draw_samples, case)
   picture = read(drawing)
   shifts, firsts = set(), []
   for arm in FEW:
@@ -132,7 +131,7 @@ def test_samples_are_exact_and_the_same_noise_stands_at_the_same_place(
 
 
 def test_film_has_a_row_an_arm_and_a_column_an_evaluation(gan):
-  drawing = draw(pictures.draw_film, gan)
+  drawing = draw(generated.draw_film, gan)
   picture = read(drawing)
   films = {a['name']: gan.arrays(a['name'], 0)['probe/film'] for a in gan.study['arms']}
   kept = (0, 1, 3, 4, 5, 6, 8, 9)  # of ten, as evenly as can be
@@ -156,7 +155,7 @@ def test_film_of_arms_that_differ_in_steps_names_each_ones(gan):
   longer = curves['arm'] == 'upsampling=resize'
   curves.loc[longer, 'step'] *= 3
   bad = gan.tables._replace(curves=curves[curves['arm'] != 'loss=hinge'])
-  drawing = draw(pictures.draw_film, gan._replace(tables=bad))
+  drawing = draw(generated.draw_film, gan._replace(tables=bad))
   assert drawing.svg.count('step 100<') == 3
   assert drawing.svg.count('step 300<') == 1
   assert drawing.svg.count('evaluation no. 1<') == 1  # its steps are not known
@@ -171,12 +170,12 @@ def test_short_films(gan, evaluations):
   curves = curves[curves['step'] <= 100 * evaluations]
   case = sequence_fixture.with_arrays(gan, cut)
   case = case._replace(tables=gan.tables._replace(curves=curves))
-  drawing = draw(pictures.draw_film, case)
+  drawing = draw(generated.draw_film, case)
   assert drawing.svg.count('<image') == evaluations * len(gan.study['arms'])
 
 
 def test_interpolation_goes_from_one_to_another(gan):
-  picture = read(draw(pictures.draw_interpolation, gan))
+  picture = read(draw(generated.draw_interpolation, gan))
   ways = gan.arrays('baseline', 0)['probe/sample/interpolation']
   for way in ways.reshape(4, 8, *ways.shape[1:]):
     places = [only(picture, image, 8) for image in way]
@@ -185,7 +184,7 @@ def test_interpolation_goes_from_one_to_another(gan):
 
 
 def test_neighbours_stand_below_and_the_ratio_is_said(gan):
-  drawing = draw(neighbours.draw_neighbours, gan)
+  drawing = draw(generated.draw_neighbours, gan)
   picture, arrays = read(drawing), gan.arrays('baseline', 0)
   for i in (0, 5):
     made = only(picture, arrays['probe/sample/images'][i], 15)
@@ -205,13 +204,13 @@ def test_memory_in_words(gan, ratio):
     return {**arrays, 'probe/sample/memory': np.array([3.2, 4.0, ratio])}
 
   case = sequence_fixture.with_arrays(gan, change)
-  said = draw(neighbours.draw_neighbours, case).caption
+  said = draw(generated.draw_neighbours, case).caption
   assert ('hints at memorising' in said) == (ratio == 0.8)
   assert 'nan' not in said
 
 
 def test_translations_stand_under_their_inputs(cyclegan):
-  picture = read(draw(translation.draw_translations, cyclegan))
+  picture = read(draw(translations.draw_translations, cyclegan))
   last = 0
   for way in ('x', 'y'):
     name = f'probe/translation/{way}'
@@ -239,7 +238,7 @@ def test_translations_of_other_inputs_one_way_and_without_truth(cyclegan):
     return found
 
   case = sequence_fixture.with_arrays(cyclegan, change)
-  drawing = draw(translation.draw_translations, case)
+  drawing = draw(translations.draw_translations, case)
   assert drawing.svg.count('<image') == 3 * 4
   assert 'upright → turned' in drawing.svg
   assert 'turned → upright' not in drawing.svg
@@ -262,8 +261,8 @@ def test_at_most_twelve_arms_are_shown_and_the_others_named():
   costs |= {f'part{i}=none': (1.0, [f'model.part{i}', 'none']) for i in range(13)}
   case = picture_fixture.gan(1, 8, 1, costs)
   for make in (
-    pictures.draw_samples,
-    pictures.draw_film,
+    generated.draw_samples,
+    generated.draw_film,
     adversarial.draw_game,
   ):
     drawing = draw(make, case)
@@ -584,15 +583,15 @@ def test_arrays_that_are_no_images_leave_no_trace(gan, cyclegan):
       spoil = lambda arm, seed, arrays, v=value: dict.fromkeys(arrays, v)
       broken = sequence_fixture.with_arrays(case, spoil)
       for make in (
-        pictures.draw_samples,
-        pictures.draw_film,
-        pictures.draw_interpolation,
-        neighbours.draw_neighbours,
-        translation.draw_translations,
+        generated.draw_samples,
+        generated.draw_film,
+        generated.draw_interpolation,
+        generated.draw_neighbours,
+        translations.draw_translations,
       ):
         assert draw(make, broken) is None
   nothing = sequence_fixture.with_arrays(gan, lambda arm, seed, arrays: {})
-  assert draw(pictures.draw_film, nothing) is None
+  assert draw(generated.draw_film, nothing) is None
 
 
 def test_equal_inputs_give_equal_bytes(painted, tmp_path):

@@ -12,8 +12,8 @@ import PIL.Image
 import pytest
 
 from dlsteroids.report import formats
-from dlsteroids.report.figures import canvas, images, registry, traces
-from dlsteroids.report.figures import forecast as forecast_lib
+from dlsteroids.report.figures import canvas, recurrence, registry, tiles
+from dlsteroids.report.figures import forecasts as forecast_lib
 from tests.fixtures import report_reader, sequence_fixture
 
 
@@ -35,7 +35,7 @@ def draw(make, case):
 
 
 def test_lag_tells_where_the_gradient_has_faded(language):
-  drawing = draw(traces.draw_lag, language)
+  drawing = draw(recurrence.draw_lag, language)
   for arm in language.study['arms']:
     norms = language.arrays(arm['name'], 0)['probe/lag/norms']
     above = [lag for lag, norm in enumerate(norms) if norm >= 0.01 * max(norms)]
@@ -46,21 +46,21 @@ def test_lag_tells_where_the_gradient_has_faded(language):
 
 
 def test_gates_are_cut_to_what_can_be_read(language, forecast):
-  drawing = draw(traces.draw_gates, language)
+  drawing = draw(recurrence.draw_gates, language)
   assert 'Shown are the first 80 of 200 steps' in drawing.caption
   assert drawing.svg.count('<image') == 6
   letters = re.findall(r'>\s*(\S)\s*</text>', drawing.svg)
   assert ''.join(letters) == sequence_fixture.TEXT[:80].replace(' ', '·').replace(
     '\n', '↵'
   )
-  drawing = draw(traces.draw_gates, forecast)
+  drawing = draw(recurrence.draw_gates, forecast)
   assert 'first 256 of 336 steps' in drawing.caption
   assert 'symbol' not in drawing.caption
 
 
 def test_strips_keep_signs_and_reach():
   """A gate of one half is half blue; a state's sign is its hue."""
-  half = images.ink(np.array([[0.5, 1.0, -1.0]]), 1.0)[0]
+  half = tiles.colour_signed(np.array([[0.5, 1.0, -1.0]]), 1.0)[0]
   assert half[0][3] < half[1][3] == half[2][3] == 1
   assert half[1][2] > half[1][0]
   assert half[2][0] > half[2][2]
@@ -121,13 +121,13 @@ def test_broken_probes_leave_their_arm_out(forecast, language):
 
   case = sequence_fixture.with_arrays(forecast, spoil)
   assert 'gating=off' not in draw(forecast_lib.draw_forecasts, case).alt
-  assert 'gating=off' not in draw(traces.draw_lag, case).alt
+  assert 'gating=off' not in draw(recurrence.draw_lag, case).alt
   none = sequence_fixture.with_arrays(language, lambda arm, seed, arrays: {})
   source = report_reader.source_of(none)
   with canvas.style():
     for make in (
-      traces.draw_lag,
-      traces.draw_gates,
+      recurrence.draw_lag,
+      recurrence.draw_gates,
       forecast_lib.draw_forecasts,
       forecast_lib.draw_horizon,
     ):
@@ -140,7 +140,7 @@ def test_gradients_that_vanish_altogether_are_cut(language):
       arrays['probe/lag/norms'][50:] = 0
     return arrays
 
-  drawing = draw(traces.draw_lag, sequence_fixture.with_arrays(language, vanish))
+  drawing = draw(recurrence.draw_lag, sequence_fixture.with_arrays(language, vanish))
   assert 'Cut 8 decades below the largest' in drawing.caption
 
 
@@ -150,7 +150,7 @@ def test_words_under_gates_are_turned(language):
   study = language.study | {'data': {**language.study['data'], 'classes': words}}
   change = lambda arm, seed, arrays: arrays | {'probe/trace/text': steps}
   drawing = draw(
-    traces.draw_gates,
+    recurrence.draw_gates,
     sequence_fixture.with_arrays(language._replace(study=study), change),
   )
   assert 'first 40 of 200 steps' in drawing.caption

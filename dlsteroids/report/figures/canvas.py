@@ -1,7 +1,7 @@
-"""One drawing, two pictures: a PNG, and an SVG whose colours follow the page's scheme.
+"""A figure and its two files: a PNG, and an SVG whose colours follow the page's scheme.
 
-A figure is laid out once, by hand in inches (automatic layout is slow and moves with
-versions). Its colours are roles: hex values in the PNG, CSS variables in the SVG.
+Figures are laid out in inches by hand, since automatic layout is slow and changes with
+versions. Colours are roles: hex values in the PNG, CSS variables in the SVG.
 """
 
 import contextlib
@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib import axes, figure, transforms
 
-WIDTH = 8.2  # inches; every drawing is as wide as the page's column
+WIDTH = 8.2  # inches; every figure is as wide as the page's column
 DPI = 144  # of the PNG
-MARGIN = (0.15, 0.1)  # inches around it, across and upright
+MARGIN = (0.15, 0.1)  # inches around the PNG: left and right, above and below
 
 INK = '#1c2128'
 SOFT = '#57606a'
@@ -28,15 +29,15 @@ BLUE = '#0b62a8'
 ORANGE = '#b3440a'
 VIOLET = '#6b4fa1'
 ROLES = {
-  INK: 'ink',
-  SOFT: 'soft',
-  GREY: 'grey',
-  LINE: 'line',
+  INK: 'ink',  # main text
+  SOFT: 'soft',  # secondary text
+  GREY: 'grey',  # marks without a verdict, the intact arm
+  LINE: 'line',  # axes
   GRID: 'grid',
-  PAPER: 'paper',
-  BLUE: 'blue',
-  ORANGE: 'orange',
-  VIOLET: 'violet',
+  PAPER: 'paper',  # background
+  BLUE: 'blue',  # helps; the arm
+  ORANGE: 'orange',  # hurts; diverged
+  VIOLET: 'violet',  # equivalent; compute
 }
 VERDICTS = {'helps': BLUE, 'hurts': ORANGE, 'equivalent': VIOLET}
 
@@ -44,25 +45,33 @@ _STYLE: dict[Any, Any] = {
   'font.family': 'DejaVu Sans',  # ships with matplotlib: the PNG is the same anywhere
   'font.size': 8.5,
   'text.color': INK,
+  'axes.axisbelow': True,
   'axes.edgecolor': LINE,
   'axes.facecolor': 'none',
+  'axes.grid': True,
+  'axes.grid.axis': 'y',
   'axes.labelcolor': SOFT,
   'axes.linewidth': 0.8,
+  'axes.spines.left': False,
   'axes.spines.right': False,
   'axes.spines.top': False,
   'axes.unicode_minus': True,
-  'xtick.color': LINE,
-  'ytick.color': LINE,
-  'xtick.labelcolor': SOFT,
-  'ytick.labelcolor': SOFT,
-  'xtick.labelsize': 7.5,
-  'ytick.labelsize': 7.5,
   'grid.color': GRID,
   'grid.linewidth': 0.8,
   'lines.solid_capstyle': 'round',
   'text.parse_math': False,  # a '$' in an arm's name is a '$'
   'svg.fonttype': 'none',  # text stays text: searchable, in the reader's font
   'svg.hashsalt': 'dlsteroids',
+} | {
+  f'{axis}tick.{name}': value
+  for axis in 'xy'
+  for name, value in {
+    'color': LINE,
+    'labelcolor': SOFT,
+    'labelsize': 7.5,
+    'major.size': 0,
+    'minor.size': 0,
+  }.items()
 }
 
 
@@ -88,7 +97,7 @@ class Drawing(NamedTuple):
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-  """Holds the drawings' look; everything drawn and saved belongs inside."""
+  """Sets the figures' style; everything drawn and saved belongs inside."""
   with matplotlib.rc_context():
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(_STYLE)
@@ -101,55 +110,64 @@ def make_figure(height: float) -> figure.Figure:
 
 
 def add_axes(
+  fig: figure.Figure, left: float, top: float, width: float, height: float
+) -> axes.Axes:
+  """Axes placed in inches from the figure's upper left corner."""
+  wide, high = fig.get_size_inches()
+  return fig.add_axes(
+    (left / wide, 1 - (top + height) / high, width / wide, height / high)
+  )
+
+
+def write(
   fig: figure.Figure,
+  left: float,
+  top: float,
+  words: str,
+  *,
+  bold: bool = False,
+  **options: Any,
+) -> None:
+  """Text in inches from the figure's upper left corner, vertically centred there."""
+  wide, high = fig.get_size_inches()
+  defaults: dict[str, Any] = {'va': 'center', 'color': SOFT, 'fontsize': 7.5}
+  if bold:
+    defaults |= {'color': INK, 'fontsize': 8, 'weight': 'bold'}
+  fig.text(left / wide, 1 - top / high, words, **(defaults | options))
+
+
+def show_image(
+  fig: figure.Figure,
+  image: np.ndarray,
   left: float,
   top: float,
   width: float,
   height: float,
-  **options: Any,
-) -> axes.Axes:
-  """Axes placed in inches from the figure's upper left corner."""
-  wide, high = fig.get_size_inches()
-  box = (left / wide, 1 - (top + height) / high, width / wide, height / high)
-  return fig.add_axes(box, **options)
-
-
-def write(
-  fig: figure.Figure, left: float, top: float, words: str, **options: Any
 ) -> None:
-  """Text placed in inches from the figure's upper left corner."""
-  wide, high = fig.get_size_inches()
-  options = {'va': 'center', 'color': SOFT, 'fontsize': 7.5, **options}
-  fig.text(left / wide, 1 - top / high, words, **options)
-
-
-def bare(ax: axes.Axes) -> None:
-  """Takes ticks and frame away."""
-  ax.set_xticks([])
-  ax.set_yticks([])
-  for spine in ax.spines.values():
-    spine.set_visible(False)
+  """An image without axes, placed in inches from the figure's upper left corner."""
+  ax = add_axes(fig, left, top, width, height)
+  ax.imshow(image, interpolation='none', aspect='auto')
+  ax.set_axis_off()
 
 
 def finish(
   fig: figure.Figure, name: str, title: str, caption: str, alt: str
 ) -> Drawing:
-  """Both pictures of `fig`; equal figures give equal bytes."""
-  png = io.BytesIO()
+  """Both files of `fig`; equal figures give equal bytes."""
   wide, high = fig.get_size_inches()
-  (x, y), dpi = MARGIN, DPI
+  x, y = MARGIN
   frame = transforms.Bbox.from_extents(-x, -y, wide + x, high + y)
-  about = {'Software': None}  # no version in the bytes
+  png, svg = io.BytesIO(), io.StringIO()
   with warnings.catch_warnings():
     # Letters the font lacks are boxes in the PNG; the page has the reader's fonts.
     warnings.filterwarnings('ignore', message='Glyph .* missing from')
-    fig.savefig(png, format='png', dpi=dpi, metadata=about, bbox_inches=frame)
-  fig.patch.set_visible(False)  # on the page the paper shows through
-  svg = io.StringIO()
-  nothing = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-  with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', message='Glyph .* missing from')
-    fig.savefig(svg, format='svg', metadata=nothing)
+    # Without metadata, so that the bytes hold no version and no date.
+    fig.savefig(
+      png, format='png', dpi=DPI, metadata={'Software': None}, bbox_inches=frame
+    )
+    fig.patch.set_visible(False)  # in the SVG the page's background shows
+    fields = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
+    fig.savefig(svg, format='svg', metadata=fields)
   return Drawing(
     name, title, caption, alt, png.getvalue(), themed(svg.getvalue(), name)
   )
@@ -160,7 +178,7 @@ def themed(svg: str, name: str) -> str:
 
   Args:
     svg: matplotlib's output.
-    name: put before every id, since many drawings share one page.
+    name: put before every id, since many figures share one page.
   """
   svg = svg[svg.index('<svg') :].strip()
   svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.S)
@@ -176,6 +194,5 @@ def themed(svg: str, name: str) -> str:
   svg = re.sub(r"(font: [^;\"']*?px) [^;\"]+", r'\1 var(--sans)', svg)
   for colour, role in ROLES.items():
     svg = svg.replace(colour, f'var(--{role})')
-  # Line breaks in base64 and paths only cost bytes; between tags they are kept.
   svg = re.sub(r'>\s+<', '>\n<', svg)
   return svg.replace('<svg', '<svg aria-hidden="true"', 1)

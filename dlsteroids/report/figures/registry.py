@@ -6,20 +6,18 @@ from typing import NamedTuple
 from dlsteroids.analysis import summary
 from dlsteroids.report.figures import (
   adversarial,
+  attribution,
   canvas,
+  confusion,
   curves,
-  effects,
-  forecast,
+  forecasts,
+  forest,
   gains,
-  images,
-  ladders,
-  neighbours,
-  pictures,
-  regimes,
+  generated,
+  layers,
+  recurrence,
   seeds,
-  traces,
-  translation,
-  waterfall,
+  translations,
 )
 
 Draw = Callable[[summary.Source], canvas.Drawing | None]
@@ -39,62 +37,45 @@ class Figure(NamedTuple):
   draw: Draw
 
 
-def _draw_waterfall(source: summary.Source) -> canvas.Drawing | None:
-  attribution = source.tables.compute and source.tables.compute.attribution
-  if not attribution or attribution.refusal:
-    return None
-  return waterfall.draw_waterfall(source.study, attribution)
+def _of(analysis: str, draw: Callable[..., canvas.Drawing | None]) -> Draw:
+  """`draw(study, result)` of one of the analyses over all conditions, if made."""
 
+  def draw_from(source: summary.Source) -> canvas.Drawing | None:
+    result = getattr(source.tables.compute, analysis, None)
+    return None if result is None else draw(source.study, result)
 
-def _draw_shares(source: summary.Source) -> canvas.Drawing | None:
-  attribution = source.tables.compute and source.tables.compute.attribution
-  if not attribution or attribution.refusal:
-    return None
-  return waterfall.draw_shares(source.study, attribution)
-
-
-def _draw_regimes(source: summary.Source) -> canvas.Drawing | None:
-  comparison = source.tables.compute and source.tables.compute.regimes
-  return regimes.draw_regimes(source.study, comparison) if comparison else None
+  return draw_from
 
 
 def _draw_ladders(source: summary.Source) -> canvas.Drawing | None:
-  measured = source.tables.compute and source.tables.compute.gains
-  if not measured or measured.refusal:
-    return None
-  return ladders.draw_ladders(source.study, source.tables.every, measured)
-
-
-def _draw_gains(source: summary.Source) -> canvas.Drawing | None:
-  measured = source.tables.compute and source.tables.compute.gains
-  if not measured or measured.refusal:
-    return None
-  return gains.draw_gains(source.study, measured)
+  runs = source.tables.every
+  draw = lambda study, result: gains.draw_ladders(study, runs, result)
+  return _of('gains', draw)(source)
 
 
 FIGURES = (
-  Figure('waterfall', 'attribution', _draw_waterfall),
-  Figure('shares', 'attribution', _draw_shares),
-  Figure('regimes', 'regimes', _draw_regimes),
+  Figure('waterfall', 'attribution', _of('attribution', attribution.draw_waterfall)),
+  Figure('shares', 'attribution', _of('attribution', attribution.draw_shares)),
+  Figure('regimes', 'regimes', _of('regimes', forest.draw_regimes)),
   Figure('ladders', 'gains', _draw_ladders),
-  Figure('gains', 'gains', _draw_gains),
-  Figure('effects', 'effects', effects.draw_forest),
+  Figure('gains', 'gains', _of('gains', gains.draw_gains)),
+  Figure('effects', 'effects', forest.draw_effects),
   Figure('seeds', 'seeds', seeds.draw_seeds),
   Figure('curves_steps', 'learning', lambda s: curves.draw_curves(s, 'step')),
   Figure('curves_flops', 'learning', lambda s: curves.draw_curves(s, 'flops')),
-  Figure('samples', 'pictures', pictures.draw_samples),
-  Figure('film', 'pictures', pictures.draw_film),
-  Figure('interpolation', 'pictures', pictures.draw_interpolation),
-  Figure('neighbours', 'pictures', neighbours.draw_neighbours),
-  Figure('translations', 'translations', translation.draw_translations),
+  Figure('samples', 'pictures', generated.draw_samples),
+  Figure('film', 'pictures', generated.draw_film),
+  Figure('interpolation', 'pictures', generated.draw_interpolation),
+  Figure('neighbours', 'pictures', generated.draw_neighbours),
+  Figure('translations', 'translations', translations.draw_translations),
   Figure('game', 'game', adversarial.draw_game),
-  Figure('confusion', 'confusion', images.draw_confusion),
-  Figure('filters', 'box', images.draw_filters),
-  Figure('activations', 'box', images.draw_activations),
-  Figure('lag', 'box', traces.draw_lag),
-  Figure('gates', 'box', traces.draw_gates),
-  Figure('forecasts', 'forecasts', forecast.draw_forecasts),
-  Figure('horizon', 'forecasts', forecast.draw_horizon),
+  Figure('confusion', 'confusion', confusion.draw_confusion),
+  Figure('filters', 'box', layers.draw_filters),
+  Figure('activations', 'box', layers.draw_activations),
+  Figure('lag', 'box', recurrence.draw_lag),
+  Figure('gates', 'box', recurrence.draw_gates),
+  Figure('forecasts', 'forecasts', forecasts.draw_forecasts),
+  Figure('horizon', 'forecasts', forecasts.draw_horizon),
 )
 NAMES = tuple(figure.name for figure in FIGURES)
 

@@ -1,14 +1,12 @@
 """Every seed's result as a point, beside the same seed of the intact arm."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib import axes
-from matplotlib import figure as figures
 
-from dlsteroids.analysis import pairs, summary
+from dlsteroids.analysis import curves, pairs, summary
 from dlsteroids.report import facts, formats
 from dlsteroids.report.figures import canvas, scales
 
@@ -22,72 +20,51 @@ _AIR = 0.5  # how far references may widen the axis, in widths of the seeds' ran
 
 
 def draw_seeds(source: summary.Source) -> canvas.Drawing | None:
-  """A row an arm: its seeds, their mean, and lines to the intact arm's seeds."""
-  study, metric = source.study, pairs.deciding(source.study)
+  """A row for every arm: its seeds, their mean, and lines to the intact arm's seeds."""
+  study, column = source.study, source.study.metric.column
   intact = summary.intact_arm(study)
-  scores = summary.scores_of(source, pairs.declared(study))
-  flat = scores.value.to_numpy()
-  flat = flat[np.isfinite(flat)]
-  if not flat.size:
+  scores = summary.scores_of(source, study.tuned)
+  values = scores.value.to_numpy()
+  values = values[np.isfinite(values)]
+  if not values.size:
     return None
-  size = int(study['data']['sizes'].get(study['metric']['split'], 0))
-  scale = scales.choose(metric, study['metric']['better'], flat.tolist(), size)
+  size = int(study.data.sizes.get(study.metric.split, 0))
+  scale = scales.choose(column, study.metric.better, values.tolist(), size)
   arms = [str(name) for name in scores.value.columns]
-  near, far = _sort_references(facts.scores(study, metric), scale, flat)
-  shown = np.r_[flat, list(near.values())]
+  near, far = _sort_references(facts.scores(study, column), scale, values)
+  axis = scale.axis(np.r_[values, list(near.values())], 0.04)
   width = canvas.WIDTH - _LEFT - _RIGHT
-  labels = _place_labels(near, scales.limits(scale, shown, 0.04), scale, width)
+  labels = _place_labels(near, axis.limits, scale, width)
   top = _TOP + _LINE * (1 + max((label.line for label in labels), default=-1))
   fig = canvas.make_figure(top + _PITCH * len(arms) + 0.5)
   ax = canvas.add_axes(fig, _LEFT, top, width, _PITCH * len(arms))
-  _prepare(ax, study, scale, shown, len(arms))
+  scales.apply(ax, axis)
+  ax.set_ylim(len(arms) - 0.5, -0.5)
+  ax.grid(axis='x')
+  ax.set_xlabel(facts.words(study, column), fontsize=8)
   for label in labels:
-    _draw_reference(fig, ax, label, top)
+    dashes: Any = (0, (4, 2.5))
+    ax.axvline(label.place, linestyle=dashes, color=canvas.GREY, linewidth=0.9)
+    above = top - 0.09 - _LINE * label.line
+    canvas.write(fig, _LEFT + label.left, above, label.name, fontsize=7)
   for height, arm in enumerate(arms):
-    _draw_arm(ax, scores, arm, intact, height, scale)
     middle = top + _PITCH * (height + 0.5)
-    _label(fig, scores.value[arm], metric, middle, bold=arm == intact)
-  caption = (
-    'A point is a seed, the bar their mean (in figures at the right). Thin lines join '
-    f'each arm’s seeds to the same seeds of {intact}, in grey above them.'
-  )
-  if len(scores.value) > MANY:
-    caption = (
-      f'Of {len(scores.value):,} seeds: the thick bar holds the middle half, the thin '
-      'one nine tenths, points are the lowest and the highest; the upright bar is the '
-      'mean (in figures at the right).'
-    )
-  if scores.diverged.to_numpy().any():
-    caption += ' Crosses: diverged runs, at the fallback score.'
-  if near:
-    caption += f' Dashed: {facts.nature(near)}.'
-  if far:
-    caption += f' Outside the axis{_how(far)}: {_list(metric, far)}.'
+    weight = 'bold' if arm == intact else 'normal'
+    look: dict[str, Any] = {'color': canvas.INK, 'fontsize': 8.5, 'weight': weight}
+    canvas.write(fig, 0.02, middle, formats.clip(arm, 32), **look)
+    words = 'no runs yet'
+    if scores.value[arm].notna().any():
+      mean = summary.mean_of(source, arm, column, study.tuned)
+      words = formats.value(column, mean)
+      _draw_arm(ax, scores, arm, intact, height, scale, mean)
+    canvas.write(fig, canvas.WIDTH, middle, words, ha='right')
+  caption = _caption(column, intact, scores, near, far)
   if scale.note:
     caption += f' Axis: {scale.note}.'
-  alt = _describe(metric, scores.value)
+  alt = _describe(column, scores)
   if near or far:
-    alt += f' Beside them{_how(near | far)}: {_list(metric, near | far)}.'
+    alt += f' Beside them{_how(near | far)}: {_list(column, near | far)}.'
   return canvas.finish(fig, 'seeds', 'Every seed', caption, alt)
-
-
-def _prepare(
-  ax: axes.Axes,
-  study: Mapping[str, Any],
-  scale: scales.Scale,
-  values: np.ndarray,
-  rows: int,
-) -> None:
-  ax.set_xlim(*scales.limits(scale, values, 0.04))
-  ax.set_ylim(rows - 0.5, -0.5)
-  ticks, labels = scale.ticks(float(values.min()), float(values.max()))
-  ax.set_xticks(scale.place(np.array(ticks)), labels)
-  ax.set_yticks([])
-  ax.spines['left'].set_visible(False)
-  ax.tick_params(length=0)
-  ax.grid(axis='x')
-  ax.set_axisbelow(True)
-  ax.set_xlabel(facts.words(study, pairs.deciding(study)), fontsize=8)
 
 
 class _Label(NamedTuple):
@@ -99,19 +76,11 @@ class _Label(NamedTuple):
   line: int  # counted upwards
 
 
-def _how(names: Mapping[str, float]) -> str:
-  return ', without gradient descent' if set(names) - {facts.FLOOR} else ''
-
-
-def _list(metric: str, values: Mapping[str, float]) -> str:
-  return formats.listing([f'{n} {formats.value(metric, v)}' for n, v in values.items()])
-
-
 def _sort_references(
-  scores: Mapping[str, float], scale: scales.Scale, seeds: np.ndarray
+  scores: Mapping[str, float], scale: scales.Scale, values: np.ndarray
 ) -> tuple[dict[str, float], dict[str, float]]:
   """The references that lie near the seeds' results, and those too far to draw."""
-  low, high = scales.limits(scale, seeds, _AIR)
+  low, high = scales.limits(scale, values, _AIR)
   near: dict[str, float] = {}
   far: dict[str, float] = {}
   for name, score in scores.items():
@@ -141,37 +110,6 @@ def _place_labels(
   return labels
 
 
-def _draw_reference(
-  fig: figures.Figure, ax: axes.Axes, label: _Label, top: float
-) -> None:
-  look: dict[str, Any] = {'color': canvas.GREY, 'linewidth': 0.9}
-  ax.axvline(label.place, linestyle=(0, (4, 2.5)), **look)
-  middle = top - 0.09 - _LINE * label.line
-  canvas.write(fig, _LEFT + label.left, middle, label.name, fontsize=7)
-
-
-def _label(
-  fig: figures.Figure, values: pd.Series, metric: str, middle: float, *, bold: bool
-) -> None:
-  look: dict[str, Any] = {'color': canvas.INK, 'fontsize': 8.5}
-  look['weight'] = 'bold' if bold else 'normal'
-  canvas.write(fig, 0.02, middle, formats.clip(str(values.name), 32), **look)
-  found = values.dropna()
-  words = formats.value(metric, float(found.mean())) if len(found) else 'no runs yet'
-  canvas.write(fig, canvas.WIDTH, middle, words, ha='right')
-
-
-def _spread(places: np.ndarray) -> np.ndarray:
-  """Offsets that part points of the same place, so that each can be counted."""
-  seen: dict[float, int] = {}
-  offsets = []
-  for place in places.round(6).tolist():
-    turn = seen.get(place, 0)
-    seen[place] = turn + 1
-    offsets.append(0.07 * (-1) ** turn * ((turn + 1) // 2))
-  return np.array(offsets)
-
-
 def _draw_arm(
   ax: axes.Axes,
   scores: pairs.Scores,
@@ -179,48 +117,94 @@ def _draw_arm(
   intact: str,
   height: int,
   scale: scales.Scale,
+  mean: float,
 ) -> None:
+  """A row: the arm's seeds below, the intact arm's above, lines between equal seeds."""
   values = scores.value[arm].to_numpy(float)
-  there = np.isfinite(values)
-  if not there.any():
-    return
-  mine, bad = scale.place(values[there]), scores.diverged[arm].to_numpy()[there]
+  present = np.isfinite(values)
+  places = scale.place(values[present])
+  diverged = scores.diverged[arm].to_numpy()[present]
   middle = height + (0.0 if arm == intact else 0.12)
-  mean = scale.place(np.array([values[there].mean()] * 2))
-  ax.plot(mean, [middle - 0.2, middle + 0.2], color=canvas.INK, linewidth=1.6)
+  at = float(scale.place(np.array(mean)))
+  ax.plot([at, at], [middle - 0.2, middle + 0.2], color=canvas.INK, linewidth=1.6)
   if len(values) > MANY:
-    _draw_many(ax, mine[~bad], middle)
-    ax.plot(mine[bad], np.full(bad.sum(), middle), 'x', color=canvas.ORANGE)
-    return
-  level = middle + _spread(mine)
-  if arm != intact:
-    theirs = scale.place(scores.value[intact].to_numpy(float)[there])
-    above = np.full(len(mine), height - 0.3)
-    lines = np.stack([theirs, mine]), np.stack([above, level])
-    ax.plot(*lines, color=canvas.GREY, linewidth=0.6, alpha=0.4)
-    ax.plot(theirs, above, 'o', color=canvas.GREY, markersize=2, alpha=0.6)
-  dot: dict[str, Any] = {'markersize': 4.2, 'alpha': 0.6, 'markeredgewidth': 0}
-  ax.plot(mine[~bad], level[~bad], 'o', color=canvas.BLUE, **dot)
-  ax.plot(mine[bad], level[bad], 'x', color=canvas.ORANGE, markersize=5)
+    _draw_many(ax, places[~diverged], middle)
+    levels = np.full(len(places), middle)
+  else:
+    levels = middle + _offsets(places)
+    if arm != intact:
+      others = scale.place(scores.value[intact].to_numpy(float)[present])
+      above = np.full(len(places), height - 0.3)
+      joined = np.stack([others, places]), np.stack([above, levels])
+      ax.plot(*joined, color=canvas.GREY, linewidth=0.6, alpha=0.4)
+      ax.plot(others, above, 'o', color=canvas.GREY, markersize=2, alpha=0.6)
+    dot: dict[str, Any] = {'markersize': 4.2, 'alpha': 0.6, 'markeredgewidth': 0}
+    ax.plot(places[~diverged], levels[~diverged], 'o', color=canvas.BLUE, **dot)
+  ax.plot(places[diverged], levels[diverged], 'x', color=canvas.ORANGE, markersize=5)
+
+
+def _offsets(places: np.ndarray) -> np.ndarray:
+  """Offsets that part points of the same place, so that each can be counted."""
+  counts: dict[float, int] = {}
+  offsets = []
+  for place in places.round(6).tolist():
+    turn = counts.get(place, 0)
+    counts[place] = turn + 1
+    offsets.append(0.07 * (-1) ** turn * ((turn + 1) // 2))
+  return np.array(offsets)
 
 
 def _draw_many(ax: axes.Axes, places: np.ndarray, middle: float) -> None:
   """The middle half and nine tenths of very many seeds as bars, the ends as points."""
   if not len(places):
     return
-  ends = np.quantile(places, [0, 1])
-  for inside, wide in ((0.9, 1.2), (0.5, 5.0)):
-    span = np.quantile(places, [(1 - inside) / 2, (1 + inside) / 2])
-    look: dict[str, Any] = {'color': canvas.BLUE, 'alpha': 0.6, 'linewidth': wide}
-    ax.plot(span, [middle] * 2, solid_capstyle='butt', **look)
+  look: dict[str, Any] = {'color': canvas.BLUE, 'alpha': 0.6, 'solid_capstyle': 'butt'}
+  for shares, wide in (((0.05, 0.95), 1.2), ((0.25, 0.75), 5.0)):
+    span = curves.spread(places, shares=shares)
+    ax.plot(span, [middle] * 2, linewidth=wide, **look)
+  ends = [places.min(), places.max()]
   ax.plot(ends, [middle] * 2, 'o', color=canvas.BLUE, markersize=2.5)
 
 
-def _describe(metric: str, values: pd.DataFrame) -> str:
+def _caption(
+  column: str,
+  intact: str,
+  scores: pairs.Scores,
+  near: Mapping[str, float],
+  far: Mapping[str, float],
+) -> str:
+  caption = (
+    'A point is a seed, the bar their mean (in figures at the right). Thin lines join '
+    f'each arm’s seeds to the same seeds of {intact}, in grey above them.'
+  )
+  if len(scores.value) > MANY:
+    caption = (
+      f'Of {len(scores.value):,} seeds: the thick bar holds the middle half, the thin '
+      'one nine tenths, points are the lowest and the highest; the upright bar is the '
+      'mean (in figures at the right).'
+    )
+  if scores.diverged.to_numpy().any():
+    caption += ' Crosses: diverged runs, at the fallback score.'
+  if near:
+    caption += f' Dashed: {facts.nature(near)}.'
+  if far:
+    caption += f' Outside the axis{_how(far)}: {_list(column, far)}.'
+  return caption
+
+
+def _how(names: Sequence[str] | Mapping[str, float]) -> str:
+  return ', without gradient descent' if set(names) - {facts.FLOOR} else ''
+
+
+def _list(column: str, values: Mapping[str, float]) -> str:
+  return formats.listing([f'{n} {formats.value(column, v)}' for n, v in values.items()])
+
+
+def _describe(column: str, scores: pairs.Scores) -> str:
   parts = [
-    f'{arm} {formats.value(metric, float(mine.min()))} to '
-    f'{formats.value(metric, float(mine.max()))} over {mine.count()} seeds'
-    for arm, mine in values.items()
-    if mine.count()
+    f'{arm} {formats.value(column, float(values.min()))} to '
+    f'{formats.value(column, float(values.max()))} over {values.count()} seeds'
+    for arm, values in scores.value.items()
+    if values.count()
   ]
-  return f'{formats.name(metric)} of every seed by arm: {"; ".join(parts)}.'
+  return f'{formats.name(column)} of every seed by arm: {"; ".join(parts)}.'
