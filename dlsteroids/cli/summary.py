@@ -15,7 +15,7 @@ from dlsteroids.run import launch
 from dlsteroids.store import results, tables
 from dlsteroids.study import conditions, designs
 from dlsteroids.study import study as study_lib
-from dlsteroids.train import flops
+from dlsteroids.train import cost
 
 LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
 
@@ -129,7 +129,7 @@ def estimate(
     work = sum(
       made.facts[run.program].flops * run.config['train']['steps'] for run in missing
     )
-    low, high = (work / (share * flops.matmul_rate()) for share in LIKELY)
+    low, high = (work / (share * cost.matmul_rate()) for share in LIKELY)
     return (
       f'{formats.seconds(low)} to {formats.seconds(high)} and compilation (no run yet: '
       f'{LIKELY[1]:.0%} to {LIKELY[0]:.0%} of the matrix products measured here)'

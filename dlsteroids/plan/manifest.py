@@ -11,7 +11,7 @@ from dlsteroids.plan import runs as runs_lib
 from dlsteroids.store import failures, results
 from dlsteroids.study import conditions, factors
 from dlsteroids.study import study as study_lib
-from dlsteroids.train import flops
+from dlsteroids.train import cost
 from dlsteroids.train import program as program_lib
 from dlsteroids.util import environment, errors
 
@@ -125,7 +125,7 @@ def write_layouts(made: study_plan.Plan, workdir: pathlib.Path) -> None:
   path = workdir / 'plan.json'
   written = results.read_json(path)
   if not written.get('peak_flops'):
-    written['peak_flops'] = flops.matmul_rate()
+    written['peak_flops'] = cost.matmul_rate()
   for name, layout in made.layouts.items():
     written['programs'][name] |= entry_of(layout)
   results.write_json(path, written)
@@ -171,7 +171,7 @@ def write_plan(
     workdir / 'plan.json',
     {
       'format': 2,
-      'peak_flops': peak if elsewhere else peak or flops.matmul_rate(),
+      'peak_flops': peak if elsewhere else peak or cost.matmul_rate(),
       'programs': {**old, **programs},
       'looks': before['looks'],  # a second copy: study.json may be lost
       'arms': list(made.arms),

@@ -11,7 +11,7 @@ from jax.interpreters import partial_eval
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.train import chunks, flops, memory
+from dlsteroids.train import chunks, cost
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import step as step_lib
 
@@ -26,7 +26,7 @@ class Facts(NamedTuple):
     flops: nominal per training step (STATISTICS.md), one member.
     executed_flops: the same of the formulation that runs.
     activation_bytes: most that a training step keeps alive at once beside its inputs,
-      before fusion (`memory.peak`).
+      before fusion (`cost.peak`).
     state_bytes: of parameters, optimizer state and other collections.
     traffic_bytes: read and written by the products of a training step.
     unknown_loops: whether a step does counted work an unknown number of times: the
@@ -88,25 +88,26 @@ def describe(
     traced,
     judged,
   )
-  executed = flops.count(traced)
+  executed = cost.count(traced)
   if jax.default_backend() != 'cpu':
     with step_lib.formulation():
-      executed = flops.executed(step, *args)
-  params = [state['variables'][name]['params'] for name in state['variables']]
-  nominal = flops.nominal(step, *args)
+      executed = cost.executed(step, *args)
+  params = [player['params'] for player in state['variables'].values()]
+  name = lambda equation: equation.primitive.name
+  nominal = cost.nominal(step, *args)
   return Facts(
     digest=hashlib.sha256(''.join(map(fingerprint, parts)).encode()).hexdigest()[:32],
     live=alive((traced.jaxpr, judged.jaxpr), sorted(slot['hyper'])),
     params=sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
     flops=nominal.flops,
     executed_flops=executed.flops,
-    activation_bytes=memory.peak(traced),
-    state_bytes=memory.state(learned),
-    traffic_bytes=memory.traffic(traced),
+    activation_bytes=cost.peak(traced),
+    state_bytes=cost.state(learned),
+    traffic_bytes=cost.traffic(traced),
     unknown_loops=nominal.unknown_loops or executed.unknown_loops,
-    convolves='conv_general_dilated' in primitives(traced.jaxpr),
-    recurs=recurs(traced.jaxpr),
-    primitives=frozenset(name for part in parts for name in primitives(part.jaxpr)),
+    convolves=any(name(e) == 'conv_general_dilated' for e, _ in cost.walk(traced)),
+    recurs=any(loop and name(e) == 'dot_general' for e, loop in cost.walk(traced)),
+    primitives=frozenset(name(e) for part in parts for e, _ in cost.walk(part)),
     scalars=tuple(scalars),
   )
 
@@ -137,35 +138,6 @@ def alive(jaxprs: Iterable[Any], names: list[str]) -> frozenset[str]:
     _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     live |= {name for name, use in zip(names, used) if use}
   return frozenset(live)
-
-
-def primitives(jaxpr: Any) -> set[str]:
-  """Names of all primitives in a jaxpr and in the jaxprs it holds."""
-  found = set()
-  for equation in jaxpr.eqns:
-    found.add(equation.primitive.name)
-    for inner in jax.tree.leaves(
-      list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'eqns')
-    ):
-      inner = getattr(inner, 'jaxpr', inner)
-      if hasattr(inner, 'eqns'):
-        found |= primitives(inner)
-  return found
-
-
-def recurs(jaxpr: Any, inside: bool = False) -> bool:
-  """Whether a scan or a while in a jaxpr holds a matrix product."""
-  for equation in jaxpr.eqns:
-    name = equation.primitive.name
-    if inside and name == 'dot_general':
-      return True
-    for inner in jax.tree.leaves(
-      list(equation.params.values()), is_leaf=lambda x: hasattr(x, 'eqns')
-    ):
-      inner = getattr(inner, 'jaxpr', inner)
-      if hasattr(inner, 'eqns') and recurs(inner, inside or name in ('scan', 'while')):
-        return True
-  return False
 
 
 def signature(

@@ -14,7 +14,7 @@ from flax import traverse_util
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng
-from dlsteroids.train import flops, member
+from dlsteroids.train import cost, member
 from dlsteroids.train import step as step_lib
 from experiments.bench import cases as cases_lib
 from experiments.bench import common, gan
@@ -261,7 +261,7 @@ def test_torch_plays_the_same_game(name):
         copy_weights(torch, params[key] if key else params, net)
   step = step_lib.make(task)
   keys = rng.Keys(rng.root(0))
-  counted = flops.nominal(lambda s, b: step(s, b, keys, hyper), state, batch)
+  counted = cost.nominal(lambda s, b: step(s, b, keys, hyper), state, batch)
   run = cases.jit(lambda s, b, number: step(s, b, rng.Keys(rng.root(0), number), hyper))
   for number in range(3):
     state, ours, finite = run(state, batch, number)

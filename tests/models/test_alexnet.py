@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlsteroids.train import flops
+from dlsteroids.train import cost
 from dlsteroids.util import errors
 from tests.fixtures import model_cases as cases
 
@@ -119,4 +119,4 @@ def test_alexnet_counts_as_the_closed_form():
   variables = jax.eval_shape(
     lambda x: net.init(jax.random.key(0), x, train=False, hyper=hyper), x
   )
-  assert flops.nominal(run, variables, x).flops == expected
+  assert cost.nominal(run, variables, x).flops == expected

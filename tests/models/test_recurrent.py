@@ -16,7 +16,7 @@ from dlsteroids.config import options as options_lib
 from dlsteroids.models import recurrent
 from dlsteroids.models.lib import blocks, recurrent_layer
 from dlsteroids.models.ops import convolution, recurrence
-from dlsteroids.train import flops
+from dlsteroids.train import cost
 from dlsteroids.train import step as step_lib
 from dlsteroids.util import errors
 from tests.fixtures import model_cases as cases
@@ -860,7 +860,7 @@ def test_flops_are_the_closed_form():
   def step(state):
     return step_lib.make(task)(state, batch, rng.Keys(key), hyper)[:2]
 
-  for count in (flops.nominal, flops.executed):
+  for count in (cost.nominal, cost.executed):
     assert count(forward, state) == (inputs + past + output, False)
     # No gradient by the images: of the inputs' product only the one by the weights.
     assert count(step, state) == (2 * inputs + 3 * past + 3 * output, False)

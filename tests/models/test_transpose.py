@@ -10,7 +10,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from dlsteroids.models.ops import convolution, transposed_convolution
-from dlsteroids.train import flops
+from dlsteroids.train import cost
 from tests.fixtures import model_cases as cases
 
 pytestmark = pytest.mark.usefixtures('quick')
@@ -195,9 +195,9 @@ def test_flops_are_torchs_in_either_form(options, units):
       )
       if function is both:
         (out**2).sum().backward()
-    assert flops.nominal(function, *arrays).flops == seen.get_total_flops()
+    assert cost.nominal(function, *arrays).flops == seen.get_total_flops()
   if size % stride == 0:  # else the phases are not alike
-    assert flops.executed(grow, *arrays) == flops.nominal(grow, *arrays)
+    assert cost.executed(grow, *arrays) == cost.nominal(grow, *arrays)
 
 
 def test_members_with_their_own_kernels_under_vmap():

@@ -14,7 +14,7 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids.models.lib import adversarial, blocks
-from dlsteroids.train import flops
+from dlsteroids.train import cost
 from tests.fixtures import game_cases as games
 from tests.fixtures import model_cases as cases
 
@@ -292,4 +292,4 @@ def test_the_papers_generator_counts_as_the_closed_form():
   run = functools.partial(net.apply, train=False, hyper=hyper)
   maps = [(4, 1024, 512), (8, 512, 256), (16, 256, 128), (32, 128, 3)]
   expected = 2 * (100 * 16 * 1024 + sum(25 * s**2 * a * b for s, a, b in maps))
-  assert flops.nominal(run, variables, z).flops == expected
+  assert cost.nominal(run, variables, z).flops == expected

@@ -9,7 +9,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from dlsteroids.models.ops import convolution
-from dlsteroids.train import flops
+from dlsteroids.train import cost
 
 
 def _shape(*shape):
@@ -18,7 +18,7 @@ def _shape(*shape):
 
 def _both(fn, *args):
   """Nominal FLOPs, after checking that the executed ones are equal and known."""
-  nominal, executed = flops.nominal(fn, *args), flops.executed(fn, *args)
+  nominal, executed = cost.nominal(fn, *args), cost.executed(fn, *args)
   assert nominal == executed
   assert not nominal.unknown_loops
   return nominal.flops
@@ -59,11 +59,11 @@ def test_a_loop_of_unknown_length_is_told():
   def search(x, w):
     return lax.while_loop(lambda x: x.sum() < 1, lambda x: x @ w, x)
 
-  assert flops.nominal(search, _shape(2, 4), _shape(4, 4)) == (2 * 2 * 4 * 4, True)
+  assert cost.nominal(search, _shape(2, 4), _shape(4, 4)) == (2 * 2 * 4 * 4, True)
   idle = lambda x: lax.while_loop(lambda x: x.sum() < 1, lambda x: x * 2, x)
-  assert flops.nominal(idle, _shape(2, 4)) == (0, False)
+  assert cost.nominal(idle, _shape(2, 4)) == (0, False)
   within = lambda xs, w: lax.map(lambda x: search(x, w), xs)
-  assert flops.nominal(within, _shape(3, 2, 4), _shape(4, 4)) == (3 * 64, True)
+  assert cost.nominal(within, _shape(3, 2, 4), _shape(4, 4)) == (3 * 64, True)
 
 
 def test_a_conditional_counts_its_costliest_branch():
