@@ -21,6 +21,8 @@ EXACT_SEEDS = 16  # up to this n all 2^n flips are visited
 FLIPS = 99_999  # sampled flips above that
 RESAMPLES = 9_999  # bootstrap replicates
 TIE = 1e-12  # relative to the largest value the statistic can take
+SKEWED = 0.95  # quantile of |skewness| of normal deltas above which deltas are flagged
+SKEW_DRAWS = 20_000  # simulated rows behind that quantile
 MARGIN_TIE = 1e-5  # relative to the margin: more than the rounding of float32 scores
 INVERSION = 'inversion'
 STUDENT = 'student-t (descriptive)'
@@ -206,14 +208,119 @@ def interval(values: Numbers, alpha: float) -> Interval:
   )
 
 
-def student_t(values: Numbers, alpha: float) -> Interval:
-  """Student's t interval of the mean, descriptive only; nan ends below two deltas."""
+def student_t(values: Numbers, alpha: float, overlap: float = 0.0) -> Interval:
+  """Student's t interval of the mean, descriptive only; nan ends below two deltas.
+
+  Args:
+    values: paired differences [n].
+    alpha: 1 - the coverage.
+    overlap: test examples by training examples, where each difference comes from a
+      random split of the same data: Nadeau and Bengio's (2003, Mach. Learn. 52:239)
+      correction, for the population that the data were drawn from.
+  """
   deltas = _deltas(values)
   if len(deltas) < 2:
     return Interval(math.nan, math.nan, STUDENT)
-  ends = np.array(scipy.stats.t.interval(1 - alpha, len(deltas) - 1))
-  low, high = deltas.mean() + ends * scipy.stats.sem(deltas)
+  error = deltas.std(ddof=1) * math.sqrt(1 / len(deltas) + overlap)
+  return t_interval(float(deltas.mean()), error, len(deltas) - 1, alpha)
+
+
+def t_interval(mean: float, error: float, freedom: float, alpha: float) -> Interval:
+  """Student's t interval from a standard error and its degrees of freedom."""
+  low, high = mean + error * np.array(scipy.stats.t.interval(1 - alpha, freedom))
   return Interval(float(low), float(high), STUDENT)
+
+
+def crossed_error(
+  table: np.ndarray, population: float = math.inf
+) -> tuple[float, float]:
+  """Standard error of the mean of a table whose rows and columns are both sampled.
+
+  With the mean squares of a two-way analysis of variance without interaction, the
+  variance of the mean is (MS_rows + max(MS_columns - MS_residual, 0)) / (n m): the
+  residual counts once. Its degrees of freedom are Satterthwaite's.
+
+  Args:
+    table: [n, m], e.g. seeds × examples; at least two of each.
+    population: how many columns there are, m of which were drawn without replacement.
+
+  Returns:
+    The error, in the table's unit, and its degrees of freedom.
+  """
+  n, m = table.shape
+  if min(n, m) < 2:
+    return math.nan, math.nan
+  rows, columns = table.mean(1), table.mean(0)
+  residuals = table - rows[:, None] - columns + table.mean()
+  squares = np.array([m * rows.var(ddof=1), n * columns.var(ddof=1), 0.0])
+  squares[2] = (residuals**2).sum() / ((n - 1) * (m - 1))
+  share = max(0.0, 1 - m / population) if squares[1] > squares[2] else 0.0
+  parts = squares * [1, share, -share]
+  total = parts.sum()
+  if not total > 0:
+    return 0.0, n - 1.0
+  freedom = total**2 / (parts**2 / [n - 1, m - 1, (n - 1) * (m - 1)]).sum()
+  return math.sqrt(total / (n * m)), float(max(freedom, min(n, m) - 1))
+
+
+def expanded_tail(n: int, alpha: float) -> float:
+  """The share of replicates to leave out at each end of a bootstrap of n values.
+
+  Percentiles expanded for small n (Hesterberg 2015, Am. Stat. 69:371): the normal tail
+  beyond Student's t limit times sqrt(n / (n - 1)).
+  """
+  limit = math.sqrt(n / (n - 1)) * scipy.stats.t.ppf(1 - alpha / 2, n - 1)
+  return float(scipy.stats.norm.sf(limit))
+
+
+def skewness(values: Numbers) -> tuple[float, bool]:
+  """Skewness of deltas, and whether it is beyond what normal deltas show.
+
+  Returns:
+    The adjusted Fisher-Pearson coefficient G1, nan below three deltas or if all are
+    equal; and whether |G1| is above its `SKEWED` quantile under normal deltas.
+  """
+  deltas = _deltas(values)
+  if len(deltas) < 3 or not np.ptp(deltas) > TIE * np.abs(deltas).max():
+    return math.nan, False
+  coefficient = float(scipy.stats.skew(deltas, bias=False))
+  return coefficient, abs(coefficient) > _normal_skewness(len(deltas))
+
+
+@functools.lru_cache
+def _normal_skewness(n: int) -> float:
+  """The `SKEWED` quantile of |G1| of n normal deltas, simulated."""
+  draws = generator().normal(size=(SKEW_DRAWS, n))
+  return float(np.quantile(np.abs(scipy.stats.skew(draws, 1, bias=False)), SKEWED))
+
+
+def pivotal(family: Sequence[Numbers], alpha: float) -> list[tuple[int, ...]]:
+  """The deltas on each of which alone a contrast's significance hangs.
+
+  Args:
+    family: deltas of each contrast; a contrast may lack some.
+    alpha: the level of Holm's procedure.
+
+  Returns:
+    For each contrast the indices of deltas without which its Holm-adjusted p is above
+    `alpha`, the other contrasts unchanged. None for one that is not significant, nor
+    where one delta fewer could not reach `alpha` whatever the deltas.
+  """
+  p = np.array([sign_flip(values) for values in family])
+  adjusted = holm(p)
+  result = []
+  for i, values in enumerate(family):
+    deltas = _deltas(values)
+    others = p.copy()
+    others[i] = smallest_p(len(deltas) - 1)
+    hanging: list[int] = []
+    if adjusted[i] <= alpha and holm(others)[i] <= alpha:
+      for index in range(len(deltas)):
+        others[i] = sign_flip(np.delete(deltas, index))
+        if holm(others)[i] > alpha:
+          hanging.append(index)
+    result.append(tuple(hanging))
+  return result
 
 
 def holm(p_values: Numbers) -> np.ndarray:
@@ -253,17 +360,36 @@ def improvement(component: Numbers, other: Numbers, better: Better) -> float:
 def improvement_interval(
   component: Numbers, other: Numbers, better: Better, alpha: float
 ) -> tuple[float, float]:
-  """Percentile interval of `improvement`, resampling the n shared seeds jointly."""
+  """The interval of `improvement` that holds near 0 and 1.
+
+  It inverts a score test: Newcombe's (2006, Stat. Med. 25:559) method 5 for n × m
+  pairs, with Hanley and McNeil's variance at the tested value and Student's t of
+  n + m - 2 degrees of freedom for the normal quantile. Both sides count as independent
+  samples; seeds that correlate positively make it wider than it need be.
+
+  Returns:
+    Its ends in [0, 1]; nan below two scores a side.
+  """
   wins = _wins(component, other, better)
-  n = len(wins)
-  if wins.shape != (n, n):
-    raise ValueError(f'seeds are resampled jointly, got {wins.shape} scores')
-  if n == 0:
+  n, m = wins.shape
+  if min(n, m) < 2:
     return math.nan, math.nan
-  counts = _resampled(n)
-  shares = ((counts @ wins) * counts).sum(1) / n**2
-  low, high = np.quantile(shares, [alpha / 2, 1 - alpha / 2])
-  return float(low), float(high)
+  share = wins.mean()
+  limit = scipy.stats.t.ppf(1 - alpha / 2, n + m - 2)
+
+  def excess(value: float) -> float:
+    ties = (1 - value) / (2 - value) + value / (1 + value)
+    variance = value * (1 - value) / (n * m) * (1 + ((n + m) / 2 - 1) * ties)
+    return abs(share - value) - limit * math.sqrt(variance)
+
+  ends = []
+  for outer in (0.0, 1.0):
+    inner = share  # the end lies between: rejected beyond, not rejected before
+    for _ in range(60):
+      middle = (outer + inner) / 2
+      outer, inner = (middle, inner) if excess(middle) > 0 else (outer, middle)
+    ends.append(float(outer))
+  return ends[0], ends[1]
 
 
 def generator() -> np.random.Generator:
@@ -272,15 +398,9 @@ def generator() -> np.random.Generator:
 
 
 def resample(rng: np.random.Generator, n: int, times: int) -> np.ndarray:
-  """How often each of n things is drawn in n draws with replacement: [times, n]."""
+  """How often each of n items is drawn in n draws with replacement: [times, n]."""
   drawn = rng.integers(n, size=(times, n)) + n * np.arange(times)[:, None]
   return np.bincount(drawn.ravel(), minlength=times * n).reshape(times, n)
-
-
-@functools.lru_cache(2)
-def _resampled(n: int) -> np.ndarray:
-  """The resamples of n seeds that every interval of improvement draws, as floats."""
-  return resample(generator(), n, RESAMPLES).astype(float)
 
 
 def noise_floor(scores: Numbers) -> float:

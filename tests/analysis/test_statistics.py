@@ -226,20 +226,99 @@ def test_improvement_by_brute_force(better):
   assert statistics.improvement(x, x, better) == 0.5
 
 
-def test_improvement_interval_by_slow_bootstrap():
+def newcombe(share, n, m, limit):
+  """The values that the score test does not reject, on a fine grid."""
+  value = np.linspace(0, 1, 200_001)
+  ties = (n + m - 2) / 2 * ((1 - value) / (2 - value) + value / (1 + value))
+  error = np.sqrt(value * (1 - value) * (1 + ties) / (n * m))
+  kept = value[np.abs(value - share) <= limit * error + 1e-12]
+  return kept[0], kept[-1]
+
+
+@pytest.mark.parametrize('shift', [0.0, 0.7, 2.0, 9.0])
+def test_improvement_interval_inverts_its_test(shift):
   rng = np.random.default_rng(4)
-  y = rng.normal(0, 1, 10)
-  x = y + rng.normal(0.5, 0.3, 10)
+  x, y = rng.normal(shift, 1, 8), rng.normal(0, 1, 10)
   low, high = statistics.improvement_interval(x, y, 'higher', 0.05)
-  slow = np.random.default_rng(99)
-  shares = []
-  for _ in range(4000):
-    i = slow.integers(10, size=10)
-    shares.append(np.mean(np.greater.outer(x[i], y[i])))
-  assert (low, high) == pytest.approx(np.quantile(shares, [0.025, 0.975]), abs=0.02)
-  again = statistics.improvement_interval(x, y, 'higher', 0.05)
-  assert (low, high) == again
-  assert statistics.improvement_interval(y, x, 'lower', 0.05) == (low, high)
+  share = statistics.improvement(x, y, 'higher')
+  limit = scipy.stats.t.ppf(0.975, 16)
+  assert (low, high) == pytest.approx(newcombe(share, 8, 10, limit), abs=1e-5)
+  assert low < share <= high
+  assert (high == 1) == (share == 1)
+  assert low < 0.8 or shift < 9  # all pairs alike prove little
+  low, high = statistics.improvement_interval(y, x, 'higher', 0.05)
+  assert (1 - high, 1 - low) == pytest.approx(
+    statistics.improvement_interval(x, y, 'higher', 0.05), abs=1e-12
+  )
+  assert statistics.improvement_interval(x, y, 'lower', 0.05) == pytest.approx(
+    (low, high), abs=1e-12
+  )
+  assert np.isnan(statistics.improvement_interval(x[:1], y, 'higher', 0.05)).all()
+
+
+def test_skewness_flags_what_normal_deltas_rarely_show():
+  rng = np.random.default_rng(3)
+  draws = rng.normal(size=(2000, 8))
+  assert np.mean([statistics.skewness(d)[1] for d in draws]) == pytest.approx(
+    0.05, abs=0.015
+  )
+  skewed = [statistics.skewness(d)[1] for d in rng.lognormal(size=(500, 8))]
+  assert np.mean(skewed) > 0.35
+  deltas = draws[0]
+  value, flagged = statistics.skewness(deltas)
+  n, centred = 8, deltas - deltas.mean()
+  moment = (centred**3).mean() / (centred**2).mean() ** 1.5
+  assert value == pytest.approx(moment * math.sqrt(n * (n - 1)) / (n - 2))
+  assert not flagged
+  assert math.isnan(statistics.skewness([0.1] * 8)[0])
+  assert not statistics.skewness([0.1, 0.2])[1]
+
+
+def test_what_a_verdict_hangs_on():
+  # of nine signs one is against: significant, unless a further one is lost
+  deltas = np.array([1, 2, 3, 4, 5, 6, 7, 8, -0.5])
+  assert statistics.pivotal([deltas], 0.05) == [()]
+  deltas[-1] = -3.6
+  assert statistics.sign_flip(deltas) <= 0.05
+  (hanging,) = statistics.pivotal([deltas], 0.05)
+  for index in range(9):
+    p = statistics.sign_flip(np.delete(deltas, index))
+    assert (index in hanging) == (p > 0.05)
+  # in a family, Holm's factor counts
+  family = [deltas, np.arange(1.0, 10), deltas]
+  adjusted = statistics.holm([statistics.sign_flip(d) for d in family])
+  result = statistics.pivotal(family, 0.05)
+  assert [bool(r) for r in result] <= [p <= 0.05 for p in adjusted]
+  # six seeds reach .05 and five do not: no delta is singled out
+  assert statistics.pivotal([np.arange(1.0, 7)], 0.05) == [()]
+  assert statistics.pivotal([[-1.0, 1.0, 2.0]], 0.05) == [()]
+
+
+def test_crossed_error_counts_the_residual_once():
+  rng = np.random.default_rng(5)
+  table = rng.normal(size=(40, 300))  # nothing but residual
+  error, freedom = statistics.crossed_error(table)
+  assert error == pytest.approx(1 / math.sqrt(12_000), rel=0.25)
+  assert freedom >= 39
+  rows = rng.normal(size=(10, 1)) + np.zeros((1, 30))
+  error, freedom = statistics.crossed_error(rows)
+  assert error == pytest.approx(scipy.stats.sem(rows[:, 0]))
+  assert freedom == pytest.approx(9)
+  # all columns there are: only the rows are a sample
+  columns = rng.normal(size=30)
+  error, _ = statistics.crossed_error(rows + columns, population=30)
+  assert error == pytest.approx(scipy.stats.sem(rows[:, 0]))
+  assert statistics.crossed_error(np.ones((4, 5))) == (0, 3)
+  assert np.isnan(statistics.crossed_error(np.ones((4, 1)))).all()
+
+
+def test_overlap_is_nadeau_and_bengios_factor():
+  deltas = draw(9, 10)
+  low, high, kind = statistics.student_t(deltas, 0.05, 0.25)
+  plain = statistics.student_t(deltas, 0.05)
+  factor = math.sqrt((0.1 + 0.25) / 0.1)
+  assert (high - low) / (plain.high - plain.low) == pytest.approx(factor)
+  assert kind == statistics.STUDENT
 
 
 @pytest.mark.parametrize('n', range(1, 10))
