@@ -118,7 +118,7 @@ def tell(family: Family) -> Told | None:
   if formats.missing(compute['share']) or not orders:
     return None
   rows = attribution.at_headline(family.found, family.found.players)
-  names = [factor['name'] for factor in family.study['factors']]
+  names = [factor.name for factor in family.study.factors]
   ideas = (row for row in rows if row['player'] in names)
   best = max(ideas, key=lambda row: row['share'])
   return Told(orders[0], orders[1], compute, row_of(family, 'ideas'), best)

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from dlsteroids.analysis import collapse, summary
-from dlsteroids.report import answers, compute, notes, page, samples, sheets
+from dlsteroids.analysis import summary
+from dlsteroids.report import answers, collapse, compute, notes, page, samples, sheets
 from dlsteroids.report.figures import canvas
 
 _LETTERS = 200  # of an arm's text

@@ -9,8 +9,17 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from dlsteroids.analysis import collapse, pairs, summary
-from dlsteroids.report import answers, compute, facts, formats, notes, samples, sheets
+from dlsteroids.analysis import pairs, summary
+from dlsteroids.report import (
+  answers,
+  collapse,
+  compute,
+  facts,
+  formats,
+  notes,
+  samples,
+  sheets,
+)
 from dlsteroids.report.figures import canvas, registry
 
 _LETTERS = 600  # of an arm's text

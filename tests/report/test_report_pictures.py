@@ -15,6 +15,7 @@ import PIL.Image
 import pytest
 
 from dlsteroids.analysis import collapse
+from dlsteroids.report import collapse as collapse_words
 from dlsteroids.report import facts, formats, notes, sheets
 from dlsteroids.report.figures import (
   adversarial,
@@ -368,7 +369,7 @@ def test_collapse_is_found_as_by_a_plain_loop(classes):
   runs = pd.DataFrame({'arm': 'b', 'seed': [3, 4], 'tuned': [0, 1], 'best_step': 25})
   runs['status'] = 'diverged'
   found = collapse.find(curves, runs, 'validation', classes)
-  assert found[-1] == collapse.Finding('b', 3, 25, diverged=True)
+  assert found[-1] == collapse.Fault('b', 3, 25, diverged=True)
   seen = {(f.arm, f.seed): (f.step, f.lasting) for f in found[:-1]}
   assert len(seen) == len(found) - 1
   assert seen == expected
@@ -377,7 +378,9 @@ def test_collapse_is_found_as_by_a_plain_loop(classes):
 
 def test_limits_of_the_rule():
   def words(diversity, seen, classes=10):
-    return collapse._words({'diversity': diversity, 'classes': seen}, classes)
+    low = collapse._too_low({'diversity': diversity, 'classes': seen}, classes)
+    text = collapse_words.describe(collapse.Fault('a', 0, 1, *low), classes)
+    return text[text.index('(') + 1 : -1]
 
   assert words(0.2, 6) == ''
   assert words(0.199, 6) == 'diversity 0.20'
@@ -401,7 +404,7 @@ def test_report_names_collapsed_and_diverged_runs(gan, painted):
   assert 'before tuning' not in read_page
   told = gan.study | {'tune': {'grid': {'lr': [1.0]}}}
   source = report_reader.source_of(gan)._replace(study=told)
-  assert collapse.tell(source).head.endswith('These are the runs before tuning.')
+  assert collapse_words.tell(source).head.endswith('These are the runs before tuning.')
   for words in ('diversity is below 0.2 of', 'at most 5 of 10 classes'):
     assert words in read_page
     assert words in read_text
@@ -413,12 +416,12 @@ def test_no_collapse_and_recovery_are_said(gan):
   tables = gan.tables._replace(
     curves=good, runs=runs[(runs['seed'] != 1) & (runs['status'] == 'ok')]
   )
-  account = collapse.tell(report_reader.source_of(gan._replace(tables=tables)))
+  account = collapse_words.tell(report_reader.source_of(gan._replace(tables=tables)))
   assert account.head == 'No run collapsed or diverged, of 34 runs.'
   assert account.lines == ()
   low = (good['metric'] == 'diversity') & (good['step'] == 600)
   good.loc[low & (good['arm'] == 'baseline') & (good['seed'] == 4), 'value'] = 0.1
-  account = collapse.tell(report_reader.source_of(gan._replace(tables=tables)))
+  account = collapse_words.tell(report_reader.source_of(gan._replace(tables=tables)))
   assert account.lines == (
     'Collapsed: baseline, seed 4 from step 600 (diversity 0.10), no longer at the end.',
   )
@@ -571,7 +574,7 @@ def test_names_from_outside_are_escaped(cyclegan, tmp_path):
 def test_studies_without_pictures_have_none(tmp_path):
   case = report_fixture.digits(2, tuned=False)
   source = report_reader.source_of(case)
-  assert collapse.tell(source) is None
+  assert collapse_words.tell(source) is None
   found = registry.draw(source)
   assert not (DRAWN | {'translations'}) & set(found)
   assert not [text for text in notes.list_notes(source) if 'mages' in text]

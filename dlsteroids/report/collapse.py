@@ -1,0 +1,87 @@
+"""Collapsed and diverged runs of a GAN in words."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dlsteroids.analysis import collapse, summary
+from dlsteroids.report import formats
+
+
+class Account(NamedTuple):
+  """What a report says: the count, a line for every arm concerned, and the rule."""
+
+  head: str
+  lines: tuple[str, ...]
+  rule: str
+
+
+def tell(source: summary.Source) -> Account | None:
+  """The account of a study; None where no diversity and no classes were measured."""
+  study, curves, runs = source.study, source.tables.curves, source.tables.runs
+  split = collapse.measured_split(curves)
+  if not split:
+    return None
+  classes = collapse.count_classes(study, curves)
+  faults = collapse.find(curves, runs, split, classes)
+  lines = []
+  for kind, diverged in (('Collapsed', False), ('Diverged', True)):
+    for arm in study.arms:
+      texts = [
+        describe(fault, classes)
+        for fault in faults
+        if (fault.arm, fault.diverged) == (arm.name, diverged)
+      ]
+      if texts:
+        lines.append(f'{kind}: {arm.name}, {"; ".join(texts)}.')
+  count = int(((runs['tuned'] == 0) & (runs['status'] != 'failed')).sum())
+  head = _count(faults, count)
+  if study.tuned:
+    head += ' These are the runs before tuning.'
+  return Account(head, tuple(lines), _rule(split, classes))
+
+
+def describe(fault: collapse.Fault, classes: int) -> str:
+  """'seed 3 from step 200 (diversity 0.04, 3 of 10 classes), no longer at the end'."""
+  if fault.diverged:
+    return f'seed {fault.seed} at step {fault.step:,}'
+  parts = []
+  if math.isfinite(fault.diversity):
+    parts.append(f'diversity {fault.diversity:.2f}')
+  if math.isfinite(fault.classes):
+    parts.append(f'{fault.classes:.0f} of {classes} classes')
+  text = f'seed {fault.seed} from step {fault.step:,} ({", ".join(parts)})'
+  if fault.never:
+    return f'{text}, its first evaluation'
+  return text if fault.lasting else f'{text}, no longer at the end'
+
+
+def _count(faults: Sequence[collapse.Fault], count: int) -> str:
+  runs = f'{count} run{"s" if count != 1 else ""}'
+  if not faults:
+    return f'No run collapsed or diverged, of {runs}.'
+  diverged = sum(fault.diverged for fault in faults)
+  collapsed, never = len(faults) - diverged, sum(fault.never for fault in faults)
+  parts = []
+  if collapsed:
+    bare = f' ({never} of them passed at no evaluation)' if never else ''
+    parts.append(f'{collapsed} collapsed{bare}')
+  if diverged:
+    parts.append(f'{diverged} diverged')
+  return f'Of {runs}, {formats.listing(parts)}.'
+
+
+def _rule(split: str, classes: int) -> str:
+  """The rule as a reader can check it."""
+  text = (
+    f'A run has collapsed where, measured on {split}, its images’ diversity is below '
+    f'{collapse.MIN_DIVERSITY:g} of the real ones’'
+  )
+  if classes:
+    most = math.floor(collapse.MIN_CLASSES * classes)
+    text += f' or they show at most {most} of {classes} classes'
+  return (
+    f'{text}. The first such evaluation is named. Those before a run first passes '
+    'count only if it never does: an untrained generator makes much the same image of '
+    'all noise.'
+  )
