@@ -1,4 +1,4 @@
-"""Learning curves of very many runs: in memory a fifth of what lists of rows take."""
+"""Learning curves kept by column: a fifth of the memory that lists of rows take."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,6 +36,6 @@ _SHARED: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
 
 
 def shrink(run: dict[str, Any]) -> None:
-  """Keeps the curves of a run's record by column, if it has any."""
+  """Converts the curves of a run's record, if it has any, to columns in place."""
   if 'curves' in run:
     run['curves'] = Curves(run['curves'])

@@ -1,7 +1,7 @@
 """Failures: why a program's runs did not end, a file each in `failures/`.
 
-They are written by who holds the program's lease, read by anyone, and gone as soon as
-the program is tried again.
+The process that holds a program's lease writes its file, any process reads it, and it
+is removed as soon as the program is tried again.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ FOLDER = 'failures'
 
 
 class Failure(NamedTuple):
-  """What failed of one program.
+  """Why runs of one program did not end.
 
   Attributes:
     runs: reasons by fingerprint.
-    whole: why all its other runs did not end; '' if they did.
+    whole: why none of its other runs ended; '' if they did.
     host, time: where and when.
   """
 
@@ -34,35 +34,38 @@ class Failure(NamedTuple):
 def write(
   workdir: pathlib.Path, program: str, runs: Mapping[str, str], whole: str = ''
 ) -> None:
-  """Says why runs, or all of a program, failed."""
-  told = Failure(dict(runs), whole, socket.gethostname(), environment.now())
-  results.write_json(workdir / FOLDER / f'{program}.json', told._asdict())
+  """Records why runs of a program, or all of them, failed."""
+  failure = Failure(dict(runs), whole, socket.gethostname(), environment.now())
+  results.write_json(workdir / FOLDER / f'{program}.json', failure._asdict())
 
 
 def forget(workdir: pathlib.Path, program: str) -> None:
-  """Drops what was said: the program is tried again, or done."""
+  """Removes a program's record: it is tried again, or done."""
   (workdir / FOLDER / f'{program}.json').unlink(missing_ok=True)
 
 
 def read(workdir: pathlib.Path) -> dict[str, Failure]:
-  """By program."""
-  found = {}
+  """Failures by program."""
+  by_program = {}
   for path in sorted((workdir / FOLDER).glob('[!.]*.json')):
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # just dropped
-      told = results.read_json(path)
-      found[path.stem] = Failure(**{name: told[name] for name in Failure._fields})
-  return found
+    # Another process may remove it meanwhile.
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+      record = results.read_json(path)
+      failure = Failure(**{name: record[name] for name in Failure._fields})
+      by_program[path.stem] = failure
+  return by_program
 
 
 def reasons(
   workdir: pathlib.Path, planned: Mapping[str, str], done: Mapping[str, Any]
 ) -> dict[str, str]:
   """Reasons by fingerprint, of planned runs (their programs) that have not ended."""
-  known = read(workdir)
-  found = {}
+  by_program = read(workdir)
+  by_run = {}
   for run, program in planned.items():
-    if program in known and run not in done:
-      why = known[program].runs.get(run) or known[program].whole
-      if why:
-        found[run] = why
-  return found
+    if program in by_program and run not in done:
+      failure = by_program[program]
+      reason = failure.runs.get(run) or failure.whole
+      if reason:
+        by_run[run] = reason
+  return by_run

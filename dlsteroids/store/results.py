@@ -2,7 +2,7 @@
 
 A file `runs/<program>-<sha256[:16]>.npz` holds the records of the batch's runs as JSON
 and their per-example arrays. It appears whole or not at all; a file whose bytes do not
-match its name is said, its runs count as missing, and `clean` sets it aside.
+match its name is reported, its runs count as missing, and `clean` sets it aside.
 """
 
 import functools
@@ -23,8 +23,7 @@ from dlsteroids.util import npz
 FOLDER = 'runs'
 FORMAT = 1
 NUMBERS = ('seed', 'steps', 'params', 'flops', 'wall_s', 'best_step')  # of a run
-MISFITS = (KeyError, TypeError, AttributeError, IndexError, OverflowError)
-UNSEALED = 1  # format of JSON files from before they had checksums
+_MALFORMED = (KeyError, TypeError, AttributeError, IndexError, OverflowError)
 
 
 class Record(NamedTuple):
@@ -74,14 +73,13 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
   value = json.loads(path.read_bytes())
   if not isinstance(value, dict):
     raise ValueError(f'it holds a {type(value).__name__}')
-  seal = value.pop('sha256', None)
-  old = seal is None and value.get('format') == UNSEALED
-  if seal != digest_of(value) and not old:
+  if value.pop('sha256', None) != digest_of(value):
     raise ValueError('its checksum does not match')
   return value
 
 
 def digest_of(value: Any) -> str:
+  """Sha256 hex of a JSON value."""
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -109,7 +107,7 @@ def write_batch(
 
 
 def read_batch(path: pathlib.Path) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-  """The batch's facts and its runs.
+  """The batch's metadata and the records of its runs.
 
   Raises:
     ValueError: if the bytes are not those that were written.
@@ -124,59 +122,59 @@ def read_batch(path: pathlib.Path) -> tuple[Mapping[str, Any], list[dict[str, An
     _check(meta['batch'], meta['runs'])
     for run in meta['runs']:
       curves.shrink(run)
-  except (*MISFITS, RecursionError) as error:
+  except (*_MALFORMED, RecursionError) as error:
     raise ValueError(f'it holds no batch of runs ({error})') from error
   return meta['batch'], meta['runs']
 
 
 def _check(batch: Any, runs: Any) -> None:
-  """Raises one of `MISFITS` unless all that is looked up later is there."""
-  good = isinstance(batch['program'], str) and isinstance(runs, list)
+  """Raises one of `_MALFORMED` unless all that is looked up later is there."""
+  valid = isinstance(batch['program'], str) and isinstance(runs, list)
   for name in ('sources', 'provenance'):
     hash(tuple(batch[name].items()))
   for run in runs:
-    good &= all(isinstance(run[name], str) for name in ('fingerprint', 'identity'))
-    good &= run['status'] in ('ok', 'diverged') and isinstance(
+    valid &= all(isinstance(run[name], str) for name in ('fingerprint', 'identity'))
+    valid &= run['status'] in ('ok', 'diverged') and isinstance(
       run.get('curves', []), list
     )
     numbers = (run[name] for name in NUMBERS)
-    good &= all(type(x) in (int, float) for x in (*numbers, *run['values'].values()))
-  if not good:
-    raise TypeError('a fact of another kind')
+    valid &= all(type(x) in (int, float) for x in (*numbers, *run['values'].values()))
+  if not valid:
+    raise TypeError('a field of another type')
 
 
 def read(workdir: pathlib.Path) -> Index:
   """Every finished run in a workdir; changes nothing there.
 
-  A file that this process has read already is read again only if it has changed.
+  A file that this process has read is read again only if it has changed.
   """
   records: dict[str, Record] = {}
   damaged: dict[pathlib.Path, str] = {}
   folder = workdir / FOLDER
-  known, now = _KNOWN.pop(folder, {}), {}
+  before, now = _CACHE.pop(folder, {}), {}
   shared: dict[Any, Any] = {}
   for path in sorted(folder.glob('*.npz')):
     try:
       stat = path.stat()
       state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-      before, found = known.get(path, (None, []))
-      if before != state:
-        found = _records(path, shared)
+      old_state, batch = before.get(path, (None, []))
+      if old_state != state:
+        batch = _records(path, shared)
     except FileNotFoundError:  # set aside by another process
       continue
     except ValueError as error:
       damaged[path] = str(error)
       continue
-    now[path] = (state, found)
-    for record in found:
+    now[path] = (state, batch)
+    for record in batch:
       records.setdefault(record.run['fingerprint'], record)
-  _KNOWN.clear()  # one folder's records are enough to keep
-  _KNOWN[folder] = now
+  _CACHE.clear()  # it holds the records of one folder only
+  _CACHE[folder] = now
   return Index(records, damaged)
 
 
 def _records(path: pathlib.Path, shared: dict[Any, Any]) -> list[Record]:
-  """The records of a file; what thousands of files say alike is kept once."""
+  """The records of a file; metadata that thousands of files share is kept once."""
   batch, runs = read_batch(path)
   for name in ('sources', 'provenance'):
     value = batch[name]
@@ -184,18 +182,19 @@ def _records(path: pathlib.Path, shared: dict[Any, Any]) -> list[Record]:
   return [Record(run, batch, path) for run in runs]
 
 
-_KNOWN: dict[pathlib.Path, dict[pathlib.Path, tuple[Any, list[Record]]]] = {}
+_CACHE: dict[pathlib.Path, dict[pathlib.Path, tuple[Any, list[Record]]]] = {}
 
 
 def clean(workdir: pathlib.Path, index: Index, alone: bool = True) -> list[str]:
-  """Sets damaged files aside as `*.damaged`, a line each; drops what a kill left half.
+  """Sets damaged files aside as `*.damaged`, a line each; removes unfinished ones.
 
-  Only for who holds the workdir.
+  Only the process that holds the workdir may call this.
 
   Args:
     workdir: of the study.
     index: what `read` found there.
-    alone: whether nobody writes runs now; else a file may be half but not left.
+    alone: whether no other process writes runs now; else an unfinished file may be
+      in use.
   """
   lines = []
   for path, reason in index.damaged.items():
@@ -213,19 +212,19 @@ def read_arrays(record: Record) -> Mapping[str, np.ndarray]:
   return _arrays(record.file).get(record.run['fingerprint'], {})
 
 
-@functools.lru_cache(4)  # who asks for a run's asks for its neighbours' next
+@functools.lru_cache(4)  # callers usually read neighbouring runs next
 def _arrays(path: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
-  found: dict[str, dict[str, np.ndarray]] = {}
+  by_run: dict[str, dict[str, np.ndarray]] = {}
   for name, value in npz.read(path, lambda name: '|' in name).items():
-    fingerprint, _, own = name.partition('|')
-    found.setdefault(fingerprint, {})[own] = value
-  return found
+    fingerprint, _, array = name.partition('|')
+    by_run.setdefault(fingerprint, {})[array] = value
+  return by_run
 
 
 def stale(
   index: Index, wanted: Mapping[str, str], code: Mapping[str, str]
 ) -> list[str]:
-  """Lines naming the modules whose edit left stored runs behind.
+  """Lines naming the modules whose edit made stored runs stale.
 
   Args:
     index: the store.
@@ -246,15 +245,15 @@ def stale(
 
 def mixed(records: Iterable[Record], now: Mapping[str, Any], allowed: str) -> list[str]:
   """Lines naming provenance fields in which stored runs differ from the present."""
-  free = {name.strip() for name in allowed.split(',')}
-  found: dict[tuple[str, Any], int] = {}
+  ignored = {name.strip() for name in allowed.split(',')}
+  counts: dict[tuple[str, Any], int] = {}
   for record in records:
     then = record.batch['provenance']
     for name in now:
-      if name not in free and then.get(name) != now[name]:
+      if name not in ignored and then.get(name) != now[name]:
         key = (name, str(then.get(name)))
-        found[key] = found.get(key, 0) + 1
+        counts[key] = counts.get(key, 0) + 1
   return [
     f'{count} stored runs have {name}={old}, here it is {now[name]}'
-    for (name, old), count in found.items()
+    for (name, old), count in counts.items()
   ]

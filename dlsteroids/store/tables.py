@@ -11,22 +11,22 @@ import pandas as pd
 from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
 
-WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
-STATE = ('tuned', 'regime', 'budget', 'size')
-ROWS = 100_000  # of a table that are text at a time
-CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
+_WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
+_STATE = ('tuned', 'regime', 'budget', 'size')
+_ROWS = 100_000  # of a table that are formatted at a time
+_CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
 
 
 def runs(
-  study: Mapping[str, Any],
+  study: study_lib.Study,
   planned: Sequence[study_lib.PlannedRun],
   index: results.Index,
   failures: Mapping[str, str],
 ) -> pd.DataFrame:
   """One row per finished or failed run, in the order of the plan."""
-  levels = {arm['name']: arm['assignment'] for arm in study['arms']}
-  factors = [factor['name'] for factor in study['factors']]
-  asked = study.get('config', {}).get('study', {}).get('reach', '')
+  levels = {arm.name: arm.assignment for arm in study.arms}
+  factors = [factor.name for factor in study.factors]
+  goal = study.config.get('study', {}).get('reach', '')
   rows = []
   for run in planned:
     record = index.records.get(run.fingerprint)
@@ -34,7 +34,7 @@ def runs(
       continue
     row: dict[str, Any] = {'arm': run.arm, 'seed': run.seed}
     row |= {name: levels[run.arm].get(name, '') for name in factors}
-    state = {name: getattr(run, name) for name in STATE}
+    state = {name: getattr(run, name) for name in _STATE}
     if record is None:
       rows.append(row | {'status': 'failed', **state})
       continue
@@ -45,43 +45,43 @@ def runs(
     }
     if 'stall_s' in facts:  # of a data set that streams
       row['stall_s'] = facts['stall_s']
-    if asked:
-      row['reach_step'] = reach_step(facts['curves'], asked, study['metrics'])
+    if goal:
+      row['reach_step'] = reach_step(facts['curves'], goal, study.metrics)
     rows.append(row | facts['values'])
-  fixed = ['arm', 'seed', *factors, 'status', *STATE]
+  fixed = ['arm', 'seed', *factors, 'status', *_STATE]
   fixed += ['steps', 'params', 'flops', 'wall_s', 'best_step']
   frame = pd.DataFrame(rows)
   fixed += ['stall_s'] if 'stall_s' in frame else []
-  fixed += ['reach_step'] if asked else []
+  fixed += ['reach_step'] if goal else []
   return frame.reindex(columns=fixed + [c for c in frame if c not in fixed])
 
 
 def reach_step(
-  curve: Sequence[Sequence[Any]], asked: str, metrics: Mapping[str, Any]
+  curve: Sequence[Sequence[Any]], goal: str, metrics: Mapping[str, study_lib.Metric]
 ) -> float:
   """The step at which a run's curve first gets to a value, nan if it never does.
 
-  Between two evaluations it is interpolated linearly. What a training curve says at a
+  Between two evaluations it is interpolated linearly. A training curve's value at a
   step is the mean since the evaluation before.
 
   Args:
     curve: rows (step, split, metric, value).
-    asked: 'split/metric=value'.
+    goal: 'split/metric=value'.
     metrics: by name, with the direction that is `better`; others, as losses, fall.
   """
-  place, _, value = asked.partition('=')
+  place, _, value = goal.partition('=')
   split, _, name = place.partition('/')
   target = float(value)
-  sign = 1 if metrics.get(name, {}).get('better') == 'higher' else -1
+  sign = metrics[name].sign if name in metrics else -1
   points = sorted((row[0], row[3]) for row in curve if list(row[1:3]) == [split, name])
   before = None
-  for step, found in points:
-    if sign * (found - target) >= 0:
+  for step, reached in points:
+    if sign * (reached - target) >= 0:
       if before is None:
         return float(step)
-      share = (target - before[1]) / (found - before[1])
+      share = (target - before[1]) / (reached - before[1])
       return before[0] + share * (step - before[0])
-    before = (step, found)
+    before = (step, reached)
   return math.nan
 
 
@@ -96,7 +96,7 @@ def curves(
   ]
   rows = [(run, facts) for run, facts in rows if 'curves' in facts]
   if not rows:
-    return pd.DataFrame(columns=CURVES)
+    return pd.DataFrame(columns=_CURVES)
   parts = [facts['curves'] for _, facts in rows]
   counts = [len(part) for part in parts]
   rates = [facts['flops'] / max(facts['steps'], 1) for _, facts in rows]
@@ -112,7 +112,7 @@ def curves(
     'metric': metric,
     'value': np.concatenate([part.value for part in parts]),
   }
-  return pd.DataFrame(columns, columns=CURVES)
+  return pd.DataFrame(columns, columns=_CURVES)
 
 
 def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
@@ -120,13 +120,13 @@ def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
 
   Counts stay whole numbers where a failed run has none.
   """
-  whole = {name: 'Int64' for name in WHOLE if name in frame}
+  whole = {name: 'Int64' for name in _WHOLE if name in frame}
   frame = frame.astype(whole)
-  starts = range(0, max(len(frame), 1), ROWS)
+  starts = range(0, max(len(frame), 1), _ROWS)
   results.write_atomically(
     path,
     (
-      frame[start : start + ROWS].to_csv(
+      frame[start : start + _ROWS].to_csv(
         index=False, float_format=exact, header=start == 0
       )
       for start in starts

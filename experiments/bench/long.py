@@ -1,5 +1,6 @@
 """The life of a long study, and checkpoints: runs in worker processes, with JAX."""
 
+import dataclasses
 import pathlib
 import resource
 import sys
@@ -161,12 +162,14 @@ def statistics(folder: str, metrics: int) -> Offer:
   """Effects of a stored study on so many metrics, all but the first drawn."""
   place = pathlib.Path(folder)
   told = manifest.read_study(place)
-  planned = [study_lib.PlannedRun(*row) for row in told['runs']]
-  runs = tables.runs(told, planned, results.read(place), {})
-  name = told['metric']['name']
+  study = study_lib.from_json(told)
+  runs = tables.runs(study, study.runs, results.read(place), {})
   generator = np.random.default_rng(0)
   drawn = {f'drawn{i}': generator.random(len(runs)) for i in range(metrics - 1)}
-  told['metrics'] = dict.fromkeys((name, *drawn), told['metrics'][name])
+  metric = study.metric
+  study = dataclasses.replace(
+    study, metrics={name: metric._replace(name=name) for name in (metric.name, *drawn)}
+  )
   columns = {f'test/{each}': values for each, values in drawn.items()}
   runs = runs.drop(columns=[c for c in runs if c.startswith('final/')])
   runs = pd.concat([runs, pd.DataFrame(columns, index=runs.index)], axis=1)
@@ -174,10 +177,10 @@ def statistics(folder: str, metrics: int) -> Offer:
   def measure(steps: int) -> Sample:
     spent = 0.0
     for _ in range(steps):
-      spent += engine.timed(lambda: effects.measure(told, runs))
+      spent += engine.timed(lambda: effects.measure(study, runs))
     return Sample(spent, steps)
 
-  rows = effects.measure(told, runs)
+  rows = effects.measure(study, runs)
   facts = {'runs': len(runs), 'metrics': rows['metric'].nunique(), 'rows': len(rows)}
   return Offer(facts, {'measure': measure})
 

@@ -10,6 +10,7 @@ import pytest
 
 from dlsteroids.store import results, tables
 from dlsteroids.study import study as study_lib
+from tests.fixtures import studies
 
 
 def write(workdir, names=('a', 'b'), program='p', **batch):
@@ -123,9 +124,9 @@ def test_mixed_provenance_is_named_unless_allowed(tmp_path):
   assert results.mixed(records, {'jax': '1', 'cores': 2}, '') == []
 
 
-STUDY = {
+STUDY = studies.make_study([], 3) | {
   'arms': [{'name': 'base', 'assignment': {'f': 'on'}}],
-  'factors': [{'name': 'f'}],
+  'factors': [studies.make_factor('f', ['on'])],
 }
 
 
@@ -187,11 +188,17 @@ def test_every_flipped_bit_of_a_json_file_is_noticed(tmp_path):
       assert repr(found) == repr(told)
 
 
-def test_json_of_before_there_were_checksums_is_read(tmp_path):
+def test_json_without_a_checksum_is_refused(tmp_path):
   path = tmp_path / 'a.json'
-  path.write_text('{"format": 1, "x": 2}')
-  assert results.read_json(path) == {'format': 1, 'x': 2}
-  for text in ('{"format": 2, "x": 2}', '{}', '[]', '1', 'null', '{"format": 1'):
+  for text in (
+    '{"format": 1, "x": 2}',
+    '{"format": 2, "x": 2}',
+    '{}',
+    '[]',
+    '1',
+    'null',
+    '{"format": 1',
+  ):
     path.write_text(text)
     with pytest.raises(ValueError):  # noqa: PT011 - json's own, or one of ours
       results.read_json(path)

@@ -11,6 +11,7 @@ from dlsteroids.plan import equalise, study_plan
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.run import launch
 from dlsteroids.study import conditions, factors
+from dlsteroids.study import study as study_lib
 from dlsteroids.study.conditions import Condition
 from dlsteroids.util import errors
 
@@ -222,7 +223,9 @@ FALLING = [(10, 'train', 'loss', 2.0), (20, 'train', 'loss', 1.0)]
 def test_a_curve_tells_when_it_gets_somewhere(curve, asked, expected):
   from dlsteroids.store import tables
 
-  found = tables.reach_step(curve, asked, {'accuracy': {'better': 'higher'}})
+  found = tables.reach_step(
+    curve, asked, {'accuracy': study_lib.Metric('accuracy', 'higher', 0.1)}
+  )
   assert found == pytest.approx(expected, nan_ok=True)
 
 
