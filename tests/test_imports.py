@@ -23,7 +23,7 @@ MAY = {
   'tasks': LEAVES | {'data', 'models'},
   'train': LEAVES | {'data', 'models', 'tasks'},
   'store': {'study', 'config', 'util'},
-  'plan': TRAINING - {'plan'} | {'report'},
+  'plan': TRAINING - {'plan'},
   'analysis': NUMBERS | {'report'},
   'report': NUMBERS | {'analysis'},
   'run': TRAINING | {'analysis', 'report'},

@@ -1,9 +1,9 @@
 """What the launcher prints: the plan, and the findings after a run."""
 
+import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -23,7 +23,12 @@ LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
 def lines(made: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
   """The action `plan`, a line each; nothing is compiled or trained."""
   index = results.read(workdir) if workdir.exists() else results.Index({}, {})
-  search = [run for runs in study_plan.searches(made).values() for run in runs]
+  search = [
+    run
+    for points in study_plan.searches(made).values()
+    for runs in points
+    for run in runs
+  ]
   claims = study_plan.claim_runs(made)
   each = len(made.arms) * made.config['study']['seeds']
   tuned = each * len(made.conditions) if search else 0  # at most: some may be equal
@@ -80,13 +85,13 @@ def condition_lines(made: study_plan.Plan) -> list[str]:
     return []
   told = []
   for number, condition in enumerate(made.conditions):
-    found = [manifest.costs(made, arm, condition) for arm in made.arms]
+    found = [manifest.arm_cost(made, arm, condition) for arm in made.arms]
     spans = [
       f'{span(found, "steps")} steps',
       f'{span(found, "params")} parameters',
       f'{span(found, "flops", formats.flops)} a run',
     ]
-    off = max(abs(row['residual']) for row in found)
+    off = max(abs(row.residual) for row in found)
     spans += [f'off by up to {off:.1%}'] if off else []
     name = 'condition' if number else 'declared condition'
     told.append(f'{name} {condition}: {", ".join(spans)}')
@@ -94,12 +99,12 @@ def condition_lines(made: study_plan.Plan) -> list[str]:
 
 
 def span(
-  rows: Sequence[Mapping[str, Any]],
+  rows: Sequence[study_lib.Cost],
   name: str,
   write: Callable[[float], str] = lambda value: f'{value:,}',
 ) -> str:
   """'100 to 300', or the one number that all rows have."""
-  low, high = (write(pick(row[name] for row in rows)) for pick in (min, max))
+  low, high = (write(pick(getattr(row, name) for row in rows)) for pick in (min, max))
   return low if low == high else f'{low} to {high}'
 
 
@@ -146,8 +151,9 @@ def power_lines(
   made: study_plan.Plan, workdir: pathlib.Path, index: results.Index
 ) -> list[str]:
   """The smallest reachable p, and the noise floor if runs of the reference exist."""
-  told = manifest.describe(made, '', manifest.read_study(workdir))
-  study = study_lib.from_json({**told, 'tune': {}})
+  old = manifest.read_study(workdir)
+  described = manifest.describe(made, '', old, old.looks if old else ())
+  study = dataclasses.replace(described, tuning=None)
   design = reach.reach(study)
   sentence = design_words.describe_reach(design)
   planned = [

@@ -1,4 +1,4 @@
-"""Regimes made real: an arm's config under a condition, by what its program counts."""
+"""Regimes: an arm's config under a condition, by what its program counts."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -14,11 +14,11 @@ from dlsteroids.study import conditions
 from dlsteroids.train import step as step_lib
 from dlsteroids.util import errors
 
-CLOSE = 0.01  # of parameters: a solved width may miss by so much before it is refined
-COARSE = 0.1  # of compute, that rounding to whole steps may change
-NEAR = 2  # widths around the solved ones that are looked through together
-TRIALS = 150  # of them at most
-MOST = 64.0  # times wider or narrower is no longer the same model
+CLOSE = 0.01  # relative error of parameters above which solved widths are refined
+COARSE = 0.1  # relative change of compute that rounding to whole steps may make
+NEAR = 2  # units by which refinement changes a width
+TRIALS = 150  # neighbours that refinement tries at most
+MOST = 64.0  # largest factor of widths that is tried
 
 
 class Costs(NamedTuple):
@@ -82,18 +82,18 @@ def adjust(
 
 
 def with_steps(config: Mapping[str, Any], steps: float) -> dict[str, Any]:
-  """The config with so many steps, rounded; its schedule stretches with them.
+  """The config with this number of steps, rounded; its schedule stretches with them.
 
   Raises:
-    UserError: so few that rounding would change the compute by more than a tenth.
+    UserError: if rounding would change the compute by more than a tenth.
   """
   whole = max(1, round(steps))
   if abs(whole / steps - 1) > COARSE:
     raise errors.UserError(
-      f'{steps:.3g} steps would be rounded to {whole}, which is no equal compute; use '
+      f'{steps:.3g} steps would be rounded to {whole}, which is not equal compute; use '
       'a larger budget or more config.train.steps'
     )
-  return config_lib.override(config, [('train.steps', whole)])
+  return replace(config, {'train.steps': whole})
 
 
 def scale(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
@@ -105,13 +105,29 @@ def scale(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
   model = config['model']
   module = config_lib.find('models', model['name'])
   names = [name for name, option in options.of(module).items() if option.width]
-  pairs = [(f'model.{name}', wider(model[name], factor)) for name in names]
-  if not any(np.size(value) for _, value in pairs):
+  widths = {f'model.{name}': wider(model[name], factor) for name in names}
+  if not any(np.size(value) for value in widths.values()):
     raise errors.UserError(
       f'model {model["name"]} has no widths to change: its module names options by '
       "WIDTHS = ('hidden',); leave out config.study.sizes and regime params"
     )
-  return config_lib.override(config, pairs)
+  return replace(config, widths)
+
+
+def replace(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+  """A resolved config with other numbers at paths that it has.
+
+  Raises:
+    UserError: for a value outside the range of its option.
+  """
+  options_by_path = config_lib.declared(config) if values else {}
+  result = dict(config)
+  for path, value in values.items():
+    section, _, name = path.partition('.')
+    value = config_lib.coerce(path, result[section][name], value)
+    options.check(path, options_by_path[path], value)
+    result[section] = {**result[section], name: value}
+  return result
 
 
 def wider(value: Any, factor: float) -> Any:
@@ -140,11 +156,11 @@ def solve(
   for _ in range(24):
     middle = (low * high) ** 0.5
     trial = scale(config, middle)
-    found = params(trial)
+    count = params(trial)
     best = nearer(best, trial, wanted, params)
-    if found == wanted or high / low < 1 + 1e-4:
+    if count == wanted or high / low < 1 + 1e-4:
       break
-    low, high = (middle, high) if found < wanted else (low, middle)
+    low, high = (middle, high) if count < wanted else (low, middle)
   best = refine(best, wanted, params)
   if abs(params(best) / wanted - 1) > 0.1:
     raise errors.UserError(
@@ -192,35 +208,35 @@ def neighbours(config: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(model[name], float)
   ]
   old = np.array([np.ravel(model[name])[at] for name, at in places])
-  found = []
+  neighbours = []
   for steps in itertools.product(range(-NEAR, NEAR + 1), repeat=min(len(places), 4)):
     new = old + np.array([*steps, *(0,) * (len(places) - len(steps))], int)
     if any(steps) and (new >= 1).all():
       logs = np.log(new / old)
-      found.append((float(np.ptp(logs)), float(np.abs(logs).sum()), new.tolist()))
-  made = []
-  for _, _, new in sorted(found):
+      neighbours.append((float(np.ptp(logs)), float(np.abs(logs).sum()), new.tolist()))
+  configs = []
+  for _, _, new in sorted(neighbours):
     values = {name: list(np.ravel(model[name])) for name in names}
     for (name, at), width in zip(places, new):
       values[name][at] = width
-    pairs = [
-      (f'model.{n}', tuple(v) if np.ndim(model[n]) else v[0]) for n, v in values.items()
-    ]
-    made.append(config_lib.override(config, pairs))
-  return made
+    widths = {
+      f'model.{n}': tuple(v) if np.ndim(model[n]) else v[0] for n, v in values.items()
+    }
+    configs.append(replace(config, widths))
+  return configs
 
 
 def counter(
   datasets: Callable[[Mapping[str, Any]], types.Dataset],
 ) -> Callable[[Mapping[str, Any]], int]:
   """A function that counts a config's trainable numbers; each is traced once."""
-  known: dict[str, int] = {}
+  counts: dict[str, int] = {}
 
   def params(config: Mapping[str, Any]) -> int:
     key = config_lib.digest(config_lib.static(config))
-    if key not in known:
-      known[key] = count(config, datasets(config))
-    return known[key]
+    if key not in counts:
+      counts[key] = count(config, datasets(config))
+    return counts[key]
 
   return params
 

@@ -1,6 +1,5 @@
-"""The plan: arms × seeds → runs → programs → batches. Pure, and imports no JAX."""
+"""Runs: one arm with one seed, its fingerprint, and the batches that runs form."""
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -61,19 +60,6 @@ def program_id(config: Mapping[str, Any]) -> str:
   return config_lib.digest([config_lib.static(config), places])[:12]
 
 
-def make_run(
-  arm: str,
-  seed: int,
-  tuned: int,
-  config: Mapping[str, Any],
-  data: str,
-  code: str,
-  condition: conditions.Condition = PLAIN,
-) -> Run:
-  """A run with its fingerprint; `data` and `code` are digests."""
-  return make_runs(arm, [seed], tuned, config, data, code, condition)[0]
-
-
 def make_runs(
   arm: str,
   seeds: Sequence[int],
@@ -83,24 +69,32 @@ def make_runs(
   code: str,
   condition: conditions.Condition = PLAIN,
 ) -> list[Run]:
-  """The runs of an arm at several seeds, which share its config."""
-  # the metric, for it chooses the step whose scores are a run's
+  """The runs of an arm at several seeds.
+
+  Args:
+    arm, tuned, config, condition: see `Run`.
+    seeds: one a run.
+    data, code: digests of the data set and of the code.
+  """
+  # the metric, because it chooses the step whose scores are a run's
   metric = config['study']['metric']
   facts = {'config': config_lib.training(config), 'data': data, 'metric': metric}
-  identities = digests(facts, seeds)
-  fingerprints = digests({**facts, 'code': code}, seeds)
+  identity = config_lib.digest(facts)
+  fingerprint = config_lib.digest([identity, code])
   program = program_id(config)
   return [
-    Run(arm, seed, tuned, config, program, fingerprint, identity, condition)
-    for seed, fingerprint, identity in zip(seeds, fingerprints, identities)
+    Run(
+      arm=arm,
+      seed=seed,
+      tuned=tuned,
+      config=config,
+      program=program,
+      fingerprint=config_lib.digest([fingerprint, seed]),
+      identity=config_lib.digest([identity, seed]),
+      condition=condition,
+    )
+    for seed in seeds
   ]
-
-
-def digests(facts: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
-  """`config.digest` of facts with each seed; the text of the rest is made once."""
-  text = config_lib.text({**facts, 'seed': 0})
-  head = text.removesuffix('0}')  # keys are sorted: the seed comes last
-  return [config_lib.digest_text(f'{head}{seed}}}') for seed in seeds]
 
 
 def seeds(config: Mapping[str, Any]) -> list[int]:
@@ -120,10 +114,10 @@ def seeds(config: Mapping[str, Any]) -> list[int]:
 
 def unique(runs: Iterable[Run]) -> list[Run]:
   """The first run of every fingerprint, in order."""
-  found: dict[str, Run] = {}
+  by_fingerprint: dict[str, Run] = {}
   for run in runs:
-    found.setdefault(run.fingerprint, run)
-  return list(found.values())
+    by_fingerprint.setdefault(run.fingerprint, run)
+  return list(by_fingerprint.values())
 
 
 def batches(
@@ -142,58 +136,11 @@ def batches(
   groups: dict[tuple[str, int], list[Run]] = {}
   for run in runs:
     groups.setdefault((run.program, run.config['train']['steps']), []).append(run)
-  found = []
+  batches = []
   for (program, steps), group in groups.items():
     size = members(program)
     for start in range(0, len(group), size):
       left = [r for r in group[start : start + size] if not done(r.fingerprint)]
       if left:
-        found.append(Batch(program, steps, tuple(left)))
-  return found
-
-
-def parse_grid(text: str, config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-  """'optimizer.learning_rate=0.01,0.03;…' as {path: values}.
-
-  Raises:
-    UserError: if it can't be read, or names a path that isn't a traced number.
-  """
-  grid: dict[str, tuple[float, ...]] = {}
-  traced = [p for p in config_lib.traced_paths(config) if p != 'train.steps']
-  for part in filter(None, text.split(';')):
-    path, _, values = part.partition('=')
-    path = path.strip()
-    try:
-      numbers = tuple(float(value) for value in values.split(','))
-    except ValueError as error:
-      raise errors.UserError(
-        f"config.study.tune: expected 'path=number,number;…', not {part!r}"
-      ) from error
-    if path not in traced:
-      guess = errors.did_you_mean(path, traced)
-      raise errors.UserError(
-        f'config.study.tune: {path!r} is no traced number{guess}; use '
-        f'{", ".join(traced)}'
-      )
-    if len(set(numbers)) < 2 or path in grid:
-      raise errors.UserError(
-        f'config.study.tune: {path} needs two or more different values, once'
-      )
-    grid[path] = numbers
-  return grid
-
-
-def points(grid: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-  """Every combination of a grid; none for an empty one."""
-  if not grid:
-    return []
-  return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
-
-
-def choose(
-  grid: Sequence[Mapping[str, float]], scores: Sequence[float], better: str
-) -> dict[str, float]:
-  """The grid point with the best mean validation score; the first of equals."""
-  sign = 1 if better == 'higher' else -1
-  best = max(range(len(grid)), key=lambda i: (sign * scores[i], -i))
-  return dict(grid[best])
+        batches.append(Batch(program, steps, tuple(left)))
+  return batches

@@ -1,4 +1,4 @@
-"""From a config and its factors to arms, programs and runs; nothing is trained here."""
+"""The plan of a study: arms, conditions, programs, layouts and runs; trains nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,12 +7,12 @@ import jax
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.plan import equalise
+from dlsteroids.plan import equalise, tuning
 from dlsteroids.plan import programs as programs_lib
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.report import formats
-from dlsteroids.study import claims, designs
+from dlsteroids.study import claims as claims_lib
 from dlsteroids.study import conditions as conditions_lib
+from dlsteroids.study import designs, metrics
 from dlsteroids.train import inspect
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
@@ -20,14 +20,17 @@ from dlsteroids.util import errors
 
 WIDTHS = {('cpu', 'map'): 8, ('cpu', 'vmap'): 5}  # members per device
 WIDTH = 32  # on accelerators
-# Bytes of members' states per device that a width may take. One after another gains
-# nothing by width but fewer batches, and moves a member's state in and out every call:
-# 0.35 s of 2 s for the 260 MB of a CycleGAN.
+# Bytes of members' states per device that a width may take. With `map` a larger width
+# only saves batches, and every call moves the states in and out: 0.35 s of 2 s for the
+# 260 MB of a CycleGAN.
 STATES = {'map': 2**28, 'vmap': 2**30}
 
 
+Key = tuple[str, conditions_lib.Condition]  # an arm's name and a condition
+
+
 class Plan(NamedTuple):
-  """A study made concrete.
+  """A study with its programs.
 
   Attributes:
     config: resolved baseline.
@@ -41,23 +44,24 @@ class Plan(NamedTuple):
     layouts: by program id.
     code: digest by module of the code that an arm runs, by arm name.
     grid: tuning points; empty without tuning.
-    published: claims to hold the results against.
+    claims: published ones to hold the results against.
   """
 
   config: Mapping[str, Any]
   design: designs.Design
   conditions: Sequence[conditions_lib.Condition]
   arms: Mapping[str, Mapping[str, Any]]
-  at: Mapping[tuple[str, conditions_lib.Condition], equalise.Adjusted]
+  at: Mapping[Key, equalise.Adjusted]
   datasets: Mapping[str, types.Dataset]
   members: Mapping[str, member_lib.Member]
   facts: Mapping[str, inspect.Facts]
   layouts: Mapping[str, program_lib.Layout]
   code: Mapping[str, Mapping[str, str]]
-  grid: Sequence[Mapping[str, float]]
-  published: Sequence[claims.Claim]
+  grid: Sequence[tuning.Numbers]
+  claims: Sequence[claims_lib.Claim]
 
   def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
+    """The data set of a config of the plan."""
     return self.datasets[config_lib.digest(config['data'])]
 
   def run(
@@ -65,10 +69,10 @@ class Plan(NamedTuple):
     arm: str,
     seed: int,
     tuned: int,
-    numbers: Mapping[str, float],
+    numbers: tuning.Numbers,
     condition: conditions_lib.Condition | None = None,
   ) -> runs_lib.Run:
-    """The run of an arm at a seed, with `numbers` set on top of the arm's config."""
+    """The run of an arm at a seed, with `numbers` in place of the config's."""
     return self.runs(arm, [seed], tuned, numbers, condition)[0]
 
   def runs(
@@ -76,23 +80,24 @@ class Plan(NamedTuple):
     arm: str,
     seeds: Sequence[int],
     tuned: int,
-    numbers: Mapping[str, float],
+    numbers: tuning.Numbers,
     condition: conditions_lib.Condition | None = None,
   ) -> list[runs_lib.Run]:
     """The runs of an arm at several seeds, as `run`."""
     condition = condition or self.conditions[0]
-    config = self.at[arm, condition].config
-    config = config_lib.override(config, numbers.items())
+    config = equalise.replace(self.at[arm, condition].config, numbers)
     data = self.dataset(config).digest
     code = config_lib.digest(self.code[arm])
     return runs_lib.make_runs(arm, seeds, tuned, config, data, code, condition)
 
   def arms_of(self, program: str) -> list[str]:
-    """Names of the arms that a program trains, under whatever condition."""
-    found = (
-      a for (a, _), x in self.at.items() if runs_lib.program_id(x.config) == program
+    """Names of the arms that a program trains, under any condition."""
+    names = (
+      arm
+      for (arm, _), adjusted in self.at.items()
+      if runs_lib.program_id(adjusted.config) == program
     )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
 def make(
@@ -115,73 +120,72 @@ def make(
       is enough for; '' plans all.
     published: claims, from its `get_claims`.
     programs: names of the arms that each trains, by id: nothing else is planned, and
-      what takes the whole study is left to who planned it.
+      checks of the whole study are left to the process that planned it.
 
   Raises:
     UserError: for any mistake in config, factors or data; among them a level that
       changes nothing and two arms that are the same program on the same data.
   """
-  study = config['study']
+  settings = config['study']
   design = designs.expand(
-    study['design'],
+    settings['design'],
     config,
     tuple(factors),
     tuple(arms),
-    study['only'],
-    permutations=study['permutations'],
+    settings['only'],
+    permutations=settings['permutations'],
   )
-  configs = {
-    arm.name: config_lib.override(config, arm.overrides) for arm in design.arms
-  }
-  under = conditions_lib.make(config)
+  configs, conditions = design.configs, conditions_lib.make(config)
   if only:
-    configs, under = {only: pick(configs, only)}, under[:1]
+    configs, conditions = {only: pick(configs, only)}, conditions[:1]
   if programs:
     names = {name for arms_of in programs.values() for name in arms_of}
     configs = {name: arm for name, arm in configs.items() if name in names}
-  check_targets(study)
-  grid = runs_lib.points(runs_lib.parse_grid(study['tune'], config))
+  check_targets(settings)
+  grid = tuning.points(tuning.parse_grid(settings['tune'], config))
   check_tuning(design, grid)
-  known = programs_lib.Programs(study['metric'])
-  programs_lib.check_different(configs, known)
-  at = adjust(config, configs, under, known)
-  check_erased(design, under[0], at)
+  traced = programs_lib.Programs(settings['metric'])
+  programs_lib.check_different(configs, traced)
+  at = adjust(config, configs, conditions, traced)
+  check_erased(design, conditions[0], at)
   if not programs:
-    metrics = {n for m in known.members.values() for n in m.task.metrics}
-    check_reach(study['reach'], {*metrics, *scalars(known)})
-    claims.check(published, factors, [arm.name for arm in design.arms], sorted(metrics))
-  first = {name: at[name, under[0]].config for name in configs}
+    names_of_metrics = {n for m in traced.members.values() for n in m.task.metrics}
+    check_reach(settings['reach'], {*names_of_metrics, *scalars(traced)})
+    claims_lib.check(
+      published, factors, [arm.name for arm in design.arms], sorted(names_of_metrics)
+    )
+  declared = {name: at[name, conditions[0]].config for name in configs}
   if programs:
     at = {k: a for k, a in at.items() if runs_lib.program_id(a.config) in programs}
-  used = dict.fromkeys(runs_lib.program_id(found.config) for found in at.values())
+  used = dict.fromkeys(runs_lib.program_id(adjusted.config) for adjusted in at.values())
   return Plan(
-    config,
-    design,
-    under,
-    first,
-    at,
-    known.datasets,
-    {program: known.members[program] for program in used},
-    known.facts,
-    {
-      program: layout(config, known.facts[program], (layouts or {}).get(program))
+    config=config,
+    design=design,
+    conditions=conditions,
+    arms=declared,
+    at=at,
+    datasets=traced.datasets,
+    members={program: traced.members[program] for program in used},
+    facts=traced.facts,
+    layouts={
+      program: layout(config, traced.facts[program], (layouts or {}).get(program))
       for program in used
     },
-    programs_lib.digest_code(configs, known),
-    grid,
-    tuple(published),
+    code=programs_lib.digest_code(configs, traced),
+    grid=grid,
+    claims=tuple(published),
   )
 
 
 def adjust(
   config: Mapping[str, Any],
   configs: Mapping[str, Mapping[str, Any]],
-  under: Sequence[conditions_lib.Condition],
+  conditions: Sequence[conditions_lib.Condition],
   programs: programs_lib.Programs,
-) -> dict[tuple[str, conditions_lib.Condition], equalise.Adjusted]:
+) -> dict[Key, equalise.Adjusted]:
   """Every arm's config under every condition; UserErrors name both."""
-  at: dict[tuple[str, conditions_lib.Condition], equalise.Adjusted] = {}
-  for condition in under:
+  at: dict[Key, equalise.Adjusted] = {}
+  for condition in conditions:
     for name, arm in configs.items():
       where = f'arm {name}, {condition}'
       with programs_lib.blame(where, every=True):
@@ -196,7 +200,7 @@ def adjust(
 def check_erased(
   design: designs.Design,
   declared: conditions_lib.Condition,
-  at: Mapping[tuple[str, conditions_lib.Condition], equalise.Adjusted],
+  at: Mapping[Key, equalise.Adjusted],
 ) -> None:
   """Raises UserError if the declared regime makes two arms of a contrast the same."""
   for contrast in design.contrasts:
@@ -222,27 +226,29 @@ def pick(arms: Mapping[str, Any], name: str) -> Any:
 def check_targets(study: Mapping[str, Any]) -> None:
   """Raises UserError for a target of gains that no metric of its kind can take."""
   targets = conditions_lib.numbers(study['targets'], 'study.targets')
-  if formats.is_share(f'test/{study["metric"]}') and max(targets, default=0) >= 1:
+  if metrics.is_share(study['metric']) and max(targets, default=0) >= 1:
     raise errors.UserError(
-      f'config.study.targets: {study["metric"]} is a share below 1, as 0.95, not '
+      f'config.study.targets: {study["metric"]} is a share below 1, such as 0.95, not '
       f'{max(targets):g}'
     )
 
 
 def scalars(programs: programs_lib.Programs) -> set[str]:
-  """Names of what training curves show, besides the task's metrics."""
+  """Names of what training curves show besides the task's metrics."""
   return {name for facts in programs.facts.values() for name in facts.scalars}
 
 
 def check_reach(text: str, names: Collection[str]) -> None:
-  """Raises UserError unless a text is empty or as 'train/accuracy=0.75'."""
+  """Raises UserError unless a text is empty or like 'train/accuracy=0.75'."""
   place, _, value = text.partition('=')
   split, _, name = place.partition('/')
   try:
-    good = bool(name) and split in ('train', 'validation', 'test') and float(value) >= 0
+    valid = (
+      bool(name) and split in ('train', 'validation', 'test') and float(value) >= 0
+    )
   except ValueError:
-    good = False
-  if text and not good:
+    valid = False
+  if text and not valid:
     raise errors.UserError(
       f"config.study.reach: expected 'train/accuracy=0.75', a split, a metric and a "
       f'value, not {text!r}'
@@ -269,46 +275,40 @@ def check_tuning(design: designs.Design, grid: Sequence[Mapping[str, float]]) ->
 
 
 def layout(
-  config: Mapping[str, Any], facts: inspect.Facts, before: Mapping[str, Any] | None
+  config: Mapping[str, Any],
+  facts: inspect.Facts,
+  written: Mapping[str, Any] | None = None,
 ) -> program_lib.Layout:
-  """Strategy and width by rule of model and backend; what plan.json says comes first.
+  """Strategy and width of a program: as plan.json has them, else by rule.
 
-  On a CPU convolutions and recurrences run fastest one member after another, other
-  matrix products side by side. On accelerators members run side by side. As many as
-  have room: padding takes memory, too.
+  Args:
+    config: of the study.
+    facts: of the program.
+    written: the program's entry in plan.json, if any.
 
   Raises:
     UserError: if engine settings contradict the layout of runs trained before, or would
       hang: jax 0.10's CPU runtime does, on large batched products inside a loop.
   """
   engine = config['engine']
-  before = before if before and 'width' in before else None  # planned, not laid out yet
-  if engine['width'] < 0:
-    raise errors.UserError(
-      f'config.engine.width must be at least 0 (by rule), not {engine["width"]}'
-    )
-  platform = jax.default_backend()
+  old = written if written and 'width' in written else None  # else only planned
   strategy = engine['strategy']
   if strategy == 'auto':
-    serial = facts.convolves or facts.recurs
-    alone = 'rnn_fwd' in facts.primitives or (platform == 'cpu' and serial)  # cuDNN's
-    strategy = 'map' if alone else 'vmap'
-    strategy = before['strategy'] if before else strategy
-  old = jax.__version_info__ < (0, 12)
-  if strategy == 'vmap' and platform == 'cpu' and facts.recurs and old:
+    strategy = old['strategy'] if old else best_strategy(facts)
+  old_jax = jax.__version_info__ < (0, 12)
+  if strategy == 'vmap' and jax.default_backend() == 'cpu' and facts.recurs and old_jax:
     raise errors.UserError(
       f'config.engine.strategy=vmap: jax {jax.__version__} can hang on recurrences '
       'side by side on a CPU; use map (or auto)'
     )
-  room = max(1, STATES[strategy] // max(facts.state_bytes, 1))
-  width = engine['width'] or min(WIDTHS.get((platform, strategy), WIDTH), room)
-  if before and (not engine['width'] or before.get('halved_from') == width):
-    width = before['width']
+  width = engine['width'] or best_width(strategy, facts)
+  if old and (not engine['width'] or old.get('halved_from') == width):
+    width = old['width']
   data = engine['data_devices']
-  asked = {'strategy': strategy, 'width': width, 'data_devices': data}
-  planned = {'data_devices': 1, **(before or asked)}
-  if any(planned[name] != value for name, value in asked.items()):
-    words = [', '.join(f'{n}={x[n]}' for n in asked) for x in (planned, asked)]
+  new = {'strategy': strategy, 'width': width, 'data_devices': data}
+  planned = {'data_devices': 1, **(old or new)}
+  if any(planned[name] != value for name, value in new.items()):
+    words = [', '.join(f'{n}={x[n]}' for n in new) for x in (planned, new)]
     raise errors.UserError(
       f'this workdir was planned with {words[0]}, not {words[1]}; bits depend on them: '
       'use another --workdir'
@@ -321,39 +321,45 @@ def layout(
   return program_lib.Layout(strategy, width, groups * data, data)
 
 
-def searches(
-  made: Plan,
-) -> dict[tuple[str, conditions_lib.Condition], list[runs_lib.Run]]:
-  """By arm and condition: every grid point, on seeds that no claim uses."""
-  seeds = [runs_lib.TUNE_SEED + i for i in range(made.config['study']['tune_seeds'])]
+def best_strategy(facts: inspect.Facts) -> str:
+  """'map' (members in turn) or 'vmap' (side by side), by model and backend.
+
+  On a CPU convolutions and recurrences run fastest in turn, other matrix products side
+  by side. On accelerators members run side by side, except in cuDNN's recurrences.
+  """
+  serial = jax.default_backend() == 'cpu' and (facts.convolves or facts.recurs)
+  return 'map' if serial or 'rnn_fwd' in facts.primitives else 'vmap'
+
+
+def best_width(strategy: str, facts: inspect.Facts) -> int:
+  """Members per device: the backend's number, less where their states are large."""
+  room = max(1, STATES[strategy] // max(facts.state_bytes, 1))
+  return min(WIDTHS.get((jax.default_backend(), strategy), WIDTH), room)
+
+
+def searches(plan: Plan) -> dict[Key, list[list[runs_lib.Run]]]:
+  """By arm and condition, for every grid point, runs on seeds that no claim uses."""
+  count = plan.config['study']['tune_seeds']
+  seeds = [runs_lib.TUNE_SEED + i for i in range(count)]
   return {
     (arm, condition): [
-      run
-      for point in made.grid
-      for run in made.runs(arm, seeds, runs_lib.SEARCH, point, condition)
+      plan.runs(arm, seeds, runs_lib.SEARCH, point, condition) for point in plan.grid
     ]
-    for arm, condition in made.at
-    if made.grid
+    for arm, condition in plan.at
+    if plan.grid
   }
 
 
-def claim_runs(
-  made: Plan,
-  chosen: Mapping[tuple[str, conditions_lib.Condition], Mapping[str, float]]
-  | None = None,
-) -> list[runs_lib.Run]:
-  """Every arm at every seed as configured, then with its tuned numbers.
+def claim_runs(plan: Plan) -> list[runs_lib.Run]:
+  """Every arm at every seed as configured, under the conditions that show it.
 
-  Under conditions other than the declared one a study that tunes has only the latter.
+  A study that tunes has untuned runs under the declared condition only.
   """
-  seeds = runs_lib.seeds(made.config)
-  under = made.conditions[:1] if made.grid else made.conditions
-  runs = [
+  seeds = runs_lib.seeds(plan.config)
+  conditions = plan.conditions[:1] if plan.grid else plan.conditions
+  return [
     run
-    for arm, condition in made.at
-    if condition in under
-    for run in made.runs(arm, seeds, runs_lib.UNTUNED, {}, condition)
+    for arm, condition in plan.at
+    if condition in conditions
+    for run in plan.runs(arm, seeds, runs_lib.UNTUNED, {}, condition)
   ]
-  for (arm, condition), numbers in (chosen or {}).items():
-    runs += made.runs(arm, seeds, runs_lib.TUNED, numbers, condition)
-  return runs

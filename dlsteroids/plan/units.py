@@ -1,16 +1,16 @@
-"""Units of work: what one program of the plan has to train, search and claim.
+"""Units of work: what one program of the plan trains for searches and claims.
 
 Tuning varies traced numbers only, so an arm's search and its claim are runs of the same
-program: a unit needs no other to be done, wherever it is trained.
+program: a unit depends on no other unit, wherever it is trained.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
-from dlsteroids.plan import choices, study_plan
 from dlsteroids.plan import runs as runs_lib
+from dlsteroids.plan import study_plan, tuning
 from dlsteroids.store import results
-from dlsteroids.study import conditions
+from dlsteroids.study import study as study_lib
 
 
 class Unit(NamedTuple):
@@ -19,8 +19,8 @@ class Unit(NamedTuple):
   Attributes:
     program: its id.
     search: what is trained first; the rest may depend on it.
-    claim: the other runs, given what is stored.
-    possible: those that `claim` may ever give, for processes that see no store.
+    claim: the other runs, as far as they follow from the store.
+    possible: every run that `claim` may give, for processes that do not see the store.
   """
 
   program: str
@@ -29,7 +29,7 @@ class Unit(NamedTuple):
   possible: Callable[[], Sequence[runs_lib.Run]]
 
   def runs(self, index: results.Index) -> list[runs_lib.Run]:
-    """The runs known to be wanted, the search's first, each once."""
+    """The runs that follow from the store, the search's first, each once."""
     return runs_lib.unique([*self.search, *self.claim(index)])
 
   def missing(self, index: results.Index) -> list[runs_lib.Run]:
@@ -37,70 +37,69 @@ class Unit(NamedTuple):
     return [r for r in self.runs(index) if r.fingerprint not in index.records]
 
 
-def make(made: study_plan.Plan) -> list[Unit]:
+def make(plan: study_plan.Plan) -> list[Unit]:
   """The units of a plan, in its order."""
-  searched = study_plan.searches(made)
-  seeds = runs_lib.seeds(made.config)
-  claims = group(study_plan.claim_runs(made))
-  search = group([run for runs in searched.values() for run in runs])
+  searches = study_plan.searches(plan)
+  untuned = by_program(study_plan.claim_runs(plan))
+  search_runs = by_program(
+    run for search in searches.values() for at_point in search for run in at_point
+  )
+  seeds, metric = runs_lib.seeds(plan.config), deciding_metric(plan)
 
   def unit(program: str) -> Unit:
-    mine = {key: runs for key, runs in searched.items() if runs[0].program == program}
-    tuned: dict[Any, list[runs_lib.Run]] = {}
+    own = {
+      key: search for key, search in searches.items() if search[0][0].program == program
+    }
+    tuned: dict[study_plan.Key, list[runs_lib.Run]] = {}
 
     def claim(index: results.Index) -> Sequence[runs_lib.Run]:
-      left = {key: runs for key, runs in mine.items() if key not in tuned}
-      for key, numbers in choose(made, left, index).items():
-        tuned[key] = made.runs(key[0], seeds, runs_lib.TUNED, numbers, key[1])
-      return [
-        *claims.get(program, ()),
-        *(run for key in mine for run in tuned.get(key, ())),
-      ]
+      for (arm, condition), search in own.items():
+        if (arm, condition) in tuned:
+          continue
+        names = [[run.fingerprint for run in at_point] for at_point in search]
+        numbers = tuning.choose(plan.grid, names, index, metric)
+        if numbers is not None:
+          tuned[arm, condition] = plan.runs(
+            arm, seeds, runs_lib.TUNED, numbers, condition
+          )
+      claims = (run for key in own for run in tuned.get(key, ()))
+      return [*untuned.get(program, ()), *claims]
 
     def possible() -> Sequence[runs_lib.Run]:
-      found = list(claims.get(program, ()))
-      for arm, condition in mine:
-        for point in made.grid:
-          found += made.runs(arm, seeds, runs_lib.TUNED, point, condition)
-      return found
+      return [
+        *untuned.get(program, ()),
+        *(
+          run
+          for arm, condition in own
+          for point in plan.grid
+          for run in plan.runs(arm, seeds, runs_lib.TUNED, point, condition)
+        ),
+      ]
 
-    return Unit(program, search.get(program, ()), claim, possible)
+    return Unit(program, search_runs.get(program, ()), claim, possible)
 
-  return [unit(program) for program in dict.fromkeys([*claims, *search])]
+  return [unit(program) for program in dict.fromkeys([*untuned, *search_runs])]
 
 
-def group(runs: Sequence[runs_lib.Run]) -> dict[str, list[runs_lib.Run]]:
+def deciding_metric(plan: study_plan.Plan) -> study_lib.Metric:
+  """The metric that decides."""
+  name = plan.config['study']['metric']
+  metric = next(iter(plan.members.values())).task.metrics[name]
+  return study_lib.Metric(name, metric.better, metric.fallback)
+
+
+def by_program(runs: Iterable[runs_lib.Run]) -> dict[str, list[runs_lib.Run]]:
   """Runs by program, in order."""
-  found: dict[str, list[runs_lib.Run]] = {}
+  groups: dict[str, list[runs_lib.Run]] = {}
   for run in runs:
-    found.setdefault(run.program, []).append(run)
-  return found
+    groups.setdefault(run.program, []).append(run)
+  return groups
 
 
-def choose(
-  made: study_plan.Plan,
-  searched: Mapping[tuple[str, conditions.Condition], Sequence[runs_lib.Run]],
-  index: results.Index,
-) -> dict[tuple[str, conditions.Condition], Mapping[str, float]]:
-  """The tuned numbers of every arm and condition whose search has ended."""
-  study = made.config['study']
-  metric = next(iter(made.members.values())).task.metrics[study['metric']]
-  decides = {'name': study['metric'], 'better': metric.better}
-  count = study['tune_seeds']
-  chosen: dict[tuple[str, conditions.Condition], Mapping[str, float]] = {}
-  for key, runs in searched.items():
-    names = [run.fingerprint for run in runs]
-    by_point = [names[i : i + count] for i in range(0, len(names), count)]
-    numbers = choices.choose(made.grid, by_point, index, decides)
-    if numbers is not None:
-      chosen[key] = numbers
-  return chosen
+def of_runs(runs: Sequence[runs_lib.Run]) -> list[Unit]:
+  """Units that train these runs and nothing else."""
 
+  def unit(program: str, own: Sequence[runs_lib.Run]) -> Unit:
+    return Unit(program, (), lambda index: own, lambda: own)
 
-def given(runs: Sequence[runs_lib.Run]) -> list[Unit]:
-  """Units that train given runs and nothing else."""
-
-  def unit(program: str, mine: Sequence[runs_lib.Run]) -> Unit:
-    return Unit(program, (), lambda index: mine, lambda: mine)
-
-  return [unit(program, mine) for program, mine in group(runs).items()]
+  return [unit(program, own) for program, own in by_program(runs).items()]

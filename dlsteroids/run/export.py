@@ -48,7 +48,7 @@ def export(
   variables = sample.load(run, workdir)['model']
   record = results.read(workdir).records[run.fingerprint]
   told = manifest.read_study(workdir)
-  meta = describe(run, dataset, record, told.get('command', ''))
+  meta = describe(run, dataset, record, told.command if told else '')
   # The numbers that are still to be measured stand empty until then.
   draft = classifier.pack({**meta, **measured(0.0, 0, {})}, variables)
   scores = measure(draft, dataset, run.seed)

@@ -1,6 +1,7 @@
 """A study from start to report: the launcher's actions, and `dlsteroids.run`."""
 
 import contextlib
+import dataclasses
 import pathlib
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,12 +12,11 @@ import pandas as pd
 from dlsteroids import config as config_lib
 from dlsteroids.analysis import effects, factorial, looks, summary
 from dlsteroids.config import files
-from dlsteroids.plan import choices, manifest, study_plan, units
+from dlsteroids.plan import manifest, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import answers, compute, report
 from dlsteroids.run import interrupt, leases, local, sharing
 from dlsteroids.store import failures, results, tables, tensorboard
-from dlsteroids.study import study as study_lib
 from dlsteroids.train import checkpoint, processes
 from dlsteroids.util import environment, errors
 
@@ -154,8 +154,7 @@ def finish(
     index = results.read(workdir)
     if elsewhere:
       refuse_mixture(made, index)
-    told = manifest.write_study(made, asked.command, workdir, old, index, elsewhere)
-    study = study_lib.from_json(told)
+    study = manifest.write_study(made, asked.command, workdir, old, index, elsewhere)
     declared = [run for run in study.runs if study.is_declared(run)]
     if all(row.fingerprint in failed for row in declared):
       raise errors.UserError(f'every run failed: {next(iter(failed.values()))}')
@@ -245,19 +244,20 @@ def export(
   Raises:
     UserError: if no run of the study has finished.
   """
-  told = manifest.read_study(workdir)
-  if not told:
+  study = manifest.read_study(workdir)
+  if study is None:
     raise errors.UserError(
       f'nothing to report: {workdir} holds no study; run it first (--action=run)'
     )
-  engine = config_lib.DEFAULTS['engine'] | told['config']['engine']
+  engine = config_lib.DEFAULTS['engine'] | study.config['engine']
   index = read_store(workdir, say, engine['lease_seconds'])
-  told = choices.settle(told, index)
-  wanted = choices.wanted(told)
-  if wanted:  # else by a version that knew failures at the end only
-    told['failures'] = failures.reasons(workdir, wanted, index.records)
-    told['trained'] = count(r for name, r in index.records.items() if name in wanted)
-  study = study_lib.from_json(told)
+  study = tuning.with_choices(study, index)
+  programs = tuning.programs_by_run(study)
+  study = dataclasses.replace(
+    study,
+    failures=failures.reasons(workdir, programs, index.records),
+    trained=count(r for name, r in index.records.items() if name in programs),
+  )
   planned = list(study.runs)
   declared = [run for run in planned if study.is_declared(run)]
   if not any(run.fingerprint in index.records for run in declared):
@@ -276,12 +276,8 @@ def export(
   source = summary.Source(study, summary.Tables(runs, curves, found), arrays)
   said = answers.gather(source).answers
   entries = looks.log(study, runs, environment.now(), said)
-  told['looks'] = [
-    entry._asdict() | {'answers': [list(answer) for answer in entry.answers]}
-    for entry in entries
-  ]
-  manifest.write_looks(workdir, told)
-  study = study_lib.from_json(told)
+  study = dataclasses.replace(study, looks=tuple(entries))
+  manifest.write_looks(workdir, study)
   for name, frame in (('runs', every), ('curves', curves), ('effects', found)):
     tables.write(workdir / f'{name}.csv', frame)
   extra: dict[str, Any] = {'interactions': None, 'anova': None}
@@ -297,9 +293,9 @@ def export(
     runs=runs, curves=curves, effects=found, compute=analyses, every=every, **extra
   )
   page = report.write(workdir, study, made, arrays)
-  if events or told['config']['engine']['tensorboard']:
+  if events or engine['tensorboard']:
     tensorboard.write(workdir / 'tensorboard', curves)
-  return Answer(workdir, page, runs, curves, found, bool(told['failures']))
+  return Answer(workdir, page, runs, curves, found, bool(study.failures))
 
 
 def count(records: Iterable[results.Record]) -> dict[str, Any]:

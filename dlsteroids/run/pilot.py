@@ -62,7 +62,7 @@ def run(
     manifest.check(workdir, made.config['study']['name'])
     made = manifest.lay_out(made, manifest.read_layouts(workdir))
     manifest.write_plan(made, workdir)
-  failures = sharing.train(made, units.given(runs), workdir, watch, say)
+  failures = sharing.train(made, units.of_runs(runs), workdir, watch, say)
   records = results.read(workdir).records
   metric = made.config['study']['metric']
   kept = [records[run.fingerprint] for run in runs if run.fingerprint in records]

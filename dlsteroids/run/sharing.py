@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dlsteroids.plan import choices, manifest, study_plan, units
+from dlsteroids.plan import manifest, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.run import leases, local
 from dlsteroids.store import failures, results
@@ -259,9 +259,10 @@ def refuse_mixed(
   Of two machines that begin at once both have written their lease before they look, so
   at least one sees the other; the later one gives way.
   """
-  told = choices.settle(manifest.read_study(workdir), index)
-  found = choices.wanted(told) if told else {}
-  mine = [index.records[name] for name in found if name in index.records]
+  study = manifest.read_study(workdir)
+  study = study and tuning.with_choices(study, index)
+  programs = tuning.programs_by_run(study) if study else {}
+  mine = [index.records[name] for name in programs if name in index.records]
   check_mixed(made, mine, environment.provenance())
   me = lease.holder
   for holder in leases.live(workdir, made.config['engine']['lease_seconds']).values():

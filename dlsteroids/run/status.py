@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
-from dlsteroids.plan import choices
+from dlsteroids.plan import manifest, tuning
 from dlsteroids.report import formats
 from dlsteroids.run import leases
 from dlsteroids.store import failures, results
+from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
 
 LONG = 60  # letters of arms' names in a line
@@ -52,16 +53,16 @@ def lines(workdir: pathlib.Path) -> list[str]:
     UserError: if there is none, or it can't be read.
   """
   try:
-    told = results.read_json(workdir / 'study.json')
+    told = study_lib.from_json(results.read_json(workdir / 'study.json'))
     programs = results.read_json(workdir / 'plan.json')['programs']
   except FileNotFoundError as error:
     raise errors.UserError(
       f'no study in {workdir}: it is not planned yet, or lies elsewhere (--workdir)'
     ) from error
-  except (ValueError, KeyError, TypeError) as error:
+  except manifest.MISFITS as error:
     raise errors.UserError(f'{workdir}: study.json or plan.json: {error}') from error
   index = results.read(workdir)
-  told = choices.settle(told, index)
+  told = tuning.with_choices(told, index)
   found = gather(workdir, told, programs, index)
   if not found:
     raise errors.UserError(
@@ -72,14 +73,14 @@ def lines(workdir: pathlib.Path) -> list[str]:
 
 def gather(
   workdir: pathlib.Path,
-  told: Mapping[str, Any],
+  told: study_lib.Study,
   programs: Mapping[str, Any],
   index: results.Index,
 ) -> dict[str, Program]:
   """Every program that the study asks for, by id."""
-  wanted = choices.wanted(told)
+  wanted = tuning.programs_by_run(told)
   failed = failures.reasons(workdir, wanted, index.records)
-  engine = config_lib.DEFAULTS['engine'] | told['config']['engine']
+  engine = config_lib.DEFAULTS['engine'] | told.config['engine']
   held = leases.live(workdir, engine['lease_seconds'])
   names: dict[str, list[str]] = {}
   for name, program in wanted.items():
@@ -98,7 +99,7 @@ def gather(
 
 def head(
   workdir: pathlib.Path,
-  told: Mapping[str, Any],
+  told: study_lib.Study,
   found: Mapping[str, Program],
   index: results.Index,
 ) -> str:
@@ -111,7 +112,7 @@ def head(
     parts += [f'{count:,} {what}'] if count else []
   lost = sum(len(p.failed) for p in found.values())
   parts += [f'{lost:,} failed'] if lost else []
-  text = f'study {told["name"]} in {workdir}: {", ".join(parts)}'
+  text = f'study {told.name} in {workdir}: {", ".join(parts)}'
   if done == every:
     return f'{text}; complete'
   if not any(p.holder for p in found.values()):
@@ -121,7 +122,7 @@ def head(
 
 
 def left(
-  told: Mapping[str, Any], found: Mapping[str, Program], index: results.Index
+  told: study_lib.Study, found: Mapping[str, Program], index: results.Index
 ) -> float:
   """Seconds to go, by FLOPs and the programs that train now; 0 if unknown."""
   spent = work = 0.0
@@ -143,18 +144,18 @@ def left(
   return max(0.0, todo) / work * spent / lanes
 
 
-def costs(told: Mapping[str, Any]) -> dict[str, float]:
+def costs(study: study_lib.Study) -> dict[str, float]:
   """Nominal FLOPs by run."""
   at = {
-    (arm['name'], row['regime'], row['budget'], row['size']): row['flops']
-    for arm in told['arms']
-    for row in arm['at']
+    (arm.name, *cost.condition): cost.flops for arm in study.arms for cost in arm.at
   }
-  found = {row[3]: at[row[0], *row[4:7]] for row in told['runs']}
-  for row in told['tune'].get('candidates', ()):
-    flops = at[row['arm'], row['regime'], row['budget'], row['size']]
-    found |= {name: flops for names in row['search'] for name in names}
-  return found
+  flops = {
+    run.fingerprint: at[run.arm, run.regime, run.budget, run.size] for run in study.runs
+  }
+  for one in study.tuning.candidates if study.tuning else ():
+    cost = at[one.arm, one.regime, one.budget, one.size]
+    flops |= {name: cost for names in one.search for name in names}
+  return flops
 
 
 def rows(found: Mapping[str, Program]) -> list[str]:

@@ -17,6 +17,7 @@ class Builder:
 
   Attributes:
     arms: by name.
+    configs: resolved config by arm name.
     contrasts: in the order made.
     excluded: by excluding pair, the names of the arms dropped.
     merged: by arm, the combinations that requirements made equal to it.
@@ -30,6 +31,7 @@ class Builder:
     self.notes: list[str] = []
     self._config, self._override = config, override
     self.arms: dict[str, Arm] = {}
+    self.configs: dict[str, dict[str, Any]] = {}
     self.contrasts: list[Contrast] = []
     self._names: dict[tuple[Cell, Pairs], str] = {}
     self._labels: dict[str, str] = {}  # by arm, the combination it was made from
@@ -71,7 +73,7 @@ class Builder:
     if name in self.arms:
       raise errors.UserError(f'two different arms would be called {name!r}')
     self._digests[digest] = self._names[cell, extra] = name
-    self._labels[name] = raw
+    self._labels[name], self.configs[name] = raw, result
     self.arms[name] = Arm(name, cell.assignment, overrides, cell.inapplicable)
     return name
 

@@ -46,6 +46,7 @@ class Design(NamedTuple):
       applied, with the name of the arm that it is; () if an exclusion leaves one out.
     permutations: for 'permutations', the orders in which the factors are added.
     aliases: for 'fraction', which effects cannot be told apart, a text each.
+    configs: resolved config by arm name.
   """
 
   arms: tuple[Arm, ...]
@@ -57,6 +58,7 @@ class Design(NamedTuple):
   cells: tuple[tuple[tuple[tuple[str, str], ...], str], ...] = ()
   permutations: tuple[tuple[str, ...], ...] = ()
   aliases: tuple[str, ...] = ()
+  configs: Mapping[str, dict[str, Any]] = {}
 
 
 def expand(
@@ -324,11 +326,14 @@ def _finish(design: str, builder: Builder, game: shapley_designs.Game) -> Design
       if (factor.name, level.name) not in tested
     ]
   return Design(
-    tuple(builder.arms.values()),
-    tuple(builder.contrasts),
-    tuple(excluded),
-    tuple(notes),
-    space.factors,
-    design,
-    *game,
+    arms=tuple(builder.arms.values()),
+    contrasts=tuple(builder.contrasts),
+    excluded=tuple(excluded),
+    notes=tuple(notes),
+    factors=space.factors,
+    kind=design,
+    cells=game.cells,
+    permutations=game.permutations,
+    aliases=game.aliases,
+    configs=builder.configs,
   )

@@ -6,7 +6,7 @@ what it leaves for everyone after it is this.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dlsteroids.study import claims as claims_lib
@@ -332,6 +332,9 @@ def from_json(tree: Mapping[str, Any]) -> Study:
   Raises:
     KeyError, TypeError, ValueError, AttributeError: if it is not one.
   """
+  for name, kind in (('name', str), ('runs', list), ('looks', list)):
+    if not isinstance(tree[name], kind):
+      raise TypeError(f'{name} is not a {kind.__name__}')
   fields = {field.name for field in dataclasses.fields(Study)}
   plain = {key: value for key, value in tree.items() if key in fields}
   metric = {'split': 'test', **tree['metric']}
@@ -354,10 +357,7 @@ def from_json(tree: Mapping[str, Any]) -> Study:
       ),
       'runs': tuple(PlannedRun(*row) for row in tree.get('runs', ())),
       'tuning': _tuning(tree.get('tune')),
-      'looks': tuple(
-        LookRecord(**{**entry, 'answers': _tuples(entry.get('answers', ()))})
-        for entry in tree.get('looks', ())
-      ),
+      'looks': looks_from_json(tree.get('looks', ())),
       'claims': tuple(claims_lib.Claim(**entry) for entry in tree.get('claims', ())),
       'cells': tuple(
         (dict(entry['levels']), entry['arm']) for entry in tree.get('cells') or ()
@@ -367,6 +367,14 @@ def from_json(tree: Mapping[str, Any]) -> Study:
         for name in ('permutations', 'aliases', 'excluded', 'notes', 'targets')
       },
     }
+  )
+
+
+def looks_from_json(entries: Iterable[Mapping[str, Any]]) -> tuple[LookRecord, ...]:
+  """The looks logged in study.json or plan.json."""
+  return tuple(
+    LookRecord(**{**entry, 'answers': _tuples(entry.get('answers', ()))})
+    for entry in entries
   )
 
 

@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 
 from dlsteroids import config as config_lib
 from dlsteroids.plan import runs as runs_lib
+from dlsteroids.plan import tuning
+from dlsteroids.store import results
+from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
 
 
@@ -13,6 +16,10 @@ def base(**changes):
   tree = config_lib.resolve(config_lib.base(model='mlp', data='digits'))
   pairs = {name.replace('__', '.'): value for name, value in changes.items()}
   return config_lib.override(tree, pairs.items())
+
+
+def make_run(arm, seed, *rest):
+  return runs_lib.make_runs(arm, [seed], *rest)[0]
 
 
 def make(i, program='p', steps=10):
@@ -80,7 +87,7 @@ def test_programs_and_fingerprints_follow_what_they_depend_on(change):
   one, other = base(), base(**change)
   same_program = runs_lib.program_id(one) == runs_lib.program_id(other)
   assert same_program == (next(iter(change)) in TRACED)
-  prints = {runs_lib.make_run('a', 0, 0, c, 'd', 'c').fingerprint for c in (one, other)}
+  prints = {make_run('a', 0, 0, c, 'd', 'c').fingerprint for c in (one, other)}
   assert len(prints) == 2
 
 
@@ -88,16 +95,16 @@ def test_programs_and_fingerprints_follow_what_they_depend_on(change):
 def test_what_changes_no_result_enters_no_fingerprint(change):
   one, other = base(), base(**change)
   assert runs_lib.program_id(one) == runs_lib.program_id(other)
-  runs = [runs_lib.make_run('a', 0, 0, config, 'd', 'c') for config in (one, other)]
+  runs = [make_run('a', 0, 0, config, 'd', 'c') for config in (one, other)]
   assert runs[0].fingerprint == runs[1].fingerprint
   assert runs[0].identity == runs[1].identity
 
 
 def test_seed_data_and_code_enter_the_fingerprint_and_code_not_the_identity():
   config = base()
-  first = runs_lib.make_run('a', 0, 0, config, 'd', 'c')
+  first = make_run('a', 0, 0, config, 'd', 'c')
   for seed, data, code in ((1, 'd', 'c'), (0, 'e', 'c'), (0, 'd', 'x')):
-    other = runs_lib.make_run('a', seed, 0, config, data, code)
+    other = make_run('a', seed, 0, config, data, code)
     assert other.fingerprint != first.fingerprint
     assert (other.identity == first.identity) == (code == 'x')
 
@@ -107,14 +114,14 @@ def test_fingerprints_are_digests_of_all_they_depend_on():
   metric = config['study']['metric']
   facts = {'config': config_lib.training(config), 'data': 'd', 'metric': metric}
   runs = runs_lib.make_runs('a', [0, 7, 10**6], 0, config, 'd', 'c')
+  identity = config_lib.digest(facts)
   for run, seed in zip(runs, (0, 7, 10**6)):
-    assert run == runs_lib.make_run('a', seed, 0, config, 'd', 'c')
-    assert run.identity == config_lib.digest({**facts, 'seed': seed})
-    assert run.fingerprint == config_lib.digest({**facts, 'code': 'c', 'seed': seed})
+    assert run == make_run('a', seed, 0, config, 'd', 'c')
+    assert run.identity == config_lib.digest([identity, seed])
+    code = config_lib.digest([identity, 'c'])
+    assert run.fingerprint == config_lib.digest([code, seed])
   other = base(study__metric='loss')  # it chooses the step whose scores are stored
-  assert (
-    runs_lib.make_run('a', 0, 0, other, 'd', 'c').fingerprint != runs[0].fingerprint
-  )
+  assert make_run('a', 0, 0, other, 'd', 'c').fingerprint != runs[0].fingerprint
 
 
 def test_seeds_stay_clear_of_the_tuning_seeds():
@@ -125,11 +132,11 @@ def test_seeds_stay_clear_of_the_tuning_seeds():
 
 def test_a_grid_is_every_combination_in_order():
   text = 'optimizer.learning_rate=0.1,0.2; model.dropout=0,0.5'
-  grid = runs_lib.parse_grid(text, base())
+  grid = tuning.parse_grid(text, base())
   assert grid == {'optimizer.learning_rate': (0.1, 0.2), 'model.dropout': (0.0, 0.5)}
-  rows = [tuple(point.values()) for point in runs_lib.points(grid)]
+  rows = [tuple(point.values()) for point in tuning.points(grid)]
   assert rows == [(0.1, 0.0), (0.1, 0.5), (0.2, 0.0), (0.2, 0.5)]
-  assert runs_lib.points({}) == []
+  assert tuning.points({}) == []
 
 
 @pytest.mark.parametrize(
@@ -138,14 +145,14 @@ def test_a_grid_is_every_combination_in_order():
     ('optimizer.learning_rate=a,b', 'path=number'),
     ('optimizer.learning_rate', 'path=number'),
     ('optimizer.learning_rat=1,2', "did you mean 'optimizer.learning_rate'"),
-    ('model.activation=1,2', 'no traced number'),
+    ('model.activation=1,2', 'not a traced number'),
     ('optimizer.learning_rate=1,1', 'two or more different'),
     ('optimizer.learning_rate=1,2;optimizer.learning_rate=1,2', 'once'),
   ],
 )
 def test_a_bad_grid_is_one_line(text, want):
   with pytest.raises(errors.UserError, match=want) as caught:
-    runs_lib.parse_grid(text, base())
+    tuning.parse_grid(text, base())
   assert '\n' not in str(caught.value)
 
 
@@ -159,4 +166,13 @@ def test_a_bad_grid_is_one_line(text, want):
 )
 def test_tuning_chooses_the_best_mean_and_the_first_of_equals(better, scores, want):
   grid = [{'x': 0.0}, {'x': 1.0}, {'x': 2.0}]
-  assert runs_lib.choose(grid, scores, better) == grid[want]
+  metric = study_lib.Metric('loss', better, 0.0)
+  search = [[f'{i}a', f'{i}b'] for i in range(3)]  # two tuning seeds, far apart
+  records = {
+    name: results.Record({'values': {'validation/loss': score + away}}, {}, None)
+    for names, score in zip(search, scores)
+    for name, away in zip(names, (-1.0, 1.0))
+  }
+  assert tuning.choose(grid, search, results.Index(records, {}), metric) == grid[want]
+  del records['2b']
+  assert tuning.choose(grid, search, results.Index(records, {}), metric) is None
