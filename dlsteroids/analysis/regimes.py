@@ -26,6 +26,8 @@ COLUMNS = (
   'regime',
   'declared',
   'n',
+  'n_diverged_arm',
+  'n_diverged_reference',
   'delta',
   'ci_low',
   'ci_high',

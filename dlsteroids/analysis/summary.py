@@ -4,7 +4,7 @@ Only descriptive figures are computed here; tests, intervals and verdicts come r
 the effects.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,6 +89,22 @@ def scores_of(source: Source, tuned: int) -> pairs.Scores:
   """The deciding metric of every arm and seed in one tuning state."""
   study = source.study
   return pairs.tabulate(study, source.tables.runs, pairs.deciding(study), tuned)
+
+
+def diverged_runs(source: Source, cells: Sequence[str], tuned: int) -> tuple[int, int]:
+  """How many runs of the arms `cells` diverged in one tuning state, and of how many.
+
+  A run whose deciding metric is not finite counts as diverged.
+  """
+  scores = scores_of(source, tuned)
+  names = sorted(set(cells))
+  scored = int(scores.value[names].notna().to_numpy().sum())
+  return int(scores.diverged[names].to_numpy().sum()), scored
+
+
+def is_mostly_diverged(diverged: int, runs: int) -> bool:
+  """Whether so many of an arm's runs diverged that the others say nothing about it."""
+  return 2 * diverged > runs
 
 
 def mean_of(source: Source, arm: str, column: str, tuned: int) -> float:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from dlsteroids.report import formats
+from dlsteroids.study import factors
+from dlsteroids.study import study as study_lib
 
 FLOOR = 'real against real'
 
@@ -53,19 +55,36 @@ def words(study: Mapping[str, Any], column: str) -> str:
   return text
 
 
-def name_change(study: Any, row: Mapping[str, Any]) -> str:
-  """How the arm's level of an effect differs from its reference's: 'relu → tanh'."""
-  keys = ('factor', 'level', 'arm', 'reference')
-  assignments = {arm.name: dict(arm.assignment) for arm in study.arms}
+def levels_of(
+  study: study_lib.Study, contrast: factors.Contrast
+) -> tuple[str | None, str | None]:
+  """The factor's level on the arm's side of a contrast, and on the reference's."""
+  arm, reference = (
+    next((one.assignment for one in study.arms if one.name == cells[0]), {})
+    for cells in (contrast.arm_cells, contrast.reference_cells)
+  )
+  return arm.get(contrast.factor), reference.get(contrast.factor)
+
+
+def find_contrast(
+  study: study_lib.Study, row: Mapping[str, Any]
+) -> factors.Contrast | None:
+  """The contrast that a row of the effects measures; None if there is none."""
+  # levels are not compared: read back from a table, '0.50' is 0.5 and '' is nan
   for contrast in study.contrasts:
-    if all(str(getattr(contrast, key)) == str(row[key]) for key in keys):
-      new, old = (
-        assignments.get(cells[0], {}).get(row['factor'])
-        for cells in (contrast.arm_cells, contrast.reference_cells)
-      )
-      if new is not None and old is not None:
-        return f'{old} → {new}'
-  return f'{row["reference"]} → {row["arm"]}'
+    names = contrast.arm, contrast.factor, contrast.reference
+    if names == tuple(str(row[key]) for key in ('arm', 'factor', 'reference')):
+      return contrast
+  return None
+
+
+def name_change(study: study_lib.Study, row: Mapping[str, Any]) -> str:
+  """How the arm's level differs from its reference's: 'relu → tanh'."""
+  contrast = find_contrast(study, row)
+  new, old = levels_of(study, contrast) if contrast else (None, None)
+  if new is None or old is None:
+    new, old = row['arm'], row['reference']
+  return f'{old} → {new}'
 
 
 def quality(study: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from dlsteroids.analysis import pairs
 from dlsteroids.report import facts, formats
+from dlsteroids.study import study as study_lib
 
 _ESCAPES = {
   '\\': r'\textbackslash{}',
@@ -38,7 +39,7 @@ def escape(words: str) -> str:
   return ''.join(_ESCAPES.get(letter, letter) for letter in words)
 
 
-def table(study: Mapping[str, Any], effects: pd.DataFrame) -> str:
+def table(study: study_lib.Study, effects: pd.DataFrame) -> str:
   """The family of the study as a `table` with a caption.
 
   Args:

@@ -14,11 +14,12 @@ from dlsteroids.report.figures import canvas, panels, scales
 
 
 class _Panel(NamedTuple):
-  """A panel's title, its arm's curve and (unless alone) its reference's."""
+  """A panel's title, its arm's curve and (unless alone) its reference's, and a note."""
 
   title: str
   arm: curves_lib.Curve | None
-  reference: curves_lib.Curve | None = None
+  reference: curves_lib.Curve | None
+  note: str
 
 
 def draw_curves(source: summary.Source, x: str) -> canvas.Drawing | None:
@@ -48,9 +49,8 @@ def draw_curves(source: summary.Source, x: str) -> canvas.Drawing | None:
       panels.plot(ax, place(panel.reference, scale), canvas.GREY, 1.2)
     if panel.arm:
       panels.plot(ax, place(panel.arm, scale), canvas.BLUE, 1.6)
-    else:
-      look: dict[str, Any] = {'color': canvas.SOFT, 'ha': 'right', 'fontsize': 7.5}
-      ax.text(0.97, 0.07, 'no runs yet', transform=ax.transAxes, **look)
+    look: dict[str, Any] = {'color': canvas.SOFT, 'ha': 'right', 'fontsize': 7.5}
+    ax.text(0.97, 0.07, panel.note, transform=ax.transAxes, **look)
     frame_x(ax, low, float(xs.max()), x)
     grid.name(fig, i, panel.title)
   what = f'{split} {formats.name(study.metric.name)}'
@@ -62,6 +62,11 @@ def draw_curves(source: summary.Source, x: str) -> canvas.Drawing | None:
     keys = [panels.Key('the arm', canvas.BLUE), panels.Key(reference, canvas.GREY)]
     panels.write_legend(fig, keys)
   caption = 'Line: mean over seeds; band: 10th to 90th percentile of the seeds.'
+  if any(panel.note.endswith('diverged') for panel in items):
+    caption += (
+      ' Diverged runs end where they diverged; an arm most of whose runs diverged has '
+      'no curve.'
+    )
   if scale.note:
     caption += f' Vertical axis: {scale.note}.'
   ends = [
@@ -82,16 +87,21 @@ def draw_curves(source: summary.Source, x: str) -> canvas.Drawing | None:
 def _make_panels(source: summary.Source, x: str) -> list[_Panel]:
   """A panel for every contrast; without contrasts one for every arm."""
   study = source.study
-  if not study.contrasts:
-    names = [arm.name for arm in study.arms]
-    curves = curves_lib.learning(source, [(name,) for name in names], x)
-    return [_Panel(name, curves.get((name,))) for name in names]
-  sides = [(tuple(c.arm_cells), tuple(c.reference_cells)) for c in study.contrasts]
-  curves = curves_lib.learning(source, {side for both in sides for side in both}, x)
-  return [
-    _Panel(contrast.arm, curves.get(arm), curves.get(reference))
-    for contrast, (arm, reference) in zip(study.contrasts, sides)
+  sides = [
+    (c.arm, tuple(c.arm_cells), tuple(c.reference_cells)) for c in study.contrasts
   ]
+  sides = sides or [(arm.name, (arm.name,), ()) for arm in study.arms]
+  cells = {side for _, *both in sides for side in both}
+  counts = {side: summary.diverged_runs(source, side, 0) for side in cells}
+  silent = {side for side in cells if summary.is_mostly_diverged(*counts[side])}
+  curves = curves_lib.learning(source, cells - silent, x)
+  items = []
+  for title, arm, reference in sides:
+    diverged, runs = counts[arm]
+    note = f'{diverged} of {runs} runs diverged' if diverged else ''
+    note = note or ('' if arm in curves else 'no runs yet')
+    items.append(_Panel(title, curves.get(arm), curves.get(reference), note))
+  return items
 
 
 def place(curve: curves_lib.Curve, scale: scales.Scale) -> curves_lib.Curve:

@@ -25,6 +25,7 @@ _DASHES: Any = (0, (2, 2))
 _REGIME_MARKS = {'steps': 'o', 'flops': 's', 'params': 'D'}
 _TUNING_MARKS = ('o', 'D')
 _SIZES = {'o': 6.0, 's': 5.4, 'D': 5.2}  # they look alike in size
+_KINDS = {'remove': 'removed: ', 'add': 'added: '}
 _IDENTITY = ('factor', 'level', 'arm', 'reference')  # of a contrast
 
 Rows = Sequence[Mapping[str, Any]]
@@ -40,6 +41,8 @@ class Estimate(NamedTuple):
     descriptive: whether the interval is Student's t, which is descriptive only.
     marker: matplotlib's.
     word: at the right end, if there is no verdict.
+    diverged: instead of the numbers, where most runs of a side diverged: no interval
+      is drawn then.
   """
 
   value: float
@@ -50,6 +53,7 @@ class Estimate(NamedTuple):
   descriptive: bool
   marker: str
   word: str = ''
+  diverged: str = ''
 
   @property
   def ends(self) -> list[float]:
@@ -58,7 +62,7 @@ class Estimate(NamedTuple):
 
   @property
   def is_measured(self) -> bool:
-    return math.isfinite(self.value)
+    return math.isfinite(self.value) and not self.diverged
 
   @property
   def colour(self) -> str:
@@ -68,6 +72,13 @@ class Estimate(NamedTuple):
   def face(self) -> str:
     """Fill of its mark."""
     return self.colour if self.claimed and self.verdict else canvas.PAPER
+
+  def describe(self, column: str, where: str = '') -> str:
+    """'−0.39 points (helps)', with `where` after the number."""
+    if self.diverged:
+      return f'{self.diverged}{where}'
+    verdict = f' ({self.verdict})' if self.verdict else ''
+    return f'{formats.delta(column, self.value, unit=True)}{where}{verdict}'
 
 
 class Row(NamedTuple):
@@ -99,9 +110,10 @@ def draw_effects(source: summary.Source) -> canvas.Drawing | None:
   rows = [
     Row(
       str(group[0]['factor'] or group[0]['arm']),
-      facts.name_change(study, group[0]),
+      _name_change(study, group[0]),
       [
         _estimate(
+          study,
           effect,
           ('delta', 'ci_low', 'ci_high', 'verdict'),
           _TUNING_MARKS[effect['tuned']],
@@ -121,10 +133,11 @@ def draw_effects(source: summary.Source) -> canvas.Drawing | None:
   if named:
     caption.append('Circles: as configured. Diamonds: tuned, an equal grid per arm.')
   caption.append('Filled marks carry a verdict; hollow ones are descriptive.')
+  if any(contrast.kind == 'remove' for contrast in study.contrasts):
+    caption.append('A removed component helps where the arm is worse without it.')
   alt = '; '.join(
-    f'{effect["arm"]} {formats.delta(column, effect["delta"], unit=True)}'
-    + ('' if formats.missing(effect['verdict']) else f' ({effect["verdict"]})')
-    for effect in by_state[states[-1]]
+    f'{effect["arm"]} {row.estimates[-1].describe(column)}'
+    for effect, row in zip(by_state[states[-1]], rows)
   )
   return canvas.finish(
     fig,
@@ -154,9 +167,10 @@ def draw_regimes(
   rows = [
     Row(
       str(group[0]['factor'] or group[0]['arm']),
-      facts.name_change(study, group[0]),
+      _name_change(study, group[0]),
       [
         _estimate(
+          study,
           row,
           ('gain', 'gain_low', 'gain_high', 'reading'),
           _REGIME_MARKS[row['regime']],
@@ -171,7 +185,9 @@ def draw_regimes(
   if not measured or max(map(len, groups)) < 2:
     return None
   title = f'gain in {facts.words(study, column)}'
-  texts = _Texts(title, 'component hurts', 'component helps', 'no pairs of runs yet')
+  who = _name_subject(study)
+  ends = (f'{who} hurts', f'{who} helps') if who else ('hurts', 'helps')
+  texts = _Texts(title, *ends, 'no pairs of runs yet')
   keys = []
   for row, estimate in zip(groups[0], rows[0].estimates):
     kind = 'decides' if row['declared'] else 'descriptive'
@@ -182,8 +198,8 @@ def draw_regimes(
     )
   fig = _draw(study, rows, texts, keys)
   caption = [
-    'Mean paired difference over seeds with its interval, signed so that a component '
-    'that helps stands to the right of zero.'
+    'Mean paired difference over seeds with its interval, signed so that a '
+    f'{who or "component or change"} that helps stands to the right of zero.'
   ]
   if any(estimate.verdict for estimate in measured):
     caption.append(
@@ -193,20 +209,26 @@ def draw_regimes(
   alt = '; '.join(
     f'{group[0]["arm"]} '
     + ', '.join(
-      f'{formats.delta(column, row["gain"], unit=True)} at '
-      f'{regime_words.WORDS[row["regime"]]}'
-      + ('' if formats.missing(row['reading']) else f' ({row["reading"]})')
-      for row in group
+      estimate.describe(column, f' at {regime_words.WORDS[row["regime"]]}')
+      for row, estimate in zip(group, line.estimates)
     )
-    for group in groups
+    for group, line in zip(groups, rows)
   )
   return canvas.finish(
     fig,
     'regimes',
     'Idea or compute',
     ' '.join(caption + _explain(study, rows)),
-    f'What components gain in {formats.name(column)}: {alt}.',
+    f'What {who or "component"}s gain in {formats.name(column)}: {alt}.',
   )
+
+
+def _name_subject(study: study_lib.Study) -> str:
+  """What verdicts speak of: 'component', of swaps 'change'; '' if of either."""
+  kinds = {contrast.kind for contrast in study.contrasts}
+  if kinds == {'swap'}:
+    return 'change'
+  return '' if 'swap' in kinds else 'component'
 
 
 def _group(rows: Rows) -> list[list[Mapping[str, Any]]]:
@@ -217,7 +239,27 @@ def _group(rows: Rows) -> list[list[Mapping[str, Any]]]:
   return list(groups.values())
 
 
+def _name_change(study: study_lib.Study, row: Mapping[str, Any]) -> str:
+  """The levels, and of which kind the change from the first to the second is."""
+  contrast = facts.find_contrast(study, row)
+  kind = _KINDS.get(contrast.kind, '') if contrast else ''
+  return kind + facts.name_change(study, row)
+
+
+def _describe_diverged(study: study_lib.Study, row: Mapping[str, Any]) -> str:
+  """'7 of 8 runs diverged', of the side of which most did; else ''."""
+  contrast = facts.find_contrast(study, row)
+  for side in ('arm', 'reference') if contrast else ():
+    cells = set(getattr(contrast, f'{side}_cells'))
+    runs, diverged = len(cells) * len(study.seeds), int(row[f'n_diverged_{side}'])
+    if summary.is_mostly_diverged(diverged, runs):
+      owner = ' of the reference' if side == 'reference' else ''
+      return f'{diverged} of {runs} runs{owner} diverged'
+  return ''
+
+
 def _estimate(
+  study: study_lib.Study,
   row: Mapping[str, Any],
   columns: tuple[str, str, str, str],
   marker: str,
@@ -230,7 +272,10 @@ def _estimate(
   value, low, high = (math.nan if formats.missing(n) else float(n) for n in numbers)
   verdict = '' if formats.missing(verdict) else str(verdict)
   descriptive = 'descriptive' in str(row['ci_kind'])
-  return Estimate(value, low, high, verdict, claimed, descriptive, marker, word)
+  diverged = _describe_diverged(study, row)
+  return Estimate(
+    value, low, high, verdict, claimed, descriptive, marker, word, diverged
+  )
 
 
 def _draw(
@@ -370,7 +415,10 @@ def _write_numbers(
 ) -> None:
   """The estimate in figures, smaller where there is no room, and its verdict."""
   if not estimate.is_measured:
-    canvas.write(fig, left, middle, missing, fontsize=7)
+    words, colour = estimate.diverged or missing, canvas.SOFT
+    if estimate.diverged:
+      words, colour = f'× {words}', canvas.ORANGE
+    canvas.write(fig, left, middle, words, fontsize=7, color=colour)
     return
   numbers = formats.delta(column, estimate.value)
   numbers += f' {formats.interval(column, estimate.low, estimate.high)}'

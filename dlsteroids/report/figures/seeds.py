@@ -1,5 +1,6 @@
 """Every seed's result as a point, beside the same seed of the intact arm."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -53,7 +54,11 @@ def draw_seeds(source: summary.Source) -> canvas.Drawing | None:
     look: dict[str, Any] = {'color': canvas.INK, 'fontsize': 8.5, 'weight': weight}
     canvas.write(fig, 0.02, middle, formats.clip(arm, 32), **look)
     words = 'no runs yet'
-    if scores.value[arm].notna().any():
+    diverged, runs = summary.diverged_runs(source, (arm,), study.tuned)
+    if summary.is_mostly_diverged(diverged, runs):
+      words = f'{diverged} of {runs} diverged'
+      _draw_arm(ax, scores, arm, intact, height, scale, math.nan)
+    elif runs:
       mean = summary.mean_of(source, arm, column, study.tuned)
       words = formats.value(column, mean)
       _draw_arm(ax, scores, arm, intact, height, scale, mean)
@@ -119,14 +124,18 @@ def _draw_arm(
   scale: scales.Scale,
   mean: float,
 ) -> None:
-  """A row: the arm's seeds below, the intact arm's above, lines between equal seeds."""
+  """A row: the arm's seeds below, the intact arm's above, lines between equal seeds.
+
+  A `mean` of NaN is not drawn.
+  """
   values = scores.value[arm].to_numpy(float)
   present = np.isfinite(values)
   places = scale.place(values[present])
   diverged = scores.diverged[arm].to_numpy()[present]
   middle = height + (0.0 if arm == intact else 0.12)
-  at = float(scale.place(np.array(mean)))
-  ax.plot([at, at], [middle - 0.2, middle + 0.2], color=canvas.INK, linewidth=1.6)
+  if math.isfinite(mean):
+    at = float(scale.place(np.array(mean)))
+    ax.plot([at, at], [middle - 0.2, middle + 0.2], color=canvas.INK, linewidth=1.6)
   if len(values) > MANY:
     _draw_many(ax, places[~diverged], middle)
     levels = np.full(len(places), middle)
