@@ -213,6 +213,11 @@ def defaults(table: ModuleType | Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
+def traced(module: ModuleType) -> list[str]:
+  """The names of a plug-in's traced numbers."""
+  return [name for name, option in of(module).items() if option.traced]
+
+
 def complete(
   config: Mapping[str, Any], table: ModuleType | Mapping[str, Any], section: str
 ) -> dict[str, Any]:

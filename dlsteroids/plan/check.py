@@ -13,8 +13,8 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
+from dlsteroids.config import code as code_lib
 from dlsteroids.config import options
-from dlsteroids.plan import programs
 from dlsteroids.train import chunks
 from dlsteroids.train import member as member_lib
 from dlsteroids.util import errors
@@ -36,7 +36,7 @@ def check(module: str) -> list[str]:
 
 def problems(name: str) -> Iterator[str]:
   """Imports the module, tells its kind by what it defines, and tries it out."""
-  if not programs.dotted(name):
+  if not code_lib.module_of(name, undotted=True):
     yield f'{name}: there is no such module on the import path'
     return
   kinds = {'load': 'data', 'build': 'models', 'make': 'metrics'}
@@ -81,9 +81,6 @@ def check_defaults(name: str, module: ModuleType) -> Iterator[str]:
         f'{name}.DEFAULTS[{key!r}] is {value!r}: use a bool, int, float, str or tuple '
         '(lists and None cannot be overridden from the command line)'
       )
-  for key in getattr(module, 'TRACED', ()):
-    if not isinstance(options.defaults(module).get(key), int | float):
-      yield f'{name}.TRACED names {key!r}, which is no number in DEFAULTS'
 
 
 def check_model(name: str, module: ModuleType) -> Iterator[str]:

@@ -246,7 +246,7 @@ def describe(
     },
     peak_flops=peak_flops,
     git=environment.git_commit(),
-    code=config_lib.digest(plan.code),
+    code=config_lib.digest({arm: code.digest for arm, code in plan.code.items()}),
     dlsteroids=dlsteroids.__version__,
     data=study_lib.Data(
       name=dataset.name,

@@ -76,18 +76,20 @@ def check_different(
 
 def digest_code(
   configs: Mapping[str, Mapping[str, Any]], programs: Programs
-) -> dict[str, dict[str, str]]:
-  """Digest by module of the code that each arm runs, and of its task's own data."""
+) -> dict[str, code_lib.Code]:
+  """The code that each arm runs, with the digest of its task's own data."""
   named = {name: plugins(arm) for name, arm in configs.items()}
-  digests = {
-    names: code_lib.digests([*SHARED, *names]) for names in set(named.values())
-  }
-  code = {name: dict(digests[names]) for name, names in named.items()}
+  read = {names: code_lib.read([*SHARED, *names]) for names in set(named.values())}
+  codes = {name: read[names] for name, names in named.items()}
   for name, arm in configs.items():
     task = programs.members[runs.program_id(arm)].task
     if task.digest:
-      code[name] |= {f'{arm["task"]["name"]}: its own data': task.digest}
-  return code
+      own_data = {f'{arm["task"]["name"]}: its own data': task.digest}
+      codes[name] = code_lib.Code(
+        config_lib.digest([codes[name].digest, task.digest]),
+        {**codes[name].modules, **own_data},
+      )
+  return codes
 
 
 @contextlib.contextmanager
@@ -114,25 +116,15 @@ def blame(what: str, every: bool = False) -> Any:
 
 
 def plugins(config: Mapping[str, Any]) -> tuple[str, ...]:
-  """Modules that a config names: model, data set, task, and dotted blocks."""
+  """Modules that a config names, in order: model, data set, task, dotted blocks."""
   names: dict[str, None] = {}
   for section, kind in config_lib.PLUGINS.items():
     names[config_lib.find(kind, config[section]['name']).__name__] = None
     for value in config[section].values():
       if isinstance(value, str) and '.' in value:
         for part in value.split(','):
-          names |= dict.fromkeys(dotted(part.strip()))
+          names |= dict.fromkeys(filter(None, [code_lib.module_of(part.strip())]))
   return tuple(names)
-
-
-def dotted(name: str) -> list[str]:
-  """The module that a dotted name is, or whose function it is."""
-  if not all(part.isidentifier() for part in name.split('.')):
-    return []
-  if code_lib.exists(name):
-    return [name]
-  parent = name.rpartition('.')[0]
-  return [parent] if '.' in name and code_lib.exists(parent) else []
 
 
 def check_metric(name: str, task: types.Task) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
+from dlsteroids.config import code as code_lib
 from dlsteroids.study import conditions
 from dlsteroids.util import errors
 
@@ -78,9 +79,14 @@ def make_runs(
   """
   # the metric, because it chooses the step whose scores are a run's
   metric = config['study']['metric']
-  facts = {'config': config_lib.training(config), 'data': data, 'metric': metric}
+  facts: dict[str, Any] = {
+    'config': config_lib.training(config),
+    'data': data,
+    'metric': metric,
+  }
   identity = config_lib.digest(facts)
-  fingerprint = config_lib.digest([identity, code])
+  content = {**facts, 'config': code_lib.without_names(facts['config']), 'code': code}
+  fingerprint = config_lib.digest(content)
   program = program_id(config)
   return [
     Run(

@@ -7,6 +7,7 @@ import jax
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
+from dlsteroids.config import code as code_lib
 from dlsteroids.plan import equalise, tuning
 from dlsteroids.plan import programs as programs_lib
 from dlsteroids.plan import runs as runs_lib
@@ -42,7 +43,7 @@ class Plan(NamedTuple):
     members: the pure functions by program id.
     facts: what is known of a program without training, by program id.
     layouts: by program id.
-    code: digest by module of the code that an arm runs, by arm name.
+    code: what an arm runs, by arm name.
     grid: tuning points; empty without tuning.
     claims: published ones to hold the results against.
   """
@@ -56,7 +57,7 @@ class Plan(NamedTuple):
   members: Mapping[str, member_lib.Member]
   facts: Mapping[str, inspect.Facts]
   layouts: Mapping[str, program_lib.Layout]
-  code: Mapping[str, Mapping[str, str]]
+  code: Mapping[str, code_lib.Code]
   grid: Sequence[tuning.Numbers]
   claims: Sequence[claims_lib.Claim]
 
@@ -87,7 +88,7 @@ class Plan(NamedTuple):
     condition = condition or self.conditions[0]
     config = equalise.replace(self.at[arm, condition].config, numbers)
     data = self.dataset(config).digest
-    code = config_lib.digest(self.code[arm])
+    code = self.code[arm].digest
     return runs_lib.make_runs(arm, seeds, tuned, config, data, code, condition)
 
   def arms_of(self, program: str) -> list[str]:

@@ -227,7 +227,7 @@ def stale(
   wanted = {run.identity: run.fingerprint for run in runs}
   code: dict[str, str] = {}
   for part in made.code.values():
-    code |= part
+    code |= part.modules
   return results.stale(index, wanted, code)
 
 

@@ -329,7 +329,7 @@ def train_batch(
         'layout': layout._asdict(),
         'checkpoint': kept,
         'provenance': environment.provenance(),
-        'sources': made.code[batch.runs[0].arm],
+        'sources': made.code[batch.runs[0].arm].modules,
         'time': environment.now(),
       },
       records,

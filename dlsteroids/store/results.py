@@ -237,9 +237,9 @@ def stale(
     if now is None or now in index.records:
       continue
     old = record.batch['sources']
-    for name in sorted(set(old) & set(code)):
-      if old[name] != code[name]:
-        counts[name] = counts.get(name, 0) + 1
+    changed = [name for name in set(old) & set(code) if old[name] != code[name]]
+    for name in sorted(changed or set(old) ^ set(code)):  # or imported instead
+      counts[name] = counts.get(name, 0) + 1
   return [f'{name} changed: {count} runs are stale' for name, count in counts.items()]
 
 

@@ -119,7 +119,7 @@ def fill(
       'layout': layout._asdict(),
       'checkpoint': '',
       'provenance': provenance,
-      'sources': made.code[batch.runs[0].arm],
+      'sources': made.code[batch.runs[0].arm].modules,
       'time': now,
     }
     rows = [record(run, facts, effects[run.arm], generator) for run in batch.runs]

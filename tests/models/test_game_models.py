@@ -124,7 +124,7 @@ def test_every_option_value_changes_the_player_that_it_names(model):
 def test_the_slope_is_the_papers_and_traced(model):
   plugin = config_lib.find('models', model)
   assert options_lib.defaults(plugin)['slope'] == 0.2
-  assert plugin.TRACED.keys() == {'slope'}
+  assert options_lib.traced(plugin) == ['slope']
   leaky = adversarial.activation('model.x', 'leaky_relu')
   x = np.array([-2.0, 0.0, 3.0], np.float32)
   np.testing.assert_allclose(leaky(x, np.float32(0.2)), [-0.4, 0, 3], rtol=1e-6)

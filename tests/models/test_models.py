@@ -136,7 +136,7 @@ def test_every_option_value_learns(model, options):
     ('params', *path): generator.normal(0, 0.3, shape).astype(np.float32)
     for path, shape in cases.shapes(module, model).items()
   }
-  traced = config_lib.find('models', model).TRACED
+  traced = options_lib.traced(config_lib.find('models', model))
   numbers = cases.hyper(model, **{name: options[name] for name in traced})
   run = cases.jit(functools.partial(learn, module, model))
   variables, evaluated, trained, state, grads = run(noise, cases.images(model), numbers)

@@ -64,8 +64,7 @@ def make(config):
 TASK = """
 from dlsteroids.tasks import classify
 
-DEFAULTS = {**classify.OPTIONS, 'scale': 1.0}
-TRACED = classify.TRACED
+OPTIONS = {**classify.OPTIONS, 'scale': 1.0}
 
 
 def build(config, dataset):

@@ -249,7 +249,7 @@ def test_a_regime_that_undoes_a_factor_cannot_decide():
     study_plan.make(config_lib.resolve(config), (width,))
   assert 'config.study.regimes=steps,params' in str(error.value)
   study_plan.make(
-    config_lib.resolve(asked(model__hidden=(24,)), study__regimes='steps,params'),
+    config_lib.resolve(asked(model__hidden=(24,), study__regimes='steps,params')),
     (width,),
   )
 

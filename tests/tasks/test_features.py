@@ -44,7 +44,7 @@ MODULES = {'cnn': cnn, 'mlp': mlp}
 def draw(model, shape=(8, 8, 1), seed=0):
   """Variables of an untrained classifier, batch statistics included, at random."""
   module = MODULES[model['name']].build({**model, 'outputs': 10, 'shape': shape})
-  hyper = {f'model.{name}': 0.0 for name in MODULES[model['name']].TRACED}
+  hyper = {f'model.{name}': 0.0 for name in options.traced(MODULES[model['name']])}
   found = cases.jit(
     lambda: module.init(
       jax.random.key(seed), jnp.zeros((1, *shape)), train=False, hyper=hyper

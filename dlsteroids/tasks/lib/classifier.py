@@ -22,6 +22,7 @@ from flax import traverse_util
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import code as code_lib
+from dlsteroids.config import options
 from dlsteroids.tasks.lib import foreign
 from dlsteroids.util import errors, npz
 
@@ -130,7 +131,7 @@ def make(data: bytes) -> Classifier:
   outputs = len(meta['classes'])
   try:
     module = plugin.build({**section, 'outputs': outputs, 'shape': shape})
-    traced = getattr(plugin, 'TRACED', ())
+    traced = options.traced(plugin)
     hyper = {f'model.{name}': np.float32(section[name]) for name in traced}
     check_variables(module, variables, shape, hyper, section['name'])
   except MISFITS as error:
@@ -149,7 +150,7 @@ def make(data: bytes) -> Classifier:
 
   probe = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
   dims = jax.eval_shape(apply, probe)[0].shape[-1]
-  code = code_lib.digests([plugin.__name__])
+  code = code_lib.read([plugin.__name__]).digest
   digest = {'code': code, 'file': hashlib.sha256(data).hexdigest()}
   return Classifier(meta, dims, apply, config_lib.digest(digest))
 

@@ -194,7 +194,7 @@ def own(name: str, dataset: types.Dataset) -> Extractor:
       f'config.task.features: {name!r} must return a features.Extractor whose note '
       f'states the resize rule, not {type(found).__name__}'
     )
-  code = code_lib.digests([module])
+  code = code_lib.read([module]).digest
   return found._replace(
     digest=config_lib.digest({'code': code, 'weights': found.digest})
   )

@@ -200,7 +200,7 @@ def floor(
     every metric of `make` by name. It is measured once (10,000 images take seconds) and
     then found in the cache folder, under the digest of all it depends on.
   """
-  code = code_lib.digests([__name__])
+  code = code_lib.read([__name__]).digest
   key = config_lib.digest([extractor.digest, dataset.digest, seed, code])
   path = data_source.cache() / 'floors' / f'{key}.json'
   if key not in _floors:
