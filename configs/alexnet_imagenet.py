@@ -20,7 +20,7 @@ def get_config(mode: str = ''):
   config.study.name = 'alexnet_imagenet'
   config.study.question = 'What is each idea of AlexNet worth on ImageNet?'
   config.study.seeds = 9
-  config.data.label = 'imagenet'
+  config.data.path = 'imagenet'
   config.data.size = 227
   config.data.resize = 256
   config.data.window = 'anywhere'
@@ -41,7 +41,7 @@ def smoke(config):
   config.study.name = 'alexnet_imagenet_smoke'
   config.study.seeds = 2
   config.study.only = 'dropout,windows'
-  config.data.label = ''
+  config.data.path = ''
   config.data.size = 67
   config.data.resize = 72
   config.data.validation = 0.1

@@ -20,7 +20,7 @@ def get_config(mode: str = ''):
   config.study.tune = 'optimizer.learning_rate=0.01,0.03,0.1'
   config.study.tune_seeds = 1
   config.study.reach = 'train/accuracy=0.75'
-  config.data.label = 'cifar10-jpeg'
+  config.data.path = 'cifar10-jpeg'
   config.data.size = 32
   config.data.examples = 5000
   config.data.validation = 0.1

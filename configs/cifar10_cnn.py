@@ -23,7 +23,7 @@ def get_config(mode: str = ''):
   config.study.question = 'Which parts of a four-layer CNN matter on CIFAR-10?'
   config.study.seeds = 8
   if jpeg:
-    config.data.label = 'cifar10-jpeg'
+    config.data.path = 'cifar10-jpeg'
   config.data.validation = 0.1
   config.data.flip = True
   config.data.crop = 2

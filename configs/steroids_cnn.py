@@ -54,7 +54,7 @@ def get_config(mode: str = ''):
     config.train.evaluations = 1
     config.train.eval_batch = 1000
   if mode == 'cifar':
-    config.data.label = 'cifar10-jpeg'
+    config.data.path = 'cifar10-jpeg'
     config.data.size = 32
     larger(config)
   return smoke(config) if mode == 'smoke' else config

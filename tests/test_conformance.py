@@ -113,7 +113,7 @@ def places(tmp_path_factory):
   for name in ('mnist', 'fashion_mnist'):
     found[name].mkdir()
     idx_fixture.make(found[name], suffix='')
-  test_data_cifar.make_cifar(found['cifar10'], 'bin')
+  test_data_cifar.make_cifar(found['cifar10'])
   found['colour'] = found['cifar10']
   found['unpaired'] = root / 'fruit'
   for side, count in (('A', 20), ('B', 12)):

@@ -1,1 +1,1 @@
-"""What is seen: one file per data set, each exposing `DEFAULTS` and `load(config)`."""
+"""What is seen: one file a data set, each exposing `OPTIONS` and `load(config)`."""

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlsteroids import types
-from dlsteroids.data.lib import digest, images, memory
-from dlsteroids.util import errors
+from dlsteroids.config import options
+from dlsteroids.data.lib import digest, memory
 
-DEFAULTS: dict[str, Any] = {
-  'length': 100,  # numbers in a sequence
+OPTIONS = {
+  'length': options.Option(100, 'numbers in a sequence', 2, 10_000, closed='both'),
   **memory.OPTIONS,
 }
 
@@ -28,10 +28,8 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   Raises:
     UserError: an option out of range.
   """
-  config = images.complete(config, DEFAULTS)
+  config = options.complete(config, OPTIONS, 'data')
   length = config['length']
-  if not 2 <= length <= 10_000:
-    raise errors.UserError(f'data.length must lie in 2..10,000, not {length:,}')
 
   def one(generator: np.random.Generator, count: int) -> dict[str, np.ndarray]:
     half = length // 2
@@ -73,7 +71,7 @@ def transform(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
 
 
 def measure(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, float]:
-  """What always saying 1, the mean of the sum, scores; in expectation 1/6 and 1/3."""
+  """Scores of the constant 1, the mean of the sum; in expectation 1/6 and 1/3."""
   value = np.take_along_axis(arrays['value'][rows], arrays['mark'][rows], 1)
   error = value.astype(np.float64).sum(1) - 1
   return {

@@ -2,7 +2,7 @@
 
 2,284 weekly means in ppmv (Keeling and Whorf 2004). 59 weeks are missing, all before
 1986 and so among the training rows at the default shares; they are interpolated
-linearly. The trend lifts the test years above all that was seen in training.
+linearly. The trend lifts the test years above all values of the training years.
 """
 
 from collections.abc import Mapping
@@ -11,16 +11,10 @@ from typing import Any
 import numpy as np
 
 from dlsteroids import types
-from dlsteroids.data.lib import images, series
+from dlsteroids.config import options
+from dlsteroids.data.lib import series
 
-DEFAULTS: dict[str, Any] = {
-  **series.OPTIONS,
-  'lookback': 104,  # weeks that are seen
-  'horizon': 26,  # weeks that are forecast
-  'season': 52,  # weeks of a year, about
-  'validation': 0.15,  # share of the weeks, after the training weeks
-  'test': 0.2,  # share of the weeks, the last ones
-}
+OPTIONS = series.defaults(lookback=104, horizon=26, season=52, validation=0.15)
 
 
 def load(config: Mapping[str, Any]) -> types.Dataset:
@@ -31,12 +25,11 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   """
   import statsmodels.api  # slow to import, and needed only here
 
-  config = images.complete(config, DEFAULTS)
+  config = options.complete(config, OPTIONS, 'data')
   raw = statsmodels.api.datasets.co2.load_pandas().data
-  values = raw['co2'].to_numpy(np.float64)
-  known, rows = np.flatnonzero(~np.isnan(values)), np.arange(len(values))
-  gaps = len(values) - len(known)
-  values = np.interp(rows, known, values[known])
+  weekly = raw['co2'].to_numpy(np.float64)
+  present = np.flatnonzero(~np.isnan(weekly))
+  values = np.interp(np.arange(len(weekly)), present, weekly[present])
   parts = series.Parts(
     name='co2',
     values=values[:, None],
@@ -46,8 +39,8 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     times=(str(raw.index[0])[:10], str(raw.index[-1])[:10], '7 days'),
     unit='ppmv',
     treatments=(
-      f'{gaps} of {len(values):,} weeks are missing and were interpolated linearly '
-      'between their neighbours.',
+      f'{len(weekly) - len(present)} of {len(values):,} weeks are missing and were '
+      'interpolated linearly between their neighbours.',
     ),
   )
   return series.make(parts, config)

@@ -10,21 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
+from dlsteroids.config import options
 from dlsteroids.data import cifar10, image_folder
-from dlsteroids.data.lib import images, source, two_domains
+from dlsteroids.data.lib import image_files, source, two_domains
 from dlsteroids.util import errors
 
-DEFAULTS: dict[str, Any] = {
-  'source': 'cifar10',  # cifar10, image_folder
+SOURCES = {'cifar10': cifar10, 'image_folder': image_folder}
+OWN = ('label', 'size')  # of image_folder only
+OPTIONS = {
+  'source': options.Option('cifar10', 'data set of the images', choices=tuple(SOURCES)),
   **source.OPTIONS,
-  'label': '',  # of image_folder: its name in results, and where it is looked for
-  'size': 0,  # of image_folder: square side in pixels; 0: the images' own
+  **{key: image_files.OPTIONS[key] for key in OWN},
   **two_domains.OPTIONS,
 }
-SOURCES = {'cifar10': cifar10, 'image_folder': image_folder}
-OWN = ('label', 'size')  # of image_folder
 # .299, .587, .114 of ITU-R BT.601, in 65536ths
 LUMA = np.array([19595, 38470, 7471], np.uint32)
 
@@ -32,41 +31,22 @@ LUMA = np.array([19595, 38470, 7471], np.uint32)
 def load(config: Mapping[str, Any]) -> types.Dataset:
   """Halves of the source as colour [N, H, W, 3] and as grey [N, H, W, 1].
 
-  Its name is the source's with '-colour', so that of `image_folder` with the label
-  cifar10-jpeg is `cifar10-jpeg-colour`.
+  Its name is that of the source's data set with '-colour'.
 
   Raises:
     UserError: files missing or damaged, an option out of range, or only grey images.
   """
-  config = images.complete(config, DEFAULTS)
-  name = config_lib.choose('data.source', config['source'], SOURCES)
-  module = SOURCES[name]
-  known = {
-    key: config[key] for key in (*source.OPTIONS, *OWN) if key in module.DEFAULTS
-  }
+  config = options.complete(config, OPTIONS, 'data')
+  name = config['source']
   for key in OWN:
-    if key not in known and config[key] != DEFAULTS[key]:
+    if name != 'image_folder' and config[key] != OPTIONS[key].default:
       raise errors.UserError(
         f'data.{key} has no effect with data.source = {name}; data.source = '
         'image_folder has it'
       )
-  base = module.load({**module.DEFAULTS, **known})
-  first, second, sizes = two_domains.halves(base)
-  pixels, label = base.arrays['image'], base.arrays['label']
-  x = two_domains.Side(
-    name='colour',
-    images=pixels[first],
-    sizes=sizes,
-    truth=to_grey(pixels[first]),
-    labels=label[first],
-  )
-  y = two_domains.Side(
-    name='grey',
-    images=to_grey(pixels[second]),
-    sizes=sizes,
-    truth=pixels[second],
-    labels=label[second],
-  )
+  base = two_domains.load_source(SOURCES[name], config, (*source.OPTIONS, *OWN))
+  pixels = base.arrays['image']
+  x, y = two_domains.halves(base, ('colour', 'grey'), pixels, to_grey(pixels))
   if (x.images == x.truth).all():
     raise errors.UserError(
       f'{base.name} has no image in colour: there is nothing to translate'

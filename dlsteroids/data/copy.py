@@ -1,9 +1,9 @@
-"""The copy problem: say a sequence again after a lag.
+"""The copy problem: repeat a sequence after a lag.
 
 After Hochreiter and Schmidhuber (1997), in the form of Arjovsky, Shah and Bengio (2016,
 section 4.1): `length` random symbols, lag - 1 blanks, a delimiter, then `length` blanks
-while the symbols must be said. Deviation: only those last positions are scored, not the
-blanks before them, which any network soon predicts.
+while the symbols must be output. Deviation: only those last positions are scored, not
+the blanks before them, which any network soon predicts.
 """
 
 import math
@@ -15,16 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlsteroids import types
-from dlsteroids.data.lib import digest, images, memory
-from dlsteroids.util import errors
+from dlsteroids.config import options
+from dlsteroids.data.lib import digest, memory
 
-DEFAULTS: dict[str, Any] = {
-  'lag': 50,  # steps from the last symbol to the delimiter
-  'alphabet': 8,  # different symbols
-  'length': 10,  # symbols to remember
+NAMES = string.ascii_letters + string.digits
+OPTIONS = {
+  'lag': options.Option(
+    50, 'steps from the last symbol to the delimiter', 1, 10_000, closed='both'
+  ),
+  'alphabet': options.Option(8, 'different symbols', 2, len(NAMES), closed='both'),
+  'length': options.Option(10, 'symbols to remember', 1, 10_000, closed='both'),
   **memory.OPTIONS,
 }
-NAMES = string.ascii_letters + string.digits
 BLANK, DELIMITER = '_', '|'
 
 
@@ -34,9 +36,8 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   Raises:
     UserError: an option out of range.
   """
-  config = images.complete(config, DEFAULTS)
+  config = options.complete(config, OPTIONS, 'data')
   lag, alphabet, length = (config[key] for key in ('lag', 'alphabet', 'length'))
-  check(config)
 
   def one(generator: np.random.Generator, count: int) -> dict[str, np.ndarray]:
     symbols = generator.integers(0, alphabet, (count, length), dtype=np.uint8)
@@ -73,20 +74,10 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
       'vocabulary': len(classes),
     },
     references={
-      'uniform': {  # all there is without memory
+      'uniform': {  # the best without memory
         'test/nats': math.log(alphabet),
         'test/bits': math.log2(alphabet),
         'test/accuracy': 1 / alphabet,
       }
     },
   )
-
-
-def check(config: Mapping[str, Any]) -> None:
-  """Raises UserError for options that give no sequences."""
-  ranges = {'lag': (1, 10_000), 'alphabet': (2, len(NAMES)), 'length': (1, 10_000)}
-  for name, (least, most) in ranges.items():
-    if not least <= config[name] <= most:
-      raise errors.UserError(
-        f'data.{name} must lie in {least}..{most:,}, not {config[name]:,}'
-      )

@@ -13,10 +13,11 @@ import numpy as np
 import sklearn.datasets
 
 from dlsteroids import types
-from dlsteroids.data.lib import images, transform
+from dlsteroids.config import options
+from dlsteroids.data.lib import images, split, transform
 
-DEFAULTS: dict[str, Any] = {
-  'test': 0.2,  # share of all examples, drawn by the seed
+OPTIONS = {
+  'test': split.share(0.2, 'share of all examples, drawn by the seed'),
   **images.OPTIONS,
 }
 SCALE = 15
@@ -30,7 +31,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   Raises:
     UserError: an option out of range.
   """
-  config = images.complete(config, DEFAULTS)
+  config = options.complete(config, OPTIONS, 'data')
   raw = sklearn.datasets.load_digits()
   pixels = (raw.images * SCALE).astype(np.uint8)[..., None]
   labels = raw.target.astype(np.int32)

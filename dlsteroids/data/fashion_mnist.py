@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlsteroids import types
+from dlsteroids.config import options
 from dlsteroids.data.lib import idx, images, source
 
-DEFAULTS: dict[str, Any] = {**source.OPTIONS, **images.OPTIONS}
+OPTIONS = {**source.OPTIONS, **images.OPTIONS}
 PUBLISHED = idx.Published(
   address='http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/',
   packed=(
@@ -17,16 +18,8 @@ PUBLISHED = idx.Published(
   ),
   unpacked=(),  # not published: only the `.gz` files can be recognised
   classes=(
-    'T-shirt/top',
-    'Trouser',
-    'Pullover',
-    'Dress',
-    'Coat',
-    'Sandal',
-    'Shirt',
-    'Sneaker',
-    'Bag',
-    'Ankle boot',
+    *('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat'),
+    *('Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'),
   ),
 )
 
@@ -37,4 +30,4 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   Raises:
     UserError: files missing or damaged, or an option out of range.
   """
-  return idx.load('fashion_mnist', PUBLISHED, images.complete(config, DEFAULTS))
+  return idx.load('fashion_mnist', PUBLISHED, options.complete(config, OPTIONS, 'data'))

@@ -1,9 +1,9 @@
 """Image folders larger than the memory, read as they are trained on: ImageNet's layout.
 
-`train/CLASS/*.JPEG|jpg|png` with `validation/` (or `val/`) and `test/` of the same
-classes if there are any, as `train/n01440764/n01440764_18.JPEG`. Every epoch sees
-another window of every image; evaluation sees the middle. What is flipped, cropped out
-of a frame or shifted in colour is so on the device, as in every set of images.
+`train/CLASS/*.JPEG|jpg|png`, such as `train/n01440764/n01440764_18.JPEG`, and optional
+`validation/` (or `val/`) and `test/` with the same classes. Every epoch sees another
+window of every image; evaluation sees the middle. Flips, padded crops and colour shifts
+are made on the device, as for all image data sets.
 """
 
 import functools
@@ -17,35 +17,58 @@ import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
+from dlsteroids.config import options
 from dlsteroids.data.lib import (
+  cache,
   crop,
   decode,
+  digest,
   disk,
+  image_files,
   images,
   layout,
-  source,
   split,
   transform,
 )
 from dlsteroids.util import errors
 
-DEFAULTS: dict[str, Any] = {
-  'path': '',  # the folder; '' searches for the folder `label`
-  'label': '',  # the data set's name in results; '': the folder's
-  'size': 224,  # square side in pixels of what the network sees
-  'resize': 256,  # the shorter side, of which evaluation sees the `size` in the middle
-  'channels': 3,  # 3 or, for grey, 1
-  'window': 'resized',  # that training sees: resized, anywhere, middle (windows.py)
-  'area': 0.08,  # resized: least share of the image's area
-  'aspect': 4 / 3,  # resized: most that width over height is; the least is its inverse
-  'val': 'validation',  # what val/ is; test: ImageNet's own test has no labels
-  'test': 0.2,  # share of train drawn by the seed for testing, if there is no test/
-  'moments': 1024,  # training images, evenly spaced, that pixels' moments are taken of
-  'contents': False,  # the digest covers every byte of every file; else names and sizes
+Option = options.Option
+OPTIONS = {
+  **image_files.OPTIONS,
+  'size': Option(
+    224, 'square side in pixels of what the model sees', 1, 4096, closed='both'
+  ),
+  'resize': Option(
+    256,
+    'shorter side, of which evaluation sees the middle',
+    1,
+    4096,
+    closed='both',
+  ),
+  'window': Option(
+    'resized', 'part that training sees', choices=('resized', 'anywhere', 'middle')
+  ),
+  'area': Option(
+    0.08, "least share of the image's area, of window=resized", 0, 1, closed='right'
+  ),
+  'aspect': Option(
+    4 / 3,
+    'most width over height, of window=resized',
+    1,
+    16,
+    closed='both',
+  ),
+  'val': Option(
+    'validation',
+    "what val/ is: test, since ImageNet's own test has no labels",
+    choices=('validation', 'test'),
+  ),
+  **split.TEST,
+  'moments': Option(1024, 'training images, evenly spaced, to normalise pixels by', 1),
+  'contents': Option(False, "whether the digest covers every file's bytes; else sizes"),
   **images.OPTIONS,
-  'flip': True,
+  'flip': transform.OPTIONS['flip']._replace(default=True),
 }
-WINDOWS = ('resized', 'anywhere', 'middle')
 
 
 class Folder(NamedTuple):
@@ -57,9 +80,9 @@ class Folder(NamedTuple):
     labels: int32 [N].
     form: size and channels.
     share: of the shorter side that evaluation sees, size over resize.
-    window: of `WINDOWS`.
-    area: of a resized window, at least.
-    aspect: of a resized window, at most.
+    window: as the option.
+    area: as the option.
+    aspect: as the option.
   """
 
   root: pathlib.Path
@@ -76,7 +99,7 @@ def example(folder: Folder, request: types.Request) -> dict[str, np.ndarray]:
   """'image' uint8 [size, size, C] and 'label' int32 []: reads, decodes, cuts one image.
 
   Raises:
-    UserError: a file that is gone or no image, by name.
+    UserError: a file that is missing or not an image, by name.
   """
   path = folder.root / folder.names[request.example]
 
@@ -102,91 +125,45 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   `data.contents` its bytes as well (read again only when a size or time changed).
 
   Raises:
-    UserError: nothing found, a wrong layout, an unreadable image among those measured,
-      or an option out of range.
+    UserError: no images, another layout, an unreadable image among those measured, or
+      an option out of range.
   """
-  config = images.complete(config, DEFAULTS)
-  check(config)
-  wanted = 'train/CLASS/*.JPEG|jpg|png'
-  root = source.locate(config['label'] or 'image_stream', config, find, wanted)
+  config = options.complete(config, OPTIONS, 'data')
+  size, resize = config['size'], config['resize']
+  if size > resize:
+    raise errors.UserError(
+      f'data.size ≤ data.resize is needed, not {size} and {resize}'
+    )
+  root = image_files.locate(
+    'image_stream', config, layout.split_of, 'train/CLASS/*.JPEG|jpg|png', False
+  )
   files = disk.scan(root)
-  plan = layout.arrange(files, repr(str(root)), {'val': config['val']})
-  return make(root, files, plan, config)
-
-
-def make(
-  root: pathlib.Path, files: disk.Files, plan: layout.Layout, config: Mapping[str, Any]
-) -> types.Dataset:
-  """The data set of the images that `plan` found among the `files` below `root`."""
-  labels = np.concatenate(
-    [np.repeat(np.arange(len(part), dtype=np.int32), part) for part in plan.counts]
-  )
-  train, validation, test = (sum(part) for part in plan.counts)
+  plan = layout.arrange(files, repr(str(root)), config['val'])
+  labels = images.label(plan.counts)
+  train, validation, test = map(sum, plan.counts)
   sizes = (train, validation, test)
-  form = decode.Form(config['size'], config['channels'])
-  share = config['size'] / config['resize']
-  ways = (config['window'], config['area'], config['aspect'])
-  read = functools.partial(
-    example, Folder(root, plan.names, labels, form, share, *ways)
-  )
+  form = decode.Form(size, config['channels'])
+  window = (size / resize, config['window'], config['area'], config['aspect'])
+  read = functools.partial(example, Folder(root, plan.names, labels, form, *window))
   shape = (form.size, form.size, form.channels)
-  pictures = disk.Rows(read, 'image', (len(labels), *shape), 'uint8')
+  rows = disk.Rows(read, 'image', (len(labels), *shape), 'uint8')
   listing = disk.digest(root, plan.names, files, contents=config['contents'])
   few = np.linspace(0, train - 1, min(config['moments'], train)).astype(int)
-  state = [listing, form, share, few.tolist(), disk.times(plan.names, files)]
-  moments = disk.remembered(
-    'image_stream', state, lambda: transform.measure(pictures[few])
-  )
-  shaping = {key: config[key] for key in config if key not in images.UNSHAPING}
-  name = config['label'] or root.resolve().name
+  state = [listing, form, size / resize, few.tolist(), disk.times(plan.names, files)]
+  measure = lambda: (transform.measure(rows[few])._asdict(), None)
+  arrays, _ = cache.remember('image_stream', state, measure, required=False)
+  moments = transform.Moments(**arrays)
+  name = image_files.name_of(root, config)
   measured = [part.tolist() for part in moments]
-  told = [shaping, name, sizes, plan.classes, listing, measured]
+  about = [digest.shaping(config), name, sizes, plan.classes, listing, measured]
   return types.Dataset(
     name=name,
-    arrays={'image': pictures, 'label': labels},
+    arrays={'image': rows, 'label': labels},
     split=split.make(labels, sizes, config),
     transform=transform.make(moments, shape, config),
-    digest=hashlib.sha256(config_lib.digest(told).encode()).hexdigest(),
+    digest=hashlib.sha256(config_lib.digest(about).encode()).hexdigest(),
     classes=plan.classes,
     official_test=test > 0,
-    facts={'range': 'tanh'} if config['range'] == 'tanh' else {},
+    facts=images.facts(config),
     stream=types.Stream({'image': (shape, 'uint8'), 'label': ((), 'int32')}, read),
   )
-
-
-def find(place: pathlib.Path) -> pathlib.Path | None:
-  """`place` if its top, or one folder in it, has train/."""
-  if place.is_file():
-    raise errors.UserError(
-      f'{str(place)!r} is a file: images that stream are read from a folder; unpack it'
-    )
-  if place.is_dir() and ((place / 'train').is_dir() or any(place.glob('*/train'))):
-    return place
-  return None
-
-
-def check(config: Mapping[str, Any]) -> None:
-  """Raises UserError for options out of range."""
-  config_lib.choose('data.window', config['window'], WINDOWS)
-  config_lib.choose('data.val', config['val'], ('validation', 'test'))
-  if config['channels'] not in (1, 3):
-    raise errors.UserError(
-      f'data.channels must be 1 (grey) or 3 (colour), not {config["channels"]}'
-    )
-  if not 1 <= config['size'] <= config['resize'] <= 4096:
-    raise errors.UserError(
-      f'data.size and data.resize must be 1 ≤ size ≤ resize ≤ 4096, not '
-      f'{config["size"]} and {config["resize"]}'
-    )
-  if not (0 < config['area'] <= 1 <= config['aspect'] <= 16):
-    raise errors.UserError(
-      f'data.area must lie in (0, 1] and data.aspect in [1, 16], not {config["area"]} '
-      f'and {config["aspect"]}'
-    )
-  if config['moments'] < 1:
-    raise errors.UserError(f'data.moments must be at least 1: {config["moments"]}')
-  if not (config['path'] or config['label']):
-    raise errors.UserError(
-      'data.path is empty: give the folder of images (or data.label, a folder below '
-      '$DLSTEROIDS_DATA)'
-    )

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlsteroids import types
+from dlsteroids.config import options
 from dlsteroids.data.lib import idx, images, source
 
-DEFAULTS: dict[str, Any] = {**source.OPTIONS, **images.OPTIONS}
+OPTIONS = {**source.OPTIONS, **images.OPTIONS}
 PUBLISHED = idx.Published(
-  # The mirror: the original address of the authors refuses downloads.
+  # A mirror: the authors' own address refuses downloads.
   address='https://ossci-datasets.s3.amazonaws.com/mnist/',
   packed=(
     'f68b3c2dcbeaaa9fbdd348bbdeb94873',
@@ -32,4 +33,4 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   Raises:
     UserError: files missing or damaged, or an option out of range.
   """
-  return idx.load('mnist', PUBLISHED, images.complete(config, DEFAULTS))
+  return idx.load('mnist', PUBLISHED, options.complete(config, OPTIONS, 'data'))

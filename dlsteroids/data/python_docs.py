@@ -2,7 +2,7 @@
 
 The help topics that CPython ships (`pydoc_data.topics`); in 3.11.7 they are 465,048
 characters, 103 distinct. They change with the version of Python, which the data set is
-named after; its digest tells the rest.
+named after; its digest identifies the text.
 """
 
 import sys
@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlsteroids import types
-from dlsteroids.data.lib import images, text
+from dlsteroids.config import options
+from dlsteroids.data.lib import text
 from dlsteroids.util import errors
 
-DEFAULTS: dict[str, Any] = {**text.OPTIONS}
+OPTIONS = text.OPTIONS
 
 
 def load(config: Mapping[str, Any]) -> types.Dataset:
@@ -22,7 +23,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   Raises:
     UserError: a Python that ships none, or an option out of range.
   """
-  config = images.complete(config, DEFAULTS)
+  config = options.complete(config, OPTIONS, 'data')
   version = '{}.{}'.format(*sys.version_info)
   try:
     from pydoc_data import topics

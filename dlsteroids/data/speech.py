@@ -1,9 +1,9 @@
 """Free Spoken Digit Dataset: 3,000 recordings of '0' to '9' by six speakers (8 kHz).
 
-Jackson et al. (2018), github.com/Jakobovski/free-spoken-digit-dataset. Seen as log-mel
-spectra, computed once and cached. The official test set is recordings 0 to 4 of every
-digit and speaker; or leave one speaker out. Validation is drawn from the rest, so it
-holds voices that are also trained on.
+Jackson et al. (2018), github.com/Jakobovski/free-spoken-digit-dataset. The model sees
+log-mel spectra, computed once and cached. The official test set is recordings 0 to 4 of
+every digit and speaker; or leave one speaker out. Validation is drawn from the rest, so
+it holds voices that are also trained on.
 """
 
 import pathlib
@@ -15,19 +15,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlsteroids import types
-from dlsteroids.data.lib import archive, audio, digest, images, source, spectra, split
+from dlsteroids.config import options
+from dlsteroids.data.lib import archive, digest, source, spectra, split
 from dlsteroids.util import errors
 
-DEFAULTS: dict[str, Any] = {
-  'path': '',  # archive or folder of recordings; '' searches
-  'speaker': '',  # whose recordings are the test set; '': the official test set
-  'bands': 40,  # of the mel scale
-  'frame': 0.032,  # seconds that one spectrum sees
-  'hop': 0.016,  # seconds from one frame to the next
+OPTIONS = {
+  'path': source.OPTIONS['path'],
+  'speaker': options.Option(
+    '', "whose recordings are the test set; '': the official test set"
+  ),
+  'bands': options.Option(40, 'of the mel scale', 1),
+  'frame': options.Option(0.032, 'seconds of one spectrum'),
+  'hop': options.Option(0.016, 'seconds from one frame to the next'),
   **split.OPTIONS,
 }
 RATE = 8000
-# Of the recordings at commit 26eb9aa, as `spectra.content` takes it.
+# `spectra.Spectra.content` of the recordings at commit 26eb9aa.
 PUBLISHED = '89d0a49c5ea747e866b98fa25fe45867befdea538c4581496d2a0fa9b03c876b'
 CLASSES = tuple('0123456789')
 OFFICIAL = 5  # recordings of every digit and speaker: the first ones
@@ -37,7 +40,7 @@ LIMITS = archive.Limits(member=1 << 26, total=1 << 30)
 
 
 class Recording(NamedTuple):
-  """What a file's name DIGIT_SPEAKER_NUMBER.wav says."""
+  """The parts of a file's name DIGIT_SPEAKER_NUMBER.wav."""
 
   digit: int
   speaker: str
@@ -56,21 +59,21 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   Raises:
     UserError: nothing found, unreadable recordings, or an option out of range.
   """
-  config = images.complete(config, DEFAULTS)
-  form = audio.Form(RATE, config['bands'], config['frame'], config['hop'])
-  audio.check(form)
+  config = options.complete(config, OPTIONS, 'data')
+  form = spectra.Form(RATE, config['bands'], config['frame'], config['hop'])
+  spectra.check(form)
   place = source.locate('fsdd', config, find, WANTED)
   files = read(place)
-  known = {name: parse(name, place) for name in files}
-  names = sorted(known, key=known.__getitem__)
-  made = spectra.cached({name: files[name] for name in names}, form, str(place))
-  tested = choose([known[name] for name in names], config['speaker'])
-  order = np.argsort(tested, kind='stable')  # the test set last
-  image, length = made.image[order][..., None], made.length[order]
-  label = np.array([known[names[i]].digit for i in order], np.int32)
-  train = len(names) - sum(tested)
-  sizes = (train, 0, sum(tested))
-  name = 'fsdd' if made.content == PUBLISHED else 'fsdd-unverified'
+  by_name = {name: parse(name, place) for name in files}
+  names = sorted(by_name, key=by_name.__getitem__)
+  features = spectra.cached({name: files[name] for name in names}, form, str(place))
+  test = choose([by_name[name] for name in names], config['speaker'])
+  order = np.argsort(test, kind='stable')  # the test set last
+  image, length = features.image[order][..., None], features.length[order]
+  label = np.array([by_name[names[i]].digit for i in order], np.int32)
+  train = len(names) - sum(test)
+  sizes = (train, 0, sum(test))
+  name = 'fsdd' if features.content == PUBLISHED else 'fsdd-unverified'
   arrays = {'image': image, 'label': label, 'length': length}
   return types.Dataset(
     name=name,
@@ -80,12 +83,12 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     digest=digest.of(arrays, config, name, sizes, CLASSES),
     classes=CLASSES,
     facts={
-      'speakers': sorted({recording.speaker for recording in known.values()}),
+      'speakers': sorted({recording.speaker for recording in by_name.values()}),
       'test': f'speaker {config["speaker"]}' if config['speaker'] else 'official',
       'rate': RATE,
       'frames': int(length.max()),
       **{key: config[key] for key in ('bands', 'frame', 'hop')},
-      'treatments': list(made.treatments),
+      'treatments': list(features.treatments),
     },
   )
 
@@ -94,14 +97,10 @@ def find(place: pathlib.Path) -> pathlib.Path | None:
   """The archive, or the folder that holds .wav files, at or in `place`.
 
   Raises:
-    UserError: a file that is no archive.
+    UserError: a file that is not an archive.
   """
   if place.is_file():
-    if not archive.is_archive(place):
-      raise errors.UserError(
-        f'{str(place)!r} is no folder and no archive ({", ".join(archive.SUFFIXES)})'
-      )
-    return place
+    return archive.openable(place)
   for path in [place / f'recordings{suffix}' for suffix in archive.SUFFIXES]:
     if path.is_file():
       return path
@@ -112,7 +111,7 @@ def find(place: pathlib.Path) -> pathlib.Path | None:
 
 
 def _is_wav(name: str) -> bool:
-  """Whether a path is of a WAV file that no system hides."""
+  """Whether a path is that of a WAV file that is not hidden."""
   hidden = any(part.startswith(('.', '__MACOSX')) for part in name.split('/'))
   return name.lower().endswith('.wav') and not hidden
 
@@ -123,20 +122,20 @@ def read(place: pathlib.Path) -> dict[str, bytes]:
   Raises:
     UserError: a damaged archive, an unreadable file, two of one name, or none.
   """
-  found: dict[str, bytes] = {}
+  files: dict[str, bytes] = {}
   if place.is_dir():
     for path in sorted(place.iterdir()):
       if _is_wav(path.name):
-        found[path.name] = source.read_bytes(path, LIMITS.member)
-    return found
+        files[path.name] = source.read_bytes(path, LIMITS.member)
+    return files
   for path_, data in archive.read(place, _is_wav, LIMITS):
     name = path_.split('/')[-1]
-    if name in found:
+    if name in files:
       raise errors.UserError(f'{str(place)!r} holds {name!r} in two folders')
-    found[name] = data
-  if not found:
+    files[name] = data
+  if not files:
     raise errors.UserError(f'{str(place)!r} holds no .wav files')
-  return found
+  return files
 
 
 def parse(name: str, place: pathlib.Path) -> Recording:
@@ -168,13 +167,13 @@ def choose(recordings: list[Recording], speaker: str) -> list[bool]:
     )
   if speaker:
     return [recording.speaker == speaker for recording in recordings]
-  tested = [recording.number < OFFICIAL for recording in recordings]
-  if not any(tested):
+  test = [recording.number < OFFICIAL for recording in recordings]
+  if not any(test):
     raise errors.UserError(
       f'no recording has a number of 0 to {OFFICIAL - 1}, the official test set; set '
       f'data.speaker to one of {", ".join(speakers)}'
     )
-  return tested
+  return test
 
 
 def make_transform(image: np.ndarray, length: np.ndarray) -> Any:

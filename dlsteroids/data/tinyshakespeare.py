@@ -3,14 +3,14 @@
 From the char-rnn of "The Unreasonable Effectiveness of Recurrent Neural Networks".
 """
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from dlsteroids import types
-from dlsteroids.data.lib import images, source, text
+from dlsteroids.config import options
+from dlsteroids.data.lib import source, text
 
-DEFAULTS: dict[str, Any] = {**source.OPTIONS, **text.OPTIONS}
+OPTIONS = {**source.OPTIONS, **text.OPTIONS}
 PUBLISHED = source.Item(
   'input.txt',
   'https://raw.githubusercontent.com/karpathy/char-rnn/'
@@ -25,14 +25,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   Raises:
     UserError: not found, not readable, or an option out of range.
   """
-  config = images.complete(config, DEFAULTS)
-  path = source.locate('tinyshakespeare', config, find, PUBLISHED.name, [PUBLISHED])
-  published = f'sha256:{source.checksum(path)}' == PUBLISHED.digest
-  name = 'tinyshakespeare' if published else 'tinyshakespeare-unverified'
+  config = options.complete(config, OPTIONS, 'data')
+  path = source.locate_file('tinyshakespeare', config, PUBLISHED)
+  name = source.verified_name('tinyshakespeare', path, PUBLISHED)
   return text.make(name, source.read_bytes(path, text.LIMIT), config)
-
-
-def find(place: pathlib.Path) -> pathlib.Path | None:
-  """`place` if it is a file, else the file in it; None if it is not there."""
-  path = place if place.is_file() else place / PUBLISHED.name
-  return path if path.is_file() else None

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from dlsteroids import types
+from dlsteroids.config import options
 from dlsteroids.data.lib import images, transform
 
-DEFAULTS: dict[str, Any] = {
-  'shape': (28, 28, 1),  # H, W, C
-  'count': 50_000,  # training examples; as many as CIFAR-10 has
-  'held': 256,  # validation and test examples each
+OPTIONS = {
+  'shape': options.Option((28, 28, 1), 'height, width, channels'),
+  'count': options.Option(50_000, 'training examples; as many as CIFAR-10 has'),
+  'held': options.Option(256, 'examples of validation and of test'),
   **images.OPTIONS,
 }
 CLASSES = 10
@@ -27,7 +28,7 @@ def draw(shape: tuple[int, ...], count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def load(config: Mapping[str, Any]) -> types.Dataset:
   """Images that hold nothing to learn: time per step does not depend on it."""
-  config = images.complete(config, DEFAULTS)
+  config = options.complete(config, OPTIONS, 'data')
   sizes = (config['count'], config['held'], config['held'])
   pixels, labels = draw(tuple(config['shape']), sum(sizes))
   classes = tuple(str(label) for label in range(CLASSES))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dlsteroids import types
+from dlsteroids.config import options
 from experiments.bench import cases, common, parts
 from experiments.bench import worker as worker_lib
 from experiments.bench.common import Settings
@@ -34,7 +35,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   from dlsteroids.data.lib import two_domains
   from experiments.bench import data as data_lib
 
-  config = {**two_domains.OPTIONS, **DEFAULTS, **config}
+  config = options.defaults({**two_domains.OPTIONS, **DEFAULTS}) | dict(config)
   sizes = (config['count'], config['held'], config['held'])
   pixels, _ = data_lib.draw(tuple(config['shape']), 2 * sum(sizes))
   x, y = (

@@ -14,6 +14,7 @@ from dlsteroids import types
 from dlsteroids.data.lib import crop, reader
 from dlsteroids.plan import study_plan
 from dlsteroids.study import factors
+from dlsteroids.util import environment
 from experiments.bench import common, engine
 from experiments.bench import worker as worker_lib
 from experiments.bench.common import Settings
@@ -72,13 +73,14 @@ def streams(quick: bool) -> Offer:
   measures: dict[str, Any] = {
     'pillow': lambda count: plain(files, case, count),
     'one thread': lambda count: read(example, case, count, 1),
-    'all threads': lambda count: read(example, case, count, reader.cores()),
+    'all threads': lambda count: read(example, case, count, environment.cores()),
   }
   for name, made in plans.items():
     ready = engine.make_ready(made, engine.baseline(made))
     measures[name] = engine.trainer(ready)
   facts = engine.facts_of(plans['random'])
-  return Offer({**facts, 'cores': reader.cores(), 'case': case._asdict()}, measures)
+  facts |= {'cores': environment.cores(), 'case': case._asdict()}
+  return Offer(facts, measures)
 
 
 def make_plan(

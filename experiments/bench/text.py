@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from dlsteroids import types
+from dlsteroids.config import options
 from dlsteroids.data.lib import text
 
 SYMBOLS = string.ascii_letters + string.digits + '.,'
 LENGTH = 400_000
-DEFAULTS: dict[str, Any] = {**text.OPTIONS, 'validation': 0.01, 'test': 0.01}
+OPTIONS = {**text.OPTIONS, 'validation': 0.01, 'test': 0.01}
 
 
 def draw() -> bytes:
@@ -22,4 +23,4 @@ def draw() -> bytes:
 
 def load(config: Mapping[str, Any]) -> types.Dataset:
   """Windows of the text."""
-  return text.make('random symbols', draw(), {**DEFAULTS, **config})
+  return text.make('random symbols', draw(), options.complete(config, OPTIONS, 'data'))

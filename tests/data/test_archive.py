@@ -197,5 +197,5 @@ def test_encrypted_zip_member(tmp_path):
   data[6] |= 1
   data[data.index(b'PK\x01\x02') + 8] |= 1
   path.write_bytes(data)
-  with pytest.raises(errors.UserError, match=r'damaged .*encrypted'):
+  with pytest.raises(errors.UserError, match=r"refused: member 'x' is encrypted"):
     everything(path)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
+from dlsteroids.config import options
 from dlsteroids.data import digits, fashion_mnist, mnist
 from dlsteroids.data.lib import idx, split
-from dlsteroids.util import errors
+from dlsteroids.util import errors, files
 from tests.fixtures import idx_fixture
 
 GENERATOR = np.random.default_rng(0)
@@ -107,7 +108,7 @@ def test_too_few_examples_are_refused():
 def test_digits_are_scikit_learns():
   import sklearn.datasets
 
-  dataset = digits.load(digits.DEFAULTS)
+  dataset = digits.load(options.defaults(digits))
   raw = sklearn.datasets.load_digits()
   np.testing.assert_array_equal(dataset.arrays['image'][..., 0] / 15, raw.images)
   np.testing.assert_array_equal(dataset.arrays['label'], raw.target)
@@ -118,7 +119,7 @@ def test_digits_are_scikit_learns():
 
 
 def test_unknown_option_is_named():
-  with pytest.raises(errors.UserError, match=r"'flp' \(did you mean 'flip'"):
+  with pytest.raises(errors.UserError, match=r"data\.flp \(did you mean 'flip'"):
     digits.load({'flp': True})
 
 
@@ -152,7 +153,7 @@ def test_published_bytes_are_recognised(tmp_path):
   idx_fixture.make(tmp_path)
   paths = idx.find(tmp_path)
   contents = [idx.unpack(path, dims) for path, dims in zip(paths, (3, 1, 3, 1))]
-  packed = tuple(idx.source.checksum(path, 'md5') for path in paths)
+  packed = tuple(files.checksum(path, 'md5') for path in paths)
   raw = tuple(idx.hashlib.md5(content).hexdigest() for content in contents)
   wrong = ('0' * 32,) * 4
   for digests, good in (

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from dlsteroids.data.lib import audio
+from dlsteroids.data.lib import spectra, wav
 from dlsteroids.util import errors
 from tests.fixtures import waves
 
-FORM = audio.Form(8000, 40, 0.032, 0.016)
+FORM = spectra.Form(8000, 40, 0.032, 0.016)
 GENERATOR = np.random.default_rng(0)
 
 
@@ -27,27 +27,27 @@ def test_every_width_is_read_to_its_last_bit(width):
   steps = 2.0 ** (8 * width - 1)
   samples = np.array([-1.0, -1 / steps, 0.0, 1 / steps, 0.5, 1 - 1 / steps])
   for data in (waves.wav(samples, width=width), waves.extensible(samples, width)):
-    sound = audio.read(data, 'x')
+    sound = wav.read(data, 'x')
     np.testing.assert_array_equal(sound.samples[:, 0], samples)
     assert sound.rate == 8000
 
 
 def test_channels_are_averaged():
   stereo = waves.noise((400, 2))
-  sound = audio.read(waves.wav(stereo), 'x')
+  sound = wav.read(waves.wav(stereo), 'x')
   assert sound.samples.shape == (400, 2)
-  mixed = audio.bring(sound, 8000)
+  mixed = wav.resample(sound, 8000)
   np.testing.assert_allclose(mixed, stereo.mean(1), atol=2**-14)
 
 
 @pytest.mark.parametrize('rate', [44_100, 16_000, 11_025, 4000])
 def test_resampling_keeps_a_sine_and_drops_what_8_khz_cannot_hold(rate):
-  kept = audio.bring(audio.Sound(waves.sine(440, rate)[:, None], rate), 8000)
+  kept = wav.resample(wav.Sound(waves.sine(440, rate)[:, None], rate), 8000)
   assert len(kept) == pytest.approx(4000, abs=1)
   middle = slice(500, 3500)  # the filter's ends see zeros
   np.testing.assert_allclose(kept[middle], waves.sine(440, 8000)[middle], atol=0.005)
   if rate > 12_000:
-    lost = audio.bring(audio.Sound(waves.sine(6000, rate)[:, None], rate), 8000)
+    lost = wav.resample(wav.Sound(waves.sine(6000, rate)[:, None], rate), 8000)
     assert np.abs(lost[middle]).max() < 0.005
 
 
@@ -65,7 +65,7 @@ def test_the_reader_reads_or_refuses(cut, flips, kind):
   for at, value in flips:
     data[at] = value
   with contextlib.suppress(errors.UserError):  # any other exception fails the test
-    sound = audio.read(bytes(data[: len(data) - cut]), 'x')
+    sound = wav.read(bytes(data[: len(data) - cut]), 'x')
     assert sound.samples.size
     assert np.abs(sound.samples).max() <= 1
 
@@ -110,25 +110,25 @@ def log_mel_by_loops(samples, rate, bands, size, hop):
 def test_log_mel_is_that_of_a_naive_transform(samples):
   sound = waves.noise(samples)
   expected = log_mel_by_loops(sound, 8000, 12, 200, 90)
-  form = audio.Form(8000, 12, 0.025, 0.01125)
+  form = spectra.Form(8000, 12, 0.025, 0.01125)
   assert (form.size, form.shift) == (200, 90)
-  np.testing.assert_allclose(audio.log_mel(sound, form), expected, rtol=1e-9)
+  np.testing.assert_allclose(spectra.log_mel(sound, form), expected, rtol=1e-9)
 
 
 def test_a_sine_lies_in_its_band_at_its_height_and_silence_at_the_floor():
   centres = 700 * (
     10 ** (np.linspace(0, 2595 * np.log10(1 + 4000 / 700), 42) / 2595) - 1
   )
-  levels = audio.log_mel(waves.sine(centres[21], 8000, height=1.0), FORM)[5]
+  levels = spectra.log_mel(waves.sine(centres[21], 8000, height=1.0), FORM)[5]
   assert np.argmax(levels) == 20
   assert -6 < levels.max() < -3
-  np.testing.assert_array_equal(audio.log_mel(np.zeros(500), FORM), -100)
+  np.testing.assert_array_equal(spectra.log_mel(np.zeros(500), FORM), -100)
   # Nothing in [-1, 1) leaves the range: a constant is the worst.
-  assert audio.log_mel(np.ones(900), FORM).max() < audio.FLOOR + 255 * audio.STEP
+  assert spectra.log_mel(np.ones(900), FORM).max() < spectra.FLOOR + 255 * spectra.STEP
 
 
 def test_quantised_values_are_within_half_a_step():
   levels = GENERATOR.uniform(-100, 2, (9, 40))
-  back = audio.quantise(levels) * audio.STEP + audio.FLOOR
-  assert np.abs(back - levels).max() <= audio.STEP / 2 + 1e-9
-  np.testing.assert_array_equal(audio.quantise(np.array([-1e3, 1e3])), [0, 255])
+  back = spectra.quantise(levels) * spectra.STEP + spectra.FLOOR
+  assert np.abs(back - levels).max() <= spectra.STEP / 2 + 1e-9
+  np.testing.assert_array_equal(spectra.quantise(np.array([-1e3, 1e3])), [0, 255])

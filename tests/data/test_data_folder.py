@@ -185,8 +185,8 @@ def outside_class(root):
   save(root / 'train/1.png')
 
 
-def alias(root):
-  save(root / 'val/cat/1.png')
+def perhaps(root):
+  save(root / 'eval/cat/1.png')
 
 
 def no_train(root):
@@ -211,7 +211,7 @@ def deep_colour(root):
     (gif_called_png, r'train/dog/03\.png.* cannot be read as an image'),
     (deeper, 'train/dog/more.* is out of place'),
     (outside_class, r'train/1\.png.* is out of place'),
-    (alias, "folder 'val'; the splits are called train, validation, test"),
+    (perhaps, r'is eval/ a split\? Rename it to validation/ or test/, or move it out'),
     (no_train, 'no train/ at the top|train/CLASS.* not found in'),
     (deep_colour, r'train/dog/03\.png.* expected 8 bits'),
   ],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlsteroids.data import adding, copy
-from dlsteroids.data.lib import memory
+from dlsteroids.data.lib import split
 from dlsteroids.util import errors
 
 SIZES = {'train_size': 40, 'validation_size': 7, 'test_size': 300}
@@ -139,12 +139,12 @@ def test_marks_reach_every_place_and_the_reference_is_measured():
 
 
 MISTAKES = [
-  (copy, 'lag', 0, r'1\.\.10,000'),
-  (copy, 'alphabet', 1, r'2\.\.62'),
-  (copy, 'alphabet', 63, r'2\.\.62'),
-  (copy, 'length', 0, r'1\.\.10,000'),
-  (adding, 'length', 1, r'2\.\.10,000'),
-  *((module, f'{name}_size', 0, 'at least 1') for name in memory.SPLITS
+  (copy, 'lag', 0, r'\[1, 10000\]'),
+  (copy, 'alphabet', 1, r'\[2, 62\]'),
+  (copy, 'alphabet', 63, r'\[2, 62\]'),
+  (copy, 'length', 0, r'\[1, 10000\]'),
+  (adding, 'length', 1, r'\[2, 10000\]'),
+  *((module, f'{name}_size', 0, 'at least 1') for name in split.SPLITS
     for module in MODULES),
 ]  # fmt: skip
 
@@ -158,5 +158,5 @@ def test_mistakes_are_one_line(module, option, value, message):
 
 @pytest.mark.parametrize('module', MODULES)
 def test_unknown_option_is_named(module):
-  with pytest.raises(errors.UserError, match=r"'lenth' \(did you mean 'length'"):
+  with pytest.raises(errors.UserError, match=r"data\.lenth \(did you mean 'length'"):
     module.load({'lenth': 3})

@@ -12,8 +12,9 @@ import sklearn.datasets
 from PIL import Image
 
 from dlsteroids import rng
+from dlsteroids.config import options as options_lib
 from dlsteroids.data import colour, digits_unpaired
-from dlsteroids.data.lib import transform, two_domains
+from dlsteroids.data.lib import split, transform, two_domains
 from dlsteroids.util import errors
 from tests.data import test_data_cifar, test_data_folder
 from tests.fixtures import idx_fixture
@@ -23,7 +24,7 @@ GENERATOR = np.random.default_rng(0)
 REAL = os.environ.get('DLSTEROIDS_DATA', '')
 SIDES = ('x', 'y')
 KEYS = rng.Keys(rng.root(0), 3)
-OPTIONS = {**two_domains.OPTIONS, 'validation': 0.2}
+OPTIONS = {**two_domains.OPTIONS, 'validation': split.share(0.2, '')}
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +46,7 @@ def make(x, y, x_labels=None, y_labels=None, **options):
     two_domains.Side(name, draw(sum(sizes)), sizes, labels=labels)
     for name, sizes, labels in zip(SIDES, parts, (x_labels, y_labels), strict=True)
   ]
-  return two_domains.make('toy', *sides, {**OPTIONS, **options})
+  return two_domains.make('toy', *sides, options_lib.complete(options, OPTIONS, 'data'))
 
 
 def used(dataset, split):
@@ -148,9 +149,9 @@ def test_splits_are_stratified_by_both_labels():
     ({'test': 1.0}, r'data\.test must lie in \(0, 1\), not 1\.0'),
     ({'test': float('nan')}, r'data\.test must lie in'),
     ({'examples': 13}, r'data\.examples must lie in 0\.\.12 .* not 13'),
-    ({'examples': -1}, r'data\.examples must lie in 0\.\.12'),
+    ({'examples': -1}, r'data\.examples must be at least 0'),
     ({'crop': 7}, r'data\.crop must lie in 0\.\.6 for 6×6 images, not 7'),
-    ({'crop': -1}, r'data\.crop must lie in'),
+    ({'crop': -1}, r'data\.crop must be at least 0'),
     ({'test': 0.01}, '20 training images of x are too few: 16 remain when 4 .* 0 to'),
     ({'test': 0.8}, '20 training images of x are too few: 0 remain when 4 .* 16 to'),
   ],
@@ -341,9 +342,9 @@ def test_mnist_as_the_source_keeps_its_test(tmp_path):
   ('config', 'message'),
   [
     ({'source': 'digit'}, r"data\.source: unknown 'digit' \(did you mean 'digits'"),
-    ({'rotate': 45}, r'data\.rotate must be 0, 90, 180, 270 degrees, not 45'),
+    ({'rotate': 45}, r'data\.rotate: unknown 45.*; use 0, 90, 180, 270'),
     ({'path': 'here'}, r'data\.path has no effect with data\.source = digits'),
-    ({'colour': 0.1}, "unknown data option 'colour'"),
+    ({'colour': 0.1}, 'unknown option config.data.colour'),
     ({'source': 'mnist', 'path': '/nowhere'}, "data.path: '/nowhere' does not exist"),
   ],
 )
@@ -376,7 +377,7 @@ def test_grey_is_pillows_luma():
 
 
 def test_colour_and_grey_are_halves_of_cifar(tmp_path):
-  images, labels = test_data_cifar.make_cifar(tmp_path / 'c', 'bin')  # 20 and 4
+  images, labels = test_data_cifar.make_cifar(tmp_path / 'c')  # 20 and 4
   dataset = colour.load({'path': str(tmp_path / 'c')})
   arrays = dataset.arrays
   assert dataset.name == 'cifar10-unverified-colour'
@@ -414,7 +415,7 @@ def test_mistakes_with_colour_are_one_line(tmp_path):
     ({'label': 'x'}, r'data\.label has no effect with data\.source = cifar10; data'),
     ({'size': 32}, r'data\.size has no effect with data\.source = cifar10; data'),
     ({'source': 'image_folder'}, r'data\.path is empty'),
-    ({'download': False}, r'cifar10: cifar-10-python.* not found in the cache'),
+    ({'download': False}, r'cifar10: cifar-10-binary.* not found in the cache'),
   ):
     with pytest.raises(errors.UserError, match=message):
       colour.load(config)

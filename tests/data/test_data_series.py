@@ -13,12 +13,16 @@ import pandas as pd
 import pytest
 import sklearn.linear_model
 
+from dlsteroids.config import options as options_lib
 from dlsteroids.data import co2, etth1, sunspots
 from dlsteroids.data.lib import references, series
 from dlsteroids.util import errors
 
 GENERATOR = np.random.default_rng(0)
-OPTIONS = {**series.OPTIONS, 'lookback': 5, 'horizon': 3, 'season': 2}
+OPTIONS = {
+  **options_lib.defaults(series.OPTIONS),
+  **{'lookback': 5, 'horizon': 3, 'season': 2},
+}
 REAL = pathlib.Path(os.environ.get('DLSTEROIDS_DATA') or '/nowhere') / 'ett'
 
 
@@ -214,7 +218,7 @@ def test_co2_gaps_are_interpolated_and_said():
 
 
 def test_other_options_are_refused():
-  with pytest.raises(errors.UserError, match=r"'lookbak' \(did you mean 'lookback'"):
+  with pytest.raises(errors.UserError, match=r"lookbak \(did you mean 'lookback'"):
     sunspots.load({'lookbak': 3})
 
 

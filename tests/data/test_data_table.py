@@ -113,12 +113,14 @@ MISTAKES = {
   'blank': (['', '  '], 'is empty$'),
   'header only': (days(0), 'has 0 rows below its header'),
   'one row': (days(1), 'has 1 rows below its header'),
-  'one column': (['x', '1', '2'], "one column, 'x'; expected one of times"),
-  'semicolons': (['a;b', '1;2'], r'separated by semicolons\?'),
+  'one column': (
+    ['x', '1', '2'],
+    "no column of numbers besides that of the times, 'x'",
+  ),
   'no header': (days()[1:], 'row 1 holds numbers'),
   'unnamed': (spoil(1, 'date,,heat'), 'row 1: column 2 has no name'),
   'same name': (spoil(1, 'date,heat,heat'), "two columns are called 'heat'"),
-  'short row': (spoil(9, '2020-01-08,1'), 'row 9 has 2 cells, but the header names 3'),
+  'short row': (spoil(9, '2020-01-08,1'), 'row 9 has 2 cells, but row 1 has 3'),
   'long row': (spoil(9, '2020-01-08,1,2,3'), 'row 9 has 4 cells'),
   'blank row': (spoil(9, ''), 'row 9 is empty'),
   'blank header': (spoil(1, ''), 'row 1 is empty; expected names'),
@@ -134,9 +136,12 @@ MISTAKES = {
   'no time': (spoil(9, ',1,2'), r"row 9, column 'date': the time is missing \(''\)"),
   'other time': (
     spoil(9, '08/01/2020,1,2'),
-    "row 9, .*'08/01/2020' is no ISO 8601 time",
+    "row 9, .*'08/01/2020' is not an ISO 8601 time",
   ),
-  'impossible': (spoil(9, '2020-02-30,1,2'), "row 9, .*'2020-02-30' is no ISO 8601"),
+  'impossible': (
+    spoil(9, '2020-02-30,1,2'),
+    "row 9, .*'2020-02-30' is not an ISO 8601",
+  ),
   'repeated': (
     spoil(9, '2020-01-07,1,2'),
     "row 9, .*'2020-01-07' is also that of row 8",
@@ -176,7 +181,6 @@ def test_a_mistake_in_the_file_is_one_line(tmp_path, kind):
   ('encoding', 'cell', 'message'),
   [
     ('latin-1', 'ä', 'row 5: byte 0xe4 is not UTF-8'),
-    ('utf-16', '', 'row 1: byte 0xff is not UTF-8'),
     ('utf-16-le', '', 'row 1: a zero byte'),
   ],
 )
@@ -208,7 +212,7 @@ def test_other_encodings_are_told(tmp_path, encoding, cell, message):
     ({'horizon': 0}, 'data.horizon must be at least 1'),
     ({'stride': 0}, 'data.stride must be at least 1'),
     ({'season': 49}, r'data.season must lie in 0\.\.48'),
-    ({'season': -1}, 'data.season must lie in'),
+    ({'season': -1}, 'data.season must be at least 0'),
     ({'examples': 38}, r'data.examples must lie in 0\.\.37'),
     ({'validation': 0.0}, r'data.validation must lie in \(0, 1\), not 0.0'),
     ({'validation': 0.6, 'test': 0.4}, 'leave none of the 60 rows for training'),

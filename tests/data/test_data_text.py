@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
+from dlsteroids.config import options as options_lib
 from dlsteroids.data import python_docs, text_file, tinyshakespeare
 from dlsteroids.data.lib import ngrams, text
 from dlsteroids.util import errors
@@ -24,7 +25,7 @@ SMALL = {'window': 10, 'eval_window': 16, 'context': 6}
 
 
 def make(content=PROSE, **options):
-  config = {**text.OPTIONS, **SMALL, **options}
+  config = options_lib.complete({**SMALL, **options}, text.OPTIONS, 'data')
   return text.make('prose', content.encode(), config)
 
 
@@ -148,6 +149,7 @@ def test_characters_are_sorted_and_bytes_are_256():
   assert dataset.arrays['text'].dtype == np.uint8
   assert dataset.facts == {
     'window': 10, 'symbols': 1003, 'unit': 'character', 'vocabulary': 11,
+    'treatments': [],
   }  # fmt: skip
   raw = make(symbols='bytes')
   assert len(raw.classes) == len(set(raw.classes)) == 256
@@ -351,17 +353,17 @@ MISTAKES = {
   'zero in encoding': (PLAIN, {'encoding': 'a\0b'}, r'data\.encoding'),
   'window': (PLAIN, {'window': 401}, 'window=401 is too long for the 800 .* most 400,'),
   'window of few': (PLAIN, {'window': 51, 'examples': 100}, 'at most 50,'),
-  'no window': (PLAIN, {'window': 0}, r'data\.window must lie in 1\.\.'),
-  'eval_window': (PLAIN, {'eval_window': 0}, r'data\.eval_window must lie in 1\.\.'),
-  'context': (PLAIN, {'context': -1}, r'data\.context must lie in 0\.\.'),
+  'no window': (PLAIN, {'window': 0}, r'data\.window must lie in \[1, '),
+  'eval_window': (PLAIN, {'eval_window': 0}, r'data\.eval_window must lie in \[1, '),
+  'context': (PLAIN, {'context': -1}, r'data\.context must lie in \[0, '),
   'validation': (PLAIN, {'validation': 0.0}, r'data\.validation must lie in \(0, 1\)'),
   'test': (PLAIN, {'test': 1.0}, r'data\.test must lie in \(0, 1\)'),
   'shares': (PLAIN, {'validation': 0.5, 'test': 0.6}, '1,000 symbols are too few: 0'),
   'examples': (PLAIN, {'examples': 801}, r'data\.examples must lie in 0\.\.800 '),
-  'negative': (PLAIN, {'examples': -1}, r'data\.examples must lie in'),
+  'negative': (PLAIN, {'examples': -1}, r'data\.examples must be at least 0'),
   'symbols': (PLAIN, {'symbols': 'words'}, "unknown 'words'; use characters, bytes"),
   'order': (PLAIN, {'order': 'lane'}, r"'lane' \(did you mean 'lanes'\?\)"),
-  'option': (PLAIN, {'windw': 3}, r"'windw' \(did you mean 'window'\?\)"),
+  'option': (PLAIN, {'windw': 3}, r"data\.windw \(did you mean 'window'\?\)"),
 }  # fmt: skip
 
 

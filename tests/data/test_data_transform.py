@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from dlsteroids import rng
+from dlsteroids.config import options
 from dlsteroids.data import digits, image_folder, mnist
 from dlsteroids.data.lib import images, transform
 from dlsteroids.util import errors
@@ -170,7 +171,7 @@ def test_jit_vmap_and_scan_agree_with_a_loop():
 @pytest.mark.parametrize(
   ('config', 'message'),
   [
-    ({'crop': -1}, r'crop must lie in 0\.\.7'),
+    ({'crop': -1}, r'crop must be at least 0'),
     ({'crop': 8}, r'crop must lie in 0\.\.7'),
     ({'colour': -0.1}, 'colour must be'),
     ({'colour': float('inf')}, 'colour must be'),
@@ -221,7 +222,7 @@ def test_colour_shift_stays_in_the_range_of_tanh():
 
 def test_unknown_range_is_one_line():
   for module in (digits, mnist, image_folder):
-    assert module.DEFAULTS['range'] == 'standard'
+    assert module.OPTIONS['range'].default == 'standard'
   message = (
     r"^config\.data\.range: unknown 'tan' \(did you mean 'tanh'\?\); use standard"
   )
@@ -239,7 +240,8 @@ def test_range_changes_the_digest_and_the_default_does_not():
   parts = images.Parts(
     'digits', raw['image'], raw['label'], (1797, 0, 0), plain.classes
   )
-  before = {key: digits.DEFAULTS[key] for key in digits.DEFAULTS if key != 'range'}
+  before = options.defaults(digits)
+  del before['range']
   assert images.digest(parts, before) == plain.digest
 
 

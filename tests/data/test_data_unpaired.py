@@ -215,7 +215,7 @@ def deeper(root):
 
 
 def misspelt(root):
-  (root / 'testA').rename(root / 'test_A')
+  (root / 'testA').rename(root / 'eval_A')
 
 
 def no_train(root):
@@ -231,7 +231,7 @@ def no_train(root):
     (emptied, 'has no images in trainB/; expected trainA/'),
     (half_a_test, 'has no images in testB/; expected trainA/'),
     (deeper, r'trainB/more/1\.png.* is out of place; expected trainA/'),
-    (misspelt, r"folder 'test_A'; they are called trainA, trainB, valA, valB, testA"),
+    (misspelt, r'is eval_A/ a split\? Rename it to trainA, trainB, validationA'),
     (no_train, r'no trainA/ at the top|trainA/\*.* not found in data\.path'),
   ],
 )
@@ -254,22 +254,22 @@ def test_mistakes_with_places_are_one_line(tmp_path):
     (tmp_path / f'data/{i}.zip').write_bytes(b'')
   apples, text = str(tmp_path / 'apples'), str(tmp_path / 'file.txt')
   for config, message in (
-    ({}, r'data\.path_x and data\.path_y are empty: give two folders'),
+    ({}, r'data\.path is empty: give .* or set data\.path_x and data\.path_y'),
     ({'path_x': apples}, r'data\.path_y is empty, but data\.path_x is set'),
     ({'path_y': apples}, r'data\.path_x is empty, but data\.path_y is set'),
     ({'path': apples, 'path_x': apples}, r'data\.path and data\.path_x are both set'),
     ({'path_x': apples, 'path_y': apples}, 'are both .*: two domains are needed'),
-    ({'path_x': text, 'path_y': apples}, r'file\.txt. is no folder and no archive'),
-    ({'path': text}, r'file\.txt. is no folder and no archive'),
+    ({'path_x': text, 'path_y': apples}, r'file\.txt. is not a folder or an archive'),
+    ({'path': text}, r'file\.txt. is not a folder or an archive'),
     ({'path': str(tmp_path / 'gone')}, 'does not exist'),
     ({'path': apples}, r'unpaired: trainA/\*.* not found in data\.path'),
     (
       {'path': str(tmp_path / 'data')},
       r'2 archives \(1\.zip, 2\.zip\): set data\.path',
     ),
-    ({'path': apples, 'channels': 2}, r'data\.channels must be 1 \(grey\) or 3'),
-    ({'path': apples, 'size': -1}, r'data\.size must lie in 0\.\.4096'),
-    ({'path_z': apples}, r"unknown data option 'path_z' \(did you mean 'path_"),
+    ({'path': apples, 'channels': 2}, r'data\.channels: unknown 2.*; use 1, 3'),
+    ({'path': apples, 'size': -1}, r'data\.size must lie in \[0, 4096\]'),
+    ({'path_z': apples}, r"unknown option config\.data\.path_z \(did you mean 'path_"),
   ):
     with pytest.raises(errors.UserError, match=message) as error:
       unpaired.load(config)

@@ -1,7 +1,7 @@
-"""Archives and folders read member by member into memory; nothing is ever unpacked.
+"""Archives read member by member into memory; nothing is unpacked to disk.
 
-An archive is a stranger's file. Members that point outside, links and devices are
-refused, and sizes are capped, so a small archive cannot fill the memory.
+Archives are untrusted: members that point outside, links and devices are refused, and
+sizes are capped, so that a small archive cannot fill the memory.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ DAMAGE = (
   EOFError,
   MemoryError,  # xz: a dictionary as large as its header says
   OSError,  # gzip.BadGzipFile and short reads
-  RuntimeError,  # zip: encrypted
+  RuntimeError,
   ValueError,  # names and headers that cannot be decoded
-  NotImplementedError,  # zip: unknown compression
+  NotImplementedError,  # zip: features that zipfile lacks
   lzma.LZMAError,
   tarfile.TarError,
   zipfile.BadZipFile,
@@ -33,7 +33,7 @@ DAMAGE = (
 
 
 class Limits(NamedTuple):
-  """What an archive may hold, in bytes unpacked and in members."""
+  """The most that an archive may hold: bytes of a member, bytes in all, members."""
 
   member: int = 1 << 28
   total: int = 1 << 36
@@ -42,12 +42,34 @@ class Limits(NamedTuple):
 
 LIMITS = Limits()
 HEADER = 1 << 20  # bytes of a long name or an extended header
+READABLE = (
+  *(zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+  *(zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA),
+)
+METHODS = {
+  1: 'shrink',
+  6: 'implode',
+  9: 'Deflate64',
+  93: 'Zstandard',
+  95: 'xz',
+  98: 'PPMd',
+}
+ENCRYPTED, UTF8 = 1, 0x800  # bits of a zip member's flags
 _PLAIN = (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE)
 
 
 def is_archive(path: pathlib.Path) -> bool:
   """Whether `path` is a file with the suffix of a supported archive."""
   return path.is_file() and path.name.lower().endswith(SUFFIXES)
+
+
+def openable(path: pathlib.Path) -> pathlib.Path:
+  """`path`; UserError if it is a file that is not an archive."""
+  if path.is_file() and not is_archive(path):
+    raise errors_lib.UserError(
+      f'{str(path)!r} is not a folder or an archive ({", ".join(SUFFIXES)})'
+    )
+  return path
 
 
 def stem(path: pathlib.Path) -> str:
@@ -98,9 +120,9 @@ def _guarded(
   path: pathlib.Path, limits: Limits
 ) -> Iterator[tuple[str, Callable[[], bytes]]]:
   """Files and folders, in order, after every check that needs no unpacking."""
-  opened = _zip if path.name.lower().endswith('.zip') else _tar
-  total, seen = 0, set()
-  members = opened(path, limits)
+  list_members = _zip if path.name.lower().endswith('.zip') else _tar
+  total, previous = 0, set()
+  members = list_members(path, limits)
   while True:
     try:
       name, size, load = next(members)
@@ -115,10 +137,10 @@ def _guarded(
     total += size
     if total > limits.total:
       raise _refused(path, name, f'brings the total over {limits.total:,} bytes')
-    if name in seen and not name.endswith('/'):
+    if name in previous and not name.endswith('/'):
       raise _refused(path, name, 'appears twice')
-    seen.add(name)
-    if len(seen) > limits.members:
+    previous.add(name)
+    if len(previous) > limits.members:
       raise _refused(path, name, f'is one of more than {limits.members:,}')
     yield name, load
 
@@ -141,10 +163,20 @@ def _zip(
 ) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
   with zipfile.ZipFile(path) as file:
     for info in file.infolist():
-      name = _safe(path, info.filename)
+      name = _safe(path, _decoded_name(info))
       kind = info.external_attr >> 28  # the Unix file type, 0 if there is none
       if kind not in (0, 0o10, 0o4):
         raise _refused(path, name, 'is a link or a device')
+      if info.compress_type not in READABLE:
+        method = 'Deflate64' if info.compress_type == 9 else 'another method'
+        raise _refused(
+          path,
+          name,
+          f'is compressed by {method}, which Python cannot read: pack it anew by the '
+          'usual deflate (zip -r)',
+        )
+      if info.flag_bits & ENCRYPTED:
+        raise _refused(path, name, 'is encrypted: pack it anew without a password')
       if info.is_dir():
         yield f'{name}/', 0, bytes
       else:
@@ -152,8 +184,18 @@ def _zip(
         yield name, info.file_size, functools.partial(file.read, info)
 
 
+def _decoded_name(info: zipfile.ZipInfo) -> str:
+  """A member's name; also in UTF-8 that is not marked as such, as macOS writes it."""
+  if info.flag_bits & UTF8:
+    return info.filename
+  try:
+    return info.filename.encode('cp437').decode('utf-8')
+  except UnicodeError:
+    return info.filename
+
+
 class _Info(tarfile.TarInfo):
-  """A header that tells the end mark from a cut: tarfile takes both for the end."""
+  """A header that tells a cut from the end mark; tarfile treats both as the end."""
 
   @classmethod
   def fromtarfile(cls, tarfile_: tarfile.TarFile) -> '_Info':
@@ -167,7 +209,7 @@ class _Info(tarfile.TarInfo):
   @classmethod
   def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> '_Info':
     info = super().frombuf(buf, encoding, errors)
-    # Long names and extended headers are read whole before anyone is asked.
+    # tarfile reads long names and extended headers whole before it returns a member.
     if info.type not in _PLAIN and info.size > HEADER:
       raise tarfile.ReadError(f'a header of {info.size:,} bytes')
     return info

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-TRIES = 10  # of a random window before the middle is taken
+TRIES = 10  # random windows that do not fit, before the middle is taken
 
 
 class Window(NamedTuple):
@@ -56,10 +56,10 @@ def resized(
   window in the middle that keeps to the shapes.
 
   Args:
-    width: of the image.
-    height: of the image.
-    area: least share of the image's area; the most is 1.
-    aspect: most that width over height may be; the least is its inverse.
+    width: of the image in pixels.
+    height: of the image in pixels.
+    area: least share of the image's area; the largest is 1.
+    aspect: largest width over height; the least is its inverse.
     generator: of the draws.
   """
   bound = math.log(aspect)

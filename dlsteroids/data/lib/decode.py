@@ -10,20 +10,30 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from dlsteroids.data.lib import crop, reader
-from dlsteroids.util import errors
+from dlsteroids.data.lib import crop, source
+from dlsteroids.util import environment, errors
 
 PIXELS = 1 << 26  # of one image; more is a decompression bomb
 FILE = 1 << 28  # bytes of one image's file
 TOTAL = 1 << 36  # bytes of all
 TASK = 64  # images that a thread decodes at a time
-REDUCTIONS = (2, 4, 8)  # at which libjpeg decodes, for less work
-GAP = 2.0  # of a decoded window over the pixels wanted; Pillow's own is 2, too
+REDUCTIONS = (2, 4, 8)  # factors by which libjpeg can decode fewer pixels
+GAP = 2.0  # pixels of a decoded window over the pixels wanted; as Pillow's default
 ORIENTATION = 0x0112  # EXIF's tag
-# Pillow warns of what `one` refuses; its lines would say so once more.
+TURNS = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
+# `_opened` refuses such images itself; Pillow's warning would be a second message.
 warnings.filterwarnings('error', category=Image.DecompressionBombWarning)
+warnings.filterwarnings('ignore', '.*EXIF', UserWarning, r'PIL\.')
 MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
 
@@ -37,9 +47,9 @@ class Form(NamedTuple):
 def one(data: bytes, name: str, form: Form) -> np.ndarray:
   """The uint8 [H, W, C] image in the bytes of a JPEG or PNG file.
 
-  Turned as its EXIF orientation says; transparency is dropped; grey is ITU-R 601 luma.
-  With a size, the shorter side is resized to it (bilinear with antialiasing) and the
-  middle is cut out.
+  Turned as its EXIF orientation says, if that can be read; transparency is dropped;
+  grey is ITU-R 601 luma. With a size, the shorter side is resized to it (bilinear with
+  antialiasing) and the middle is cut out.
 
   Raises:
     UserError: unreadable, more than `PIXELS`, or more than 8 bits a channel.
@@ -58,21 +68,21 @@ def cut(
 
   The window, in the coordinates of the upright image, is resized in one step (bilinear
   with antialiasing). A JPEG is decoded at the least of 1, 1/2, 1/4 and 1/8 of its sides
-  at which the window still has `gap` times the pixels wanted along either side: the
-  decoder skips the frequencies that resizing would average away. Else as `one`.
+  at which the window still has `gap` times the wanted pixels along either side: the
+  decoder skips the frequencies that resizing would average away. Otherwise as `one`.
 
   Raises:
     UserError: as `one`.
   """
   with _opened(data, name) as opened:
     width, height = opened.size
-    turned = _orientation(opened) >= 5  # by a quarter: its sides change places
+    turned = _orientation(opened) >= 5  # by a quarter turn: the sides are exchanged
     upright = (height, width) if turned else (width, height)
     window = choose(*upright)
     spare = min(window.width, window.height) / (gap * form.size)
     reduction = max((r for r in REDUCTIONS if r <= spare), default=1)
     small = (max(1, width // reduction), max(1, height // reduction))
-    if reduction > 1 and opened.draft(None, small) is None:  # no JPEG
+    if reduction > 1 and opened.draft(None, small) is None:  # not a JPEG
       reduction = 1
     image = _converted(opened, form.channels)
   window = crop.Window(*(edge / reduction for edge in window))
@@ -81,7 +91,7 @@ def cut(
 
 @contextlib.contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
-  """The image of a file, not decoded yet; what goes wrong inside names the file."""
+  """The image of a file, not decoded yet; errors inside the context name the file."""
   try:
     with Image.open(io.BytesIO(data), formats=('JPEG', 'PNG')) as opened:
       if opened.width * opened.height > PIXELS:
@@ -103,22 +113,26 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
 
 
 def _orientation(opened: Image.Image) -> int:
-  """Which EXIF orientation an image has, 1 to 8."""
-  return opened.getexif().get(ORIENTATION, 1) if 'exif' in opened.info else 1
+  """The EXIF orientation, 1 to 8; 1 (upright) where there is none or it is damaged."""
+  if 'exif' not in opened.info:
+    return 1
+  try:
+    return int(opened.getexif().get(ORIENTATION, 1))
+  except Exception:
+    return 1
 
 
 def _converted(opened: Image.Image, channels: int) -> Image.Image:
   """Decoded, upright, opaque, in grey or RGB."""
-  image: Image.Image = opened
-  if 'exif' in opened.info:
-    image = ImageOps.exif_transpose(opened)
-  if 'transparency' in image.info:
+  turn = TURNS.get(_orientation(opened))
+  image: Image.Image = opened if turn is None else opened.transpose(turn)
+  if 'transparency' in opened.info:
     image = image.convert('RGBA')
   return image.convert('L' if channels == 1 else 'RGB')
 
 
 def _resized(image: Image.Image, window: crop.Window, size: int) -> Image.Image:
-  # Rounding may put an edge of a scaled window a hair beyond the image's.
+  # Rounding may put an edge of a scaled window slightly outside the image.
   left, upper, right, lower = window
   box = (left, upper, min(right, image.width), min(lower, image.height))
   return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
@@ -142,13 +156,13 @@ def every(
     form: size and channels.
 
   Raises:
-    UserError: an unreadable image (named), unequal sizes without `form.size` (the
-      first two are named), a missing file, or no memory.
+    UserError: an unreadable image, unequal sizes without `form.size`, a missing file,
+      or too little memory.
   """
   result: np.ndarray | None = None
   first, done = '', 0
   waiting: collections.deque[concurrent.futures.Future[int]] = collections.deque()
-  workers = min(32, reader.cores())
+  workers = min(32, environment.cores())
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:
     try:
       for task in _tasks(files):
@@ -164,7 +178,7 @@ def every(
       pool.shutdown(cancel_futures=True)
       raise
   if result is None or done != len(rows):
-    raise errors.UserError(f'{done:,} of {len(rows):,} images could be found')
+    raise errors.UserError(f'only {done:,} of {len(rows):,} images were found')
   return result
 
 
@@ -187,12 +201,7 @@ def _bytes(data: bytes | pathlib.Path) -> bytes:
 
 def read(path: pathlib.Path) -> bytes:
   """A file's bytes; UserError, naming it, if it cannot be read or has over `FILE`."""
-  try:
-    if path.stat().st_size > FILE:
-      raise errors.UserError(f'{str(path)!r} has more than {FILE:,} bytes')
-    return path.read_bytes()
-  except OSError as error:
-    raise errors.UserError(f'{str(path)!r} cannot be read: {error.strerror}') from error
+  return source.read_bytes(path, FILE)
 
 
 def _fill(

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 
 from dlsteroids import config as config_lib
-from dlsteroids.data.lib import images
+
+# Where the bytes lie and what results call them: these options shape no example.
+UNSHAPING = ('name', 'path', 'path_x', 'path_y', 'download', 'label')
+
+
+def shaping(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The options of a data section that shape its examples."""
+  return {key: value for key, value in config.items() if key not in UNSHAPING}
 
 
 def of(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], *about: Any) -> str:
@@ -15,11 +22,10 @@ def of(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], *about: Any)
 
   Args:
     arrays: as stored, by name.
-    config: the section's options; those that only say where the data lie do not count.
-    about: what else makes it this data set, such as its name and classes.
+    config: the data section.
+    about: what else identifies the data set, such as its name and classes.
   """
-  shaping = {key: config[key] for key in config if key not in images.UNSHAPING}
-  total = hashlib.sha256(config_lib.digest([shaping, *about]).encode())
+  total = hashlib.sha256(config_lib.digest([shaping(config), *about]).encode())
   for name, array in arrays.items():
     total.update(f'{name}{array.dtype.str}{array.shape}'.encode())
     total.update(np.ascontiguousarray(array).data)

@@ -1,4 +1,4 @@
-"""The idx format of MNIST and its kin, and the four files such a data set consists of.
+"""The idx format of MNIST, and the four files that such a data set consists of.
 
 A file is two zero bytes, a type byte (8: uint8), the number of dimensions, each
 dimension as a big-endian 32-bit integer, then the values.
@@ -17,7 +17,7 @@ import numpy as np
 
 from dlsteroids import types
 from dlsteroids.data.lib import images, source
-from dlsteroids.util import errors
+from dlsteroids.util import errors, files
 
 LIMIT = 1 << 30  # bytes unpacked
 FILES = (  # as published, in the order of `Published`; then with '.' before 'idx'
@@ -48,7 +48,7 @@ def read(data: bytes, name: str, dims: int) -> np.ndarray:
   """The uint8 array of `dims` dimensions in the bytes of an idx file called `name`.
 
   Raises:
-    UserError: another type, number of dimensions or length than the header demands.
+    UserError: another type, number of dimensions or length than the header says.
   """
   shape = read_shape(data, name, dims)
   header, size = 4 + 4 * dims, math.prod(shape)
@@ -65,7 +65,7 @@ def read(data: bytes, name: str, dims: int) -> np.ndarray:
 
 
 def read_shape(data: bytes, name: str, dims: int) -> tuple[int, ...]:
-  """What the beginning of an idx file says.
+  """The shape in the header of an idx file.
 
   Raises:
     UserError: another type or number of dimensions.
@@ -114,23 +114,23 @@ def load(name: str, published: Published, config: Mapping[str, Any]) -> types.Da
 
 
 def find(folder: pathlib.Path) -> list[pathlib.Path] | None:
-  """The four files in `folder`, by any of their usual names; None if one lacks."""
-  found = []
+  """The four files in `folder`, by any of their usual names; None if one is missing."""
+  paths = []
   for file in FILES:
     stems = (file, file.replace('-idx', '.idx'))
     names = [f'{stem}{packed}' for packed in ('', '.gz') for stem in stems]
     hits = [folder / name for name in names if (folder / name).is_file()]
     if not hits:
       return None
-    found.append(hits[0])
-  return found
+    paths.append(hits[0])
+  return paths
 
 
 def unpack(path: pathlib.Path, dims: int) -> bytes:
-  """The bytes of an idx file, unpacked if they are gzip's; few more than it announces.
+  """The bytes of an idx file, unpacked from gzip; at most one more than announced.
 
   Raises:
-    UserError: damaged, no idx file of `dims` dimensions, or larger than `LIMIT`.
+    UserError: damaged, not an idx file of `dims` dimensions, or larger than `LIMIT`.
   """
   try:
     with path.open('rb') as file:
@@ -151,7 +151,7 @@ def unpack(path: pathlib.Path, dims: int) -> bytes:
 
 
 def _take(file: Any, count: int) -> bytes:
-  """Up to `count` bytes, without making room for all of them before."""
+  """Up to `count` bytes, without allocating room for all of them first."""
   parts = []
   while count > 0 and (part := file.read(min(count, 1 << 20))):
     parts.append(part)
@@ -160,7 +160,7 @@ def _take(file: Any, count: int) -> bytes:
 
 
 def check(arrays: list[np.ndarray], paths: list[pathlib.Path], classes: int) -> None:
-  """Raises UserError unless the four arrays fit one another."""
+  """Raises UserError unless the four arrays belong together."""
   for i in (0, 2):
     if len(arrays[i]) != len(arrays[i + 1]):
       raise errors.UserError(
@@ -187,6 +187,6 @@ def verified(
     unpacked = published.unpacked[i : i + 1]
     if hashlib.md5(content).hexdigest() in unpacked:
       continue
-    if source.checksum(path, 'md5') != published.packed[i]:
+    if files.checksum(path, 'md5') != published.packed[i]:
       return False
   return True

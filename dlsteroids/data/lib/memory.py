@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from dlsteroids.util import errors
+from dlsteroids.config import options
+from dlsteroids.data.lib import split as split_lib
 
-OPTIONS: dict[str, Any] = {
-  'train_size': 10_000,  # sequences
-  'validation_size': 500,
-  'test_size': 500,
+OPTIONS = {
+  'train_size': options.Option(10_000, 'sequences to train on', 1),
+  'validation_size': options.Option(500, 'sequences of the validation split', 1),
+  'test_size': options.Option(500, 'sequences of the test split', 1),
 }
-SPLITS = ('train', 'validation', 'test')
 SEED = 1997  # of the data; a run's seed changes its order and initial values only
 
 
@@ -23,27 +23,22 @@ def draw(
   """`one(generator, count)` for each split, joined: training, validation, test.
 
   Split k is drawn by `np.random.default_rng([1997, k])`, so that the size of one split
-  moves no other.
-
-  Raises:
-    UserError: an empty split.
+  changes no other.
   """
-  parts = []
-  for k, name in enumerate(SPLITS):
-    size = config[f'{name}_size']
-    if size < 1:
-      raise errors.UserError(f'data.{name}_size must be at least 1, not {size}')
-    parts.append(one(np.random.default_rng([SEED, k]), size))
+  parts = [
+    one(np.random.default_rng([SEED, k]), config[f'{name}_size'])
+    for k, name in enumerate(split_lib.SPLITS)
+  ]
   return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def make_split(config: Mapping[str, Any]) -> Callable[[int], dict[str, np.ndarray]]:
   """The `Dataset.split`, the same for every seed."""
-  sizes = [config[f'{name}_size'] for name in SPLITS]
+  sizes = [config[f'{name}_size'] for name in split_lib.SPLITS]
   parts = np.split(np.arange(sum(sizes), dtype=np.int32), np.cumsum(sizes)[:-1])
 
   def split(seed: int) -> dict[str, np.ndarray]:
     del seed
-    return dict(zip(SPLITS, parts, strict=True))
+    return dict(zip(split_lib.SPLITS, parts, strict=True))
 
   return split

@@ -1,12 +1,13 @@
-"""N-gram models of a text in closed form: what counting alone predicts.
+"""N-gram models of a text, counted by sorting: libraries build them far more slowly.
 
-Witten and Bell's interpolation (1991; method C), which has nothing to tune: after a
-context h that was seen n(h) times, followed by t(h) distinct symbols,
+The reference for language models: what counting alone predicts. Witten and Bell's
+interpolation (1991; method C), which has nothing to tune: after a context h that
+occurred n(h) times, followed by t(h) distinct symbols,
 
   p(w | h) = (n(h w) + t(h) p(w | h')) / (n(h) + t(h)),
 
-where h' is h without its first symbol; p(w | h) = p(w | h') where h was never seen;
-below the unigram stands the uniform 1 / V.
+where h' is h without its first symbol; p(w | h) = p(w | h') where h never occurred;
+below the unigram is the uniform 1 / V.
 """
 
 import math
@@ -63,7 +64,7 @@ def count(text: np.ndarray, order: int, vocabulary: int) -> Counts:
 
 
 def look_up(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-  """Where each of `wanted` stands in sorted `keys`; at the end if nowhere."""
+  """The place of each of `wanted` in sorted `keys`; the last place if it is missing."""
   places = np.searchsorted(keys, wanted)
   return np.where(keys[places] == wanted, places, len(keys) - 1)
 
@@ -78,9 +79,9 @@ def likelihoods(
     grams = number(stretch[3 - order :], order, vocabulary)
     at = look_up(model.contexts, grams // vocabulary)
     times = model.times[look_up(model.grams, grams)]
-    seen, kinds = model.totals[at], model.kinds[at]
-    mixed = (times + kinds * chance) / np.maximum(seen + kinds, 1)
-    chance = np.where(seen > 0, mixed, chance)
+    total, kinds = model.totals[at], model.kinds[at]
+    mixed = (times + kinds * chance) / np.maximum(total + kinds, 1)
+    chance = np.where(total > 0, mixed, chance)
     rows.append(chance)
   return np.stack(rows)
 
@@ -88,19 +89,19 @@ def likelihoods(
 def references(
   text: np.ndarray, trained: int, start: int, vocabulary: int
 ) -> dict[str, dict[str, float]]:
-  """What n-gram models of `text[:trained]` score on `text[start:]`.
+  """Scores of n-gram models of `text[:trained]` on `text[start:]`.
 
   Args:
     text: integers [L] below `vocabulary`.
-    trained: symbols that training sees; of more than `LIMIT`, the last so many count.
+    trained: symbols of the training text; at most the last `LIMIT` are counted.
     start: of the test split, at least 2.
     vocabulary: V, at most 65,536.
 
   Returns:
     By name in `NAMES`: 'test/nats' and 'test/bits' per symbol.
   """
-  seen = text[max(trained - LIMIT, 0) : trained]
-  models = [count(seen, order, vocabulary) for order in (1, 2, 3)]
+  counted = text[max(trained - LIMIT, 0) : trained]
+  models = [count(counted, order, vocabulary) for order in (1, 2, 3)]
   total = np.zeros(len(NAMES))
   for at in range(start, len(text), CHUNK):
     stretch = text[at - 2 : at + CHUNK]

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import itertools
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -11,14 +10,14 @@ import numpy as np
 from absl import flags
 
 from dlsteroids import types
-from dlsteroids.util import errors
+from dlsteroids.util import environment, errors
 
 BLOCK = 8  # examples that a thread reads at a time: handing over costs 0.1 ms
 AHEAD = 2  # blocks that each thread may be ahead of their use
 
 
 class Requests(Protocol):
-  """What grain asks of a source."""
+  """A sequence of requests, as grain reads its sources."""
 
   def __len__(self) -> int: ...
 
@@ -40,24 +39,17 @@ class Blocks:
 
 
 class Readers(NamedTuple):
-  """Who reads; no example depends on it.
+  """The threads and processes that read; no example depends on them.
 
   Attributes:
     threads: of each process; 0: one a core (Pillow decodes without Python's lock).
     workers: processes besides this one; 0: none. Each needs about two seconds to start
-      and some hundred megabytes, so that they pay off beyond a dozen cores; a script
-      that trains with them does so under `if __name__ == '__main__':`.
+      and some hundred megabytes, so they pay off beyond a dozen cores; a script that
+      trains with them needs `if __name__ == '__main__':`.
   """
 
   threads: int = 0
   workers: int = 0
-
-
-def cores() -> int:
-  """Processors that this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -70,20 +62,20 @@ def read(
 
   Args:
     example: of a `types.Stream`.
-    requests: of any length; only those near the place of reading are asked for.
+    requests: of any length; only those near the place of reading are computed.
     readers: with workers, `example` and `requests` are pickled.
 
   Raises:
-    UserError: without grain; as `example`, when its turn comes.
+    UserError: without grain; as `example`, when its place is reached.
   """
   try:
     import grain
   except ImportError as error:
     raise errors.UserError(
-      f'data that stream need grain ({error}): pip install grain; or use a data set '
+      f'streamed data need grain ({error}): pip install grain; or use a data set '
       'that fits in the memory, such as image_folder'
     ) from error
-  threads = readers.threads or max(1, cores() // max(1, readers.workers))
+  threads = readers.threads or max(1, environment.cores() // max(1, readers.workers))
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD * threads)
   read_block = functools.partial(_read, example)
   source = grain.MapDataset.source(Blocks(requests))
@@ -106,7 +98,7 @@ def _read(example: types.Example, block: list[types.Request]) -> list[Any]:
 
 
 def _parse_flags() -> None:
-  """Lets grain ask for its absl flags where no absl main has parsed any."""
+  """Lets grain read its absl flags where no absl main has parsed any."""
   if not flags.FLAGS.is_parsed():
     for name in flags.FLAGS:
       if name.startswith('grain'):
@@ -114,8 +106,8 @@ def _parse_flags() -> None:
 
 
 def _without_accelerator(index: int, count: int) -> None:
-  """Keeps the JAX of a worker process, which shuffles, off this machine's devices."""
+  """Keeps the JAX of a worker process off this machine's accelerators."""
   del index, count
-  import jax  # grain has imported it by now, which reads JAX_PLATFORMS once
+  import jax  # already imported by grain, so JAX_PLATFORMS has been read
 
   jax.config.update('jax_platforms', 'cpu')

@@ -1,8 +1,10 @@
-"""Forecasts that need no training by steps: the scores a model has to beat.
+"""Forecasts without gradient descent: the scores a model has to beat.
 
 All are measured on the windows of the test split. Errors are in units of the training
 rows' standard deviation and, as `_original`, on the scale of the data; both are means
-over windows, horizon and targets.
+over windows, horizon and targets. Ridge regression is solved from moments summed in
+chunks: scikit-learn's Ridge would hold every window (over 1 GB at the limits below) and
+form the Gram matrix anew for each penalty.
 """
 
 import functools
@@ -12,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-# Of the mean squared error plus penalty · |weights|², the intercept not penalised.
+# λ in: mean squared error + λ · |weights|², the intercept not penalised.
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 INPUTS = 2400  # numbers in a window; with more, the linear reference is left out
-FITTED = 20_000  # windows for the linear reference's weights, evenly spaced
-CHOSEN = 1000  # windows for its penalty, evenly spaced
+FIT_WINDOWS = 20_000  # at most, evenly spaced, to fit the linear reference's weights
+PENALTY_WINDOWS = 1000  # at most, evenly spaced, to choose its penalty
 CHUNK = 1 << 22  # numbers at a time
 
 Forecast = Callable[['Problem', np.ndarray], np.ndarray]
@@ -32,7 +34,7 @@ class Problem(NamedTuple):
     horizon: rows after it.
     columns: int [D], the targets.
     scale: float64 [D], standard deviation of the targets in their own unit.
-    season: rows of a period; 0: not known.
+    season: rows of a period; 0: unknown.
   """
 
   series: np.ndarray
@@ -49,7 +51,7 @@ def measure(problem: Problem) -> tuple[dict[str, dict[str, float]], list[str]]:
 
   'persistence' repeats the last value; 'seasonal naive' repeats the last period, which
   may begin before the window; 'linear (ridge)' maps the whole window to the whole
-  horizon, its penalty the one of `PENALTIES` with the least error on validation.
+  horizon, with the penalty of `PENALTIES` that has the least error on validation.
   """
   forecasts: dict[str, Forecast] = {'persistence': persistence}
   notes = []
@@ -74,13 +76,13 @@ def measure(problem: Problem) -> tuple[dict[str, dict[str, float]], list[str]]:
 
 
 def persistence(problem: Problem, starts: np.ndarray) -> np.ndarray:
-  """The last value seen, for every row of the horizon; [n, H, D]."""
+  """The last value of the window for every row of the horizon; [n, H, D]."""
   last = problem.series[starts + problem.lookback - 1][:, problem.columns]
   return np.repeat(last[:, None], problem.horizon, axis=1)
 
 
 def seasonal(problem: Problem, starts: np.ndarray) -> np.ndarray:
-  """The value a whole number of periods before, the latest there is; [n, H, D]."""
+  """The latest value a whole number of periods before; [n, H, D]."""
   ahead = np.arange(problem.horizon)
   back = ahead - problem.season * (ahead // problem.season + 1)
   rows = (starts + problem.lookback)[:, None] + back
@@ -89,9 +91,9 @@ def seasonal(problem: Problem, starts: np.ndarray) -> np.ndarray:
 
 def fit_ridge(problem: Problem) -> tuple[Forecast, float]:
   """The linear forecast that is best on validation, and its penalty."""
-  mean, gram, cross = moments(problem, thin(problem.starts['train'], FITTED))
+  mean, gram, cross = moments(problem, thin(problem.starts['train'], FIT_WINDOWS))
   inputs = len(gram)
-  validation = thin(problem.starts['validation'], CHOSEN)
+  validation = thin(problem.starts['validation'], PENALTY_WINDOWS)
   fits = []
   for penalty in PENALTIES:
     weight = scipy.linalg.solve(
@@ -165,12 +167,12 @@ def score(problem: Problem, forecast: Forecast, starts: np.ndarray) -> dict[str,
 
 
 def thin(starts: np.ndarray, most: int) -> np.ndarray:
-  """At most so many of the starts, evenly spaced."""
+  """At most `most` of the starts, evenly spaced."""
   return starts[:: -(-len(starts) // most)]
 
 
 def chunks(starts: np.ndarray, width: int) -> Iterator[np.ndarray]:
-  """Stretches of the starts whose windows hold about `CHUNK` numbers."""
+  """The starts in parts whose windows of `width` numbers hold about `CHUNK` numbers."""
   size = max(1, CHUNK // width)
   for begin in range(0, len(starts), size):
     yield starts[begin : begin + size]

@@ -1,9 +1,9 @@
 """From a table of rows in time to a Dataset of windows: what all series share.
 
-Window i starts at row i: `lookback` rows of every column are seen, and `horizon` rows
-of the targets after them are forecast. The splits are stretches of time, training
-first. Targets lie inside their split; the rows seen may reach back into the split
-before, as in the code of Informer (Zhou et al. 2021).
+Window i starts at row i: the model sees `lookback` rows of every column and forecasts
+`horizon` rows of the targets after them. The splits are stretches of time, training
+first. Targets lie inside their split; windows may reach back into the split before, as
+in the code of Informer (Zhou et al. 2021).
 """
 
 import zlib
@@ -13,21 +13,32 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlsteroids import types
-from dlsteroids.data.lib import digest, references
+from dlsteroids.config import options
+from dlsteroids.data.lib import digest, references, split
 from dlsteroids.util import errors
 
-OPTIONS: dict[str, Any] = {
-  'lookback': 96,  # rows that are seen
-  'horizon': 24,  # rows after them that are forecast
-  'season': 0,  # rows of a period, for the seasonal naive reference; 0: leave it out
-  'stride': 1,  # rows between the starts of training windows; the other splits have 1
-  'examples': 0,  # train on this many windows, drawn by the seed; 0: on all
+OPTIONS = {
+  'lookback': options.Option(96, 'rows of a window that the model sees', 1),
+  'horizon': options.Option(24, 'rows after them that it forecasts', 1),
+  'season': options.Option(
+    0, 'rows of a period, for the seasonal naive reference; 0: leave it out', 0
+  ),
+  'stride': options.Option(1, 'rows between the starts of training windows', 1),
+  'examples': options.Option(
+    0, 'windows to train on, drawn by the seed; 0: all of them', 0
+  ),
 }
-SHARES: dict[str, Any] = {
-  'validation': 0.1,  # share of the rows, after the training rows
-  'test': 0.2,  # share of the rows, the last ones
+SHARES = {
+  'validation': split.share(0.1, 'share of the rows, after the training rows'),
+  'test': split.share(0.2, 'share of the rows, the last ones'),
 }
-SPLITS = ('train', 'validation', 'test')
+
+
+def defaults(**values: Any) -> dict[str, options.Option]:
+  """`OPTIONS` and `SHARES` with other defaults."""
+  table = {**OPTIONS, **SHARES}
+  changed = {name: table[name]._replace(default=v) for name, v in values.items()}
+  return {**table, **changed}
 
 
 class Parts(NamedTuple):
@@ -70,7 +81,7 @@ def make(parts: Parts, config: Mapping[str, Any]) -> types.Dataset:
     UserError: options out of range for these rows, or a constant column.
   """
   starts = windows(parts.sizes, config)
-  series, mean, std = standardise(parts)
+  series, mean, std = standardise(parts, 'exclude' in config)
   columns = np.array([parts.names.index(name) for name in parts.targets])
   problem = references.Problem(
     series=series.astype(np.float64),
@@ -92,7 +103,7 @@ def make(parts: Parts, config: Mapping[str, Any]) -> types.Dataset:
     'block': config['lookback'] + config['horizon'],  # windows that share rows
     'unit': parts.unit,
     **dict(zip(('start', 'end', 'step'), parts.times, strict=True)),
-    'rows': dict(zip(SPLITS, parts.sizes, strict=True)),
+    'rows': dict(zip(split.SPLITS, parts.sizes, strict=True)),
     'treatments': [*parts.treatments, *notes],
   }
   return types.Dataset(
@@ -111,21 +122,37 @@ def make(parts: Parts, config: Mapping[str, Any]) -> types.Dataset:
   )
 
 
-def choose(names: tuple[str, ...], targets: str) -> tuple[str, ...]:
-  """The columns that `targets` names, comma-separated; all of them if it is empty.
+def choose(
+  names: tuple[str, ...], listed: str, option: str = 'targets'
+) -> tuple[str, ...]:
+  """The columns in a comma-separated list, or all; names may hold commas themselves.
+
+  Args:
+    names: of all columns.
+    listed: the list.
+    option: its name, for errors.
 
   Raises:
     UserError: a column that does not exist, or one named twice.
   """
-  chosen = [name.strip() for name in targets.split(',')] if targets.strip() else names
-  for name in chosen:
-    if name not in names:
+  if not listed.strip():
+    return names
+  parts, chosen = listed.split(','), []
+  while parts:
+    for count in range(len(parts), 0, -1):
+      name = ','.join(parts[:count]).strip()
+      if name in names or (name := name.strip('\'"')) in names:
+        break
+    else:
+      name = parts[0].strip()
       raise errors.UserError(
-        f'data.targets: no column {name!r}{errors.did_you_mean(name, names)}; '
+        f'data.{option}: no column {name!r}{errors.did_you_mean(name, names)}; '
         f'there are {", ".join(names)}'
       )
+    chosen.append(name)
+    del parts[:count]
   if len(set(chosen)) < len(chosen):
-    raise errors.UserError(f'data.targets names a column twice: {targets!r}')
+    raise errors.UserError(f'data.{option} names a column twice: {listed!r}')
   return tuple(chosen)
 
 
@@ -135,9 +162,6 @@ def share(rows: int, config: Mapping[str, Any]) -> tuple[int, int, int]:
   Raises:
     UserError: shares that leave nothing to train on.
   """
-  for name in ('validation', 'test'):
-    if not 0 < config[name] < 1:
-      raise errors.UserError(f'data.{name} must lie in (0, 1), not {config[name]}')
   validation, test = (round(config[name] * rows) for name in ('validation', 'test'))
   if validation + test >= rows:
     raise errors.UserError(
@@ -156,11 +180,8 @@ def windows(
     UserError: an option out of range, naming the largest that is possible.
   """
   lookback, horizon, stride = (config[key] for key in ('lookback', 'horizon', 'stride'))
-  for key in ('lookback', 'horizon', 'stride'):
-    if config[key] < 1:
-      raise errors.UserError(f'data.{key} must be at least 1, not {config[key]}')
   train, validation, test = sizes
-  for name, rows in zip(SPLITS, (train - 1, validation, test), strict=True):
+  for name, rows in zip(split.SPLITS, (train - 1, validation, test), strict=True):
     if horizon > rows:
       raise errors.UserError(
         f'data.horizon = {horizon:,} is too long for the {name} split: at most '
@@ -171,40 +192,43 @@ def windows(
       f'data.lookback = {lookback:,} with data.horizon = {horizon:,} is too long for '
       f'the {train:,} rows of the train split: at most {train - horizon:,}'
     )
-  if not 0 <= config['season'] <= train + validation:
+  if config['season'] > train + validation:
     raise errors.UserError(
       f'data.season must lie in 0..{train + validation:,} (the rows before the test '
       f'split), not {config["season"]:,}'
     )
   ends = np.cumsum(sizes)
-  found = {'train': np.arange(0, train - lookback - horizon + 1, stride)}
-  for name, begin, end in zip(SPLITS[1:], ends[:-1], ends[1:], strict=True):
-    found[name] = np.arange(begin - lookback, end - lookback - horizon + 1)
-  count = len(found['train'])
-  if not 0 <= config['examples'] <= count:
-    raise errors.UserError(
-      f'data.examples must lie in 0..{count:,} (the training windows), not '
-      f'{config["examples"]:,}'
-    )
-  return {name: rows.astype(np.int32) for name, rows in found.items()}
+  starts = {'train': np.arange(0, train - lookback - horizon + 1, stride)}
+  for name, begin, end in zip(split.SPLITS[1:], ends[:-1], ends[1:], strict=True):
+    starts[name] = np.arange(begin - lookback, end - lookback - horizon + 1)
+  split.check_examples(len(starts['train']), config, 'the training windows')
+  return {name: rows.astype(np.int32) for name, rows in starts.items()}
 
 
-def standardise(parts: Parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """The used rows, float32 [L, F], with mean and standard deviation [F] of training's.
+def standardise(
+  parts: Parts, excludable: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """The used rows, float32 [L, F]; mean and standard deviation [F] of training rows.
+
+  Args:
+    parts: the table.
+    excludable: whether the data set has the option to leave a column out.
 
   Raises:
     UserError: a column that is the same in every training row, or too large.
   """
   values = parts.values[: sum(parts.sizes)]
-  known = values[: parts.sizes[0]]
-  flat = np.flatnonzero(known.max(0) == known.min(0))
+  train = values[: parts.sizes[0]]
+  flat = np.flatnonzero(train.max(0) == train.min(0))
   if flat.size:
+    name = parts.names[flat[0]]
+    cure = f': data.exclude={name}' if excludable else ''
     raise errors.UserError(
-      f'{parts.name}: column {parts.names[flat[0]]!r} has the one value '
-      f'{known[0, flat[0]]:g} in all {len(known):,} training rows; leave it out'
+      f'{parts.name}: column {name!r} has the one value {train[0, flat[0]]:g} in all '
+      f'{len(train):,} training rows; leave it out{cure}'
     )
   with np.errstate(over='ignore', invalid='ignore'):
-    mean, std = known.mean(0), known.std(0)
+    mean, std = train.mean(0), train.std(0)
     series = ((values - mean) / std).astype(np.float32)
   large = np.flatnonzero(~(np.isfinite(series).all(0) & np.isfinite(std)))
   if large.size:
@@ -217,19 +241,19 @@ def standardise(parts: Parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def make_split(starts: Mapping[str, np.ndarray], examples: int) -> Any:
   """The `Dataset.split`: `examples` of the training windows, nested, or all."""
 
-  def split(seed: int) -> dict[str, np.ndarray]:
+  def draw(seed: int) -> dict[str, np.ndarray]:
     train = starts['train']
     if examples:
       generator = np.random.default_rng([seed, zlib.crc32(b'split')])
       train = np.sort(generator.permutation(train)[:examples])
     return {**starts, 'train': train}
 
-  return split
+  return draw
 
 
 def make_take(lookback: int, horizon: int, columns: np.ndarray) -> Any:
   """The `Dataset.take`: windows and targets that start at the indices."""
-  seen, later = np.arange(lookback), np.arange(lookback, lookback + horizon)
+  window, target = np.arange(lookback), np.arange(lookback, lookback + horizon)
 
   def take(
     arrays: Mapping[str, types.Array], indices: types.Array, *, train: bool
@@ -237,14 +261,14 @@ def make_take(lookback: int, horizon: int, columns: np.ndarray) -> Any:
     del train
     series, first = arrays['series'], indices[:, None]
     return {
-      'window': series[first + seen],
-      'target': series[(first + later)[..., None], columns],
+      'window': series[first + window],
+      'target': series[(first + target)[..., None], columns],
     }
 
   return take
 
 
 def unchanged(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
-  """The `Dataset.transform`: windows are stored as they are seen."""
+  """The `Dataset.transform`: windows are stored as the model sees them."""
   del keys, train
   return batch

@@ -1,12 +1,13 @@
 """Where data files come from: the user's path, a data folder, the cache, the network.
 
-Search order: `config['path']` (if set, only there), `$DLSTEROIDS_DATA/<name>`, the
-cache (`$DLSTEROIDS_CACHE` or `~/.cache/dlsteroids`) and, if `config['download']`, the
-official address, whose published digest must match before a file gets its name.
+Search order: `config['path']` (if set, only that, which may also be the name of a
+folder in the next two), `$DLSTEROIDS_DATA/<name>`, the cache folder's `<name>` and, if
+`config['download']`, the official address, whose published digest must match before a
+file gets its name. Downloads are pooch's, but for the transfer: pooch begins anew after
+every dropped connection, `make_downloader` continues.
 """
 
 import contextlib
-import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,14 +15,15 @@ from typing import Any, NamedTuple
 
 import pooch
 
-from dlsteroids.util import errors
+from dlsteroids.config import options
+from dlsteroids.util import environment, errors, files
 
-OPTIONS: dict[str, Any] = {
-  'path': '',  # file or folder of the data; '' searches
-  'download': True,  # from the official address, if found nowhere else
+OPTIONS = {
+  'path': options.Option('', 'file or folder of the data; by default it is searched'),
+  'download': options.Option(True, 'from the official address, if not found elsewhere'),
 }
 TIMEOUT = 30.0  # seconds without a byte
-CHUNK = 1 << 14  # bytes; what a dropped connection can lose
+CHUNK = 1 << 14  # bytes; the most that a dropped connection loses
 
 
 class Item(NamedTuple):
@@ -32,28 +34,25 @@ class Item(NamedTuple):
   digest: str
 
 
-def cache() -> pathlib.Path:
-  """The cache folder, which need not exist."""
-  folder = os.environ.get('DLSTEROIDS_CACHE') or '~/.cache/dlsteroids'
-  return pathlib.Path(folder).expanduser()
-
-
 def folders(name: str, config: Mapping[str, Any]) -> list[tuple[str, pathlib.Path]]:
-  """The places to look in for data set `name`, in order, each with what to call it.
+  """The places to look in for data set `name`, in order, each with its description.
 
   Raises:
     UserError: if `config['path']` is set and does not exist.
   """
-  if config['path']:
-    path = pathlib.Path(config['path']).expanduser()
-    if not path.exists():
-      raise errors.UserError(f'data.path: {str(path)!r} does not exist')
-    return [('data.path', path)]
-  places = []
+  roots = [('the cache', environment.cache_folder())]
   if os.environ.get('DLSTEROIDS_DATA'):
-    root = pathlib.Path(os.environ['DLSTEROIDS_DATA']).expanduser()
-    places.append(('$DLSTEROIDS_DATA', root / name))
-  return [*places, ('the cache', cache() / name)]
+    folder = pathlib.Path(os.environ['DLSTEROIDS_DATA']).expanduser()
+    roots.insert(0, ('$DLSTEROIDS_DATA', folder))
+  if not config['path']:
+    return [(label, root / name) for label, root in roots]
+  path = pathlib.Path(config['path']).expanduser()
+  for place in (path, *(root / path for _, root in roots)):
+    if place.exists():
+      return [('data.path', place)]
+  searched = ', '.join(f'{label} {str(root)!r}' for label, root in roots)
+  also = '' if path.is_absolute() else f'; it was not found here, in {searched}'
+  raise errors.UserError(f'data.path: {str(path)!r} does not exist{also}')
 
 
 def locate(
@@ -68,23 +67,23 @@ def locate(
   Args:
     name: of the data set; the sub-folder of `$DLSTEROIDS_DATA` and of the cache.
     config: has `path` and `download`.
-    look: what a place has to offer, or None; may raise UserError.
-    wanted: what is looked for, for the error message.
+    look: what of the data set is at a place, or None; may raise UserError.
+    wanted: description of the files, for the error message.
     items: what to download; none if the data set has no official address.
 
   Raises:
-    UserError: if there is nothing anywhere: what was looked for, and where to put it.
+    UserError: if it is nowhere: what was searched, where, and where to put it.
   """
   places = folders(name, config)
   for _, place in places:
-    found = look(place) if place.exists() else None
-    if found is not None:
-      return found
+    result = look(place) if place.exists() else None
+    if result is not None:
+      return result
   reason = '' if items else '; it has no download'
   if items and not config['download']:
     reason = '; data.download is false'
   elif items and not config['path']:
-    target = cache() / name
+    target = environment.cache_folder() / name
     try:
       for item in items:
         fetch(item, target)
@@ -98,6 +97,26 @@ def locate(
     f'{name}: {wanted} not found in {tried}{"" if config["path"] else unset}{reason}. '
     f'Put it {put}'
   )
+
+
+def locate_file(name: str, config: Mapping[str, Any], published: Item) -> pathlib.Path:
+  """The one file of a data set, or the file that `config['path']` names.
+
+  Raises:
+    UserError: as `locate`.
+  """
+
+  def look(place: pathlib.Path) -> pathlib.Path | None:
+    path = place / published.name if place.is_dir() else place
+    return path if path.is_file() else None
+
+  return locate(name, config, look, published.name, [published])
+
+
+def verified_name(name: str, path: pathlib.Path, published: Item) -> str:
+  """`name`, with '-unverified' unless the file is the published one."""
+  algorithm, _, digest = published.digest.partition(':')
+  return name if files.checksum(path, algorithm) == digest else f'{name}-unverified'
 
 
 def fetch(item: Item, folder: pathlib.Path) -> pathlib.Path:
@@ -124,7 +143,7 @@ def fetch(item: Item, folder: pathlib.Path) -> pathlib.Path:
       except ValueError:
         if not resumed:
           raise
-        # The stale start may be to blame: once more from the first byte.
+        # The partial file may have been of another version: start over.
         pooch.retrieve(item.url, item.digest, item.name, folder, downloader=download)
   except requests.RequestException as error:
     response = getattr(error, 'response', None)
@@ -144,10 +163,10 @@ def fetch(item: Item, folder: pathlib.Path) -> pathlib.Path:
 
 
 def make_downloader(part: pathlib.Path) -> Callable[..., None]:
-  """A pooch downloader that continues `part` by HTTP Range, and drops by retrying.
+  """A pooch downloader that continues `part` by HTTP Range after a dropped connection.
 
-  As long as a connection brings new bytes, its end is not the end of the download. A
-  server that ignores Range (answers 200) starts the file over.
+  It gives up when a connection brought no new byte. A server that ignores Range (and
+  answers 200) starts the file over.
   """
 
   def download(url: str, output_file: str, pooch_: Any) -> None:
@@ -188,11 +207,11 @@ def _continue(url: str, part: pathlib.Path) -> bool:
   if start:
     headers['Range'] = f'bytes={start}-'
   with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-    if start and response.status_code == 416:  # nothing from there on
+    if start and response.status_code == 416:  # no byte after `start`
       total = response.headers.get('Content-Range', '').rpartition('/')[2]
       if total == str(start):
         return True
-      part.unlink()  # longer than the file: not its beginning
+      part.unlink()  # longer than the file, so not its beginning
       return _continue(url, part)
     response.raise_for_status()
     begins = response.headers.get('Content-Range', '').startswith(f'bytes {start}-')
@@ -208,25 +227,23 @@ def _continue(url: str, part: pathlib.Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: pathlib.Path) -> Iterator[None]:
-  """Keeps two processes from continuing one `.part`, where the system has flock."""
-  try:
-    import fcntl
-  except ImportError:
-    yield
-    return
-  with path.open('w') as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
+  """Keeps two processes from continuing the same `.part`."""
+  import filelock  # needed only here
+
+  with filelock.FileLock(path):
     yield
 
 
 def read_bytes(path: pathlib.Path, limit: int, place: str = '') -> bytes:
-  """A file's bytes, of which it may have `limit`.
+  """A file's bytes, at most `limit`.
 
   Args:
+    path: of the file.
+    limit: in bytes.
     place: what errors begin with; '': the path.
 
   Raises:
-    UserError: larger, or not to be read.
+    UserError: larger, or unreadable.
   """
   place = place or repr(str(path))
   try:
@@ -236,9 +253,3 @@ def read_bytes(path: pathlib.Path, limit: int, place: str = '') -> bytes:
     return path.read_bytes()
   except OSError as error:
     raise errors.UserError(f'{place} cannot be read: {error.strerror}') from error
-
-
-def checksum(path: pathlib.Path, algorithm: str = 'sha256') -> str:
-  """The hex digest of a file's bytes."""
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, algorithm).hexdigest()

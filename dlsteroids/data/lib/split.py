@@ -10,11 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from dlsteroids.config import options
 from dlsteroids.util import errors
 
-OPTIONS: dict[str, Any] = {
-  'validation': 0.1,  # share of the training examples, drawn by the seed
-  'examples': 0,  # train on this many, drawn by the seed; 0: on all
+SPLITS = ('train', 'validation', 'test')
+
+
+def share(default: float, doc: str) -> options.Option:
+  """An option that is a share of the data, in (0, 1)."""
+  return options.Option(default, doc, 0, 1, closed='neither')
+
+
+OPTIONS = {
+  'validation': share(0.1, 'share of the training examples, drawn by the seed'),
+  'examples': options.Option(0, 'examples to train on, drawn by the seed; 0: all', 0),
+}
+TEST = {
+  'test': share(
+    0.2, 'share of the training examples drawn for a test, if none is published'
+  )
 }
 
 
@@ -38,6 +52,44 @@ def order(labels: np.ndarray, seed: int) -> np.ndarray:
   return grouped[np.lexsort((ties, place))].astype(np.int32)
 
 
+def drawn(
+  count: int, sizes: tuple[int, int, int], config: Mapping[str, Any], of: str
+) -> tuple[int, int, int]:
+  """How many training examples train, validation and test get of `count`.
+
+  Args:
+    count: of the training examples, or of the groups that stay together.
+    sizes: of the published parts; validation and test are drawn only if empty.
+    config: `validation`, and `test` if there is no published test part.
+    of: what they are, for errors.
+
+  Raises:
+    UserError: shares that leave a split empty.
+  """
+  test = 0 if sizes[2] else round(config['test'] * count)
+  validation = 0 if sizes[1] else round(config['validation'] * count)
+  left = count - test - validation
+  if not (left > 0 and test + sizes[2] > 0 and validation + sizes[1] > 0):
+    raise errors.UserError(
+      f'{count:,} training {of} are too few: {left:,} remain when {validation:,} go to '
+      f'validation and {test:,} to test'
+    )
+  return left, validation, test
+
+
+def check_examples(most: int, config: Mapping[str, Any], of: str) -> int:
+  """How many examples are trained on: `data.examples`, or `most` if it is 0.
+
+  Raises:
+    UserError: more than there are.
+  """
+  if config['examples'] > most:
+    raise errors.UserError(
+      f'data.examples must lie in 0..{most:,} ({of}), not {config["examples"]:,}'
+    )
+  return config['examples'] or most
+
+
 def make(
   labels: np.ndarray, sizes: tuple[int, int, int], config: Mapping[str, Any]
 ) -> Callable[[int], dict[str, np.ndarray]]:
@@ -52,36 +104,18 @@ def make(
   Raises:
     UserError: shares or `examples` that leave a split empty.
   """
-  train, validation, test = sizes
-  draw_test = 0 if test else round(_share(config, 'test') * train)
-  draw_validation = 0 if validation else round(_share(config, 'validation') * train)
-  left = train - draw_test - draw_validation
-  if not (left > 0 and draw_test + test > 0 and draw_validation + validation > 0):
-    raise errors.UserError(
-      f'{train:,} training examples are too few: {left:,} remain when '
-      f'{draw_validation:,} go to validation and {draw_test:,} to test'
-    )
-  if not 0 <= config['examples'] <= left:
-    raise errors.UserError(
-      f'data.examples must lie in 0..{left:,} (what validation and test leave), '
-      f'not {config["examples"]:,}'
-    )
-  used = config['examples'] or left
+  train, validation, _ = sizes
+  left, draw_validation, draw_test = drawn(train, sizes, config, 'examples')
+  used = check_examples(left, config, 'what validation and test leave')
   ends = np.cumsum([draw_test, draw_validation, used])
 
   def split(seed: int) -> dict[str, np.ndarray]:
-    drawn = np.split(order(labels[:train], seed), ends)
+    test_, validation_, train_, _ = np.split(order(labels[:train], seed), ends)
     parts = {
-      'train': drawn[2],
-      'validation': np.arange(train, train + validation) if validation else drawn[1],
-      'test': np.arange(train + validation, sum(sizes)) if test else drawn[0],
+      'train': train_,
+      'validation': np.arange(train, train + validation) if validation else validation_,
+      'test': np.arange(train + validation, sum(sizes)) if sizes[2] else test_,
     }
     return {name: np.sort(part).astype(np.int32) for name, part in parts.items()}
 
   return split
-
-
-def _share(config: Mapping[str, Any], name: str) -> float:
-  if not 0 < config[name] < 1:
-    raise errors.UserError(f'data.{name} must lie in (0, 1), not {config[name]}')
-  return config[name]

@@ -1,11 +1,13 @@
 """CSV files of numbers in time, read strictly: what is doubtful is refused by its row.
 
-Rows are counted as a spreadsheet shows them: the header is row 1.
+Rows are counted as a spreadsheet shows them: the first row of the file is row 1.
 """
 
 import csv
+import datetime
 import io
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,13 +18,19 @@ from dlsteroids.data.lib import source
 from dlsteroids.util import errors
 
 MISSING = ('', 'na', 'n/a', 'nan', 'nat', 'null', 'none')
-LIMIT = 1 << 27  # bytes; rows of text take some ten times as much
+LIMIT = 1 << 27  # bytes; rows of text take about ten times that in memory
+INDEX = 'index'  # the value of data.date that counts the rows
 UNITS = (
   ('day', 86_400_000_000),
   ('hour', 3_600_000_000),
   ('minute', 60_000_000),
   ('second', 1_000_000),
 )  # in microseconds
+PACKED = {8: '%Y%m%d', 10: '%Y%m%d%H', 12: '%Y%m%d%H%M', 14: '%Y%m%d%H%M%S'}
+PERIOD = re.compile(r'(\d{4})-?([QW])(\d{1,2})')  # quarters and ISO weeks
+CLOSED_DAYS = 10  # working days in a row without a row, in a table of trading days
+CLOSED_SHARE = 0.1  # of the steps of trading days that may pass over closed days
+COUNT_ROWS = f'data.date={INDEX} counts the rows instead'
 
 
 class Table(NamedTuple):
@@ -33,47 +41,92 @@ class Table(NamedTuple):
     values: float64 [L, F], finite.
     times: as written, one a row.
     step: between rows, in words.
+    treatments: what was done to the table, a sentence each.
   """
 
   names: tuple[str, ...]
   values: np.ndarray
   times: tuple[str, ...]
   step: str
+  treatments: tuple[str, ...] = ()
 
 
-def read(path: pathlib.Path, date: str = '') -> Table:
-  """The numbers in a comma-separated UTF-8 file whose first row names the columns.
+class Cells(NamedTuple):
+  """A file's cells before they are read as numbers.
 
-  Times are ISO 8601 ('2016-07-01 00:00', with or without offset from UTC) or numbers
-  (years, row counts), in equal steps; or ISO times in equal steps of calendar months,
-  on one day of the month or on its last. All other columns hold finite numbers.
+  Attributes:
+    place: the file, for errors.
+    names: of the columns.
+    columns: the cells of each column.
+    first: row of the first cells, 1 or, below a header, 2.
+    decimal: the decimal mark, '.' or ','.
+    treatments: as `Table.treatments`.
+  """
+
+  place: str
+  names: list[str]
+  columns: list[tuple[str, ...]]
+  first: int
+  decimal: str
+  treatments: list[str]
+
+  def row(self, i: int) -> int:
+    """The file's row of data row i."""
+    return self.first + int(i)
+
+
+def read(
+  path: pathlib.Path, date: str = '', header: bool = True, exclude: Any = None
+) -> Table:
+  """The numbers in a CSV file, separated by commas, semicolons, tabs or bars.
+
+  Times are ISO 8601 ('2016-07-01 00:00', with or without offset from UTC), packed
+  ('20160701', '2016070100'), quarters ('2016Q3'), ISO weeks ('2016-W26') or numbers
+  (years, row counts, epochs), in equal steps; of hours, days and so on, of calendar
+  months, or of trading days. All other columns hold finite numbers; where semicolons
+  separate, a comma is the decimal mark.
 
   Args:
-    path: of the file.
-    date: name of the column of times; '': the first.
+    path: of the file, in UTF-8, or UTF-16 with a byte order mark.
+    date: name of the column of times; 'index': none, rows are counted; '': the first
+      that holds times, or else the first.
+    header: whether the first row names the columns; else they are 'column 1', ….
+    exclude: from the names of the columns to those that are left out.
 
   Raises:
     UserError: naming row and column of the first cell that does not fit.
   """
-  place = repr(str(path))
-  header, rows = _parse(path, place)
-  if date and date not in header:
+  cells = _parse(path, header)
+  excluded = exclude(tuple(cells.names)) if exclude else ()
+  at = _time_column(cells, date, header, excluded)
+  rest = [i for i, name in enumerate(cells.names) if i != at and name not in excluded]
+  if not rest:
     raise errors.UserError(
-      f'data.date: {place} has no column {date!r}'
-      f'{errors.did_you_mean(date, header)}; there are {", ".join(header)}'
+      f'{cells.place} has no column of numbers besides that of the times, '
+      f'{", ".join(cells.names)[:40]!r}; if it holds the numbers, {COUNT_ROWS}'
     )
-  at = header.index(date) if date else 0
-  columns = list(zip(*rows, strict=True))
-  times = tuple(cell.strip() for cell in columns[at])
-  step = pace(times, header[at], place)
-  rest = [i for i in range(len(header)) if i != at]
-  values = [numbers(columns[i], header[i], place) for i in rest]
-  return Table(tuple(header[i] for i in rest), np.stack(values, axis=1), times, step)
+  if at is None:
+    times = tuple(str(i) for i in range(len(cells.columns[0])))
+    step = '1'
+  else:
+    times = tuple(cell.strip() for cell in cells.columns[at])
+    step = _step(cells, at)
+  values = [numbers(cells, i) for i in rest]
+  return Table(
+    names=tuple(cells.names[i] for i in rest),
+    values=np.stack(values, axis=1),
+    times=times,
+    step=step,
+    treatments=tuple(cells.treatments),
+  )
 
 
-def _parse(path: pathlib.Path, place: str) -> tuple[list[str], list[list[str]]]:
-  """Header and rows, all of one length, at least two."""
-  reader = csv.reader(io.StringIO(_text(path, place), newline=''), strict=True)
+def _parse(path: pathlib.Path, header: bool) -> Cells:
+  """Names and cells, all rows of one length, at least two."""
+  place = repr(str(path))
+  text = _text(path, place)
+  mark = _separator(text)
+  reader = csv.reader(io.StringIO(text, newline=''), delimiter=mark, strict=True)
   rows: list[list[str]] = []
   try:
     rows.extend(reader)
@@ -83,22 +136,67 @@ def _parse(path: pathlib.Path, place: str) -> tuple[list[str], list[list[str]]]:
     rows.pop()
   if not rows:
     raise errors.UserError(f'{place} is empty')
-  header = _header(rows[0], place)
+  width, first = len(rows[0]), 2 if header else 1
+  if not width:
+    raise errors.UserError(f'{place}, row 1 is empty; expected names of columns')
   for i, row in enumerate(rows[1:], start=2):
-    if len(row) != len(header):
+    if len(row) != width:
       state = f'has {len(row)} cells' if row else 'is empty'
-      raise errors.UserError(
-        f'{place}, row {i} {state}, but the header names {len(header)} columns'
-      )
-  if len(rows) < 3:
-    raise errors.UserError(f'{place} has {len(rows) - 1} rows below its header')
-  return header, rows[1:]
+      raise errors.UserError(f'{place}, row {i} {state}, but row 1 has {width}')
+  names = [cell.strip() for cell in rows[0]]
+  if not header:
+    names = [f'column {i}' for i in range(1, width + 1)]
+  elif len(rows) > 1 and _is_data(names):
+    raise errors.UserError(
+      f'{place}, row 1 holds numbers ({", ".join(names[:3])}), not the names of '
+      'columns: if the file has no header, set data.header=false'
+    )
+  if len(rows) - (first - 1) < 2:
+    where = 'below its header' if header else 'in all'
+    raise errors.UserError(f'{place} has {len(rows) - first + 1} rows {where}')
+  columns = [tuple(column) for column in zip(*rows[first - 1 :], strict=True)]
+  decimal = ',' if mark == ';' else '.'
+  return _named(Cells(place, names, columns, first, decimal, []))
+
+
+def _named(cells: Cells) -> Cells:
+  """The cells with a name for pandas' index, without a further unnamed column."""
+  names, columns = list(cells.names), list(cells.columns)
+  if len(names) > 1 and not names[-1] and not any(map(str.strip, columns[-1])):
+    del names[-1], columns[-1]  # every row ends with a separator
+  if names[0] in ('', 'Unnamed: 0'):
+    count = [_number(cell, '.') for cell in columns[0]]
+    dates = any(_is_time(column[0]) for column in columns[1:])
+    if dates and None not in count and (np.diff(np.array(count, float)) == 1).all():
+      del names[0], columns[0]
+      cells.treatments.append('The unnamed first column only counts the rows.')
+    else:
+      names[0] = INDEX if INDEX not in names else f'{INDEX} (unnamed)'
+  for i, name in enumerate(names, start=1):
+    if not name:
+      raise errors.UserError(f'{cells.place}, row 1: column {i} has no name')
+    if names.index(name) < i - 1:
+      raise errors.UserError(f'{cells.place}, row 1: two columns are called {name!r}')
+  return cells._replace(names=names, columns=columns)
+
+
+def _is_data(row: Sequence[str]) -> bool:
+  """Whether a first row is one of numbers, its first cell a time or a number.
+
+  0, 1, 2, … are the names that pandas gives to columns without names.
+  """
+  values = [_number(cell, '.') for cell in row]
+  if values in ([*range(len(row))], [*range(1, len(row) + 1)]):
+    return False
+  first = values[0] is not None or _is_time(row[0])
+  return first and None not in values[1:]
 
 
 def _text(path: pathlib.Path, place: str) -> str:
   data = source.read_bytes(path, LIMIT, place)
+  utf16 = data[:2] in (b'\xff\xfe', b'\xfe\xff')
   try:
-    text = data.decode('utf-8-sig')
+    text = data.decode('utf-16' if utf16 else 'utf-8-sig')
   except UnicodeDecodeError as error:
     row = data.count(b'\n', 0, error.start) + 1
     raise errors.UserError(
@@ -108,139 +206,241 @@ def _text(path: pathlib.Path, place: str) -> str:
   if '\0' in text:
     row = text.count('\n', 0, text.index('\0')) + 1
     raise errors.UserError(
-      f'{place}, row {row}: a zero byte, so this is no CSV in UTF-8'
+      f'{place}, row {row}: a zero byte, so this is not a CSV file in UTF-8'
     )
   return text
 
 
-def _header(row: list[str], place: str) -> list[str]:
-  header = [cell.strip() for cell in row]
-  if not header:
-    raise errors.UserError(f'{place}, row 1 is empty; expected names of columns')
-  if len(header) < 2:
-    marks = {';': 'semicolons', '\t': 'tabs', '|': 'bars'}
-    hint = [name for mark, name in marks.items() if mark in header[0]]
-    raise errors.UserError(
-      f'{place} has one column, {header[0][:40]!r}'
-      f'{f" (separated by {hint[0]}?)" if hint else ""}; expected one of times and at '
-      'least one of numbers, separated by commas'
-    )
-  for i, name in enumerate(header, start=1):
-    if not name:
-      raise errors.UserError(f'{place}, row 1: column {i} has no name')
-    if header.index(name) < i - 1:
-      raise errors.UserError(f'{place}, row 1: two columns are called {name!r}')
-  if all(_number(name) is not None for name in header[1:]):
-    raise errors.UserError(
-      f'{place}, row 1 holds numbers ({header[1]!r}); expected the names of the columns'
-    )
-  return header
+def _separator(text: str) -> str:
+  """The mark that splits the first rows into equally many cells, more than one."""
+  sample = text[: 1 << 14].splitlines()[:20]
+  for mark in '\t;|':
+    counts = {
+      len(row) for row in csv.reader(sample[:-1] or sample, delimiter=mark) if row
+    }
+    if len(counts) == 1 and counts.pop() > 1:
+      return mark
+  return ','
 
 
-def numbers(cells: Sequence[str], name: str, place: str) -> np.ndarray:
-  """The cells of column `name` as float64 [L].
+def _time_column(
+  cells: Cells, date: str, header: bool, excluded: Sequence[str]
+) -> int | None:
+  """Which column holds the times; None if the rows are counted.
 
   Raises:
-    UserError: a cell that is missing, no number, or not finite.
+    UserError: an unknown column, or a first column of numbers out of order.
   """
-  try:
-    values = np.array(cells, np.float64)
-    if np.isfinite(values).all():
-      return values
-  except ValueError:
-    pass
-  for i, cell in enumerate(cells, start=2):
-    if cell.strip().lower() in MISSING:
-      why = f'is missing ({cell!r}): fill the gaps, or cut the rows off'
-    elif _number(cell) is None:
-      why = f'holds {cell[:40]!r}, which is no number'
-    elif not np.isfinite(float(cell)):
-      why = f'holds {cell!r}; expected a finite number'
-    else:
-      continue
-    raise errors.UserError(f'{place}, row {i}, column {name!r} {why}')
-  return np.array([float(cell) for cell in cells])
+  if date and date in cells.names:
+    return cells.names.index(date)
+  if date == INDEX:
+    return None
+  if date:
+    raise errors.UserError(
+      f'data.date: {cells.place} has no column {date!r}'
+      f'{errors.did_you_mean(date, cells.names)}; there are {", ".join(cells.names)}, '
+      f'and {INDEX} to count the rows'
+    )
+  columns = [i for i, name in enumerate(cells.names) if name not in excluded]
+  for i in columns:
+    if _is_time(cells.columns[i][0]):
+      return i
+  first = columns[0] if columns else 0
+  values = [_number(cell, cells.decimal) for cell in cells.columns[first]]
+  if None in values or not (np.diff(np.array(values, float)) < 0).any():
+    return first
+  if not header:
+    cells.treatments.append('No column holds times: the rows are counted.')
+    return None
+  i = int(np.argmax(np.diff(np.array(values, float)) < 0)) + 1
+  raise errors.UserError(
+    f'{cells.place}, row {cells.row(i)}, column {cells.names[first]!r}: '
+    f'{cells.columns[first][i]!r} comes before {cells.columns[first][i - 1]!r} of the '
+    'row above, so the column holds no times in order; name that of the times by '
+    f'data.date, or {COUNT_ROWS}'
+  )
 
 
-def _number(cell: str) -> float | None:
+def numbers(cells: Cells, at: int) -> np.ndarray:
+  """The cells of a column as float64 [L].
+
+  Raises:
+    UserError: a cell that is missing, not a number, or not finite.
+  """
+  column, name = cells.columns[at], cells.names[at]
+  values = [_number(cell, cells.decimal) for cell in column]
+  if None not in values and np.isfinite(np.array(values, float)).all():
+    return np.array(values, float)
+  leave_out = f'leave the column out by data.exclude={name}'
+  i = next(i for i, x in enumerate(values) if x is None or not np.isfinite(x))
+  why = f'holds {column[i]!r}; expected a finite number'
+  if column[i].strip().lower() in MISSING:
+    why = f'is missing ({column[i]!r}): fill the gaps, cut the rows off, or {leave_out}'
+  elif values[i] is None:
+    why = f'holds {column[i][:40]!r}, which is not a number; {leave_out}'
+  raise errors.UserError(f'{cells.place}, row {cells.row(i)}, column {name!r} {why}')
+
+
+def _number(cell: str, decimal: str) -> float | None:
   try:
-    return float(cell)
+    return float(cell if decimal == '.' else cell.replace(decimal, '.'))
   except ValueError:
     return None
 
 
-def pace(cells: Sequence[str], name: str, place: str) -> str:
-  """The equal step between the times in column `name`, in words.
+def _step(cells: Cells, at: int) -> str:
+  """The equal step between the times in a column, in words.
 
   Raises:
-    UserError: a cell that is no time, or times unsorted, repeated or irregular.
+    UserError: a cell that is not a time, or times unsorted, repeated or irregular.
   """
-  counts = [_number(cell) for cell in cells]
-  compact = all(len(cell) == 8 and cell.isdigit() for cell in cells)  # 20160701
-  if None not in counts and not compact:
-    ticks, unit = numbers(cells, name, place), ''
+  times = [cell.strip() for cell in cells.columns[at]]
+  clock = _parse_times(times)
+  unit = ''
+  if clock is not None and not clock.isna().any():
+    ticks, unit = _ticks(clock)
+    if unit == 'trading day':
+      closed = int((np.diff(ticks) > 1).sum())
+      if closed:
+        cells.treatments.append(
+          f'Rows are trading days; {closed:,} times the step passes over days without '
+          'a row.'
+        )
+      return words(1, unit)
+  elif any(_number(cell, cells.decimal) is None for cell in times):
+    raise _not_a_time(cells, at, times, clock)
   else:
-    ticks, unit = _ticks(cells, name, place)
+    ticks = numbers(cells, at)
   steps = np.diff(ticks)
   usual = np.sort(steps)[len(steps) // 2]
   wrong = steps != usual
   if not unit:
     wrong = np.abs(steps - usual) > 1e-6 * abs(usual)
   wrong |= steps <= 0
-  if not wrong.any():
-    return words(usual, unit)
-  order = np.flatnonzero(steps <= 0)  # said first: it makes the usual step meaningless
+  if wrong.any():
+    raise _irregular(cells, at, steps, usual, wrong, unit)
+  return words(usual, unit)
+
+
+def _irregular(
+  cells: Cells, at: int, steps: Any, usual: Any, wrong: Any, unit: str
+) -> errors.UserError:
+  """The error for the first time that does not follow the one above in order."""
+  order = np.flatnonzero(steps <= 0)  # first: it makes the usual step meaningless
   i = int(order[0] if order.size else np.argmax(wrong))
-  where = f'{place}, row {i + 3}, column {name!r}'
+  column = cells.columns[at]
+  before, time = column[i].strip(), column[i + 1].strip()
+  where = f'{cells.place}, row {cells.row(i + 1)}, column {cells.names[at]!r}'
+  hour = 0 if unit != 'microsecond' else UNITS[1][1]
+  clocks = (
+    ' (a change of the clocks? write times in UTC or with their offset)'
+    if hour and abs(steps[i] - usual) == hour
+    else ''
+  )
   if steps[i] == 0:
-    raise errors.UserError(
-      f'{where}: time {cells[i + 1]!r} is also that of row {i + 2}'
+    return errors.UserError(
+      f'{where}: time {time!r} is also that of row {cells.row(i)}; {COUNT_ROWS}'
     )
   if steps[i] < 0:
-    raise errors.UserError(
-      f'{where}: time {cells[i + 1]!r} comes before {cells[i]!r} of row {i + 2}; '
+    return errors.UserError(
+      f'{where}: time {time!r} comes before {before!r} of row {cells.row(i)}{clocks}; '
       'sort the rows, oldest first'
     )
-  raise errors.UserError(
-    f'{where}: time {cells[i + 1]!r} is {words(steps[i], unit)} after row {i + 2}, '
-    f'where the usual step is {words(usual, unit)}; steps must be equal (or let '
-    'data.date name a column that counts the rows)'
+  return errors.UserError(
+    f'{where}: time {time!r} is {words(steps[i], unit)} after row {cells.row(i)}, '
+    f'where the usual step is {words(usual, unit)}{clocks}; steps must be equal '
+    f'({COUNT_ROWS})'
   )
 
 
-def _ticks(cells: Sequence[str], name: str, place: str) -> tuple[np.ndarray, str]:
-  """Months, if the times lie whole months apart, or microseconds; int64 [L], unit."""
-  parsed: Any = pd.to_datetime(
-    pd.Series(cells, dtype=object), format='ISO8601', errors='coerce', utc=True
+def _not_a_time(
+  cells: Cells, at: int, times: Sequence[str], clock: Any
+) -> errors.UserError:
+  """The error for the first cell that is not a time."""
+  bad = clock.isna().to_numpy()
+  i = int(np.flatnonzero(bad)[0])
+  why = f'{times[i][:40]!r} is not an ISO 8601 time (like 2016-07-01 12:00) or a number'
+  if times[i].lower() in MISSING:
+    why = f'the time is missing ({times[i]!r})'
+  name = cells.names[at]
+  cure = (
+    '' if not bad.all() else f'; name the column of times by data.date, or {COUNT_ROWS}'
   )
-  bad = np.flatnonzero(parsed.isna().to_numpy())
-  if bad.size:
-    cell = cells[bad[0]]
-    why = f'{cell[:40]!r} is no ISO 8601 time (like 2016-07-01 12:00) and no number'
-    if cell.lower() in MISSING:
-      why = f'the time is missing ({cell!r})'
-    raise errors.UserError(f'{place}, row {bad[0] + 2}, column {name!r}: {why}')
-  clock = parsed.dt.tz_localize(None)
+  return errors.UserError(
+    f'{cells.place}, row {cells.row(i)}, column {name!r}: {why}{cure}'
+  )
+
+
+def _is_time(cell: str) -> bool:
+  """Whether a cell holds a time that is not a plain number."""
+  clock = _parse_times([cell.strip()])
+  return clock is not None and not clock.isna().any()
+
+
+def _parse_times(times: Sequence[str]) -> Any:
+  """Times as a pandas Series in UTC, NaT where one is not a time; None for numbers."""
+  series = pd.Series(times, dtype=object)
+  if all(cell.replace('.', '', 1).lstrip('+-').isdigit() for cell in times):
+    lengths = {len(cell) for cell in times}
+    form = PACKED.get(lengths.pop()) if len(lengths) == 1 else None
+    if form is None or not all(map(str.isdigit, times)):
+      return None
+    packed = pd.to_datetime(series, format=form, errors='coerce', utc=True)
+    return None if packed.isna().any() else packed
+  if PERIOD.fullmatch(times[0]):
+    series = series.map(_period)
+  return pd.to_datetime(series, format='ISO8601', errors='coerce', utc=True)
+
+
+def _period(cell: str) -> str:
+  """The first day of a quarter or an ISO week; other cells as they are."""
+  match = PERIOD.fullmatch(cell)
+  if not match:
+    return cell
+  year, kind, count = int(match[1]), match[2], int(match[3])
+  try:
+    if kind == 'Q':
+      return str(datetime.date(year, 3 * count - 2, 1))
+    return str(datetime.date.fromisocalendar(year, count, 1))
+  except ValueError:
+    return cell
+
+
+def _ticks(clock: Any) -> tuple[np.ndarray, str]:
+  """Times as int64 [L] in a unit: months, trading days, or else microseconds.
+
+  Months, where the times lie whole months apart; trading days, where they are days of
+  which some weekdays never occur, nearly all following one another.
+  """
+  clock = clock.dt.tz_localize(None)
   micros = clock.to_numpy('datetime64[us]').astype(np.int64)
+  if len(np.unique(micros % UNITS[0][1])) > 1:
+    return micros, 'microsecond'
   months = (clock.dt.year * 12 + clock.dt.month).to_numpy(np.int64)
-  same_time = len(np.unique(micros % UNITS[0][1])) == 1
+  steps = np.diff(months)
   same_day = clock.dt.day.nunique() == 1 or bool(clock.dt.is_month_end.all())
-  if same_time and same_day and (np.diff(months) != 0).all():
+  if (steps > 0).all() and (same_day or len(set(steps)) == 1):
     return months, 'month'
+  open_days = [day in set(clock.dt.day_of_week) for day in range(7)]
+  if 2 <= sum(open_days) < 7 and (np.diff(micros) > 0).all():
+    dates = clock.to_numpy('datetime64[D]')
+    days = np.busday_count(dates[0], dates, weekmask=open_days)
+    steps = np.diff(days)
+    if steps.max() <= CLOSED_DAYS and (steps > 1).mean() <= CLOSED_SHARE:
+      return days, 'trading day'
   return micros, 'microsecond'
 
 
 def words(step: float, unit: str) -> str:
-  """A step of months, microseconds or plain numbers in words ('3 hours')."""
+  """A step in a unit of `_ticks`, or of plain numbers, in words ('3 hours')."""
   if unit == '':
     return f'{step:g}'
-  if unit == 'month':
-    count, unit = (step / 12, 'year') if step % 12 == 0 else (step, 'month')
-    return _plural(count, unit)
-  for name, size in UNITS:
-    if step % size == 0:
-      return _plural(step / size, name)
-  return _plural(step / UNITS[-1][1], UNITS[-1][0])
+  if unit == 'month' and step % 12 == 0:
+    return _plural(step / 12, 'year')
+  if unit != 'microsecond':
+    return _plural(step, unit)
+  name, size = next((u for u in UNITS if step % u[1] == 0), UNITS[-1])
+  return _plural(step / size, name)
 
 
 def _plural(count: float, unit: str) -> str:

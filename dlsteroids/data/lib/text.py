@@ -2,33 +2,47 @@
 
 The text lies on the device once, and examples are windows of it. By position, its
 first part is for training, then comes validation, then test. A symbol is scored as a
-target, given what stands before it in the text.
+target, given the symbols before it in the text.
 """
 
+import codecs
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dlsteroids import config as config_lib
 from dlsteroids import types
-from dlsteroids.data.lib import digest, ngrams
+from dlsteroids.config import options
+from dlsteroids.data.lib import digest, ngrams, split
 from dlsteroids.util import errors
 
-OPTIONS: dict[str, Any] = {
-  'symbols': 'characters',  # characters: those of the text; bytes: 256, whatever it is
-  'window': 128,  # symbols of a training example
-  # lanes: batches continue one another (truncated backpropagation with carried state);
-  # shuffled: windows in random order.
-  'order': 'lanes',
-  'eval_window': 256,  # symbols scored in an evaluation example
-  'context': 64,  # symbols fed before them, not scored
-  'validation': 0.1,  # share of the text, before the test part
-  'test': 0.1,  # share of the text, at its end
-  'examples': 0,  # train on the first so many symbols; 0: on all
+OPTIONS = {
+  'symbols': options.Option(
+    'characters',
+    'characters: those of the text; bytes: all 256',
+    choices=('characters', 'bytes'),
+  ),
+  'window': options.Option(
+    128, 'symbols of a training window', 1, 1 << 20, closed='both'
+  ),
+  'order': options.Option(
+    'lanes',
+    'lanes: batches continue one another, with carried state; shuffled: at random',
+    choices=('lanes', 'shuffled'),
+  ),
+  'eval_window': options.Option(
+    256, 'symbols scored in an evaluation example', 1, 1 << 20, closed='both'
+  ),
+  'context': options.Option(
+    64, 'symbols fed before them, not scored', 0, 1 << 20, closed='both'
+  ),
+  'validation': split.share(0.1, 'share of the text, before the test part'),
+  'test': split.share(0.1, 'share of the text, at its end'),
+  'examples': options.Option(0, 'train on the first symbols, this many; 0: all', 0),
 }
 BYTES = tuple(chr(i) if 32 <= i < 127 else f'\\x{i:02x}' for i in range(256))
-LIMIT = 2**31 - 2**24  # symbols whose positions, and a window more, are int32; bytes
+LIMIT = 2**31 - 2**24  # bytes; positions of symbols and a window beyond fit in int32
+MARKS = {codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 
 
 def make(
@@ -36,25 +50,23 @@ def make(
 ) -> types.Dataset:
   """The Dataset of a text under the options of `config`.
 
-  A training example is `window` symbols and, as targets, the `window` from the next
-  on; every epoch moves all windows by one offset in [0, window). An evaluation example
-  scores `eval_window` targets after `context` that are only fed: it needs no carried
+  A training example is `window` symbols and, as targets, the same shifted by one; every
+  epoch moves all windows by one offset in [0, window). An evaluation example scores
+  `eval_window` targets after `context` symbols that are only fed: it needs no carried
   state, and each symbol of its split is scored once. The context of a split's first
   example lies before the split. Characters of the validation and test parts are in the
   vocabulary.
 
   Args:
-    name: of the data set, as results and mistakes name it.
+    name: of the data set, in results and errors.
     content: the text as stored.
-    config: `OPTIONS`, complete, and what else shapes the text.
+    config: `OPTIONS`, complete, and other options that shape the text.
     encoding: of `content`; without effect on bytes.
 
   Raises:
     UserError: an option out of range, a text that is empty, of one symbol, too short
       for the window, or not of that encoding.
   """
-  config_lib.choose('data.symbols', config['symbols'], ('characters', 'bytes'))
-  config_lib.choose('data.order', config['order'], ('lanes', 'shuffled'))
   text, classes = symbols(name, content, config['symbols'], encoding)
   trained, edges = regions(name, len(text), config)
   arrays = {'text': text}
@@ -73,6 +85,7 @@ def make(
       'symbols': len(text),
       'unit': 'byte' if config['symbols'] == 'bytes' else 'character',
       'vocabulary': len(classes),
+      'treatments': describe_line_ends(text, classes),
     },
     references=ngrams.references(text, trained, edges[1], len(classes)),
   )
@@ -116,13 +129,15 @@ def symbols(
 
 
 def read(name: str, content: bytes, encoding: str) -> str:
-  """`content` decoded, strictly.
+  """`content` decoded, strictly, without a byte order mark.
 
   Raises:
     UserError: an unknown encoding, or the first byte that does not belong to it.
   """
+  if encoding.lower().replace('_', '-') in ('utf-8', 'utf8'):
+    encoding = MARKS.get(content[:2], encoding)
   try:
-    return content.decode(encoding)
+    return content.decode(encoding).removeprefix('\ufeff')
   except LookupError as error:
     raise errors.UserError(
       f'config.data.encoding: unknown {encoding!r}; use utf-8, latin-1, utf-16 or '
@@ -140,22 +155,31 @@ def read(name: str, content: bytes, encoding: str) -> str:
     ) from error
 
 
+def describe_line_ends(text: np.ndarray, classes: Sequence[str]) -> list[str]:
+  """A sentence if lines end as on Windows or old Macs, which is unlike most texts."""
+  place = {name: i for i, name in enumerate(classes)}
+  names = ('\r', '\n') if '\r' in place else ('\\x0d', '\\x0a')
+  if names[0] not in place:
+    return []
+  returns = np.flatnonzero(text[:-1] == place[names[0]])
+  if not len(returns):
+    return []
+  paired = int((text[returns + 1] == place.get(names[1], -1)).sum())
+  return [
+    f'The text has {len(returns):,} carriage returns, {paired:,} of them before a line '
+    'feed (CRLF, as on Windows). They count as symbols; convert the file (dos2unix) to '
+    'leave them out.'
+  ]
+
+
 def regions(
   name: str, length: int, config: Mapping[str, Any]
 ) -> tuple[int, tuple[int, int, int]]:
   """How many symbols are trained on; where validation and test begin; the end.
 
   Raises:
-    UserError: an option out of range, or too long for the text.
+    UserError: an option too large for the text.
   """
-  for option, least in (('window', 1), ('eval_window', 1), ('context', 0)):
-    if not least <= config[option] <= 1 << 20:
-      raise errors.UserError(
-        f'data.{option} must lie in {least}..{1 << 20:,}, not {config[option]:,}'
-      )
-  for option in ('validation', 'test'):
-    if not 0 < config[option] < 1:
-      raise errors.UserError(f'data.{option} must lie in (0, 1), not {config[option]}')
   validation, test = (round(config[key] * length) for key in ('validation', 'test'))
   left = length - validation - test
   if left < 2 or not validation or not test:
@@ -163,16 +187,13 @@ def regions(
       f'{name}: {length:,} symbols are too few: {max(left, 0):,} remain when '
       f'{validation:,} go to validation and {test:,} to test'
     )
-  if not 0 <= config['examples'] <= left:
-    raise errors.UserError(
-      f'data.examples must lie in 0..{left:,} symbols (what validation and test '
-      f'leave), not {config["examples"]:,}'
-    )
-  trained = config['examples'] or left
+  trained = split.check_examples(
+    left, config, 'the symbols that validation and test leave'
+  )
   if 2 * config['window'] > trained:
     raise errors.UserError(
       f'data.window={config["window"]} is too long for the {trained:,} training '
-      f'symbols of {name}; at most {trained // 2:,}, for windows move by up to their '
+      f'symbols of {name}; at most {trained // 2:,}, as windows shift by up to their '
       'length'
     )
   return trained, (left, left + validation, length)
@@ -194,12 +215,7 @@ def make_split(
     'test': np.arange(edges[1], edges[2], scored),
   }
   parts = {name: array.astype(np.int32) for name, array in starts.items()}
-
-  def split(seed: int) -> dict[str, np.ndarray]:
-    del seed
-    return dict(parts)
-
-  return split
+  return lambda seed: dict(parts)
 
 
 def make_take(
@@ -219,13 +235,13 @@ def make_take(
   def take(arrays, indices, *, train):
     first = indices[:, None]
     positions = first + places[train].astype(np.int32)
-    found = arrays['text'][positions.clip(0, length - 1)].astype(np.int32)
+    symbols = arrays['text'][positions.clip(0, length - 1)].astype(np.int32)
     targets = positions[:, 1:]
     end = middle + (length - middle) * (first >= middle)
     scored = (targets >= first.clip(1)) & (targets < end)
     return {
-      'input': found[:, :-1],
-      'target': found[:, 1:],
+      'input': symbols[:, :-1],
+      'target': symbols[:, 1:],
       'weight': scored.astype(np.float32),
     }
 
@@ -253,9 +269,9 @@ def encode(text: str, classes: Sequence[str]) -> np.ndarray:
   unknown = sorted(set(text) - set(place))
   if unknown:
     listed = ', '.join(map(repr, unknown[:8])) + (', …' if len(unknown) > 8 else '')
-    known = ''.join(classes[:100]) + ('…' if len(classes) > 100 else '')
+    alphabet = ''.join(classes[:100]) + ('…' if len(classes) > 100 else '')
     raise errors.UserError(
-      f'the prompt has {listed}, which the data has not; it has {known!r}'
+      f'the prompt has {listed}, which the data lacks; it has {alphabet!r}'
     )
   return np.array([place[name] for name in text], np.int32)
 

@@ -1,7 +1,7 @@
 """What a network sees of stored images: normalised and, in training, augmented.
 
-Pure JAX, for use inside a scan and under vmap. Each augmentation has its own stream
-below `keys('augment')`, so switching one off moves no other.
+Pure JAX, for use inside a scan and under vmap. Each augmentation draws from its own
+random stream below `keys('augment')`, so switching one off changes no other.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,17 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlsteroids import config as config_lib
 from dlsteroids import rng, types
+from dlsteroids.config import options
 from dlsteroids.util import errors
 
-OPTIONS: dict[str, Any] = {
-  'flip': False,  # training images left to right, half of them
-  'crop': 0,  # pixels of padding on each side before a random crop to the old size
-  'colour': 0.0,  # sd of AlexNet's PCA colour jitter (the paper's is 0.1); needs RGB
-  'range': 'standard',  # mean 0 and sd 1 per channel; tanh: 0..255 as -1..1
-}
 RANGES = ('standard', 'tanh')
+OPTIONS = {
+  'flip': options.Option(False, 'mirror half of the training images left to right'),
+  'crop': options.Option(
+    0, 'pixels of padding on each side before a random crop to the old size', 0
+  ),
+  'colour': options.Option(
+    0.0, "sd of AlexNet's PCA colour jitter (the paper's is 0.1); needs RGB", 0
+  ),
+  'range': options.Option(
+    'standard', 'standard: mean 0, sd 1 a channel; tanh: -1..1', choices=RANGES
+  ),
+}
 HALF = 127.5  # of 0..255; the range of tanh is (pixel - HALF) / HALF
 CHUNK = 1 << 18  # pixels at a time
 
@@ -36,7 +42,7 @@ class Moments(NamedTuple):
 def measure(images: np.ndarray) -> Moments:
   """The moments of all pixels of uint8 [N, H, W, C] images.
 
-  Sums of integers stay exact in float64, so the result depends on no order.
+  Sums of integers are exact in float64, so the result does not depend on the order.
 
   Raises:
     UserError: a channel that is the same everywhere.
@@ -85,9 +91,8 @@ def make(
 
   Training images are cropped out of a frame of the training mean (zeros after
   standardising), flipped, and then colour-shifted. The two ranges differ by a scale and
-  a shift per channel, but that [-1, 1] is never left: what a generator that ends in
-  tanh could not make would tell its images from real ones, so the colour shift is cut
-  there.
+  a shift per channel; in that of tanh, shifted colours are clipped to [-1, 1], since
+  values that a generator ending in tanh cannot produce would give real images away.
 
   Args:
     moments: of the training images.
@@ -97,16 +102,16 @@ def make(
   Raises:
     UserError: an option out of range for these images.
   """
-  tanh = config_lib.choose('data.range', config['range'], RANGES) == 'tanh'
+  tanh = config['range'] == 'tanh'
   flip, pad, sd = config['flip'], config['crop'], config['colour']
   height, width, channels = shape
-  if not 0 <= pad < min(height, width):
+  if pad >= min(height, width):
     raise errors.UserError(
       f'data.crop must lie in 0..{min(height, width) - 1} for {height}×{width} images, '
       f'not {pad}'
     )
-  if not 0 <= sd < np.inf:
-    raise errors.UserError(f'data.colour must be a standard deviation, not {sd}')
+  if sd == np.inf:
+    raise errors.UserError('data.colour must be finite')
   if sd and channels != 3:
     raise errors.UserError(
       f'data.colour needs images of 3 channels; these have {channels}'
@@ -145,7 +150,7 @@ def signed(image: types.Array) -> types.Array:
 def shift_colour(image: types.Array, key: Any, axes: np.ndarray) -> types.Array:
   """Adds `axes @ α`, α ~ N(0, 1) [3] drawn once per image; axes [3, 3] hold the sd."""
   alpha = jax.random.normal(key, (image.shape[0], 1, 1, 1, axes.shape[1]))
-  # Not a matrix product: the GPU would round it to TF32, and FLOP counts see it.
+  # Not a matrix product: a GPU would round it to TF32, and it would count as FLOPs.
   return image + (alpha * axes).sum(-1)
 
 
@@ -158,8 +163,8 @@ def move(
   frame's colour, if not zero.
   """
   # One gather that fuses with its neighbours: 0.2 ms for 128 images of 32×32×3 in a
-  # scan on the CPU, where vmapped slices of a framed copy take 0.9. No matrix product
-  # (0.4 ms) either: it would be counted as the model's.
+  # scan on the CPU, where vmapped slices of a framed copy take 0.9 ms. A matrix product
+  # (0.4 ms) would be counted among the model's FLOPs.
   batch, height, width = image.shape[:3]
   corners = jnp.zeros((batch, 2), int)
   if pad:
@@ -176,7 +181,7 @@ def move(
     ),
     -1,
   )  # [B, H, W, 2]
-  # The images are a batch of the gather, and no index into it: so XLA can split them.
+  # The images are a batch dimension of the gather, so that XLA can shard them.
   window = jax.lax.gather(
     image,
     places,
@@ -198,10 +203,10 @@ def move(
 def zoom(image: types.Array, key: Any, *, by: int) -> types.Array:
   """Random windows, of the images' size, of the images enlarged by `by` pixels a side.
 
-  Bilinear; beyond its edge an image goes on as there. CycleGAN's authors (Zhu et al.
-  2017) enlarge 256 to 286 by bicubic weights.
+  Bilinear; beyond its edge an image continues with the edge's values. Deviation:
+  CycleGAN's authors (Zhu et al. 2017) enlarge 256 to 286 by bicubic weights.
   """
-  # By gathers: as products with weights they would be counted as the model's.
+  # By gathers: matrix products would be counted among the model's FLOPs.
   batch = image.shape[0]
   corners = jax.random.randint(rng.stream(key, 'crop'), (batch, 2), 0, by + 1)
   for axis in (1, 2):

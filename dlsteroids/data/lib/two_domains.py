@@ -1,41 +1,44 @@
 """Two domains of images without partners: what all unpaired data sets share.
 
-An example is a row of `pairs`: an image of X and one of Y that have nothing to do with
-each other. If one side is shorter, its images come again; the rows that share an image
-stay in one split, so that no image of either side is trained on and tested.
+An example is a row of `pairs`: an unrelated image of X and of Y. If one side is
+shorter, its images are repeated; the rows that share an image stay in one split, so
+that no image of either side is both trained on and tested.
 """
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlsteroids import rng, types
+from dlsteroids.config import options
 from dlsteroids.data.lib import digest, split, transform
 from dlsteroids.util import errors
 
-OPTIONS: dict[str, Any] = {
-  'test': 0.2,  # share of train drawn by the seed for testing, if none is published
+OPTIONS = {
+  **split.TEST,
   **split.OPTIONS,  # counted in rows of pairs
-  'flip': False,  # training images left to right, half of them, each side by itself
-  # Pixels by which training images are enlarged before a random crop back to their
-  # size; the paper's 286 and 256 are size=256, crop=30. Test images are seen whole.
-  'crop': 0,
+  'flip': transform.OPTIONS['flip'],  # each side by itself
+  # The paper's 286 and 256 are size=256, crop=30. Test images are seen whole.
+  'crop': options.Option(
+    0, 'pixels by which training images are enlarged before a random crop back', 0
+  ),
 }
 TRUTHS = {'x': 'x_as_y', 'y': 'y_as_x'}
-SEED = zlib.crc32(b'pairs')  # of what the run's seed does not draw: halves, partners
+SEED = zlib.crc32(b'pairs')  # of the halves and pairs, which are the same in all runs
 
 
 class Side(NamedTuple):
   """The images of one domain: train first, then validation, then test.
 
   Attributes:
-    name: of the domain, for people.
+    name: of the domain, for readers of the report.
     images: uint8 [N, H, W, C].
-    sizes: of train, validation and test; 0 where the seed draws it.
+    sizes: of train, validation and test; 0 where the seed draws the part.
     truth: uint8 [N, H, W, C of the other side], each image as the other domain would
-      show it; None if nobody knows.
+      show it; None if unknown.
     labels: int32 [N]; None if there are none.
   """
 
@@ -56,7 +59,7 @@ def make(
 ) -> types.Dataset:
   """The Dataset of two domains under the options of `config`.
 
-  Its digest covers the images, not their name: that may come from a folder.
+  Its digest covers the images, not their name, which may be that of a folder.
 
   Args:
     name: of the data set, as results name it.
@@ -97,8 +100,8 @@ def make(
 def table(x: tuple[int, ...], y: tuple[int, ...]) -> np.ndarray:
   """Which image of X and which of Y make each row, int32 [N, 2].
 
-  Each part has as many rows as its longer side, which stands in its order; the shorter
-  side is shuffled (two folders may be sorted alike) and comes again and again.
+  Each part has as many rows as its longer side, which keeps its order; the shorter
+  side is shuffled (two folders may be sorted alike) and repeated.
 
   Args:
     x: images of each part (train, validation, test) of X.
@@ -123,14 +126,13 @@ def take(
 
   Returns:
     'x' and 'y' uint8 [B, H, W, C]; unless `train`, also 'x_as_y', 'y_as_x', 'label_x'
-    and 'label_y' as far as they are known, and which images they are, 'at_x' and 'at_y'
-    int32 [B]: those of the shorter side come again.
+    and 'label_y' where they are known, and the indices of the images, 'at_x' and 'at_y'
+    int32 [B]: those of the shorter side repeat.
   """
   pairs = arrays['pairs'][indices]
   batch = {}
   for column, side in enumerate(TRUTHS):
-    known = (side,) if train else (side, TRUTHS[side], f'label_{side}')
-    for name in known:
+    for name in (side,) if train else (side, TRUTHS[side], f'label_{side}'):
       if name in arrays:
         batch[name] = arrays[name][pairs[:, column]]
     if not train:
@@ -151,7 +153,7 @@ def make_transform(
     UserError: `crop` out of range.
   """
   flip, crop = config['flip'], config['crop']
-  if not 0 <= crop <= min(shape[:2]):
+  if crop > min(shape[:2]):
     raise errors.UserError(
       f'data.crop must lie in 0..{min(shape[:2])} for {shape[0]}×{shape[1]} images, '
       f'not {crop}'
@@ -162,17 +164,17 @@ def make_transform(
       image = transform.zoom(image, key, by=crop)
     return transform.move(image, key, flip=True, pad=0) if flip else image
 
-  def see(batch: types.Batch, keys: rng.Keys, *, train: bool) -> types.Batch:
-    seen = dict(batch)
+  def apply(batch: types.Batch, keys: rng.Keys, *, train: bool) -> types.Batch:
+    result = dict(batch)
     for name in (*TRUTHS, *TRUTHS.values()):
       if name in batch:
-        seen[name] = transform.signed(batch[name])
+        result[name] = transform.signed(batch[name])
     if train and (flip or crop):
       for side in TRUTHS:
-        seen[side] = augment(seen[side], rng.stream(keys('augment'), side))
-    return seen
+        result[side] = augment(result[side], rng.stream(keys('augment'), side))
+    return result
 
-  return see
+  return apply
 
 
 def make_split(
@@ -192,37 +194,26 @@ def make_split(
   train, validation, test = (max(sizes) for sizes in zip(x.sizes, y.sizes, strict=True))
   short = min(x, y, key=lambda side: side.sizes[0])
   groups = short.sizes[0]  # row i belongs to group i % groups
-  drawn = [
-    0 if given else round(_share(config, name) * groups)
-    for name, given in (('test', test), ('validation', validation))
-  ]
-  left = groups - sum(drawn)
-  if not (left > 0 and drawn[0] + test > 0 and drawn[1] + validation > 0):
-    raise errors.UserError(
-      f'{groups:,} training images of {short.name} are too few: {left:,} remain when '
-      f'{drawn[1]:,} go to validation and {drawn[0]:,} to test'
-    )
+  _, *drawn = split.drawn(
+    groups, (train, validation, test), config, f'images of {short.name}'
+  )
   rows = [np.arange(group, train, groups, dtype=np.int32) for group in range(groups)]
   order = make_order(strata(arrays, rows))
 
   def draw(seed: int) -> list[np.ndarray]:
-    parts = np.split(order(seed), np.cumsum(drawn))
+    parts = np.split(order(seed), np.cumsum(drawn[::-1]))
     none = np.empty(0, np.int32)
     return [np.concatenate([none, *(rows[i] for i in part)]) for part in parts]
 
   most = len(draw(0)[2])
-  if not 0 <= config['examples'] <= most:
-    raise errors.UserError(
-      f'data.examples must lie in 0..{most:,} (the pairs that validation and test '
-      f'leave), not {config["examples"]:,}'
-    )
+  used = split.check_examples(most, config, 'the pairs that validation and test leave')
 
   def split_(seed: int) -> dict[str, np.ndarray]:
-    tested, validated, trained = draw(seed)
+    test_, validation_, train_ = draw(seed)
     parts = {
-      'train': trained[: config['examples'] or most],
-      'validation': np.arange(train, train + validation) if validation else validated,
-      'test': np.arange(test) + train + validation if test else tested,
+      'train': train_[:used],
+      'validation': np.arange(train, train + validation) if validation else validation_,
+      'test': np.arange(test) + train + validation if test else test_,
     }
     return {name: np.sort(part).astype(np.int32) for name, part in parts.items()}
 
@@ -251,40 +242,48 @@ def make_order(strata: np.ndarray) -> Callable[[int], np.ndarray]:
 
   def order(seed: int) -> np.ndarray:
     generator = np.random.default_rng([seed, SEED])
-    found = np.empty(len(strata), np.int32)
+    permutation = np.empty(len(strata), np.int32)
     for place, member in zip(places, members, strict=True):
-      found[place] = generator.permutation(member)
-    return found
+      permutation[place] = generator.permutation(member)
+    return permutation
 
   return order
 
 
+def load_source(
+  module: ModuleType, config: Mapping[str, Any], keys: Iterable[str]
+) -> types.Dataset:
+  """The labelled data set of a plug-in, with those options of `keys` that it has."""
+  return module.load({key: config[key] for key in keys if key in module.OPTIONS})
+
+
 def halves(
-  base: types.Dataset,
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
-  """Disjoint stratified halves of a labelled data set, the same at every seed.
+  base: types.Dataset, names: tuple[str, str], x: np.ndarray, y: np.ndarray
+) -> tuple[Side, Side]:
+  """Two sides made of disjoint stratified halves, the same at every seed.
 
   The published test is halved too; a published validation part joins the training
   images, of which the seed draws another. Of an odd number, one is left out.
 
-  Returns:
-    The indices of the one half and of the other, train before test; the sizes of each.
+  Args:
+    base: the labelled data set.
+    names: of the domains.
+    x: all images of `base` as the first domain shows them.
+    y: all images as the second domain shows them.
   """
   labels = base.arrays['label']
   test = base.split(0)['test'] if base.official_test else np.zeros(0, np.int32)
   train = np.setdiff1d(np.arange(len(labels)), test)
-  first, second = [], []
+  parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
   for part in (train, test):
     if len(part) > 1:
       ordered = part[split.order(labels[part], SEED)]
       half = len(part) // 2
-      first.append(np.sort(ordered[:half]))
-      second.append(np.sort(ordered[half : 2 * half]))
+      parts[0].append(np.sort(ordered[:half]))
+      parts[1].append(np.sort(ordered[half : 2 * half]))
   sizes = (len(train) // 2, 0, len(test) // 2)
-  return np.concatenate(first), np.concatenate(second), sizes
-
-
-def _share(config: Mapping[str, Any], name: str) -> float:
-  if not 0 < config[name] < 1:
-    raise errors.UserError(f'data.{name} must lie in (0, 1), not {config[name]}')
-  return config[name]
+  first, second = map(np.concatenate, parts)
+  return (
+    Side(names[0], x[first], sizes, y[first], labels[first]),
+    Side(names[1], y[second], sizes, x[second], labels[second]),
+  )

@@ -20,9 +20,9 @@ import numpy as np
 from dlsteroids import config as config_lib
 from dlsteroids import types
 from dlsteroids.config import code as code_lib
-from dlsteroids.data.lib import source as data_source
 from dlsteroids.tasks.lib import distances, network
 from dlsteroids.tasks.lib import features as features_lib
+from dlsteroids.util import environment
 
 SHARE = 0.1  # of an even share of the images, from which on a class counts
 # What a diverged run scores if its extractor does not say how far images can be: beyond
@@ -202,7 +202,7 @@ def floor(
   """
   code = code_lib.read([__name__]).digest
   key = config_lib.digest([extractor.digest, dataset.digest, seed, code])
-  path = data_source.cache() / 'floors' / f'{key}.json'
+  path = environment.cache_folder() / 'floors' / f'{key}.json'
   if key not in _floors:
     _floors[key] = remembered(path)
   if not _floors[key]:

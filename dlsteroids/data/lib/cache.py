@@ -1,0 +1,58 @@
+"""Arrays that are slow to make, kept in the cache folder and verified when read."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dlsteroids import config as config_lib
+from dlsteroids.util import environment, errors, files, npz
+
+Entry = tuple[Mapping[str, np.ndarray], Any]  # arrays by name, and JSON about them
+
+
+def remember(
+  kind: str, state: Any, make: Callable[[], Entry], required: bool = True
+) -> Entry:
+  """What `make` returned for `state` before, or returns now.
+
+  Args:
+    kind: the folder within the cache, and what errors call the arrays.
+    state: JSON-like; all that the arrays depend on.
+    make: called if there is no entry, or a damaged one.
+    required: whether a cache that cannot be written is an error; else it only costs
+      time.
+
+  Raises:
+    UserError: as `make`, or a cache that cannot be written.
+  """
+  file = environment.cache_folder() / kind / f'{config_lib.digest(state)}.npz'
+  try:
+    arrays = npz.read(file)
+    about, checksum = json.loads(str(arrays.pop('about')))
+    if _checksum(arrays, about) == checksum:
+      return arrays, about
+  except (OSError, ValueError, KeyError, TypeError):
+    pass  # missing or damaged
+  made, about = make()
+  text = json.dumps([about, _checksum(made, about)])
+  try:
+    with files.replacing(file) as stream:
+      np.savez(stream, **{**made, 'about': np.array(text)})  # type: ignore[arg-type]
+  except OSError as error:
+    if required:
+      raise errors.UserError(
+        f'cannot cache the {kind} in {str(file.parent)!r}: {error.strerror}; set '
+        'DLSTEROIDS_CACHE to a folder with room'
+      ) from error
+  return made, json.loads(text)[0]
+
+
+def _checksum(arrays: Mapping[str, np.ndarray], about: Any) -> str:
+  total = hashlib.sha256(config_lib.digest(about).encode())
+  for name in sorted(arrays):
+    total.update(f'{name}{arrays[name].dtype.str}{arrays[name].shape}'.encode())
+    total.update(np.ascontiguousarray(arrays[name]).data)
+  return total.hexdigest()
