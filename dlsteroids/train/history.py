@@ -1,4 +1,4 @@
-"""What a batch's evaluations measured, on the host; what a run's record says of it."""
+"""Evaluations of a batch of members, kept on the host, and the records of its runs."""
 
 import math
 from collections.abc import Mapping
@@ -17,19 +17,21 @@ class History(NamedTuple):
   Attributes:
     deciding: column by which the best step is chosen, 'validation/<metric>'.
     sign: +1 if higher is better, else -1.
-    metrics: fallback by metric name, of those with a direction.
+    fallbacks: what a diverged run scores, by the name of every number measured so far;
+      a metric's further numbers ('distance_real') have the fallback of their metric.
     steps: evaluated steps.
     columns: 'split/metric' -> one [S] array per evaluated step.
     best: index into `steps` of each member's best evaluation [S].
     arrays: per-example arrays of the test split at the best step, by name [S, N, ...].
-    diverged: the step at which a member's loss was no longer finite, or -1 [S].
-    film: what the task shows of itself at every evaluation, uint8 [S, E, n, H, W, C];
-      None if it shows nothing.
+    diverged: the step from which a member's loss or parameters were not finite, or
+      -1 [S].
+    film: images that the task draws at every evaluation, uint8 [S, E, n, H, W, C];
+      None if it draws none.
   """
 
   deciding: str
   sign: float
-  metrics: Mapping[str, float]
+  fallbacks: Mapping[str, float]
   steps: tuple[int, ...]
   columns: Mapping[str, list[np.ndarray]]
   best: np.ndarray
@@ -38,17 +40,18 @@ class History(NamedTuple):
   film: np.ndarray | None = None
 
   def mean(self) -> float:
-    """Mean over members of the deciding column at the last evaluation."""
+    """Mean over members of the deciding column at the last evaluation; nan before."""
     values = self.columns.get(self.deciding)
     return float(np.mean(values[-1])) if values else math.nan
 
 
 def new(member: member_lib.Member, deciding: str, size: int) -> History:
+  """The history of `size` members before their first evaluation."""
   metrics = member.task.metrics
   return History(
     deciding=f'validation/{deciding}',
     sign=1.0 if metrics[deciding].better == 'higher' else -1.0,
-    metrics={name: m.fallback for name, m in metrics.items() if m.better},
+    fallbacks={name: m.fallback for name, m in metrics.items() if m.better},
     steps=(),
     columns={},
     best=np.zeros(size, np.int64),
@@ -59,9 +62,15 @@ def new(member: member_lib.Member, deciding: str, size: int) -> History:
 
 def finish(
   metrics: Mapping[str, types.Metric], values: Mapping[str, Any], count: int
-) -> dict[str, Any]:
-  """Numbers and arrays of one member on one split, from its per-batch values."""
-  found = {}
+) -> dict[str, dict[str, Any]]:
+  """By metric the numbers and arrays of one member on one split, by their names.
+
+  Args:
+    metrics: of the task.
+    values: what `member.evaluate` returned for the split, a row per batch.
+    count: examples of the split.
+  """
+  finished = {}
   sources = member_lib.sources(metrics)
   for name, metric in metrics.items():
     own = values[sources[name]]
@@ -71,9 +80,11 @@ def finish(
       merged = jax.tree.map(
         lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:count], own
       )
-    for suffix, value in metric.finish(merged).items():
-      found[f'{name}_{suffix}' if suffix else name] = value
-  return found
+    finished[name] = {
+      f'{name}_{suffix}' if suffix else name: value
+      for suffix, value in metric.finish(merged).items()
+    }
+  return finished
 
 
 def append(
@@ -83,58 +94,85 @@ def append(
   step: int,
   evaluated: Mapping[str, Any],
 ) -> History:
-  """The history after one more evaluation, as `program.evaluate` returned it."""
-  size = len(past.best)
-  rows: dict[str, list[Any]] = {}
-  arrays: dict[str, list[np.ndarray]] = {}
-  edge = member.sizes['validation']
-  parts = {'validation': slice(0, edge), 'test': slice(edge, None)}
-  for i in range(size):
-    for split, part in parts.items():
-      values = jax.tree.map(lambda x, i=i, part=part: x[i][part], evaluated['values'])
-      for name, value in finish(member.task.metrics, values, counts[split]).items():
-        if np.ndim(value) == 0:
-          rows.setdefault(f'{split}/{name}', []).append(float(value))
-        elif split == 'test':
-          arrays.setdefault(f'test/{name}', []).append(np.asarray(value))
+  """The history after one more evaluation, as `program.evaluate` returned it.
+
+  A run diverges when its loss or its parameters are not finite. A metric that is not
+  finite at one evaluation is missing there, and nothing else follows from it.
+  """
+  numbers, arrays, fallbacks = _measure(past, member, counts, evaluated['values'])
   sums = evaluated['sums']
   for name, total in sums.items():
     if name != 'steps':
       with np.errstate(invalid='ignore', divide='ignore'):
-        rows[f'train/{name}'] = list(np.asarray(total) / np.asarray(sums['steps']))
+        numbers[f'train/{name}'] = np.asarray(total) / np.asarray(sums['steps'])
   columns = {
     name: [*past.columns.get(name, []), np.asarray(row, np.float64)]
-    for name, row in rows.items()
+    for name, row in numbers.items()
   }
-  now = columns[past.deciding][-1]
-  seen = np.asarray(evaluated['diverged'], np.int64)
-  bad = ~np.isfinite(now) | ~np.asarray(evaluated['finite'])
-  diverged = np.where(past.diverged >= 0, past.diverged, seen)
-  diverged = np.where((diverged < 0) & bad, step, diverged)
-  if past.steps:
-    before = np.asarray(columns[past.deciding])[past.best, np.arange(size)]
-    better = past.sign * now > past.sign * before
-  else:
-    better = np.ones(size, bool)
-  stacked = {name: np.stack(values) for name, values in arrays.items()}
-  kept = {
+  improved = _improved(past, columns[past.deciding])
+  diverged = np.where(
+    past.diverged >= 0, past.diverged, np.asarray(evaluated['diverged'], np.int64)
+  )
+  diverged = np.where((diverged < 0) & ~np.asarray(evaluated['finite']), step, diverged)
+  best_arrays = {
     name: np.where(
-      better.reshape(-1, *(1,) * (value.ndim - 1)), value, past.arrays.get(name, value)
+      improved.reshape(-1, *(1,) * (value.ndim - 1)),
+      value,
+      past.arrays.get(name, value),
     )
-    for name, value in stacked.items()
+    for name, value in arrays.items()
   }
   film = past.film
   if 'film' in evaluated:
-    now_seen = np.asarray(evaluated['film'])[:, None]
-    film = now_seen if film is None else np.concatenate([film, now_seen], 1)
+    frame = np.asarray(evaluated['film'])[:, None]
+    film = frame if film is None else np.concatenate([film, frame], 1)
   return past._replace(
+    fallbacks=fallbacks,
     steps=(*past.steps, step),
     film=film,
     columns=columns,
-    best=np.where(better, len(past.steps), past.best),
-    arrays=kept,
+    best=np.where(improved, len(past.steps), past.best),
+    arrays=best_arrays,
     diverged=diverged,
   )
+
+
+def _measure(
+  past: History,
+  member: member_lib.Member,
+  counts: Mapping[str, int],
+  values: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, float]]:
+  """Numbers [S] by column, test arrays [S, ...] by name, fallbacks by metric name."""
+  numbers: dict[str, Any] = {}
+  arrays: dict[str, list[np.ndarray]] = {}
+  fallbacks = dict(past.fallbacks)
+  edge = member.sizes['validation']
+  parts = {'validation': slice(0, edge), 'test': slice(edge, None)}
+  for i in range(len(past.best)):
+    for split, part in parts.items():
+      own = jax.tree.map(lambda x, i=i, part=part: x[i][part], values)
+      finished = finish(member.task.metrics, own, counts[split])
+      for metric, results in finished.items():
+        for name, value in results.items():
+          if np.ndim(value) == 0:
+            numbers.setdefault(f'{split}/{name}', []).append(float(value))
+            fallbacks.setdefault(name, fallbacks.get(metric, math.nan))
+          elif split == 'test':
+            arrays.setdefault(f'test/{name}', []).append(np.asarray(value))
+  return numbers, {name: np.stack(rows) for name, rows in arrays.items()}, fallbacks
+
+
+def _improved(past: History, deciding: list[np.ndarray]) -> np.ndarray:
+  """Whether the last evaluation of each member is its best so far, bool [S]."""
+  now = deciding[-1]
+  if not past.steps:
+    return np.ones(len(now), bool)
+  before = np.asarray(deciding)[past.best, np.arange(len(now))]
+  with np.errstate(invalid='ignore'):
+    higher = past.sign * now > past.sign * before
+  defined = np.isfinite(now)
+  return defined & (higher | ~np.isfinite(before))
 
 
 def dump(past: History) -> dict[str, Any]:
@@ -145,6 +183,7 @@ def dump(past: History) -> dict[str, Any]:
     'steps': np.asarray([0, *past.steps], np.int64),  # orbax saves no empty array
     'best': past.best,
     'diverged': past.diverged,
+    **{f'fallback:{k}': np.float64(v) for k, v in past.fallbacks.items()},
     **({} if past.film is None else {'film': past.film}),
     **{f'column:{name}': value for name, value in columns.items()},
     **{f'array:{name}': value for name, value in arrays.items()},
@@ -165,6 +204,7 @@ def load(past: History, saved: Mapping[str, np.ndarray]) -> History:
     steps=tuple(int(step) for step in saved['steps'][1:]),
     best=np.asarray(saved['best']),
     diverged=np.asarray(saved['diverged']),
+    fallbacks={k: float(v) for k, v in named('fallback:').items()},
     columns={name: list(value) for name, value in named('column:').items()},
     arrays=named('array:'),
     film=saved.get('film'),
@@ -174,7 +214,7 @@ def load(past: History, saved: Mapping[str, np.ndarray]) -> History:
 def record(past: History, i: int, steps: int, seconds: float) -> dict[str, Any]:
   """What is stored of member `i`: status, best step, values and curves.
 
-  A diverged member scores every metric's fallback; its curves end where it diverged.
+  A diverged run scores every metric's fallback; its curves end where it diverged.
   """
   diverged = int(past.diverged[i])
   end = diverged if diverged >= 0 else steps
@@ -196,7 +236,7 @@ def record(past: History, i: int, steps: int, seconds: float) -> dict[str, Any]:
         metric = name.removeprefix(f'{split}/')
         value = float(past.columns[name][index][i])
         if diverged >= 0:
-          value = fallback(past, metric)
+          value = past.fallbacks[metric]
         values[f'{where}/{metric}'] = value
   return {
     'status': 'diverged' if diverged >= 0 else 'ok',
@@ -209,15 +249,8 @@ def record(past: History, i: int, steps: int, seconds: float) -> dict[str, Any]:
   }
 
 
-def fallback(past: History, metric: str) -> float:
-  """What a diverged run scores; a suffixed number takes its metric's own."""
-  if metric in past.metrics:
-    return past.metrics[metric]
-  return next((v for k, v in past.metrics.items() if metric.startswith(k)), math.nan)
-
-
 def arrays_of(past: History, i: int) -> dict[str, np.ndarray]:
-  """Per-example arrays of member `i` at its best step, unless it diverged; its film."""
+  """Member `i`'s film, and unless it diverged its test arrays at its best step."""
   film = {} if past.film is None else {'probe/film': past.film[i]}
   if past.diverged[i] >= 0:
     return film

@@ -207,7 +207,8 @@ def finish(batches, found=None):
   parts = [quality.host(measure(batch)) for batch in batches]
   values = jax.tree.map(lambda *x: x[0], stack(parts))
   count = int(sum(batch['mask'].sum() for batch in batches))
-  return history.finish(found, values, count)
+  finished = history.finish(found, values, count)
+  return {name: value for part in finished.values() for name, value in part.items()}
 
 
 def stack(parts):

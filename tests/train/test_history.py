@@ -98,16 +98,51 @@ def test_a_diverged_member_scores_fallbacks_and_its_curve_ends():
   assert history.record(past, 1, 30, 1)['status'] == 'ok'
 
 
-@pytest.mark.parametrize(
-  ('score', 'finite'), [(NAN, True), (np.inf, True), (0.9, False)]
-)
-def test_an_evaluation_that_is_not_finite_marks_the_member(score, finite):
+def test_parameters_that_are_not_finite_mark_the_member():
   past = follow(
     make_member(),
     evaluated([0.5, 0.7], [0.1, 0.2]),
-    evaluated([score, 0.8], [0.3, 0.4], finite=[finite, True]),
+    evaluated([0.9, 0.8], [0.3, 0.4], finite=[False, True]),
   )
   assert list(past.diverged) == [20, -1]
+
+
+@pytest.mark.parametrize('undefined', [NAN, np.inf, -np.inf])
+@pytest.mark.parametrize('at', [0, 1, 2])
+def test_a_metric_undefined_at_one_evaluation_is_missing_there(undefined, at):
+  scores = [0.5, 0.9, 0.7]
+  defined = [score for i, score in enumerate(scores) if i != at]
+  scores[at] = undefined
+  past = follow(
+    make_member(), *(evaluated([score, 0.8], [0.1 * score, 0.4]) for score in scores)
+  )
+  record = history.record(past, 0, 30, 1)
+  assert record['status'] == 'ok'
+  assert record['values']['validation/score'] == pytest.approx(max(defined))
+  curve = [row[3] for row in record['curves'] if row[1:3] == ['validation', 'score']]
+  assert curve == pytest.approx(defined)
+
+
+def test_a_suffixed_number_has_the_fallback_of_its_own_metric():
+  take = lambda merged: {'': merged, 'total': merged}
+  metrics = {  # 'los' is a prefix of the other's name
+    'los': types.Metric(lambda out: out, take, 'lower', 1.0),
+    'loss': types.Metric(lambda out: out, take, 'lower', 2.0),
+  }
+  member = make_member()
+  member = member._replace(task=member.task._replace(metrics=metrics))
+  values = {name: np.ones((2, 2), np.float32) for name in metrics}
+  past = history.new(member, 'loss', 2)
+  past = history.append(
+    past,
+    member,
+    {'validation': 2, 'test': 1},
+    10,
+    {**evaluated([1, 1], [1, 1], diverged=[3, -1]), 'values': values},
+  )
+  scores = history.record(past, 0, 10, 1)['values']
+  assert (scores['test/los'], scores['test/los_total']) == (1.0, 1.0)
+  assert (scores['test/loss'], scores['test/loss_total']) == (2.0, 2.0)
 
 
 def test_dump_and_load_are_inverse():
