@@ -199,3 +199,20 @@ def test_encrypted_zip_member(tmp_path):
   path.write_bytes(data)
   with pytest.raises(errors.UserError, match=r"refused: member 'x' is encrypted"):
     everything(path)
+
+
+def test_deflate64_is_named(tmp_path):
+  path = pack(tmp_path / 'a.zip', {'x': b'1' * 99})
+  data = bytearray(path.read_bytes())
+  data[8] = data[data.index(b'PK\x01\x02') + 10] = 9
+  path.write_bytes(data)
+  refused(path, 'is compressed by Deflate64, which Python cannot read: pack it anew')
+
+
+def test_utf8_names_without_their_flag(tmp_path):
+  path = pack(tmp_path / 'a.zip', {'caf\u00e9': b'1'})
+  data = bytearray(path.read_bytes())
+  for at in (6, data.index(b'PK\x01\x02') + 8):
+    data[at : at + 2] = bytes(2)
+  path.write_bytes(data)
+  assert everything(path) == {'caf\u00e9': b'1'}

@@ -5,6 +5,7 @@ frequency for resampling.
 """
 
 import contextlib
+import struct
 
 import hypothesis
 import numpy as np
@@ -30,6 +31,47 @@ def test_every_width_is_read_to_its_last_bit(width):
     sound = wav.read(data, 'x')
     np.testing.assert_array_equal(sound.samples[:, 0], samples)
     assert sound.rate == 8000
+
+
+def chunk(name, body, size=None):
+  return name + struct.pack('<I', len(body) if size is None else size) + body
+
+
+def test_containers_as_people_bring_them():
+  samples = np.linspace(-1, 0.9, 50)
+  plain = waves.wav(samples)
+  form, sound = plain[20:36], plain[44:]
+  unknown = 2**32 - 1
+
+  def riff(*chunks, name=b'RIFF', size=None):
+    return chunk(name, b'WAVE' + b''.join(chunks), size)
+
+  fmt, data = chunk(b'fmt ', form), chunk(b'data', sound)
+  ds64 = chunk(b'ds64', struct.pack('<QQQI', 0, len(sound), 50, 0))
+  guids = (bytes.fromhex(f'{end}acd3118cd100c04f8edb8a') for end in ('f3', 'f3', 'f3'))
+  wave64 = wav.WAVE64 + struct.pack('<Q', 0) + b'wave' + next(guids)
+  wave64 += b'fmt ' + next(guids) + struct.pack('<Q', 40) + form
+  wave64 += b'data' + next(guids) + struct.pack('<Q', 24 + len(sound)) + sound
+  for file in (
+    riff(fmt, chunk(b'data', sound, unknown), size=unknown),  # streamed
+    riff(fmt, chunk(b'data', sound, 0), size=0),
+    riff(chunk(b'bext', bytes(603)) + b'\0', fmt, data),
+    riff(chunk(b'JUNK', b''), fmt, chunk(b'LIST', b'abc') + b'\0', data),
+    riff(ds64, fmt, chunk(b'data', sound, unknown), name=b'RF64', size=unknown),
+    wave64,
+  ):
+    np.testing.assert_array_equal(
+      wav.read(file, 'x').samples, wav.read(plain, 'x').samples
+    )
+  for code in 'fd':
+    floats = np.array([-2, -1, 0.25, 1, 3]).astype(f'<{code}').tobytes()
+    bits = 32 if code == 'f' else 64
+    own = struct.pack('<HHIIHH', 3, 1, 8000, 1000 * bits, bits // 8, bits)
+    file = riff(chunk(b'fmt ', own), chunk(b'data', floats))
+    assert wav.read(file, 'x').samples[:, 0].tolist() == [-1, -1, 0.25, 1, 1]
+  cut = riff(fmt, chunk(b'data', sound[:-4], len(sound)))
+  with pytest.raises(errors.UserError, match='truncated: 96 bytes of sound'):
+    wav.read(cut, 'x')
 
 
 def test_channels_are_averaged():

@@ -10,9 +10,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from dlsteroids.data import image_folder
+from dlsteroids.data import image_folder, image_stream
 from dlsteroids.data.lib import decode
 from dlsteroids.util import errors
 
@@ -242,6 +242,64 @@ def test_unwritable_cache_is_one_line(tmp_path, monkeypatch):
     load(tmp_path / 'pets')
 
 
+NAMES = {
+  'train': ('train', 'TRAIN', 'Training', 'training_set', 'train-images'),
+  'validation': ('validation', 'Val', 'valid', 'dev', 'VALIDATION'),
+  'test': ('test', 'Test', 'Testing', 'test_set', 'TestSet'),
+}
+
+
+@pytest.mark.parametrize('number', range(5))
+def test_names_of_splits_in_any_spelling(tmp_path, number):
+  root, splits = tmp_path / 'pets', [NAMES[split][number] for split in NAMES]
+  make(root, splits=splits)
+  stream = image_stream.load({'path': str(root), 'size': 4, 'resize': 4})
+  for dataset in (load(root), load(pack(root, tmp_path / 'pets.zip')), stream):
+    assert [len(part) for part in dataset.split(0).values()] == [16, 16, 16]
+    assert dataset.official_test
+
+
+@pytest.mark.parametrize('name', ['holdout', 'evaluation', 'test2', 'my_val', 'extra'])
+def test_a_folder_that_may_be_a_split_is_not_ignored(tmp_path, name):
+  root = tmp_path / 'pets'
+  make(root, splits=('train', name))
+  for place in (root, pack(root, tmp_path / 'pets.tar')):
+    with pytest.raises(errors.UserError, match=rf'is {name}/ a split\? Rename it'):
+      load(place)
+  with pytest.raises(errors.UserError, match=rf'is {name}/ a split\?'):
+    image_stream.load({'path': str(root), 'size': 4, 'resize': 4})
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path):
+  make(tmp_path / 'pets', splits=('train', 'test', 'Testing'))
+  with pytest.raises(errors.UserError, match='hold test images; keep one'):
+    load(tmp_path / 'pets')
+
+
+def test_classes_are_one_in_any_unicode_form_and_case(tmp_path):
+  for split, names in (
+    ('train', ('caf\u00e9', 'Dog')),
+    ('test', ('cafe\u0301', 'dog')),
+  ):
+    make(tmp_path / 'pets', splits=(split,), classes=names)
+  for place in (tmp_path / 'pets', pack(tmp_path / 'pets', tmp_path / 'pets.zip')):
+    dataset = load(place)
+    assert dataset.classes == ('Dog', 'caf\u00e9')
+    np.testing.assert_array_equal(np.bincount(dataset.arrays['label'][16:]), [8, 8])
+  make(tmp_path / 'letters', splits=('train',), classes=('a', 'A'))
+  assert load(tmp_path / 'letters').classes == ('A', 'a')
+
+
+def test_a_path_may_be_a_name_and_names_the_data_set(tmp_path, monkeypatch):
+  monkeypatch.setenv('DLSTEROIDS_DATA', str(tmp_path / 'data'))
+  make(tmp_path / 'data/pets')
+  make(tmp_path / 'own')
+  assert load('pets').name == 'pets'
+  assert load(tmp_path / 'own').name == 'own'
+  with pytest.raises(errors.UserError, match="'gone' does not exist; it was not found"):
+    load('gone')
+
+
 # One image
 
 
@@ -288,6 +346,24 @@ def test_exif_orientation_is_applied():
   exif[0x0112] = 6  # turn by 90 degrees clockwise to show
   turned = decode.one(encode(image, exif=exif), 'x', COLOUR)
   np.testing.assert_array_equal(turned, np.rot90(np.asarray(image), -1))
+
+
+def test_damaged_exif_is_no_damage_to_the_picture():
+  image = Image.fromarray(GENERATOR.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+  head = b'Exif\0\0'
+  for exif in (
+    b'not a header',
+    b'MM\0\x2a\xff\xff\xff\xff' + bytes(8),
+    b'II\x2a\0\x08',
+  ):
+    info = PngImagePlugin.PngInfo()
+    info.add(b'eXIf', exif)
+    for data in (
+      encode(image, pnginfo=info),
+      encode(image, 'JPEG', quality=100, subsampling=0, exif=head + exif),
+    ):
+      seen = decode.one(data, 'x', COLOUR)
+      assert np.abs(seen.astype(int) - np.asarray(image)).max() < 8
 
 
 def test_pixel_bomb_is_refused_before_decoding(monkeypatch):

@@ -409,6 +409,16 @@ def test_colour_of_an_image_folder_keeps_its_name(tmp_path, monkeypatch):
   np.testing.assert_array_equal(dataset.arrays['label_y'][-10:], np.repeat([0, 1], 5))
 
 
+def test_colour_of_own_images_is_named_after_them(tmp_path, monkeypatch):
+  """As with cyclegan_color.py, whose path is the name cifar10-jpeg."""
+  monkeypatch.setenv('DLSTEROIDS_DATA', str(tmp_path / 'data'))
+  test_data_folder.make(tmp_path / 'data/cifar10-jpeg', count=10)
+  test_data_folder.make(tmp_path / 'flowers', count=10)
+  for path in ('cifar10-jpeg', str(tmp_path / 'flowers')):
+    dataset = colour.load({'source': 'image_folder', 'path': path})
+    assert dataset.name == f'{pathlib.Path(path).name}-colour'
+
+
 def test_mistakes_with_colour_are_one_line(tmp_path):
   for config, message in (
     ({'source': 'cifar'}, r"data\.source: unknown 'cifar' \(did you mean 'cifar10'"),

@@ -92,6 +92,118 @@ def test_regular_steps_are_told_in_words(tmp_path, step):
   assert table.read(write(tmp_path, rows)).step == step
 
 
+def numbered(times, name='date'):
+  return [f'{name},x,y', *(f'{time},{i},{i * i % 7}' for i, time in enumerate(times))]
+
+
+def stamps(start, count=40, form='%Y-%m-%d %H:%M', **options):
+  return [f'{time:{form}}' for time in pd.date_range(start, periods=count, **options)]
+
+
+WORKDAYS = stamps('2021-01-01', freq='B', form='%Y-%m-%d')
+PEOPLES = {
+  'trading days': (WORKDAYS, '1 trading day'),
+  'holidays': ([*WORKDAYS[:20], *WORKDAYS[22:]], '1 trading day'),
+  'first working days of months': (stamps('2005', freq='BMS'), '1 month'),
+  'last working days of months': (stamps('2005', freq='BME'), '1 month'),
+  'months without days': ([f'{2005 + i // 12}-{i % 12 + 1:02}' for i in range(40)],
+                          '1 month'),
+  'quarters': ([f'{1990 + i // 4}Q{i % 4 + 1}' for i in range(40)], '3 months'),
+  'ISO weeks': ([f'2021-W{i + 1:02}' for i in range(40)], '7 days'),
+  'packed hours': (stamps('2021', form='%Y%m%d%H', freq='h'), '1 hour'),
+  'packed minutes': (stamps('2021', form='%Y%m%d%H%M', freq='5min'), '5 minutes'),
+  'epoch minutes of eight digits': (range(26_824_320, 26_824_360), '1'),
+  'epoch minutes that begin as dates': (range(20_160_701, 20_160_741), '1'),
+  'epoch seconds': (range(1_609_459_200, 1_609_461_600, 60), '60'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', PEOPLES)
+def test_times_as_people_write_them(tmp_path, kind):
+  times, step = PEOPLES[kind]
+  found = table.read(write(tmp_path, numbered(times)))
+  assert (found.step, found.names) == (step, ('x', 'y'))
+  assert bool(found.treatments) == (kind == 'holidays')
+
+
+@pytest.mark.parametrize(('start', 'words'), [
+  ('2021-03-27 20:00', 'is 75 minutes after row 25, .* .a change of the clocks'),
+  ('2021-10-30 20:00', 'comes before .* .a change of the clocks'),
+])  # fmt: skip
+def test_local_times_at_a_change_of_the_clocks(tmp_path, start, words):
+  times = pd.date_range(start, periods=60, freq='15min', tz='Europe/Berlin')
+  local = [f'{time:%Y-%m-%d %H:%M}' for time in times]
+  path = write(tmp_path, numbered(local))
+  with pytest.raises(errors.UserError, match=words):
+    table.read(path)
+  assert table.read(write(tmp_path, numbered(times))).step == '15 minutes'
+  counted = table.read(write(tmp_path, numbered(local)), date='index')
+  assert (counted.names, counted.step) == (('x', 'y'), '1')
+  assert counted.treatments == (
+    "The rows are counted; the times in column 'date' are left out.",
+  )
+
+
+def test_tables_as_pandas_writes_them(tmp_path):
+  frame = pd.read_csv(write(tmp_path, days()), parse_dates=['date'])
+  expected = load(write(tmp_path, days())).arrays['series']
+  for form in (
+    frame.set_index('date').rename_axis(None).to_csv(),
+    frame.to_csv(),  # with a RangeIndex
+    frame.to_csv(sep=';', decimal=',', index=False),
+    frame.to_csv(sep='\t', index=False),
+    frame.assign(**{'Unnamed: 0': range(60)})[['Unnamed: 0', *frame]].to_csv(
+      index=False
+    ),
+    ',\n'.join(days()) + ',',
+  ):
+    dataset = load(write(tmp_path, [form.rstrip('\n')]))
+    np.testing.assert_array_equal(dataset.arrays['series'], expected)
+    assert dataset.facts['inputs'] == ['load', 'heat']
+  for rename in ({'load': 773869, 'heat': 767541}, {'load': 'volume, cars'}):
+    text = frame.rename(columns=rename).to_csv(index=False)
+    dataset = load(write(tmp_path, [text]), targets=str(rename['load']))
+    assert dataset.facts['targets'] == [str(rename['load'])]
+    np.testing.assert_array_equal(dataset.arrays['series'], expected)
+  utf16 = load(write(tmp_path, ['\ufeff' + days()[0], *days()[1:]], 'utf-16-le'))
+  np.testing.assert_array_equal(utf16.arrays['series'], expected)
+
+
+def test_columns_are_left_out_by_name(tmp_path):
+  rows = days()
+  rows = [f'{rows[0]},shop,same', *(f'{row},north,3' for row in rows[1:])]
+  for exclude, words in (
+    ('', r"column 'shop' holds 'north', .* data\.exclude=shop"),
+    ('shop', r"'same' has the one value 3 .* data\.exclude=same"),
+    ('shp', r"data\.exclude: no column 'shp' \(did you mean 'shop'"),
+    ('load,heat,shop,same', 'no column of numbers besides that of the times'),
+  ):
+    with pytest.raises(errors.UserError, match=words):
+      load(write(tmp_path, rows), exclude=exclude)
+  plain = load(write(tmp_path, days()))
+  assert load(write(tmp_path, rows), exclude='shop, same').digest == plain.digest
+
+
+def test_a_file_without_header_or_times(tmp_path):
+  generator = np.random.default_rng(0)
+  rows = [','.join(f'{x:.3f}' for x in generator.normal(size=2)) for _ in range(60)]
+  path = write(tmp_path, rows)
+  with pytest.raises(errors.UserError, match=r'row 1 holds numbers .* data\.header='):
+    load(path)
+  dataset = load(path, header=False)
+  assert dataset.facts['inputs'] == ['column 1', 'column 2']
+  assert dataset.facts['rows'] == {'train': 42, 'validation': 6, 'test': 12}
+  assert dataset.facts['treatments'] == ['No column holds times: the rows are counted.']
+  assert load(path, header=False, date='index').digest == dataset.digest
+  for names in ('a,b', '0,1'):
+    path = write(tmp_path, [names, *rows])
+    with pytest.raises(errors.UserError, match=r'no times in order; .* data\.date='):
+      load(path)
+    assert load(path, date='index').facts['inputs'] == names.split(',')
+  dated = load(write(tmp_path, days()[1:]), header=False)
+  assert dated.facts['step'] == '1 day'
+
+
 def spoil(row, text):
   """Rows of which one, counted from 1 with the header, is replaced."""
   rows = days()

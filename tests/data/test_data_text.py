@@ -314,6 +314,22 @@ def test_a_files_name_label_and_line_ends(tmp_path):
   assert text_file.load({'path': path, 'label': 'n', **SMALL}).name == 'n'
 
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-be'])
+def test_a_byte_order_mark_is_no_symbol(tmp_path, encoding):
+  mark = '\ufeff' if encoding == 'utf-16-be' else ''
+  (tmp_path / 'x.txt').write_bytes((mark + PROSE).encode(encoding))
+  dataset = text_file.load({'path': str(tmp_path / 'x.txt'), **SMALL})
+  assert text.decode(dataset.arrays['text'], dataset.classes) == PROSE
+
+
+@pytest.mark.parametrize('kind', ['characters', 'bytes'])
+def test_carriage_returns_are_reported(tmp_path, kind):
+  (tmp_path / 'x.txt').write_bytes(b'The cat.\r\n' * 50 + b'sat\r')
+  config = {'path': str(tmp_path / 'x.txt'), 'symbols': kind, **SMALL}
+  [sentence] = text_file.load(config).facts['treatments']
+  assert sentence.startswith('The text has 50 carriage returns, 50 of them before')
+
+
 def test_a_giant_file_is_refused_unread(tmp_path):
   path = tmp_path / 'x.txt'
   with path.open('wb') as file:

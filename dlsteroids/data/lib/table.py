@@ -100,6 +100,13 @@ def read(
   excluded = exclude(tuple(cells.names)) if exclude else ()
   at = _time_column(cells, date, header, excluded)
   rest = [i for i, name in enumerate(cells.names) if i != at and name not in excluded]
+  if at is None:
+    clocks = [i for i in rest if _is_time(cells.columns[i][0])]
+    rest = [i for i in rest if i not in clocks]
+    cells.treatments.extend(
+      f'The rows are counted; the times in column {cells.names[i]!r} are left out.'
+      for i in clocks
+    )
   if not rest:
     raise errors.UserError(
       f'{cells.place} has no column of numbers besides that of the times, '
@@ -148,8 +155,8 @@ def _parse(path: pathlib.Path, header: bool) -> Cells:
     names = [f'column {i}' for i in range(1, width + 1)]
   elif len(rows) > 1 and _is_data(names):
     raise errors.UserError(
-      f'{place}, row 1 holds numbers ({", ".join(names[:3])}), not the names of '
-      'columns: if the file has no header, set data.header=false'
+      f'{place}, row 1 holds numbers ({", ".join(names[1:4] or names)}), not the names '
+      'of columns: if the file has no header, set data.header=false'
     )
   if len(rows) - (first - 1) < 2:
     where = 'below its header' if header else 'in all'
@@ -344,7 +351,7 @@ def _irregular(
   if steps[i] < 0:
     return errors.UserError(
       f'{where}: time {time!r} comes before {before!r} of row {cells.row(i)}{clocks}; '
-      'sort the rows, oldest first'
+      f'sort the rows, oldest first ({COUNT_ROWS})'
     )
   return errors.UserError(
     f'{where}: time {time!r} is {words(steps[i], unit)} after row {cells.row(i)}, '
@@ -362,12 +369,10 @@ def _not_a_time(
   why = f'{times[i][:40]!r} is not an ISO 8601 time (like 2016-07-01 12:00) or a number'
   if times[i].lower() in MISSING:
     why = f'the time is missing ({times[i]!r})'
-  name = cells.names[at]
-  cure = (
-    '' if not bad.all() else f'; name the column of times by data.date, or {COUNT_ROWS}'
-  )
+  if bad.all():
+    why += f'; rewrite the times, name another column by data.date, or {COUNT_ROWS}'
   return errors.UserError(
-    f'{cells.place}, row {cells.row(i)}, column {name!r}: {why}{cure}'
+    f'{cells.place}, row {cells.row(i)}, column {cells.names[at]!r}: {why}'
   )
 
 
