@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 from absl import app, flags
 
-from dlsteroids.analysis import attribution, pairs
-from dlsteroids.report import attribution_words, facts, formats, markdown, sheets
+from dlsteroids.analysis import attribution
+from dlsteroids.report import attribution as attribution_words
+from dlsteroids.report import facts, formats, markdown, sections
 from dlsteroids.report import notes as report_notes
 from dlsteroids.report.figures import attribution as attribution_figures
 from dlsteroids.report.figures import canvas
@@ -169,14 +170,15 @@ def limits(families: Sequence[Family]) -> list[str]:
     {
       len(grid)
       for family in families
-      for grid in (family.study.get('tune') or {}).get('grid', {}).values()
+      if family.study.tuning
+      for grid in family.study.tuning.grid.values()
     }
   )
   rates = ' to '.join(dict.fromkeys((str(sizes[0]), str(sizes[-1])))) if sizes else 'no'
   return [text.format(rates=rates) for text in LIMITS]
 
 
-def table(families: Sequence[Family]) -> sheets.Sheet:
+def table(families: Sequence[Family]) -> sections.Table:
   """Every player of every family."""
   head = ('Family', 'Player', 'Share of the gain', 'Contribution', 'p')
   rows = []
@@ -188,46 +190,45 @@ def table(families: Sequence[Family]) -> sheets.Sheet:
       name = attribution_words.name_player(family.found, row['player'])
       what = f'{family.name}, {family.data}'
       rows.append((what, name, share(row), amount, formats.p_value(row['p'])))
-  return sheets.Sheet('', head, (False, False, True, True, True), tuple(rows))
+  return sections.Table('', head, (False, False, True, True, True), tuple(rows))
 
 
 def describe(family: Family) -> list[str]:
   """A family's section."""
   study = family.study
-  column = pairs.deciding(study)
-  first = study['conditions'][0]
+  column = study.metric.column
   mine = family.runs[
     (family.runs['arm'] == 'baseline')
-    & (family.runs['tuned'] == pairs.declared(study))
-    & (family.runs['regime'] == first['regime'])
+    & (family.runs['tuned'] == study.tuned)
+    & (family.runs['regime'] == study.regime)
     & (family.runs['budget'] == 1)
     & (family.runs['size'] == 1)
   ]
-  cost = next(arm for arm in study['arms'] if arm['name'] == 'baseline')['at'][0]
+  cost = study.arm('baseline').at[0]
   parts = [
     f'## {family.name}: {family.data}',
     f'The full model reaches {formats.value(column, float(mine[column].mean()))} '
     f'{facts.words(study, column)} (mean of {len(mine)} seeds) at '
-    f'{formats.flops(cost["flops"])} a run with {cost["params"]:,} parameters; every '
-    f'combination of ideas spends as many FLOPs. {len(study["arms"])} combinations at '
-    f'{len(study["conditions"])} budgets, {len(family.runs):,} runs.',
+    f'{formats.flops(cost.flops)} a run with {cost.params:,} parameters; every '
+    f'combination of ideas spends as many FLOPs. {len(study.arms)} combinations at '
+    f'{len(study.conditions)} budgets, {len(family.runs):,} runs.',
   ]
   parts += attribution_words.sentences(study, family.found)
-  parts += report_notes.edges(study.get('tune') or {'grid': {}})
+  parts += report_notes.edges(study.tuning)
   for name in ('waterfall', 'shares'):
     path = f'figures/{family.page}_{name}.png'
     parts.append(f'![{family.name}, {name}]({path})')
   details = '; '.join(
     [
-      f'data {study["data"]["name"]}',
-      f'seeds {min(study["seeds"])} to {max(study["seeds"])}',
-      f'commit {study["git"]}',
-      f'{study["provenance"]["device"]}, {study["provenance"]["cores"]} cores',
-      *(f'{name} {study["provenance"][name]}' for name in ('jax', 'flax', 'python')),
+      f'data {study.data.name}',
+      f'seeds {min(study.seeds)} to {max(study.seeds)}',
+      f'commit {study.git}',
+      f'{study.provenance["device"]}, {study.provenance["cores"]} cores',
+      *(f'{name} {study.provenance[name]}' for name in ('jax', 'flax', 'python')),
     ]
   )
   link = f'[the whole report](../results/{family.page}/README.md)'
-  return [*parts, f'{details}; {link}.', f'```sh\n{study["command"]}\n```']
+  return [*parts, f'{details}; {link}.', f'```sh\n{study.command}\n```']
 
 
 def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
@@ -255,7 +256,7 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
     'and compute may come. Two of these orders stand beside them: compute first, given '
     'to the bare model, then the ideas; and the ideas first.',
     f'**{answer(families)}**',
-    markdown.render_sheet(table(families)),
+    markdown.render_table(table(families)),
   ]
   for family in families:
     parts += describe(family)

@@ -1,55 +1,57 @@
-"""What the data told the study: facts, and scores of methods without gradient descent.
+"""What data set and task tell the report: facts, and scores of reference methods.
 
-Studies written before there were any have neither; both then read as empty. Among the
-methods may be `FLOOR`: real images measured against others, as the made ones are.
+Among the methods may be `FLOOR`: real images measured against others, as generated
+ones are.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dlsteroids.report import formats
 from dlsteroids.study import factors
 from dlsteroids.study import study as study_lib
 
 FLOOR = 'real against real'
+Row = Mapping[str, Any] | pd.Series  # of the effects
 
 
-def of(study: Mapping[str, Any]) -> Mapping[str, Any]:
-  """The data's facts: 'targets', 'unit', 'treatments' and whatever a task needs."""
-  return study['data'].get('facts') or {}
+def of(study: Any) -> Mapping[str, Any]:
+  """The data's facts."""
+  return study.data.facts
 
 
-def references(study: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+def references(study: Any) -> Mapping[str, Mapping[str, float]]:
   """Scores of methods without gradient descent, by name, then by a run's column."""
-  return study['data'].get('references') or {}
+  return study.data.references
 
 
-def scores(study: Mapping[str, Any], column: str) -> dict[str, float]:
-  """The references' finite scores on one column, by name."""
-  found = {}
-  for name, row in references(study).items():
-    value = row.get(column)
-    if isinstance(value, (int, float)) and np.isfinite(value):
-      found[str(name)] = float(value)
-  return found
+def scores(study: study_lib.Study, column: str) -> dict[str, float]:
+  """The finite scores of the reference methods on one column of the runs, by name."""
+  values = {name: row.get(column) for name, row in study.data.references.items()}
+  return {
+    str(name): float(value)
+    for name, value in values.items()
+    if isinstance(value, (int, float)) and np.isfinite(value)
+  }
 
 
 def nature(names: Iterable[str]) -> str:
-  """What the references called `names` are."""
+  """What kind of references `names` are."""
   names = list(names)
   parts = ['methods without gradient descent'] if set(names) - {FLOOR} else []
   parts += ['real images against real ones'] if FLOOR in names else []
   return ' and '.join(parts)
 
 
-def words(study: Mapping[str, Any], column: str) -> str:
+def words(study: Any, column: str) -> str:
   """A column as a reader says it: 'test accuracy', 'test nats per character'."""
   text = formats.name(column)
   if formats.is_information(column):
     # The fact may read 'nats per character' or 'character'; bits are per the same.
-    item = str(of(study).get('unit') or '').rpartition('per ')[2].strip()
+    item = str(study.data.facts.get('unit') or '').rpartition('per ')[2].strip()
     if item and not formats.is_information(item):
       text += f' per {item}'
   return text
@@ -66,9 +68,7 @@ def levels_of(
   return arm.get(contrast.factor), reference.get(contrast.factor)
 
 
-def find_contrast(
-  study: study_lib.Study, row: Mapping[str, Any]
-) -> factors.Contrast | None:
+def find_contrast(study: study_lib.Study, row: Row) -> factors.Contrast | None:
   """The contrast that a row of the effects measures; None if there is none."""
   # levels are not compared: read back from a table, '0.50' is 0.5 and '' is nan
   for contrast in study.contrasts:
@@ -78,7 +78,7 @@ def find_contrast(
   return None
 
 
-def name_change(study: study_lib.Study, row: Mapping[str, Any]) -> str:
+def name_change(study: study_lib.Study, row: Row) -> str:
   """How the arm's level differs from its reference's: 'relu → tanh'."""
   contrast = find_contrast(study, row)
   new, old = levels_of(study, contrast) if contrast else (None, None)
@@ -87,20 +87,20 @@ def name_change(study: study_lib.Study, row: Mapping[str, Any]) -> str:
   return f'{old} → {new}'
 
 
-def quality(study: Mapping[str, Any]) -> Mapping[str, Any]:
+def quality(study: study_lib.Study) -> Mapping[str, Any]:
   """What images are measured with: 'extractor', 'note', 'counts' …; {} if none are."""
-  return of(study).get('quality') or {}
+  return study.data.facts.get('quality') or {}
 
 
-def targets(study: Mapping[str, Any], count: int) -> list[str]:
+def targets(study: study_lib.Study, count: int) -> list[str]:
   """Names of the `count` series that are forecast, numbered where they have none."""
-  known = [str(name) for name in of(study).get('targets') or ()]
-  return known if len(known) == count else [f'target {i + 1}' for i in range(count)]
+  names = [str(name) for name in study.data.facts.get('targets') or ()]
+  return names if len(names) == count else [f'target {i + 1}' for i in range(count)]
 
 
-def treatments(study: Mapping[str, Any]) -> list[str]:
+def treatments(study: study_lib.Study) -> list[str]:
   """What was done to the data, a sentence each."""
-  lines = of(study).get('treatments') or ()
+  lines = study.data.facts.get('treatments') or ()
   lines = (lines,) if isinstance(lines, str) else lines
   texts = [str(line).strip() for line in lines]
   return [text if text[-1] in '.!?' else f'{text}.' for text in texts if text]

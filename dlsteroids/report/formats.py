@@ -1,6 +1,7 @@
 """How numbers read: shares as percent, FLOPs and seconds with units, honest signs."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 MINUS = '\u2212'
@@ -177,7 +178,17 @@ def seconds(amount: float) -> str:
   return f'{hours}{THIN}h {minutes:02d}{THIN}min'
 
 
-def listing(names: list[str]) -> str:
+def plural(number: int, noun: str) -> str:
+  """'1 seed', '8 seeds'."""
+  return f'{number:,} {noun}{"" if number == 1 else "s"}'
+
+
+def sentence_case(text: str) -> str:
+  """`text` with a capital at its start."""
+  return text[:1].upper() + text[1:]
+
+
+def listing(names: Sequence[str]) -> str:
   """Names in a sentence: 'a', 'a and b', 'a, b and c'."""
   if len(names) < 2:
     return ''.join(names)

@@ -1,11 +1,7 @@
 """The effects as a LaTeX table (package booktabs)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
-from dlsteroids.analysis import pairs
 from dlsteroids.report import facts, formats
 from dlsteroids.study import study as study_lib
 
@@ -43,33 +39,33 @@ def table(study: study_lib.Study, effects: pd.DataFrame) -> str:
   """The family of the study as a `table` with a caption.
 
   Args:
-    study: the content of study.json.
+    study: the study.
     effects: the effects table; rows on the deciding metric in the declared tuning
       state are printed, in their order.
 
   Returns:
     LaTeX source that needs `booktabs`; names are escaped.
   """
-  metric = pairs.deciding(study)
-  mine = (effects['metric'] == metric) & (effects['tuned'] == pairs.declared(study))
-  unit = formats.unit_of(metric, short=True)
+  column = study.metric.column
+  family = effects[(effects['metric'] == column) & (effects['tuned'] == study.tuned)]
+  unit = formats.unit_of(column, short=True)
   unit = f' ({unit})' if unit else ''
   lines = [
     r'\begin{table}',
     r'  \centering',
-    rf'  \caption{{{escape(_caption(study, metric))}}}',
+    rf'  \caption{{{escape(_caption(study))}}}',
     r'  \begin{tabular}{llrrrrl}',
     r'    \toprule',
     rf'    Factor & Change & Reference & $\Delta${unit} & Interval & $p$ & Verdict \\',
     r'    \midrule',
   ]
-  for row in effects[mine].to_dict('records'):
+  for _, row in family.iterrows():
     cells = [
       str(row['factor'] or row['arm']),
-      facts.name_change(study, {str(k): v for k, v in row.items()}),
-      formats.value(metric, row['reference_mean']),
-      formats.delta(metric, row['delta']),
-      formats.interval(metric, row['ci_low'], row['ci_high']),
+      facts.name_change(study, row),
+      formats.value(column, row['reference_mean']),
+      formats.delta(column, row['delta']),
+      formats.interval(column, row['ci_low'], row['ci_high']),
       formats.p_value(row['p_holm']),
       '' if formats.missing(row['verdict']) else str(row['verdict']),
     ]
@@ -78,12 +74,12 @@ def table(study: study_lib.Study, effects: pd.DataFrame) -> str:
   return '\n'.join(lines) + '\n'
 
 
-def _caption(study: Mapping[str, Any], metric: str) -> str:
-  level = formats.number(100 * (1 - study['alpha']))
-  tuned = ', tuned per arm' if pairs.declared(study) else ''
+def _caption(study: study_lib.Study) -> str:
+  level = formats.number(100 * (1 - study.alpha))
+  tuned = ', tuned per arm' if study.tuned else ''
   return (
-    f'{study["name"]} on {study["data"]["name"]}: paired differences in '
-    f'{formats.name(metric)} (arm − reference{tuned}) over '
-    f'{len(study["seeds"])} seeds, with {level}{formats.THIN}% intervals and '
+    f'{study.name} on {study.data.name}: paired differences in '
+    f'{formats.name(study.metric.column)} (arm − reference{tuned}) over '
+    f'{len(study.seeds)} seeds, with {level}{formats.THIN}% intervals and '
     'Holm-adjusted p.'
   )

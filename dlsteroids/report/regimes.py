@@ -1,4 +1,4 @@
-"""Regimes in words: what reads differently between them, and what is not equal."""
+"""The section on regimes: what reads differently between them, what is not equal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from dlsteroids.analysis import pairs, reach
 from dlsteroids.analysis import regimes as regimes_lib
-from dlsteroids.report import design_words, facts, formats
+from dlsteroids.report import design_words, facts, formats, sections, tables
 from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.study import study as study_lib
 
@@ -17,10 +17,19 @@ _READINGS = {
   'equivalent': 'makes no difference that matters',
   'inconclusive': 'is inconclusive',
 }
+_MOST = 3  # deviations from what a regime makes equal
 _QUANTITIES = {
   'flops': ('FLOPs a run', formats.flops),
   'params': ('parameters', formats.count),
 }
+
+
+def section(study: study_lib.Study, result: regimes_lib.Regimes) -> sections.Section:
+  """The contrasts side by side; sentences on them lead the report."""
+  why = refusal(study, result)
+  parts: list[Any] = [sections.Prose(why)] if why else []
+  parts.append(_table(study, result))
+  return sections.Section('The same under other regimes', parts, 'regimes')
 
 
 def refusal(study: study_lib.Study, regimes: regimes_lib.Regimes) -> str:
@@ -95,12 +104,14 @@ def _numbers(study: study_lib.Study, component: str, delta: float, *ends: float)
   return f'{difference} {formats.interval(metric, low, high)}'
 
 
-def deviations(study: study_lib.Study) -> list[str]:
-  """What is not equal though its regime is called so, a line each."""
-  return [
+def deviations(study: study_lib.Study) -> tuple[str, ...]:
+  """What is not equal though its regime is called so, a line each; the first few."""
+  lines = [
     f'At {name_condition(deviation.condition)}, {_deviation(deviation)}'
     for deviation in regimes_lib.check_equality(study)
   ]
+  more = len(lines) - _MOST
+  return (*lines[:_MOST], *([f'{more} more such deviations.'] if more > 0 else []))
 
 
 def name_condition(condition: conditions_lib.Condition) -> str:
@@ -138,3 +149,38 @@ def _percent(share: float) -> str:
   text = f'{100 * share:+.1f}'
   text = '0.0' if float(text) == 0 else text.replace('-', formats.MINUS)
   return f'{text}{formats.THIN}%'
+
+
+def _table(study: study_lib.Study, result: regimes_lib.Regimes) -> sections.Table:
+  """A row a contrast and regime; what the component gains, and what it costs."""
+  words = ('Component', 'Regime', 'Reading')
+  numbers = ('It gains', 'Interval', 'p (Holm)')
+  costs = ('FLOPs with / without', 'Parameters with / without', 'Seeds')
+  column = study.metric.column
+  rows = []
+  for row in result.frame.to_dict('records'):
+    sides = ('arm', 'reference') if row['component'] == 'arm' else ('reference', 'arm')
+    reading = str(row['reading'] or formats.NOTHING)
+    rows.append(
+      (
+        f'{row["factor"]} ({row["level"]})',
+        WORDS[row['regime']],
+        reading if row['declared'] else f'{reading} (descriptive)',
+        formats.delta(column, row['gain'], unit=True),
+        formats.interval(column, row['gain_low'], row['gain_high']),
+        formats.p_value(row['p_holm']),
+        *(
+          _ratio(row[f'{sides[0]}_{what}'], row[f'{sides[1]}_{what}'])
+          for what in ('flops', 'params')
+        ),
+        formats.count(row['n']),
+      )
+    )
+  columns = [(head, head not in words) for head in (*words, *numbers, *costs)]
+  return tables.make('Side by side', columns, rows)
+
+
+def _ratio(one: float, other: float) -> str:
+  if not other or formats.missing(one) or formats.missing(other):
+    return formats.NOTHING
+  return f'{one / other:.2f}×'

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from dlsteroids.analysis import summary
-from dlsteroids.report import answers, compute, markdown, page, sheets
+from dlsteroids.report import markdown, outline, page, sentences
 from dlsteroids.report.figures import registry
 from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
 
 Tables = summary.Tables
-MEMORY = 1 << 30  # bytes of runs' arrays that are kept
+MEMORY = 1 << 30  # bytes of runs' arrays that are cached
 
 
 def write(
@@ -30,7 +30,7 @@ def write(
 
   Args:
     workdir: the study's folder.
-    study: what was compared.
+    study: the study.
     tables: its runs, curves and effects, and the factorial tables if there are any.
     arrays: `(arm, seed)` -> stored arrays of an untuned run, or None.
 
@@ -41,52 +41,47 @@ def write(
     OSError: a file can't be written; those written before it stay.
   """
   workdir = pathlib.Path(workdir)
-  source = summary.Source(study, tables, _remember(arrays))
-  found = answers.gather(source)
-  if found.refusal:
-    tables = tables._replace(effects=answers.silence(tables.effects))
-    source = source._replace(tables=tables)
+  source = summary.Source(study, tables, _cached(arrays))
+  answers = sentences.gather(source)
+  if answers.refusal:
+    effects = sentences.silence(tables.effects)
+    source = source._replace(tables=tables._replace(effects=effects))
   drawings = registry.draw(source)
-  made = sheets.gather(source)
-  analyses = tables.compute or compute.Analyses()
-  sections, leads = compute.gather(study, analyses), compute.lead(study, analyses)
-  html = page.render(source, found, made, drawings, sections, leads)
-  text = markdown.render(source, found, made, drawings, sections, leads)
-  folder = workdir / 'figures'
+  report = outline.make(source, answers, drawings)
+  html, text = page.render(report), markdown.render(report)
   for name in registry.NAMES:
-    path = folder / f'{name}.png'
+    path = workdir / 'figures' / f'{name}.png'
     if name in drawings:
       results.write_atomically(path, drawings[name].png)
     else:  # one of an earlier report would be taken for this one's
       path.unlink(missing_ok=True)
   results.write_atomically(workdir / 'report.md', text)
-  target = workdir / 'report.html'
-  results.write_atomically(target, html)
-  return target
+  results.write_atomically(workdir / 'report.html', html)
+  return workdir / 'report.html'
 
 
-def _remember(arrays: summary.Arrays, room: int = MEMORY) -> summary.Arrays:
-  """Reads a run's arrays once, as long as the latest asked for fit into `room` bytes.
+def _cached(arrays: summary.Arrays, room: int = MEMORY) -> summary.Arrays:
+  """Reads a run's arrays once, as long as the latest fit into `room` bytes.
 
   Several parts of a report look at them.
   """
-  known: collections.OrderedDict[Any, Mapping[str, np.ndarray] | None]
-  known = collections.OrderedDict()
+  cache: collections.OrderedDict[Any, Mapping[str, np.ndarray] | None]
+  cache = collections.OrderedDict()
   size = 0
 
   def read(*run: Any) -> Mapping[str, np.ndarray] | None:
     nonlocal size
-    if run in known:
-      known.move_to_end(run)
-      return known[run]
-    found = known[run] = arrays(*run)
-    size += _size(found)
-    while size > room and len(known) > 1:
-      size -= _size(known.popitem(last=False)[1])
-    return found
+    if run in cache:
+      cache.move_to_end(run)
+      return cache[run]
+    cache[run] = arrays(*run)
+    size += _size(cache[run])
+    while size > room and len(cache) > 1:
+      size -= _size(cache.popitem(last=False)[1])
+    return cache[run]
 
   return read
 
 
-def _size(found: Mapping[str, np.ndarray] | None) -> int:
-  return sum(value.nbytes for value in (found or {}).values())
+def _size(stored: Mapping[str, np.ndarray] | None) -> int:
+  return sum(value.nbytes for value in (stored or {}).values())

@@ -2,11 +2,11 @@
 
 import unicodedata
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from dlsteroids.analysis import probes, summary
+from dlsteroids.report import sections
 
 _PICTURES = 0x2400  # Unicode's pictures of control characters, in their order
 _DELETE = 0x7F
@@ -17,21 +17,13 @@ _MARKS = {' ': '·', '\n': '↵', '\t': '⇥'}
 _UNSEEN = ('Cc', 'Cf', 'Cn', 'Co', 'Cs', 'Zl', 'Zp')
 
 
-class Sample(NamedTuple):
-  """What one arm wrote: the prompt it was given, and how it went on."""
-
-  arm: str
-  prompt: str
-  text: str
-
-
-def gather(source: summary.Source, limit: int) -> list[Sample]:
+def gather(source: summary.Source, limit: int) -> list[sections.Text]:
   """Every arm's sample, the intact arm's first, cut to about `limit` characters."""
-  classes = [str(name) for name in source.study['data']['classes']]
+  classes = [str(name) for name in source.study.data.classes]
   if not classes:
     return []
   prompts = probes.by_arm(source, 'probe/text/prompt')
-  found = []
+  texts = []
   for arm, ids in probes.by_arm(source, 'probe/text/sample').items():
     prompt = decode(prompts.get(arm, np.zeros(0, int)), classes)
     text = decode(ids, classes)
@@ -39,8 +31,8 @@ def gather(source: summary.Source, limit: int) -> list[Sample]:
       prompt = f'…{prompt[1 - limit // 3 :]}'
     room = max(1, limit - len(prompt))
     text = text if len(text) <= room else f'{text[: room - 1]}…'
-    found.append(Sample(arm, prompt, text))
-  return found
+    texts.append(sections.Text(arm, prompt, text))
+  return texts
 
 
 def decode(ids: np.ndarray, classes: Sequence[str]) -> str:

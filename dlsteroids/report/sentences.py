@@ -1,21 +1,116 @@
 """Verdicts in words: one sentence a contrast, saying no more than the numbers do."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 
-from dlsteroids.analysis import looks, pairs, reach
+from dlsteroids.analysis import looks, reach
+from dlsteroids.analysis import summary as summary_lib
 from dlsteroids.report import design_words, facts, formats
+from dlsteroids.study import factors
+from dlsteroids.study import study as study_lib
+
+MARKS = {'helps': '▲', 'hurts': '▼', 'equivalent': '=', 'inconclusive': '?'}
+Row = facts.Row
+_KINDS = {'reference': 'remove', 'arm': 'add'}
+
+
+class Answer(NamedTuple):
+  """A contrast's verdict and its sentence."""
+
+  factor: str
+  arm: str
+  verdict: str
+  sentence: str
+
+
+class Answers(NamedTuple):
+  """Everything a report claims.
+
+  Attributes:
+    refusal: why nothing can be claimed; '' if something can.
+    answers: in the study's order; empty with a refusal.
+    standing: the verdicts that stand, where those of this look are exploratory.
+    look: the number of the look at which they were made.
+  """
+
+  refusal: str
+  answers: tuple[Answer, ...]
+  standing: tuple[Answer, ...] = ()
+  look: int = 0
+
+
+class Change(NamedTuple):
+  """What a contrast compares, in words.
+
+  Attributes:
+    subject: starts a sentence: 'Dropout'.
+    deed: the step from the reference to the arm, whose effect is told: 'removing it
+      (0.0 instead of 0.5)'.
+    swap: whether the verdict speaks of the deed itself, not of a component.
+  """
+
+  subject: str
+  deed: str
+  swap: bool = False
+
+
+def gather(source: summary_lib.Source) -> Answers:
+  """The verdicts of this look and, if they are exploratory, those that stand."""
+  study, runs = source.study, source.tables.runs
+  look = looks.state(study, runs)
+  design = reach.reach(study, look.alpha)
+  if not design.reachable:
+    return Answers(design_words.describe_reach(design), ())
+  rows = summary_lib.effects_of(source, study.metric.column, study.tuned)
+  answers = tuple(
+    Answer(
+      str(row['factor'] or row['arm']),
+      str(row['arm']),
+      str(row['verdict']),
+      sentence(study, row, look),
+    )
+    for row in rows
+    if not formats.missing(row['verdict'])
+  )
+  late = look.number > max(study.looks_declared, 1)
+  record = looks.standing(study) if late else None
+  if record is None:
+    return Answers('', answers)
+  standing = tuple(Answer(*answer) for answer in record.answers)
+  return Answers('', answers, standing, record.look)
+
+
+def bottom_line(answers: Answers) -> str:
+  """How many parts matter, and which: '1 of 5 parts matters: pooling.'; or ''."""
+  parts: dict[str, set[str]] = {}
+  for answer in answers.standing or answers.answers:
+    parts.setdefault(answer.factor, set()).add(answer.verdict)
+  if answers.refusal or not parts:
+    return ''
+  matter = [
+    name.replace('_', ' ')
+    for name, verdicts in parts.items()
+    if verdicts & {'helps', 'hurts'}
+  ]
+  if not matter:
+    if len(parts) == 1:
+      return f'{formats.sentence_case(next(iter(parts)))} was not shown to matter.'
+    return f'None of the {len(parts)} parts was shown to matter.'
+  if len(parts) == 1:
+    return f'{formats.sentence_case(matter[0])} matters.'
+  verb = 'matters' if len(matter) == 1 else 'matter'
+  return f'{len(matter)} of {len(parts)} parts {verb}: {formats.listing(matter)}.'
 
 
 def summary(
-  study: Mapping[str, Any], table: pd.DataFrame, look: looks.Look | None = None
+  study: study_lib.Study, table: pd.DataFrame, look: looks.Look | None = None
 ) -> list[str]:
-  """The sentences of the family in the study's order, or the one that says: nothing.
+  """The sentences of the family in the study's order, or why there are none.
 
   Args:
+    study: the study.
     table: the effects table.
     look: the report's `looks.state(study, runs)`; the last one logged if None.
   """
@@ -23,135 +118,97 @@ def summary(
   design = reach.reach(study, look.alpha)
   if not design.reachable:
     return [design_words.describe_reach(design)]
-  family = table[
-    table['verdict'].isin(['helps', 'hurts', 'equivalent', 'inconclusive'])
-  ]
+  family = table[table['verdict'].isin(MARKS)]
   return [sentence(study, row, look) for _, row in family.iterrows()]
 
 
-def sentence(
-  study: Mapping[str, Any],
-  row: Mapping[str, Any] | pd.Series,
-  look: looks.Look | None = None,
-) -> str:
+def sentence(study: study_lib.Study, row: Row, look: looks.Look | None = None) -> str:
   """One row of the family in words.
 
   Args:
-    study: the content of study.json.
-    row: a row of the effects table that has a verdict; otherwise raises ValueError.
+    study: the study.
+    row: a row of the effects table that has a verdict.
     look: the report's `looks.state(study, runs)`; the last one logged if None.
 
   Returns:
     E.g. 'Dropout helps: removing it (0.0 instead of 0.5) lowers test accuracy by 1.2
     points [0.8, 1.6] (p=.004, 10 seeds).' Accuracies in percentage points, the rest in
     raw units; p is Holm's.
+
+  Raises:
+    ValueError: the row has no verdict.
   """
   look = look or looks.state(study)
   design = reach.reach(study, look.alpha)
   if not design.reachable:
     return design_words.describe_reach(design)
-  contrast = _contrast(study, row)
-  name = _subject(study, contrast)
-  deed = _deed(study, contrast)
-  unit = _Unit(study, row)
-  notes = _notes(study, row)
-  verdict = row['verdict']
-  significant = row['p_holm'] <= look.alpha
-  if verdict in ('helps', 'hurts'):
-    text = f'{name} {verdict}: {deed} {unit.moved()} ({_p(row["p_holm"])}, {notes}).'
-  elif verdict == 'equivalent' and significant:
-    text = (
-      f'{name} makes a real but negligible difference: {deed} {unit.moved()}, within '
-      f'the margin of ±{unit.plain(study["margin"])} ({_p(row["p_holm"])}, {notes}).'
-    )
-  elif verdict == 'equivalent':
-    text = (
-      f'{name} makes no difference that matters: {deed} {unit.changed()}, within the '
-      f'margin of ±{unit.plain(study["margin"])} ({notes}).'
-    )
-  elif verdict == 'inconclusive':
-    text = _open(study, row, f'{name} is inconclusive: ', deed, notes)
-  else:
+  contrast = facts.find_contrast(study, row)
+  if contrast is None or row['verdict'] not in MARKS:
     raise ValueError(f'a row without a verdict has no sentence: {dict(row)}')
+  change = describe(study, contrast)
+  effect = Effect(study, row)
+  text = _body(study, row, change, effect, row['p_holm'] <= look.alpha)
   return f'Exploratory: {text}' if look.exploratory else text
 
 
-def _open(
-  study: Mapping[str, Any],
-  row: Mapping[str, Any] | pd.Series,
-  start: str,
-  deed: str,
-  notes: str,
+def _body(
+  study: study_lib.Study, row: Row, change: Change, effect: 'Effect', significant: bool
 ) -> str:
-  """The sentence of an inconclusive row."""
-  planned = len(study['seeds'])
+  """The sentence, without what the look adds."""
+  name, verdict = change.subject, row['verdict']
+  moved = f'{change.deed} {effect.moved()}'
+  p, notes = _p(row['p_holm']), _notes(study, row)
+  margin = f'the margin of ±{effect.plain(study.margin)}'
+  if verdict in ('helps', 'hurts') and change.swap:
+    return f'{name}: {moved} ({verdict}; {p}, {notes}).'
+  if verdict in ('helps', 'hurts'):
+    return f'{name} {verdict}: {moved} ({p}, {notes}).'
+  if verdict == 'equivalent' and significant:
+    return (
+      f'{name} makes a real but negligible difference: {moved}, significantly more '
+      f'than nothing but within {margin} ({p}, {notes}).'
+    )
+  if verdict == 'equivalent':
+    return (
+      f'{name} makes no difference that matters: {moved}, not distinguishable from '
+      f'nothing and within {margin} ({notes}).'
+    )
+  planned = len(study.seeds)
   if 10 * row['n'] < 9 * planned:
     return (
-      f'{start}only {row["n"]} of {planned} pairs of runs are there, under 90 % '
-      f'({notes}).'
+      f'{name} is inconclusive: only {row["n"]} of {planned} pairs of runs are there, '
+      f'under 90 % ({notes}).'
     )
-  return f'{start}{deed} {_Unit(study, row).changed()} ({_p(row["p_holm"])}, {notes}).'
+  return f'{name} is inconclusive: {moved} ({p}, {notes}).'
 
 
-def _contrast(
-  study: Mapping[str, Any], row: Mapping[str, Any] | pd.Series
-) -> Mapping[str, Any]:
-  """The contrast a row measures."""
-  # the level is not asked for: read back from a table, '0.50' is 0.5 and '' is nan
-  keys = ('arm', 'factor', 'reference')
-  for contrast in study['contrasts']:
-    if all(str(contrast[key]) == str(row[key]) for key in keys):
-      return contrast
-  raise ValueError(f'no contrast of the study has {[row[key] for key in keys]}')
+def describe(study: study_lib.Study, contrast: factors.Contrast) -> Change:
+  """What a contrast compares, oriented as its verdict is."""
+  factor = {one.name: one for one in study.factors}.get(contrast.factor)
+  new, old = facts.levels_of(study, contrast)
+  has_levels = factor is not None and new is not None and old is not None
+  kind = getattr(contrast, 'kind', _KINDS[contrast.component])
+  subject = formats.sentence_case(contrast.factor.replace('_', ' '))
+  where = ''
+  if len(set(contrast.arm_cells)) > 1:
+    where = ', averaged over the other factors,'
+  if kind == 'swap' or not has_levels:
+    if not has_levels:
+      new, old = contrast.arm, contrast.reference
+      if kind == 'remove':
+        subject = f'What {new} lacks'
+    is_swap = kind == 'swap'
+    return Change(subject, f'{new} in place of {old}{where}', is_swap)
+  if kind == 'add':
+    if study.design == 'ladder':
+      where = f' to {contrast.reference}'
+    return Change(subject, f'adding it ({new} instead of {old}){where}')
+  return Change(subject, f'removing it ({new} instead of {old}){where}')
 
 
-def _subject(study: Mapping[str, Any], contrast: Mapping[str, Any]) -> str:
-  """The component's name at the start of a sentence."""
-  known = {factor['name'] for factor in study['factors']}
-  name = contrast['factor'].replace('_', ' ')
-  if contrast.get('kind') == 'swap' and contrast['factor'] in known:
-    name = _swap(study, contrast)
-  if contrast['factor'] not in known and contrast['component'] == 'reference':
-    return f'What {contrast["arm"]} lacks'
-  return name[:1].upper() + name[1:]
-
-
-def _deed(study: Mapping[str, Any], contrast: Mapping[str, Any]) -> str:
-  """What was done to the reference to get the arm."""
-  factors = {factor['name']: factor for factor in study['factors']}
-  factor = factors.get(contrast['factor'])
-  if factor is None:
-    return f'{contrast["arm"]} instead of {contrast["reference"]}'
-  assigned = {arm['name']: arm['assignment'] for arm in study['arms']}
-  new, old = (
-    assigned[side[0]].get(contrast['factor']) for side in pairs.cells(contrast)
-  )
-  if contrast.get('kind') == 'swap':
-    return 'it'
-  swap = f'{new} instead of {old}'
-  if contrast['component'] == 'reference':
-    if new != factor['levels'][-1]['name']:
-      return f'taking {swap}'
-    return f'removing it ({swap})'
-  if study['design'] == 'ladder':
-    return f'adding it ({swap}) to {contrast["reference"]}'
-  if study['design'] == 'factorial':
-    return f'adding it ({swap}), averaged over the other factors,'
-  return f'adding it ({swap})'
-
-
-def _swap(study: Mapping[str, Any], contrast: Mapping[str, Any]) -> str:
-  """'tanh in place of relu'."""
-  assigned = {arm['name']: arm['assignment'] for arm in study['arms']}
-  new, old = (
-    assigned[side[0]].get(contrast['factor']) for side in pairs.cells(contrast)
-  )
-  return f'{new} in place of {old}'
-
-
-def _notes(study: Mapping[str, Any], row: Mapping[str, Any] | pd.Series) -> str:
+def _notes(study: study_lib.Study, row: Row) -> str:
   """Seeds, and the runs that diverged, for the closing parenthesis."""
-  planned = len(study['seeds'])
+  planned = len(study.seeds)
   seeds = f'{row["n"]} of {planned}' if row['n'] != planned else f'{planned}'
   text = f'{seeds} seed{"s" if planned != 1 else ""}'
   for side in ('arm', 'reference'):
@@ -168,46 +225,45 @@ def _p(value: float) -> str:
   return f'p={value:.3f}'.replace('0.', '.') if value < 0.9995 else 'p=1'
 
 
-class _Unit:
+class Effect:
   """The numbers of a row in the unit a reader expects."""
 
-  def __init__(self, study: Mapping[str, Any], row: Mapping[str, Any] | pd.Series):
+  def __init__(self, study: study_lib.Study, row: Row):
+    """Reads `metric`, `delta`, `ci_low` and `ci_high`."""
     self.what = facts.words(study, row['metric'])
     points = formats.is_share(row['metric'])
     self.scale = 100 if points else 1
     self.suffix = ' points' if points else ''
     self.delta = row['delta'] * self.scale
-    self.ends = row['ci_low'] * self.scale, row['ci_high'] * self.scale
+    self.ends = [row[end] * self.scale for end in ('ci_low', 'ci_high')]
     # decimals: one more than the first digit of the interval's width needs, points none
     width = self.ends[1] - self.ends[0]
     size = max(width if math.isfinite(width) else 0, abs(self.delta) / 100)
     digits = -math.floor(math.log10(size)) if size > 0 else 1
     self.digits = min(max(digits + (0 if points else 1), 1), 8)
 
-  def number(self, value: float, sign: str = '') -> str:
+  def number(self, value: float) -> str:
     """`value` with the row's decimals and a real minus sign."""
-    value = round(value, self.digits)
-    if value == 0:
-      value, sign = 0.0, ''  # no negative zero, and no positive one
-    return f'{value:{sign}.{self.digits}f}'.replace('-', '−')
+    value = round(value, self.digits) or 0.0  # no negative zero
+    return f'{value:.{self.digits}f}'.replace('-', formats.MINUS)
 
   def plain(self, value: float) -> str:
-    """A given number, such as the margin, in the row's unit."""
+    """A declared number, such as the margin, in the row's unit."""
     return f'{value * self.scale:g}{self.suffix}'
 
-  def moved(self) -> str:
-    """'lowers test accuracy by 1.2 points [0.8, 1.6]'."""
-    verb, sign = ('raises', 1) if self.delta > 0 else ('lowers', -1)
-    low, high = sorted(sign * end for end in self.ends)
-    return (
-      f'{verb} {self.what} by {self.number(sign * self.delta)}{self.suffix} '
-      f'[{self.number(low)}, {self.number(high)}]'
+  def moved(self, what: str = '') -> str:
+    """'lowers test accuracy by 1.2 points [0.8, 1.6]', of `what` if it is named."""
+    verb, sign = ('lowers', -1) if self.delta < 0 else ('raises', 1)
+    if not round(self.delta, self.digits):
+      verb, sign = 'changes', 1
+    low, high = (
+      f'{self.number(end)}'.replace('inf', '∞')
+      for end in sorted(sign * end for end in self.ends)
     )
+    amount = f'{self.number(sign * self.delta)}{self.suffix}'
+    return f'{verb} {what or self.what} by {amount} [{low}, {high}]'
 
-  def changed(self) -> str:
-    """'changes test accuracy by −0.1 points [−0.3, +0.1]'."""
-    low, high = self.ends
-    return (
-      f'changes {self.what} by {self.number(self.delta, "+")}{self.suffix} '
-      f'[{self.number(low, "+")}, {self.number(high, "+")}]'
-    )
+
+def silence(frame: pd.DataFrame) -> pd.DataFrame:
+  """The effects without test or claim, for a design that could not have shown any."""
+  return frame.assign(verdict='', p=float('nan'), p_holm=float('nan'))

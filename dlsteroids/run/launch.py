@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dlsteroids import config as config_lib
-from dlsteroids.analysis import effects, factorial, looks, summary
+from dlsteroids.analysis import compute, effects, factorial, looks, summary
 from dlsteroids.config import files
 from dlsteroids.plan import manifest, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.report import answers, compute, report
+from dlsteroids.report import claims, report, sentences
 from dlsteroids.run import interrupt, leases, local, sharing
 from dlsteroids.store import failures, results, tables, tensorboard
 from dlsteroids.train import checkpoint, processes
@@ -274,7 +274,7 @@ def export(
   found = effects.measure(study, runs)
   arrays = tables.arrays_of(planned, index)
   source = summary.Source(study, summary.Tables(runs, curves, found), arrays)
-  said = answers.gather(source).answers
+  said = sentences.gather(source).answers
   entries = looks.log(study, runs, environment.now(), said)
   study = dataclasses.replace(study, looks=tuple(entries))
   manifest.write_looks(workdir, study)
@@ -287,7 +287,11 @@ def export(
       'anova': factorial.anova(study, runs),
     }
   analyses = compute.analyse(study, every, runs, curves, found)
-  for name, frame in analyses.tables().items():
+  frames = analyses.tables()
+  if analyses.claims is not None:
+    alpha = looks.state(study, runs).alpha
+    frames['claims'] = claims.table(study, analyses.claims, alpha)
+  for name, frame in frames.items():
     tables.write(workdir / f'{name}.csv', frame)
   made = report.Tables(
     runs=runs, curves=curves, effects=found, compute=analyses, every=every, **extra

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dlsteroids.analysis import attribution, coalitions, shapley, shares, statistics
-from dlsteroids.report import attribution_words
+from dlsteroids.report import attribution as attribution_words
 from tests.fixtures import attribution_cases as cases
 from tests.fixtures import studies
 

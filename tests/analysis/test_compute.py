@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 
 from dlsteroids.cli import command
-from dlsteroids.report import attribution_words
+from dlsteroids.report import attribution as attribution_words
 from experiments import publish, steroids
 from tests.fixtures import report_reader
 from tests.fixtures import studies_on_disk as disk

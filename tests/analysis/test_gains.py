@@ -15,7 +15,7 @@ import pytest
 import scipy.optimize
 
 from dlsteroids.analysis import gains, statistics
-from dlsteroids.report import gain_words
+from dlsteroids.report import gains as gain_words
 from tests.fixtures import gain_cases, studies
 
 NATS = gains.Scale('test/nats', False, True, 0.0)

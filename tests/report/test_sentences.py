@@ -51,14 +51,14 @@ def test_lower_is_better_in_raw_units():
   assert 'points' not in text
 
 
-def test_inconclusive_shows_a_signed_change():
+def test_inconclusive_is_oriented_as_the_other_verdicts():
   text, row = say(0.0012)
   assert row['verdict'] == 'inconclusive'
   low, high = -100 * row['ci_low'], 100 * row['ci_high']
   assert low > 0 < high
   assert text == (
-    'Dropout is inconclusive: removing it (no instead of yes) changes test accuracy by '
-    f'+0.1 points [−{low:.1f}, +{high:.1f}] (p={row["p"]:.3f}, 10 seeds).'
+    'Dropout is inconclusive: removing it (no instead of yes) raises test accuracy by '
+    f'0.1 points [−{low:.1f}, {high:.1f}] (p={row["p"]:.3f}, 10 seeds).'
   ).replace('p=0', 'p=')
 
 
@@ -136,7 +136,7 @@ def test_factorial_and_explicit_arms():
   runs = studies.make_runs(study, {'bare': 0.5 + HALF, 'wide': 0.6 + HALF})
   (text,) = sentences.summary(study, effects.measure(study, runs))
   assert text.startswith(
-    'Wide helps: wide instead of bare raises test accuracy by 10.0'
+    'Wide helps: wide in place of bare raises test accuracy by 10.0'
   )
 
 

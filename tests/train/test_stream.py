@@ -13,7 +13,7 @@ from dlsteroids import types
 from dlsteroids.analysis import summary
 from dlsteroids.data import image_folder, image_stream
 from dlsteroids.data.lib import reader
-from dlsteroids.report import sheets
+from dlsteroids.report import tables
 from dlsteroids.train import feed as feed_lib
 from dlsteroids.train import loop, requests
 from dlsteroids.train import member as member_lib
@@ -308,7 +308,7 @@ def test_the_compute_table_shows_waiting_beside_the_time_of_a_step():
   runs = case.tables.runs.assign(stall_s=0.25 * case.tables.runs['wall_s'])
   waited = summary.Source(case.study, case.tables._replace(runs=runs), case.arrays)
   names = header(waited)
-  row = dict(zip(names, sheets.make_compute(waited).rows[0]))
+  row = dict(zip(names, tables.make_compute(waited).rows[0]))
   cost = summary.compute_of(waited, 0)[0]
   assert names.index('of it waiting for input') == names.index('Wall time a run') + 2
   assert row['of it waiting for input'].endswith('(25%)')
@@ -316,4 +316,4 @@ def test_the_compute_table_shows_waiting_beside_the_time_of_a_step():
 
 
 def header(source):
-  return list(sheets.make_compute(source).head)
+  return list(tables.make_compute(source).head)

@@ -11,7 +11,8 @@ from matplotlib import axes
 
 from dlsteroids.analysis import attribution as attribution_lib
 from dlsteroids.analysis import coalitions, shares
-from dlsteroids.report import attribution_words, facts, formats
+from dlsteroids.report import attribution as attribution_words
+from dlsteroids.report import facts, formats
 from dlsteroids.report.figures import canvas, panels, scales
 from dlsteroids.study import study as study_lib
 

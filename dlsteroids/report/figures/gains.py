@@ -11,7 +11,8 @@ from matplotlib import axes, figure
 from dlsteroids.analysis import curves as curves_lib
 from dlsteroids.analysis import gains as gains_lib
 from dlsteroids.analysis import looks
-from dlsteroids.report import facts, formats, gain_words
+from dlsteroids.report import facts, formats
+from dlsteroids.report import gains as gain_words
 from dlsteroids.report.figures import canvas, panels, scales
 from dlsteroids.study import study as study_lib
 

@@ -1,4 +1,4 @@
-"""Compute-equivalent gains in words: a sentence each, and how to read their table."""
+"""The section on compute-equivalent gains: sentences, tables, how to read them."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import pandas as pd
 
 from dlsteroids.analysis import gains as gains_lib
 from dlsteroids.analysis import summary
-from dlsteroids.report import facts, formats
+from dlsteroids.report import facts, formats, sections, tables
 from dlsteroids.study import study as study_lib
 
 ANYTIME = gains_lib.ANYTIME
@@ -37,6 +37,23 @@ _BOUNDS = {
   gains_lib.ABLATED_AT_ONCE: '≤ ',
 }
 _COUNTED = {'> ': 'more than ', '≥ ': 'at least ', '≤ ': 'at most '}
+
+
+def section(
+  study: study_lib.Study, result: gains_lib.Gains, anytime: gains_lib.Gains | None
+) -> sections.Section:
+  """Sentences, tables and notes on the gains of separate runs and of single curves."""
+  parts: list[Any] = [sections.Prose(text) for text in sentences(study, result)]
+  made = [_table('Compute-equivalent gain', result)]
+  texts = notes(study, result)
+  if anytime:
+    texts += [f'Anytime: {text}' for text in notes(study, anytime)]
+    if not anytime.refusal:
+      title = 'Anytime gain, read off single validation curves of runs as configured'
+      made.append(_table(title, anytime))
+  parts += [table for table in made if table.rows]
+  parts += [sections.Bullets(tuple(texts))] if texts else []
+  return sections.Section('How much compute is it worth?', parts, 'gains')
 
 
 def sentences(study: study_lib.Study, gains: gains_lib.Gains) -> list[str]:
@@ -163,50 +180,50 @@ def _end(end: float, shown: float, sign: str, empty: str) -> str:
 
 def explain(frame: pd.DataFrame) -> list[str]:
   """How the gains were made and how they read, a sentence each; rows are needed."""
-  told = [
+  texts = [
     'A compute-equivalent gain is the compute at which the ablated arm reaches a '
     'target over that at which the intact one does. Errors, averaged over seeds, are '
     'made to fall with FLOPs by an isotonic fit; between its points the log of FLOPs '
     'is interpolated in the log of the error. Beyond them nothing is extrapolated.',
   ]
   if (frame['n'] > 1).any():
-    told.append(
+    texts.append(
       f'Intervals resample seeds {gains_lib.RESAMPLES:,} times, jointly for both arms '
       'and all rungs; percentiles are expanded for few seeds (Hesterberg 2015).'
     )
   if frame['rung'].notna().any():
-    told.append(
+    texts.append(
       'Targets that were not declared (config.study.targets) are what the intact arm '
       'reaches at its rungs; they move with it when seeds are resampled.'
     )
   if (frame['axis'] == ANYTIME).any():
-    told.append(
+    texts.append(
       'Anytime gains are read off single learning curves, whose every point belongs to '
       'a schedule made for the whole run.'
     )
   used = [text for name, text in _SIGNS.items() if (frame['censored'] == name).any()]
-  told += [f'Signs of gains: {" ".join(used)}'] * bool(used)
+  texts += [f'Signs of gains: {" ".join(used)}'] * bool(used)
   if (np.isposinf(frame['ci_high']) | (frame['ci_low'] == 0)).any():
-    told.append(
+    texts.append(
       'An end of an interval with “>” or “<” is not bounded by the runs: it lies '
       'beyond that number.'
     )
-  known = frame[frame['censored'] != gains_lib.INTACT_NEVER]
-  lost = float(known['share_undefined'].max())
+  defined = frame[frame['censored'] != gains_lib.INTACT_NEVER]
+  lost = float(defined['share_undefined'].max())
   if lost > 0:
-    told.append(
+    texts.append(
       f'In up to {_percent(lost)} of the resamples the intact arm does not reach a '
       'declared target; they are counted, and the interval is of the others.'
     )
   few = int(frame['n'].min())
   if few == 1:
-    told.append('One seed has no interval: set --config.study.seeds=8 or more.')
+    texts.append('One seed has no interval: set --config.study.seeds=8 or more.')
   elif few < FEW_SEEDS:
-    told.append(
+    texts.append(
       f'With {few} seeds intervals are too narrow: few resamples differ. Simulated, '
       'they hold the gain in .78 to .91 of studies at 3 seeds, in .88 to .97 at 4.'
     )
-  return told
+  return texts
 
 
 def _percent(share: float) -> str:
@@ -224,10 +241,12 @@ def pick(frame: pd.DataFrame) -> list[dict[str, Any]]:
     first = int(np.argmin(group['censored'].isin(gains_lib.WITHOUT_NUMBER).to_numpy()))
     if group['rung'].notna().all():
       rungs = group['rung'].to_numpy(float)
-      told = (group['censored'] == '').to_numpy()
+      measured = (group['censored'] == '').to_numpy()
       first = int(np.argmin(np.abs(np.log(rungs))))
-      if not told[first] and told.any():  # else the highest rung that was measured
-        first = int(np.argmax(np.where(told, rungs, 0)))
+      if (
+        not measured[first] and measured.any()
+      ):  # else the highest
+        first = int(np.argmax(np.where(measured, rungs, 0)))
     rows.append({str(k): v for k, v in group.iloc[first].to_dict().items()})
   return rows
 
@@ -277,13 +296,31 @@ def _name_rung(row: Mapping[str, Any]) -> str:
 
 def _name_ablated(study: study_lib.Study, row: Mapping[str, Any]) -> str:
   """'without norm (none instead of batch) the model', or the arm's name."""
-  levels = {f['name']: [v['name'] for v in f['levels']] for f in study['factors']}
-  assigned = {arm['name']: dict(arm['assignment']) for arm in study['arms']}
-  factor = row['factor']
-  new, old = (assigned[row[side]].get(factor) for side in ('ablated', 'intact'))
-  if factor not in levels or new is None or old is None:
+  factor = {one.name: one for one in study.factors}.get(row['factor'])
+  new, old = (
+    study.arm(row[side]).assignment.get(row['factor']) for side in ('ablated', 'intact')
+  )
+  if factor is None or new is None or old is None:
     return f'the arm {row["ablated"]}'
-  swap = f'{new} instead of {old}'
-  if new != levels[factor][-1]:
-    return f'with {swap} the model'
-  return f'without {factor.replace("_", " ")} ({swap}) the model'
+  if new != factor.levels[-1].name:
+    return f'with {new} instead of {old} the model'
+  name = factor.name.replace('_', ' ')
+  return f'without {name} ({new} instead of {old}) the model'
+
+
+def _table(title: str, result: gains_lib.Gains) -> sections.Table:
+  """A row a contrast, axis and target."""
+  heads = ('Without', 'Ladder', 'Target', 'Gain', 'Never reached', 'Seeds')
+  rows = [
+    (
+      f'{row["factor"]} ({row["level"]})',
+      str(row['axis']),
+      formats.value(row['metric'], row['target']),
+      describe(row),
+      f'{row["share_never"]:.0%}',
+      formats.count(row['n']),
+    )
+    for row in result.frame.to_dict('records')
+  ]
+  columns = [(head, head not in ('Without', 'Ladder')) for head in heads]
+  return tables.make(title, columns, rows)

@@ -1,0 +1,263 @@
+"""The section on attribution: whose the gain is, and who gains more together."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dlsteroids.analysis import attribution, coalitions, shares, statistics
+from dlsteroids.report import facts, formats, sections, tables
+from dlsteroids.study import study as study_lib
+
+LOG, RAW = coalitions.LOG, coalitions.RAW
+_MOST = 3  # interactions told in each direction
+Row = Mapping[str, Any]
+
+
+def section(
+  study: study_lib.Study, result: attribution.Attribution
+) -> sections.Section:
+  """Sentences, tables and notes; the refusal if there is no attribution."""
+  parts: list[Any] = [sections.Prose(text) for text in sentences(study, result)]
+  if not result.refusal:
+    parts += _tables(study, result)
+    parts += [sections.Bullets(result.notes)] if result.notes else []
+  return sections.Section('Compute or idea', parts, 'attribution')
+
+
+def sentences(study: study_lib.Study, result: attribution.Attribution) -> list[str]:
+  """The attribution in words, at the headline ratio; or the refusal.
+
+  Returns:
+    What the gain is; on each scale whose it is, e.g. 'Compute (16×) accounts for 38 %
+    [31, 44] of the gain in log-error from bare to full model; convolution 30 %
+    [22, 37]; ideas together 62 % [56, 69].'; and who gains more, or less, together.
+  """
+  if result.refusal:
+    return [result.refusal]
+  ends = attribution.at_headline(result, result.ends, RAW)[0]
+  column = study.metric.column
+  verb = 'falls' if ends['full'] < ends['bare'] else 'rises'
+  start = 'the bare model'
+  if result.ratio > 1:
+    start += f' at 1/{result.ratio:g} of the compute'
+  texts = [
+    f'From {start} to the full one, {facts.words(study, column)} {verb} from '
+    f'{formats.value(column, ends["bare"])} to {formats.value(column, ends["full"])} '
+    f'({ends["n"]} seeds).'
+  ]
+  for scale in (LOG, RAW):
+    rows = attribution.at_headline(result, result.players, scale)
+    texts += [_tell_shares(study, result, rows, scale)] if rows else []
+  return texts + tell_orders(study, result) + _tell_pairs(study, result)
+
+
+def tell_orders(study: study_lib.Study, result: attribution.Attribution) -> list[str]:
+  """What compute and the ideas bring where either comes first, in a sentence."""
+  rows = attribution.at_headline(result, result.orders)
+  if not rows or any(formats.missing(row['share']) for row in rows):
+    return []
+  digits = choose_digits(rows)
+  texts = [' '.join(tell_share(row, digits)) for row in rows]
+  gain = 'gain' if rows[0]['phi'] + rows[1]['phi'] > 0 else 'loss'
+  what = f'{gain} in {name_scale(study, result.scale)}'
+  return [
+    f'Compute alone, given to the bare model, brings {texts[0]} of the {what}, the '
+    f'ideas then {texts[1]}. The ideas alone, without more compute, bring {texts[2]}, '
+    f'compute then {texts[3]}.'
+  ]
+
+
+def name_scale(study: Any, scale: str) -> str:
+  """What a gain is counted in: 'test accuracy', 'log-error', 'the logarithm of …'."""
+  words = facts.words(study, study.metric.column)
+  if scale == LOG:
+    is_share = formats.is_share(study.metric.column)
+    return LOG if is_share else f'the logarithm of {words}'
+  return words
+
+
+def name_player(result: attribution.Attribution, player: str) -> str:
+  """A row's player in words: 'compute (16×)', 'batch norm', 'ideas together'."""
+  if player == shares.COMPUTE:
+    return f'compute ({result.ratio:g}×)'
+  names = {shares.IDEAS: 'ideas together', shares.REMAINDER: 'not told apart'}
+  return names.get(player, player.replace('_', ' '))
+
+
+def choose_digits(rows: Sequence[Row]) -> int:
+  """Decimals of shares in percent: one if an interval is narrow, else none."""
+  widths = [100 * (row['share_high'] - row['share_low']) for row in rows]
+  return 0 if min(widths, default=0.0) >= 2 else 1
+
+
+def tell_share(row: Row, digits: int = 1) -> tuple[str, str]:
+  """A row's share of the gain in percent, and its interval; '' where there is none."""
+  if formats.missing(row['share']):
+    return '', ''
+  share, low, high = (
+    f'{round(100 * row[name], digits) + 0.0:.{digits}f}'.replace('-', formats.MINUS)
+    for name in ('share', 'share_low', 'share_high')
+  )
+  return f'{share}{formats.THIN}%', f'[{low}, {high}]'
+
+
+def tell_amount(study: Any, scale: str, amount: float, width: float = math.nan) -> str:
+  """A contribution with its sign, in the metric's unit or as a logarithm.
+
+  Args:
+    study: the study.
+    scale: `RAW` or `LOG`.
+    amount: positive where it is an improvement.
+    width: of its interval, which sets the decimals of logarithms.
+  """
+  if scale == RAW:
+    return formats.delta(study.metric.column, amount, unit=True)
+  digits = 2
+  if width > 0:
+    digits = min(max(1 - math.floor(math.log10(width)), 2), 5)
+  rounded = round(amount, digits)
+  text = f'{rounded + 0.0:{"+" if rounded else ""}.{digits}f}'
+  return text.replace('-', formats.MINUS)
+
+
+def width_of(row: Row) -> float:
+  """Of a row's interval."""
+  return row['ci_high'] - row['ci_low']
+
+
+def _tell_shares(
+  study: study_lib.Study,
+  result: attribution.Attribution,
+  rows: Sequence[Row],
+  scale: str,
+) -> str:
+  """Whose the gain on one scale is."""
+  by_player = {row['player']: row for row in rows}
+  total, what = by_player.pop(shares.TOTAL), name_scale(study, scale)
+  if formats.missing(total['share']):
+    mean, low, high = (
+      tell_amount(study, scale, total[key], width_of(total))
+      for key in ('phi', 'ci_low', 'ci_high')
+    )
+    return (
+      f'The improvement of {what} from bare to full model, {mean} [{low}, {high}], '
+      'cannot be told from none: it is not divided.'
+    )
+  ideas = [row for name, row in by_player.items() if name not in coalitions.RESERVED]
+  ideas.sort(key=lambda row: row['share'], reverse=True)
+  names = (shares.REMAINDER, shares.IDEAS) if len(ideas) > 1 else (shares.REMAINDER,)
+  others = [by_player.get(name) for name in names]
+  ordered = [by_player.get(shares.COMPUTE), *ideas, *others]
+  shown = [row for row in ordered if row is not None]
+  digits = choose_digits(shown)
+  (first, share), *rest = [
+    (name_player(result, row['player']), ' '.join(tell_share(row, digits)))
+    for row in shown
+  ]
+  gain = 'gain' if total['phi'] > 0 else 'loss'
+  parts = [
+    f'{formats.sentence_case(first)} accounts for {share} of the {gain} in {what} from '
+    'bare to full model',
+    *(f'{name} {share}' for name, share in rest),
+  ]
+  return f'{"; ".join(parts)}.'
+
+
+def _tell_pairs(study: study_lib.Study, result: attribution.Attribution) -> list[str]:
+  """The largest interactions that stand after Holm's step-down, `_MOST` each way."""
+  rows = attribution.at_headline(result, result.interactions)
+  adjusted = statistics.holm([row['p'] for row in rows])
+  significant = [
+    row
+    for row, p in zip(rows, adjusted)
+    if p <= study.alpha and row['ci_low'] * row['ci_high'] > 0
+  ]
+  significant.sort(key=lambda row: abs(row['index']), reverse=True)
+  what, texts = name_scale(study, result.scale), []
+  for word, sign in (('More', 1), ('Less', -1)):
+    parts = [
+      ' and '.join(name_player(result, row[key]) for key in ('player', 'with'))
+      + f' ({tell_amount(study, result.scale, row["index"], width_of(row))})'
+      for row in [row for row in significant if sign * row['index'] > 0][:_MOST]
+    ]
+    if parts:
+      texts.append(f'{word} together than apart, in {what}: {"; ".join(parts)}.')
+  return texts
+
+
+def _tables(
+  study: study_lib.Study, result: attribution.Attribution
+) -> list[sections.Table]:
+  """Players on each scale at the headline ratio, and who gains more together."""
+  heads = (
+    'Player',
+    'Contribution',
+    'Interval',
+    'Share',
+    'Interval of it',
+    'p',
+    'Seeds',
+  )
+  columns = [(head, head != 'Player') for head in heads]
+  made = []
+  for scale in dict.fromkeys((result.scale, LOG, RAW)):
+    rows = [
+      _player_cells(study, result, scale, row)
+      for row in attribution.at_headline(result, result.players, scale)
+    ]
+    made.append(tables.make(f'The gain in {name_scale(study, scale)}', columns, rows))
+  orders = [
+    (row['order'], *_player_cells(study, result, result.scale, row))
+    for row in attribution.at_headline(result, result.orders)
+  ]
+  made.append(
+    tables.make('Compute first, or last', [('Order', False), *columns], orders)
+  )
+  made.append(_interactions(study, result))
+  return [table for table in made if table.rows]
+
+
+def _player_cells(
+  study: study_lib.Study, result: attribution.Attribution, scale: str, row: Row
+) -> tuple[str, ...]:
+  """Player, contribution, its interval, share, its interval, p and seeds."""
+  share, interval = tell_share(row)
+  return (
+    name_player(result, row['player']),
+    tell_amount(study, scale, row['phi'], width_of(row)),
+    _interval(study, scale, row),
+    share or formats.NOTHING,
+    interval or formats.NOTHING,
+    formats.p_value(row['p']),
+    formats.count(row['n']),
+  )
+
+
+def _interactions(
+  study: study_lib.Study, result: attribution.Attribution
+) -> sections.Table:
+  """Pairs of players: what they gain together beyond each alone."""
+  heads = ('Player', 'With', 'More together', 'Interval', 'p', 'Seeds')
+  rows = [
+    (
+      name_player(result, row['player']),
+      name_player(result, row['with']),
+      tell_amount(study, result.scale, row['index'], width_of(row)),
+      _interval(study, result.scale, row),
+      formats.p_value(row['p']),
+      formats.count(row['n']),
+    )
+    for row in attribution.at_headline(result, result.interactions)
+  ]
+  columns = [(head, head not in ('Player', 'With')) for head in heads]
+  return tables.make('Interactions', columns, rows)
+
+
+def _interval(study: study_lib.Study, scale: str, row: Row) -> str:
+  ends = (row['ci_low'], row['ci_high'])
+  if any(map(formats.missing, ends)):
+    return formats.NOTHING
+  if scale == RAW:
+    return formats.interval(study.metric.column, *ends)
+  low, high = (tell_amount(study, scale, end, width_of(row)) for end in ends)
+  return f'[{low}, {high}]'

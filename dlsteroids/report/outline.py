@@ -1,0 +1,313 @@
+"""The report's outline: its sections, their order, and what they hold."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dlsteroids.analysis import compute, looks, summary
+from dlsteroids.report import (
+  attribution,
+  claims,
+  collapse,
+  facts,
+  formats,
+  gains,
+  notes,
+  regimes,
+  samples,
+  sections,
+  sentences,
+  tables,
+)
+from dlsteroids.report.figures import canvas, registry
+from dlsteroids.report.sections import Prose, Section
+from dlsteroids.study import study as study_lib
+
+FILES = (  # written beside the report
+  ('runs.csv', 'every run, its scores and costs'),
+  ('curves.csv', 'every evaluation'),
+  ('effects.csv', 'every contrast'),
+  ('study.json', 'the study as it was planned'),
+)
+_LETTERS = 600  # of an arm's text
+Drawings = Mapping[str, canvas.Drawing]
+
+
+def make(
+  source: summary.Source, answers: sentences.Answers, drawings: Drawings
+) -> sections.Report:
+  """The whole report as a tree; sections without content are left out.
+
+  Args:
+    source: the study, its tables and its per-run arrays.
+    answers: what may be claimed.
+    drawings: figures by name; those that are absent leave no trace.
+  """
+  study, result = source.study, source.tables.compute or compute.Analyses()
+  tree: list[Section | None] = [_answer(source, answers, result)]
+  if result.attribution:
+    tree.append(attribution.section(study, result.attribution))
+  if result.regimes:
+    tree.append(regimes.section(study, result.regimes))
+  if result.gains:
+    tree.append(gains.section(study, result.gains, result.anytime))
+  if result.claims is not None:
+    alpha = looks.state(study, source.tables.runs).alpha
+    tree.append(claims.section(claims.table(study, result.claims, alpha)))
+  tree += [
+    _effects(source),
+    _interactions(source),
+    Section('Every seed', (), 'seeds'),
+    _references(source),
+    Section('What they draw', (), 'pictures'),
+    Section('Translations', (), 'translations'),
+    _game(source),
+    Section('Learning', (), 'learning'),
+    _compute(source),
+    Section('What is mistaken for what', (), 'confusion'),
+    _texts(source),
+    Section('What they forecast', (), 'forecasts'),
+    Section('The black box, opened', (), 'box'),
+    _notes(source),
+    _rerun(study),
+  ]
+  kept = [_with_figures(one, drawings) for one in tree if one is not None]
+  head = [Prose(notes.headline(source), 'lead')]
+  line = sentences.bottom_line(answers)
+  head += [Prose(line, 'strong')] if line else []
+  head += [Prose(text, 'notice') for text in notes.warn(source)]
+  return sections.Report(
+    notes.question(study),
+    study.name,
+    tuple(head),
+    tuple(section for section in kept if section.parts),
+  )
+
+
+def _with_figures(section: Section, drawings: Drawings) -> Section:
+  """The section with its figures after its paragraphs, as `registry` assigns them."""
+  figures = [
+    drawings[figure.name]
+    for figure in registry.FIGURES
+    if figure.section == section.anchor and figure.name in drawings
+  ]
+  parts = list(section.parts)
+  place = 0
+  while place < len(parts) and isinstance(parts[place], Prose):
+    place += 1
+  if len(figures) == 1:
+    title = section.title if section.anchor != 'translations' else figures[0].title
+    return section._replace(
+      title=title, parts=(*parts[:place], *figures, *parts[place:])
+    )
+  named = [Section(figure.title, (figure,)) for figure in figures]
+  return section._replace(parts=(*parts[:place], *named, *parts[place:]))
+
+
+def _answer(
+  source: summary.Source, answers: sentences.Answers, result: compute.Analyses
+) -> Section:
+  parts: list[Any] = []
+  if answers.refusal:
+    parts.append(Prose(answers.refusal, 'strong'))
+  else:
+    flips = regimes.flips(source.study, result.regimes) if result.regimes else ()
+    parts += [Prose(text, 'strong') for text in flips]
+    if answers.standing:
+      title = f'The verdicts that stand, of look {answers.look}'
+      parts.append(Section(title, (_verdicts(answers.standing),)))
+    now: Any = Prose('The study compares no arms yet.')
+    if answers.answers:
+      now = _verdicts(answers.answers)
+    if answers.standing:
+      now = Section('Exploratory, at this look', (now,))
+    parts.append(now)
+  parts.append(sections.Tiles(tuple(_tiles(source))))
+  return Section('The answer', parts, 'answer')
+
+
+def _verdicts(answers: Iterable[sentences.Answer]) -> sections.Verdicts:
+  return sections.Verdicts(tuple((one.verdict, one.sentence) for one in answers))
+
+
+def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
+  """The three figures on top: (label, number, what it is)."""
+  study, runs, column = source.study, source.tables.runs, source.study.metric.column
+  arm = summary.intact_arm(study)
+  values = summary.scores_of(source, study.tuned).value[arm].dropna()
+  cost = next(r for r in summary.compute_of(source, study.tuned) if r['arm'] == arm)
+  mean, spread = float('nan'), 'no runs yet'
+  if len(values):
+    mean, low, high = (float(v) for v in (values.mean(), values.min(), values.max()))
+    spread = f'{formats.value(column, low)} to {formats.value(column, high)}'
+    spread += f' over {formats.plural(len(values), "seed")}'
+  # searches for tuned numbers and other conditions included, where study.json tells
+  trained = study.trained or {'runs': len(runs), 'flops': runs['flops'].sum()}
+  shape = f'{len(study.arms)} arms × {len(study.seeds)} seeds'
+  if len(study.conditions) > 1:
+    shape += f' × {len(study.conditions)} conditions'
+  if runs['tuned'].nunique() > 1:
+    shape += ', as configured and tuned'
+  size = f'{formats.count(cost["params"])} parameters, '
+  size += f'{formats.count(cost["steps"])} steps'
+  total = formats.flops(float(trained['flops']))
+  return [
+    (f'{facts.words(study, column)}, {arm}', formats.value(column, mean), spread),
+    ('compute a run', formats.flops(cost['run']), size),
+    ('the whole study', f'{int(trained["runs"]):,} runs', f'{shape}, {total}'),
+  ]
+
+
+def _effects(source: summary.Source) -> Section:
+  parts: list[Any] = list(tables.make_effects(source))
+  if not parts:
+    return Section('Effects', (), 'effects')
+  parts.append(
+    Prose(
+      'Difference: arm − reference, paired by seed. The verdict and P(better), the '
+      'share of pairs of runs in which the component’s side is better, speak of the '
+      'component, or of the change where one level stands in place of another. An '
+      'interval with an asterisk is Student-t, descriptive only.',
+      'small',
+    )
+  )
+  others = tables.make_other_effects(source)
+  if others:
+    title = 'Other metrics and the last step (descriptive)'
+    parts.append(Section(title, others, collapsed=True))
+  return Section('Effects', parts, 'effects')
+
+
+def _interactions(source: summary.Source) -> Section:
+  column, frames = source.study.metric.column, source.tables
+  text = (
+    'What a component adds when another is present, minus what it adds when that one '
+    'is absent. All of it is descriptive.'
+  )
+  parts: list[Any] = [Prose(text)]
+  for title, frame in (
+    ('Pairwise interactions', frames.interactions),
+    ('Analysis of variance, blocked by seed', frames.anova),
+  ):
+    table = tables.make_frame(title, frame, column)
+    parts += [table] if table is not None else []
+  return Section('Interactions', parts if len(parts) > 1 else (), 'interactions')
+
+
+def _references(source: summary.Source) -> Section | None:
+  table = tables.make_references(source)
+  if table is None:
+    return None
+  compared = notes.compare_references(source)
+  parts = [Prose(compared)] if compared else []
+  text = (
+    'The trained arm’s numbers are means over seeds; the others are computed once, '
+    'without gradient descent, and have no spread.'
+  )
+  return Section(table.title, (*parts, table, Prose(text, 'small')), 'references')
+
+
+def _game(source: summary.Source) -> Section:
+  account = collapse.tell(source)
+  if account is None:
+    return Section('The game', (), 'game')
+  parts: list[Any] = [Prose(account.head)]
+  parts += [sections.Bullets(account.lines)] if account.lines else []
+  parts.append(Prose(account.rule, 'small'))
+  return Section('The game', (Section('Did a run collapse?', parts),), 'game')
+
+
+def _compute(source: summary.Source) -> Section:
+  parts: list[Any] = [tables.make_compute(source)]
+  problems = tables.make_problems(source)
+  if problems is not None:
+    text = (
+      'A diverged run counts at the metric’s fallback score; a failed one drops its '
+      'pair.'
+    )
+    parts.append(Section(problems.title, (problems, Prose(text, 'small'))))
+  return Section('Compute', parts, 'compute')
+
+
+def _texts(source: summary.Source) -> Section | None:
+  written = samples.gather(source, _LETTERS)
+  text = (
+    'Texts of the first seed’s untuned runs; the prompt, which was given, is marked.'
+  )
+  return (
+    Section('What they write', (Prose(text), *written), 'texts') if written else None
+  )
+
+
+def _notes(source: summary.Source) -> Section:
+  parts: list[Any] = [sections.Bullets(tuple(notes.list_notes(source)))]
+  deviations = regimes.deviations(source.study)
+  if deviations:
+    title = 'Not as equal as their regime says'
+    parts.append(Section(title, (sections.Bullets(deviations),)))
+  choices = tables.make_choices(source.study)
+  if choices is not None:
+    parts.append(Section(choices.title, (choices,), collapsed=True))
+  return Section('Notes', parts, 'notes')
+
+
+def _rerun(study: study_lib.Study) -> Section:
+  exact, origin = 'The exact configuration', 'Where the numbers come from'
+  settings = tables.make(
+    exact, [('Option', False), ('Value', False)], list_settings(study.config)
+  )
+  provenance = tables.make(
+    origin, [('What', False), ('Value', False)], list_provenance(study)
+  )
+  parts = (
+    Prose('The same command trains only what is missing and writes this report.'),
+    sections.Code(study.command),
+    Prose('One run alone, with finite checks and full logs:'),
+    sections.Code(replay_command(study, study.arms[-1].name, min(study.seeds))),
+    sections.Links(FILES),
+    Section(exact, (settings,), collapsed=True),
+    Section(origin, (provenance,), collapsed=True),
+  )
+  return Section('Run it again', parts, 'again')
+
+
+def list_settings(config: Mapping[str, Any], path: str = '') -> list[tuple[str, str]]:
+  """Every option with its value: paths as the command line takes them."""
+  rows = []
+  for key, value in config.items():
+    if isinstance(value, Mapping) and value:
+      rows += list_settings(value, f'{path}{key}.')
+    else:
+      rows.append((f'{path}{key}', _json(value)))
+  return rows
+
+
+def list_provenance(study: study_lib.Study) -> list[tuple[str, str]]:
+  """Where the numbers come from: versions, device, code, data."""
+  data = study.data
+  sizes = ', '.join(f'{n:,} {split}' for split, n in data.sizes.items())
+  return [
+    ('data', f'{data.name} ({sizes})'),
+    ('data digest', data.digest),
+    ('dlsteroids', study.dlsteroids),
+    ('commit', study.git or 'not in a repository'),
+    *((name, _words(value)) for name, value in study.provenance.items()),
+  ]
+
+
+def _words(value: Any) -> str:
+  if isinstance(value, str):
+    return value
+  if isinstance(value, Sequence):
+    return ', '.join(map(_words, value))
+  return _json(value)
+
+
+def _json(value: Any) -> str:
+  return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def replay_command(study: study_lib.Study, arm: str, seed: int) -> str:
+  """The command that trains one run again, alone."""
+  return f'{study.command} --action=replay --arm={shlex.quote(arm)} --seed={seed}'

@@ -1,0 +1,111 @@
+"""The report as one tree of sections, which the page and the Markdown walk alike."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from dlsteroids.report.figures import canvas
+
+
+class Prose(NamedTuple):
+  """A paragraph.
+
+  Attributes:
+    text: plain.
+    kind: 'plain', 'lead', 'small', or a box: 'notice', 'strong' or 'alarm' (red).
+  """
+
+  text: str
+  kind: str = 'plain'
+
+
+class Bullets(NamedTuple):
+  """A list of sentences."""
+
+  items: tuple[str, ...]
+
+
+class Verdicts(NamedTuple):
+  """Verdicts with their sentences, `(verdict, sentence)` each."""
+
+  items: tuple[tuple[str, str], ...]
+
+
+class Tiles(NamedTuple):
+  """Large numbers on top of the page: `(label, number, what it is)` each."""
+
+  items: tuple[tuple[str, str, str], ...]
+
+
+class Table(NamedTuple):
+  """A table: its title, its columns, which of them hold numbers, and its rows."""
+
+  title: str
+  head: tuple[str, ...]
+  numeric: tuple[bool, ...]
+  rows: tuple[tuple[str, ...], ...]
+
+
+class Text(NamedTuple):
+  """A text that a model wrote: its prompt, and how it continues."""
+
+  arm: str
+  prompt: str
+  text: str
+
+
+class Code(NamedTuple):
+  """A command to copy."""
+
+  text: str
+
+
+class Links(NamedTuple):
+  """Files beside the report, `(file, what it holds)` each."""
+
+  items: tuple[tuple[str, str], ...]
+
+
+class Section(NamedTuple):
+  """A part of the report with a heading of its own.
+
+  Attributes:
+    title: its heading.
+    parts: in their order; a section among them is a subsection.
+    anchor: of links to it; '' for a subsection.
+    collapsed: whether a reader opens it first.
+  """
+
+  title: str
+  parts: Sequence['Part']
+  anchor: str = ''
+  collapsed: bool = False
+
+
+Part: TypeAlias = (
+  Prose
+  | Bullets
+  | Verdicts
+  | Tiles
+  | Table
+  | Text
+  | Code
+  | Links
+  | canvas.Drawing
+  | Section
+)
+
+
+class Report(NamedTuple):
+  """The whole report.
+
+  Attributes:
+    title: the study's question.
+    name: of the study.
+    head: what stands above the first section.
+    sections: in the order of the page.
+  """
+
+  title: str
+  name: str
+  head: tuple[Prose, ...]
+  sections: tuple[Section, ...]

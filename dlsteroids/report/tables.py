@@ -1,0 +1,264 @@
+"""The report's tables as plain words: effects, interactions, compute, references."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from dlsteroids.analysis import looks, summary, two_way
+from dlsteroids.report import facts, formats, sections
+from dlsteroids.study import study as study_lib
+
+VERDICT = 'Verdict'  # this column's cells are verdicts
+_NAMES = ('Factor', 'Change', VERDICT)  # columns that hold no number
+_WORDS = {
+  'factor': 'Factor',
+  'level': 'instead',
+  'with': 'With',
+  'with_level': 'instead of it',
+  'delta': 'Interaction',
+  'ci_low': 'Interval',
+  'source': 'Source',
+  'df': 'df',
+  'sum_sq': 'Sum of squares',
+  'mean_sq': 'Mean square',
+  'n': 'Seeds',
+}
+_HIDDEN = {'metric', 'ci_kind', 'ci_high'}
+
+
+def make(
+  title: str, columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]
+) -> sections.Table:
+  """A table of `(heading, whether it holds numbers)` columns."""
+  head, numeric = zip(*columns)
+  return sections.Table(title, head, numeric, tuple(tuple(row) for row in rows))
+
+
+def make_effects(source: summary.Source) -> list[sections.Table]:
+  """Effects on the deciding metric, the tuning state that decides first."""
+  study, states = source.study, summary.states(source)
+  tables = []
+  for state in sorted(states, key=lambda state: state != study.tuned):
+    title = 'Tuned per arm' if state else 'As configured'
+    if len(states) > 1:
+      title += ' (decides)' if state == study.tuned else ' (descriptive)'
+    tables.append(_effects(source, title, study.metric.column, state))
+  return tables
+
+
+def make_other_effects(source: summary.Source) -> list[sections.Table]:
+  """Effects on the other metrics, and on every metric at the last step."""
+  effects, study = source.tables.effects, source.study
+  if not len(effects):
+    return []
+  columns = dict.fromkeys(effects['metric'])
+  columns.pop(study.metric.column, None)
+  return [
+    _effects(source, _metric_title(column), column, study.tuned) for column in columns
+  ]
+
+
+def _metric_title(column: str) -> str:
+  words = formats.name(column.removeprefix('final/'))
+  step = 'last' if column.startswith('final/') else 'best'
+  return f'{formats.sentence_case(words)}, {step} step'
+
+
+def _effects(
+  source: summary.Source, title: str, column: str, state: int
+) -> sections.Table:
+  """A row a contrast; columns without an entry are left out."""
+  study = source.study
+  decides = column == study.metric.column and state == study.tuned
+  unit = formats.unit_of(column, short=True)
+  difference = f'Difference, {unit}' if unit else 'Difference'
+  p, p_name = ('p_holm', 'p (Holm)') if decides else ('p', 'p')
+  scored = column in ('test/accuracy', study.metric.column)
+  two_ways = _intervals_with_examples(source, column, state) if scored else {}
+  rows = []
+  for row in summary.effects_of(source, column, state):
+    interval = formats.interval(column, row['ci_low'], row['ci_high'])
+    if 'descriptive' in str(row['ci_kind']) and interval != formats.NOTHING:
+      interval += '*'
+    rows.append(
+      {
+        'Factor': str(row['factor'] or row['arm']),
+        'Change': facts.name_change(study, row),
+        VERDICT: '' if formats.missing(row['verdict']) else str(row['verdict']),
+        'Reference': formats.value(column, row['reference_mean']),
+        'Arm': formats.value(column, row['arm_mean']),
+        difference: formats.delta(column, row['delta']),
+        'Interval over seeds': interval,
+        'over seeds × examples': two_ways.get(_key(row), ''),
+        p_name: '' if formats.missing(row[p]) else formats.p_value(row[p]),
+        'P(better)': _probability(row),
+        'Seeds': formats.count(row['n']),
+      }
+    )
+  heads = [head for head in rows[0] if any(row[head] for row in rows)] if rows else []
+  columns = [(head, head not in _NAMES) for head in heads or _NAMES]
+  cells = [[row[head] or formats.NOTHING for head in heads] for row in rows]
+  return make(title, columns, cells)
+
+
+def _probability(row: Mapping[str, Any]) -> str:
+  """'0.93 [0.81, 1.00]', the interval where it was measured."""
+  share, *ends = (
+    formats.number(row[name], 2)
+    for name in ('prob_improvement', 'improvement_low', 'improvement_high')
+  )
+  has_interval = not formats.missing(row['improvement_low'])
+  return f'{share} [{", ".join(ends)}]' if has_interval else share
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+  return tuple(str(row[name]) for name in ('arm', 'factor', 'level', 'reference'))
+
+
+def _intervals_with_examples(
+  source: summary.Source, column: str, state: int
+) -> Mapping[tuple[str, ...], str]:
+  """Two-way bootstrap intervals of the contrasts, where examples' scores are stored."""
+  study, runs = source.study, source.tables.runs
+  alpha = looks.state(study, runs).alpha
+  intervals = {}
+  for contrast in study.contrasts:
+    try:
+      span = two_way.two_way(
+        study, runs, source.arrays, contrast._asdict(), alpha, column, state
+      )
+    except ValueError:  # arms that see other examples have no example in common
+      continue
+    if span is not None:
+      words = formats.interval(column, span.low, span.high)
+      intervals[_key(contrast._asdict())] = words
+  return intervals
+
+
+def make_frame(
+  title: str, frame: pd.DataFrame | None, column: str
+) -> sections.Table | None:
+  """Interactions or ANOVA as a table; None if there are no rows.
+
+  Args:
+    title: its heading.
+    frame: differences in `delta`, `ci_low` and `ci_high` are in the metric's unit.
+    column: the deciding metric's.
+  """
+  if frame is None or not len(frame):
+    return None
+  names = [str(name) for name in frame if name not in _HIDDEN]
+  numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in names]
+  heads = [_WORDS.get(name, name) for name in names]
+  rows = [
+    [_frame_cell(row, name, column) for name in names]
+    for row in frame.to_dict('records')
+  ]
+  return make(title, list(zip(heads, numeric)), rows)
+
+
+def _frame_cell(row: Mapping[Any, Any], name: str, column: str) -> str:
+  if name == 'ci_low':
+    return formats.interval(column, row['ci_low'], row['ci_high'])
+  if name == 'delta':
+    return formats.delta(column, row['delta'], unit=True)
+  if name == 'p':
+    return formats.p_value(row['p'])
+  return row[name] if isinstance(row[name], str) else formats.number(row[name])
+
+
+def make_compute(source: summary.Source) -> sections.Table:
+  """Parameters, FLOPs, wall time and memory per arm."""
+  costs = summary.compute_of(source, source.study.tuned)
+  streams = not all(formats.missing(cost['stall']) for cost in costs)
+  rows = []
+  for cost in costs:
+    row = {
+      'Arm': cost['arm'],
+      'Parameters': formats.count(cost['params']),
+      'Steps': formats.count(cost['steps']),
+      'FLOPs a step, nominal': formats.flops(cost['nominal']),
+      'executed': formats.flops(cost['executed']),
+      'FLOPs a run': formats.flops(cost['run']),
+      'against intact': f'{cost["ratio"]:.2f}×',
+      'all its runs': formats.flops(cost['all']),
+      'Wall time a run': formats.seconds(cost['wall']),
+    }
+    if streams:
+      row['a step'], row['of it waiting for input'] = _waiting(cost)
+    share = cost['share']
+    row['of the peak'] = formats.NOTHING if formats.missing(share) else f'{share:.0%}'
+    row['Activations'] = formats.size(cost['activations'])
+    row['State'] = formats.size(cost['state'])
+    rows.append(row)
+  columns = [(head, head != 'Arm') for head in rows[0]]
+  return make('Compute', columns, [list(row.values()) for row in rows])
+
+
+def _waiting(cost: Mapping[str, Any]) -> tuple[str, str]:
+  """Of an arm whose data stream: wall time a step, and the part spent waiting."""
+  if formats.missing(cost['stall']) or not cost['wall']:
+    return formats.NOTHING, formats.NOTHING
+  waited = formats.seconds(cost['stall'] / cost['steps'])
+  share = cost['stall'] / cost['wall']
+  return formats.seconds(cost['wall'] / cost['steps']), f'{waited} ({share:.0%})'
+
+
+def make_problems(source: summary.Source) -> sections.Table | None:
+  """Diverged and failed runs; None if there are none."""
+  columns = [(head, head == 'Runs') for head in ('Arm', 'Numbers', 'Status', 'Runs')]
+  columns.append(('Seeds', False))
+  rows = [
+    [
+      row['arm'],
+      'tuned' if row['tuned'] else 'as configured',
+      row['status'],
+      str(len(row['seeds'])),
+      ', '.join(map(str, row['seeds'])),
+    ]
+    for row in summary.list_problems(source)
+  ]
+  return make('Runs that did not end well', columns, rows) if rows else None
+
+
+def make_references(source: summary.Source) -> sections.Table | None:
+  """Real images and methods without gradient descent beside the intact arm, or None."""
+  study = source.study
+  methods = study.data.references
+  columns = dict.fromkeys(column for row in methods.values() for column in row)
+  names = [name for name in columns if facts.scores(study, name)]
+  if not names:
+    return None
+  arm = summary.intact_arm(study)
+  means = [summary.mean_of(source, arm, name, study.tuned) for name in names]
+  seeds = summary.scores_of(source, study.tuned).value[arm].count()
+  rows = [[arm, formats.count(seeds), *map(formats.value, names, means)]]
+  for method in methods:
+    scores = [facts.scores(study, name).get(method, float('nan')) for name in names]
+    rows.append([method, formats.NOTHING, *map(formats.value, names, scores)])
+  heads = [(formats.sentence_case(facts.words(study, name)), True) for name in names]
+  title = 'Without gradient descent'
+  if set(methods) == {facts.FLOOR}:
+    title = 'Beside real images'
+  return make(title, [('Method', False), ('Seeds', True), *heads], rows)
+
+
+def make_choices(study: study_lib.Study) -> sections.Table | None:
+  """The numbers that tuning chose for each arm; None without tuning."""
+  if study.tuning is None:
+    return None
+  chosen = {
+    choice.arm: choice.numbers
+    for choice in study.tuning.choices
+    if (choice.regime, choice.budget, choice.size) == (study.regime, 1, 1)
+  }
+  paths = sorted({path for numbers in chosen.values() for path in numbers})
+  if not paths:
+    return None
+  rows = [
+    [arm, *(f'{numbers.get(path, formats.NOTHING)}' for path in paths)]
+    for arm, numbers in chosen.items()
+  ]
+  columns = [('Arm', False), *((path, True) for path in paths)]
+  return make('What tuning chose', columns, rows)
