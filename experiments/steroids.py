@@ -15,7 +15,7 @@ from absl import app, flags
 
 from dlsteroids.analysis import attribution
 from dlsteroids.report import attribution as attribution_words
-from dlsteroids.report import facts, formats, markdown, sections
+from dlsteroids.report import attribution_notes, facts, formats, markdown, sections
 from dlsteroids.report import notes as report_notes
 from dlsteroids.report.figures import attribution as attribution_figures
 from dlsteroids.report.figures import canvas
@@ -82,7 +82,8 @@ def read(folder: pathlib.Path) -> list[Family]:
     runs = pd.read_csv(folder / page / 'runs.csv', keep_default_na=True)
     found = attribution.attribute(study, runs)
     if found.refusal:
-      raise app.UsageError(f'{folder / page}: {found.refusal}')
+      why = attribution_notes.describe(found.refusal)
+      raise app.UsageError(f'{folder / page}: {why}')
     families.append(Family(page, name, data, study, runs, found))
   if not families:
     raise app.UsageError(f'no published steroids study in {folder}')

@@ -8,9 +8,8 @@ from dlsteroids.analysis import attribution as attribution_lib
 from dlsteroids.analysis import claims as claims_lib
 from dlsteroids.analysis import gains as gains_lib
 from dlsteroids.analysis import regimes as regimes_lib
+from dlsteroids.study import shapley_designs
 from dlsteroids.study import study as study_lib
-
-GAMES = ('factorial', 'fraction', 'permutations')
 
 
 class Analyses(NamedTuple):
@@ -65,7 +64,7 @@ def analyse(
   is_ladder = any(
     len({getattr(c, axis) for c in conditions}) > 1 for axis in ('budget', 'size')
   )
-  is_game = study.design in GAMES or study.ratio
+  is_game = study.design in shapley_designs.GAMES or study.ratio
   gains = gains_lib.gains(study, all_runs) if is_ladder else None
   return Analyses(
     regimes_lib.compare(study, all_runs) if len(plain) > 1 else None,

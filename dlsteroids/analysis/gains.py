@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from dlsteroids.analysis import looks, pairs, statistics, summary
 from dlsteroids.study import factors as factors_lib
@@ -539,12 +538,6 @@ def _point(censored: str, low: float, high: float) -> tuple[float, float]:
   return shown, math.inf if censored == NEVER else shown
 
 
-def tail(n: int, alpha: float) -> float:
-  """The share of replicates to leave out at each end, expanded for n seeds."""
-  wide = math.sqrt(n / (n - 1)) * scipy.stats.t.ppf(1 - alpha / 2, n - 1)
-  return float(scipy.stats.norm.sf(wide))
-
-
 class _Span(NamedTuple):
   """An interval of factors, and the finite numbers that stand for its ends."""
 
@@ -562,7 +555,7 @@ def _span(low: np.ndarray, high: np.ndarray, n: int, alpha: float) -> _Span:
   """
   if n < 2 or not len(low):
     return _Span(math.nan, math.nan, math.nan, math.nan)
-  rank = max(1, int(tail(n, alpha) * (len(low) + 1)))
+  rank = max(1, int(statistics.expanded_tail(n, alpha) * (len(low) + 1)))
   low, high = np.sort(low), np.sort(high)
   ends = low[rank - 1], high[-rank]
   bounds = high[rank - 1], low[-rank]

@@ -1,8 +1,8 @@
 """Shapley values of cooperative games: exact, from sampled orders, from a fraction.
 
 A game gives every coalition of k players a value. Coalitions are bitmasks: bit i is set
-where player i is in. All functions take one game per row [n, ...], e.g. one per seed;
-nothing here knows of studies, arms or metrics.
+where player i takes part. All functions take one game per row [n, ...], e.g. one per
+seed; nothing here refers to studies, arms or metrics.
 
 Shapley (1953): phi_i is what player i adds to those before it, averaged over all orders
 of the players. Sampled orders: Castro et al. (2009). Interaction index: Grabisch &
@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST = 16  # players of an exact game
-_TIE = 1e-12  # relative to the largest value: what rounding alone leaves of a zero
+MAX_PLAYERS = 16  # of an exact game
+_TIE = 1e-12  # relative to the largest value: below it a sum is rounding
 
 
 class Division(NamedTuple):
@@ -25,14 +25,16 @@ class Division(NamedTuple):
 
   Attributes:
     phi: Shapley values [n, k].
-    pairs: the interaction index [n] by pair of players i < j: of all pairs, or of those
-      that the estimate can tell.
+    pairs: the interaction index [n] by pair of players i < j, of all pairs or of those
+      that the estimate can tell apart.
     added: the estimate order by order [n, orders, k]; None unless orders were sampled.
+    pairs_added: `pairs` order by order [n, orders], likewise.
   """
 
   phi: np.ndarray
   pairs: Mapping[tuple[int, int], np.ndarray]
   added: np.ndarray | None = None
+  pairs_added: Mapping[tuple[int, int], np.ndarray] = {}
 
 
 def shapley(values: np.ndarray) -> np.ndarray:
@@ -45,10 +47,10 @@ def shapley(values: np.ndarray) -> np.ndarray:
     [n, k]; a row's sum is the value of all players minus that of none.
 
   Raises:
-    ValueError: another shape, a value that is not finite, more than `MOST` players.
+    ValueError: another shape, a value that is not finite, above `MAX_PLAYERS` players.
   """
   v, k = _game(values)
-  phi = [(_gains(v, i) * _weights(k)).sum(1) for i in range(k)]
+  phi = [(_added(v, i) * _weights(k)).sum(1) for i in range(k)]
   return snap(np.stack(phi, 1), v)
 
 
@@ -68,9 +70,9 @@ def interactions(values: np.ndarray) -> np.ndarray:
   v, k = _game(values)
   index = np.zeros((len(v), k, k))
   for j in range(1, k):
-    without = _gains(v, j)  # its players above j move down by one, those below stay
+    without = _added(v, j)  # its players above j move down by one, those below stay
     for i in range(j):
-      index[:, i, j] = (_gains(without, i) * _weights(k - 1)).sum(1)
+      index[:, i, j] = (_added(without, i) * _weights(k - 1)).sum(1)
   return snap(index + index.transpose(0, 2, 1), v)
 
 
@@ -99,49 +101,6 @@ def marginals(orders: np.ndarray | Sequence, values: np.ndarray) -> np.ndarray:
   steps = np.diff(v, axis=2)
   # the inverse of an order says at which place a player stands
   return snap(np.take_along_axis(steps, np.argsort(orders, 1)[None], 2), v)
-
-
-def from_permutations(orders: np.ndarray | Sequence, values: np.ndarray) -> np.ndarray:
-  """Shapley values [n, k] estimated from sampled orders, without bias.
-
-  With all k! orders they are exact; with any, a row sums to the value of all players
-  minus that of none. Arguments and errors are those of `marginals`.
-  """
-  added = marginals(orders, values)
-  return snap(added.mean(1), np.asarray(values, np.float64))
-
-
-def cross(
-  orders: np.ndarray | Sequence, low: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """One more player at every place of every order, in place of drawing its place.
-
-  Args:
-    orders: of the players 0 … k-1 [m, k].
-    low: values of the orders' beginnings without the new player [n, m, k + 1].
-    high: and with it.
-
-  Returns:
-    Orders of k + 1 players [m (k + 1), k + 1], those of one order beside each other,
-    the new player being number k; and the values of their beginnings
-    [n, m (k + 1), k + 2].
-
-  Raises:
-    ValueError: as `marginals`.
-  """
-  marginals(orders, low)
-  marginals(orders, high)
-  orders, low, high = np.asarray(orders), np.asarray(low), np.asarray(high)
-  m, k = orders.shape
-  places = range(k + 1)
-  wider = np.stack([np.insert(orders, at, k, axis=1) for at in places], 1)
-  joined = [
-    np.concatenate([low[:, :, : at + 1], high[:, :, at:]], axis=2) for at in places
-  ]
-  return (
-    wider.reshape(m * (k + 1), k + 1),
-    np.stack(joined, 2).reshape(len(low), m * (k + 1), k + 2),
-  )
 
 
 def signs(coalitions: Sequence[int], players: int) -> np.ndarray:
@@ -227,7 +186,10 @@ def divide(sides: Sequence[np.ndarray]) -> Division:
 def divide_orders(
   orders: np.ndarray | Sequence, sides: Sequence[np.ndarray]
 ) -> Division:
-  """As `divide`, from sampled orders; interactions with one more player only.
+  """As `divide`, from sampled orders, without bias; all k! orders are exact.
+
+  One more player stands at every place of every order, in place of drawing its place.
+  Its interactions are the only ones.
 
   Args:
     orders: of the players 0 … k-1 [m, k].
@@ -236,17 +198,21 @@ def divide_orders(
   Raises:
     ValueError: as `marginals`.
   """
+  apart = [marginals(orders, side) for side in sides]
   if len(sides) == 1:
-    return Division(
-      from_permutations(orders, sides[0]), {}, marginals(orders, sides[0])
-    )
-  apart = [from_permutations(orders, side) for side in sides]
-  gap = snap(apart[1] - apart[0], np.concatenate(sides, 1))
-  n, k = gap.shape
-  wider = cross(orders, *sides)
-  added = marginals(*wider).reshape(n, -1, k + 1, k + 1).mean(2)
-  pairs = {(i, k): gap[:, i] for i in range(k)}
-  return Division(from_permutations(*wider), pairs, added)
+    return Division(snap(apart[0].mean(1), sides[0]), {}, apart[0])
+  k, values = apart[0].shape[2], np.concatenate(sides, 1)
+  # of the k + 1 places of the new player, those before player i
+  before = (np.argsort(orders, 1) + 1) / (k + 1)
+  added = (1 - before) * apart[0] + before * apart[1]
+  new = (sides[1] - sides[0]).mean(2, keepdims=True)
+  added, gaps = np.concatenate([added, new], 2), apart[1] - apart[0]
+  return Division(
+    snap(added.mean(1), values),
+    {(i, k): gap for i, gap in enumerate(snap(gaps.mean(1), values).T)},
+    added,
+    {(i, k): gaps[:, :, i] for i in range(k)},
+  )
 
 
 def divide_fraction(table: np.ndarray, sides: Sequence[np.ndarray]) -> Division:
@@ -277,9 +243,9 @@ def find_fraction(coalitions: Iterable[int], players: int) -> tuple[int, ...] | 
   """
   there, ends = set(coalitions), (0, 2**players - 1)
   for besides in ((), ends[:1], ends[1:], ends):
-    kept = tuple(sorted(there - set(besides)))
-    if kept and resolution(signs(kept, players)) >= min(4, players + 1):
-      return kept
+    masks = tuple(sorted(there - set(besides)))
+    if masks and resolution(signs(masks, players)) >= min(4, players + 1):
+      return masks
   return None
 
 
@@ -293,7 +259,7 @@ def _weights(k: int) -> np.ndarray:
   return chance[sizes]
 
 
-def _gains(values: np.ndarray, player: int) -> np.ndarray:
+def _added(values: np.ndarray, player: int) -> np.ndarray:
   """What `player` adds to every coalition of the others: [n, 2^(k - 1)]."""
   split = values.reshape(len(values), -1, 2, 2**player)
   return (split[:, :, 1] - split[:, :, 0]).reshape(len(values), -1)
@@ -305,8 +271,8 @@ def _game(values: np.ndarray) -> tuple[np.ndarray, int]:
   k = v.shape[1].bit_length() - 1 if v.ndim == 2 else 0
   if k < 1 or v.shape[1] != 2**k:
     raise ValueError(f'expected values of all coalitions [n, 2^k], got {v.shape}')
-  if k > MOST:
-    raise ValueError(f'at most {MOST} players, got {k}')
+  if k > MAX_PLAYERS:
+    raise ValueError(f'at most {MAX_PLAYERS} players, got {k}')
   _check_finite(v)
   return v, k
 
@@ -324,15 +290,15 @@ def _signs(table: np.ndarray) -> np.ndarray:
   return table.astype(np.int64)
 
 
-def snap(found: np.ndarray, values: np.ndarray) -> np.ndarray:
-  """Sets to zero what differs from it by rounding only, game by game.
+def snap(sums: np.ndarray, values: np.ndarray) -> np.ndarray:
+  """Sets to zero what differs from zero by rounding only, game by game.
 
   Otherwise a test of signs would take the rounding of a null player for an effect.
 
   Args:
-    found: sums of values [n, ...].
+    sums: of values [n, ...].
     values: of the games [n, ...].
   """
   size = np.abs(values).reshape(len(values), -1).max(1, initial=0)
-  limit = _TIE * size.reshape(-1, *[1] * (found.ndim - 1))
-  return np.where(np.abs(found) <= limit, 0.0, found)
+  limit = _TIE * size.reshape(-1, *[1] * (sums.ndim - 1))
+  return np.where(np.abs(sums) <= limit, 0.0, sums)

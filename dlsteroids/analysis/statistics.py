@@ -263,6 +263,25 @@ def crossed_error(
   return math.sqrt(total / (n * m)), float(max(freedom, min(n, m) - 1))
 
 
+def crossed(
+  table: np.ndarray, alpha: float, population: float = math.inf
+) -> tuple[Interval, float]:
+  """Student's t interval and p of the mean of a table of few rows and columns.
+
+  The error is that of `crossed_error`; the degrees of freedom are at most those of the
+  smaller side, since few columns are seldom normal (Satterthwaite's covered .90).
+
+  Returns:
+    The interval, and the two-sided p of a zero mean; all nan below two rows or columns.
+  """
+  mean, (error, freedom) = float(table.mean()), crossed_error(table, population)
+  freedom = min(freedom, min(table.shape) - 1)
+  span = t_interval(mean, error, freedom, alpha)
+  if error == 0:
+    return span, float(mean == 0)
+  return span, float(2 * scipy.stats.t.sf(abs(mean) / error, freedom))
+
+
 def expanded_tail(n: int, alpha: float) -> float:
   """The share of replicates to leave out at each end of a bootstrap of n values.
 

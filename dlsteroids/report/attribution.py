@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlsteroids.analysis import attribution, coalitions, shares, statistics
-from dlsteroids.report import facts, formats, sections, tables
+from dlsteroids.analysis import attribution, statistics
+from dlsteroids.report import attribution_notes, facts, formats, sections, tables
 from dlsteroids.study import study as study_lib
 
-LOG, RAW = coalitions.LOG, coalitions.RAW
+LOG, RAW = attribution.LOG, attribution.RAW
 _MOST = 3  # interactions told in each direction
 Row = Mapping[str, Any]
 
@@ -20,7 +20,9 @@ def section(
   parts: list[Any] = [sections.Prose(text) for text in sentences(study, result)]
   if not result.refusal:
     parts += _tables(study, result)
-    parts += [sections.Bullets(result.notes)] if result.notes else []
+    parts += (
+      [sections.Bullets(attribution_notes.describe_all(result))] if result.notes else []
+    )
   return sections.Section('Compute or idea', parts, 'attribution')
 
 
@@ -33,7 +35,7 @@ def sentences(study: study_lib.Study, result: attribution.Attribution) -> list[s
     [22, 37]; ideas together 62 % [56, 69].'; and who gains more, or less, together.
   """
   if result.refusal:
-    return [result.refusal]
+    return [attribution_notes.describe(result.refusal)]
   ends = attribution.at_headline(result, result.ends, RAW)[0]
   column = study.metric.column
   verb = 'falls' if ends['full'] < ends['bare'] else 'rises'
@@ -78,9 +80,9 @@ def name_scale(study: Any, scale: str) -> str:
 
 def name_player(result: attribution.Attribution, player: str) -> str:
   """A row's player in words: 'compute (16×)', 'batch norm', 'ideas together'."""
-  if player == shares.COMPUTE:
+  if player == attribution.COMPUTE:
     return f'compute ({result.ratio:g}×)'
-  names = {shares.IDEAS: 'ideas together', shares.REMAINDER: 'not told apart'}
+  names = {attribution.IDEAS: 'ideas together', attribution.REMAINDER: 'not told apart'}
   return names.get(player, player.replace('_', ' '))
 
 
@@ -133,7 +135,7 @@ def _tell_shares(
 ) -> str:
   """Whose the gain on one scale is."""
   by_player = {row['player']: row for row in rows}
-  total, what = by_player.pop(shares.TOTAL), name_scale(study, scale)
+  total, what = by_player.pop(attribution.TOTAL), name_scale(study, scale)
   if formats.missing(total['share']):
     mean, low, high = (
       tell_amount(study, scale, total[key], width_of(total))
@@ -143,11 +145,15 @@ def _tell_shares(
       f'The improvement of {what} from bare to full model, {mean} [{low}, {high}], '
       'cannot be told from none: it is not divided.'
     )
-  ideas = [row for name, row in by_player.items() if name not in coalitions.RESERVED]
+  ideas = [row for name, row in by_player.items() if name not in attribution.RESERVED]
   ideas.sort(key=lambda row: row['share'], reverse=True)
-  names = (shares.REMAINDER, shares.IDEAS) if len(ideas) > 1 else (shares.REMAINDER,)
+  names = (
+    (attribution.REMAINDER, attribution.IDEAS)
+    if len(ideas) > 1
+    else (attribution.REMAINDER,)
+  )
   others = [by_player.get(name) for name in names]
-  ordered = [by_player.get(shares.COMPUTE), *ideas, *others]
+  ordered = [by_player.get(attribution.COMPUTE), *ideas, *others]
   shown = [row for row in ordered if row is not None]
   digits = choose_digits(shown)
   (first, share), *rest = [

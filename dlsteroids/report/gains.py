@@ -243,9 +243,7 @@ def pick(frame: pd.DataFrame) -> list[dict[str, Any]]:
       rungs = group['rung'].to_numpy(float)
       measured = (group['censored'] == '').to_numpy()
       first = int(np.argmin(np.abs(np.log(rungs))))
-      if (
-        not measured[first] and measured.any()
-      ):  # else the highest
+      if not measured[first] and measured.any():  # else the highest
         first = int(np.argmax(np.where(measured, rungs, 0)))
     rows.append({str(k): v for k, v in group.iloc[first].to_dict().items()})
   return rows

@@ -39,6 +39,11 @@ class Metric(NamedTuple):
     """1 if higher is better, else -1."""
     return 1 if self.better == 'higher' else -1
 
+  @property
+  def is_share(self) -> bool:
+    """Whether it is a share of examples, read in percent."""
+    return self.name.endswith(('accuracy', 'error_rate'))
+
 
 class Cost(NamedTuple):
   """What one run of an arm costs under a condition.

@@ -8,14 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dlsteroids.analysis import attribution, coalitions, shapley, shares, statistics
+from dlsteroids.analysis import attribution, shapley, statistics
 from dlsteroids.report import attribution as attribution_words
+from dlsteroids.report import attribution_notes
 from tests.fixtures import attribution_cases as cases
 from tests.fixtures import studies
 
 COSTS = {'a': 0.9, 'b': 0.5, 'c': 0.2, 'd': -0.1}
 FEW = {'a': 0.9, 'b': 0.5}
 HALF = [m for m in range(16) if not m.bit_count() % 2]  # I = abcd
+
+
+def notes_of(found):
+  return attribution_notes.describe_all(found)
+
+
+def refusal_of(found):
+  return attribution_notes.describe(found.refusal)
 
 
 def row_of(found, player, ratio=16, scale='log-error'):
@@ -40,9 +49,9 @@ def known():
 
 def test_an_additive_truth_is_found(known):
   _, _, found = known
-  assert found.refusal == ''
+  assert found.refusal is None
   assert (found.ratio, found.scale) == (16, 'log-error')
-  assert tuple(found.players.columns) == shares.PLAYERS
+  assert tuple(found.players.columns) == attribution.PLAYERS
   truth = {**COSTS, 'compute': 1.0, 'ideas': 1.5, 'total': 2.5}
   for ratio, compute in ((16, 1.0), (4, 0.5)):
     truth |= {'compute': compute, 'total': 1.5 + compute}
@@ -172,8 +181,8 @@ def test_diverged_runs_score_the_fallback():
   by_hand = attribution.attribute(study, set_by_hand)
   pd.testing.assert_frame_equal(found.players, by_hand.players)
   assert row_of(found, 'total')['n'] == 10
-  assert '1 run diverged and count' not in ' '.join(by_hand.notes)
-  assert '1 run diverged' in ' '.join(found.notes)
+  assert '1 run diverged and count' not in ' '.join(notes_of(by_hand))
+  assert '1 run diverged' in ' '.join(notes_of(found))
 
 
 def test_seeds_without_a_run_are_dropped():
@@ -182,7 +191,7 @@ def test_seeds_without_a_run_are_dropped():
   found = attribution.attribute(study, failed)
   assert row_of(found, 'a')['n'] == 9
   assert row_of(found, 'a', 4)['n'] == 10  # that budget is no part of this ratio
-  assert any(note.startswith('9 of 10 seeds') for note in found.notes)
+  assert any(note.startswith('9 of 10 seeds') for note in notes_of(found))
   gone = runs[~((runs['arm'] == 'a') & (runs['seed'] == 3))]
   assert row_of(attribution.attribute(study, gone), 'a', 4)['n'] == 9
   kept = study | {'seeds': [s for s in study['seeds'] if s != 3]}
@@ -194,9 +203,9 @@ def test_seeds_without_a_run_are_dropped():
 def test_few_seeds_are_descriptive():
   found = attribution.attribute(*make(FEW, seeds=5))
   assert row_of(found, 'a')['ci_kind'] == statistics.STUDENT
-  assert 'With 5 seeds the intervals are Student’s t' in ' '.join(found.notes)
-  assert 'from 6 seeds on' in ' '.join(found.notes)
-  assert 'Student' not in ' '.join(attribution.attribute(*make(FEW, seeds=6)).notes)
+  assert 'With 5 seeds the intervals are Student’s t' in ' '.join(notes_of(found))
+  assert 'from 6 seeds on' in ' '.join(notes_of(found))
+  assert 'Student' not in ' '.join(notes_of(attribution.attribute(*make(FEW, seeds=6))))
 
 
 def test_looks_narrow_alpha():
@@ -216,7 +225,7 @@ def test_no_gain_has_no_shares():
   found = attribution.attribute(study, cases.make_runs(study, truth))
   assert found.players[['share', 'share_low', 'share_high']].isna().all(axis=None)
   assert found.players['phi'].notna().all()
-  assert any('no shares (raw)' in note for note in found.notes)
+  assert any('no shares (raw)' in note for note in notes_of(found))
   said = attribution_words.sentences(study, found)
   assert 'cannot be told from none' in said[1]
   assert 'accounts for' not in ' '.join(said)
@@ -269,7 +278,7 @@ def test_what_has_no_logarithm_is_raw_only(change, words):
   study['metric'] = {'name': 'loss', 'split': 'test', **studies.LOSS}
   found = attribution.attribute(study, as_loss(runs, change))
   assert set(found.players['scale']) == {'raw'} == {found.scale}
-  assert any(words in note for note in found.notes)
+  assert any(words in note for note in notes_of(found))
 
 
 def test_a_score_that_is_no_error_is_raw_only():
@@ -278,11 +287,11 @@ def test_a_score_that_is_no_error_is_raw_only():
   runs = runs.rename(columns={'test/accuracy': 'test/psnr'})
   found = attribution.attribute(study, runs)
   assert found.scale == 'raw'
-  assert any('PSNR is no error' in note for note in found.notes)
+  assert any('PSNR is no error' in note for note in notes_of(found))
   study, runs = make(FEW)
   study['data']['sizes'] = {}
   found = attribution.attribute(study, runs)
-  assert any('number of test examples is unknown' in note for note in found.notes)
+  assert any('number of test examples is unknown' in note for note in notes_of(found))
 
 
 def test_one_budget_leaves_ideas_only():
@@ -291,7 +300,7 @@ def test_one_budget_leaves_ideas_only():
   assert set(found.players['player']) == {*COSTS, 'total'}
   assert (found.ratio, set(found.players['ratio'])) == (1, {1.0})
   assert row_of(found, 'b', 1)['phi'] == pytest.approx(0.5, abs=0.02)
-  assert any('study.budgets=' in note for note in found.notes)
+  assert any('study.budgets=' in note for note in notes_of(found))
   said = ' '.join(attribution_words.sentences(study, found))
   assert 'ompute' not in said
   assert said.startswith('From the bare model to the full one, test accuracy rises')
@@ -300,20 +309,20 @@ def test_one_budget_leaves_ideas_only():
 def test_notes_follow_from_what_was_declared():
   study, runs = make(FEW)
   beside = lambda **changes: ' '.join(
-    attribution.attribute(study | changes, runs).notes
+    notes_of(attribution.attribute(study | changes, runs))
   )
   assert 'study.ratio' not in beside()
   assert 'the widest is shown' in beside(ratio=0.0)
   assert 'not tuned' not in beside()
   untuned = attribution.attribute(study | {'tune': {}}, runs)
-  assert any('not tuned (study.tune)' in note for note in untuned.notes)
+  assert any('not tuned (study.tune)' in note for note in notes_of(untuned))
   assert set(untuned.players['phi']) == {0.0}  # the runs beside, all of .321
   steps = study | {'regime': 'steps'}
   steps['conditions'] = [{**c, 'regime': 'steps'} for c in study['conditions']]
   found = attribution.attribute(steps, runs)
-  assert any('equal steps, not equal FLOPs' in note for note in found.notes)
+  assert any('equal steps, not equal FLOPs' in note for note in notes_of(found))
   assert not any(
-    'equal FLOPs' in note for note in attribution.attribute(study, runs)[3]
+    'equal FLOPs' in note for note in notes_of(attribution.attribute(study, runs))
   )
 
 
@@ -348,7 +357,7 @@ def test_levels_in_between_play_no_part():
   runs.loc[runs['arm'] == 'half', 'test/accuracy'] = 0.01
   found = attribution.attribute(study, runs)
   assert row_of(found, 'a')['phi'] == pytest.approx(0.9)
-  assert any('first level is present' in note for note in found.notes)
+  assert any('first level is present' in note for note in notes_of(found))
 
 
 def test_orders_estimate():
@@ -363,7 +372,7 @@ def test_orders_estimate():
   assert summed == pytest.approx(row_of(found, 'total')['phi'], rel=1e-12)
   pairs = found.interactions[['player', 'with']].drop_duplicates()
   assert pairs.to_numpy().tolist() == [[name, 'compute'] for name in COSTS]
-  said = ' '.join(found.notes)
+  said = ' '.join(notes_of(found))
   assert '4 of 24 orders' in said
   assert 'adds a standard error of up to' in said
   twice = study | {'permutations': [list('abca')]}
@@ -372,7 +381,7 @@ def test_orders_estimate():
 
 
 def error_of(found):
-  note = next(note for note in found.notes if note.endswith('of the gain (raw).'))
+  note = next(note for note in notes_of(found) if note.endswith('of the gain (raw).'))
   return float(note.split('up to ')[1].split(' %')[0])
 
 
@@ -389,7 +398,7 @@ def test_what_the_drawn_orders_add_to_the_error():
   # .2, 0, 0, .2 of a gain of .2: sd 57.7 %, over the root of four
   assert error_of(found) == 29
   two = cases.make_orders('abc', ['abc', 'cba'], **whole)
-  notes = attribution.attribute(two, cases.make_runs(two, truth)).notes
+  notes = notes_of(attribution.attribute(two, cases.make_runs(two, truth)))
   assert 'standard error' not in ' '.join(notes)
 
 
@@ -402,7 +411,7 @@ def test_all_orders_are_exact():
   )
   found = attribution.attribute(study, runs)
   pd.testing.assert_frame_equal(found.players, exact.players, rtol=1e-9)
-  assert not any('orders of the ideas' in note for note in found.notes)
+  assert not any('orders of the ideas' in note for note in notes_of(found))
 
 
 def test_a_fraction_estimates():
@@ -411,7 +420,7 @@ def test_a_fraction_estimates():
   for player, phi in {**COSTS, 'compute': 1.0, 'total': 2.5}.items():
     assert row_of(found, player)['phi'] == pytest.approx(phi, abs=0.04)
   assert row_of(found, 'remainder')['phi'] == pytest.approx(0, abs=0.04)
-  assert any('8 of 16 combinations' in note for note in found.notes)
+  assert any('8 of 16 combinations' in note for note in notes_of(found))
   pairs = found.interactions[['player', 'with']].drop_duplicates()
   assert pairs.to_numpy().tolist() == [[name, 'compute'] for name in COSTS]
 
@@ -443,7 +452,7 @@ def test_a_fraction_without_its_ends_estimates_them():
   ends = found.ends[(found.ends['ratio'] == 16) & (found.ends['scale'] == 'log-error')]
   assert ends['full'].item() == pytest.approx(np.log(0.02), abs=0.05)
   assert ends['bare'].item() == pytest.approx(np.log(0.02) + 2.5, abs=0.05)
-  assert any('the gain is an estimate' in note for note in found.notes)
+  assert any('the gain is an estimate' in note for note in notes_of(found))
   # where they were run beside it, they tell the gain, and what is left of it
   both = cases.make_study(list(COSTS), 10, 'fraction', [0, *masks, 15])
   beside = attribution.attribute(both, cases.make_runs(both, cases.additive(COSTS, 1)))
@@ -475,20 +484,20 @@ def test_refusals_name_what_is_missing(name):
   study, runs = make(FEW)
   changes, words = REFUSALS[name]
   found = attribution.attribute(study | changes, runs)
-  assert pd.Series([found.refusal]).str.contains(words).item(), found.refusal
-  assert '\n' not in found.refusal
+  assert pd.Series([refusal_of(found)]).str.contains(words).item(), refusal_of(found)
+  assert '\n' not in refusal_of(found)
   assert len(found.players) == len(found.interactions) == len(found.ends) == 0
-  assert tuple(found.players.columns) == shares.PLAYERS
-  assert attribution_words.sentences(study, found) == [found.refusal]
+  assert tuple(found.players.columns) == attribution.PLAYERS
+  assert attribution_words.sentences(study, found) == [refusal_of(found)]
 
 
 def test_a_missing_cell_is_named():
   study, runs = make(FEW)
   study['cells'] = [cell for cell in study['cells'] if cell['arm'] != 'a']
-  refusal = attribution.attribute(study, runs).refusal
+  refusal = refusal_of(attribution.attribute(study, runs))
   assert '1 of 4 combinations have no arm (a=yes b=no)' in refusal
   study['factors'][0]['excludes'] = [['yes', 'b', 'no']]
-  refusal = attribution.attribute(study, runs).refusal
+  refusal = refusal_of(attribution.attribute(study, runs))
   assert 'a=yes with b=no cannot be' in refusal
   assert 'study.only' in refusal
 
@@ -497,26 +506,30 @@ def test_missing_runs_are_named():
   study, runs = make(FEW)
   at = lambda budget: (runs['arm'] == 'a') & np.isclose(runs['budget'], budget)
   found = attribution.attribute(study, runs[~at(1 / 16)])
-  assert 'no run has ended of a at budget 0.0625; run the study again' in found.refusal
+  assert 'no run has ended of a at budget 0.0625; run the study again' in refusal_of(
+    found
+  )
   # elsewhere than at the headline it costs that ratio only
   found = attribution.attribute(study, runs[~at(1 / 4)])
   assert set(found.players['ratio']) == {16}
-  assert any('The ratio 4 is left out.' in note for note in found.notes)
+  assert any('The ratio 4 is left out.' in note for note in notes_of(found))
   runs = runs[~at(1 / 16) | (runs['seed'] == 2)]
-  assert '1 of 10 seeds has every run' in attribution.attribute(study, runs).refusal
+  assert '1 of 10 seeds has every run' in refusal_of(attribution.attribute(study, runs))
 
 
 def test_a_fraction_that_confounds_pairs_is_refused():
   masks = [m for m in range(8) if m.bit_count() % 2]  # c = ab
   study = cases.make_study(['a', 'b', 'c'], 10, 'fraction', masks)
   runs = cases.make_runs(study, cases.additive({'a': 1.0}, 1.0))
-  assert 'no fraction of resolution IV' in attribution.attribute(study, runs).refusal
+  assert 'no fraction of resolution IV' in refusal_of(
+    attribution.attribute(study, runs)
+  )
 
 
-@pytest.mark.parametrize('name', coalitions.RESERVED)
+@pytest.mark.parametrize('name', attribution.RESERVED)
 def test_a_factor_with_the_name_of_a_row_is_refused(name):
   study, runs = make({name: 0.5, 'b': 0.1})
-  assert f'rename the factor {name!r}' in attribution.attribute(study, runs).refusal
+  assert f'rename the factor {name!r}' in refusal_of(attribution.attribute(study, runs))
 
 
 def test_phi_that_does_not_sum_to_the_gain_raises(known, monkeypatch):

@@ -96,7 +96,7 @@ def test_all_orders_give_the_same(values):
   players = values.shape[1].bit_length() - 1
   np.testing.assert_allclose(shapley.shapley(values)[0], walk(values[0], players))
   orders = list(itertools.permutations(range(players)))
-  sampled = shapley.from_permutations(orders, values[:, begin(orders)])
+  sampled = shapley.divide_orders(orders, [values[:, begin(orders)]]).phi
   np.testing.assert_allclose(sampled, shapley.shapley(values), atol=1e-9)
 
 
@@ -170,7 +170,7 @@ def test_few_orders_still_sum_to_the_gain():
   # player 3 comes third in the first order, after 2 and 0, and last in the second
   np.testing.assert_allclose(added[:, 0, 3], v[:, 0b1101] - v[:, 0b0101])
   np.testing.assert_allclose(added[:, 1, 3], v[:, 0b1111] - v[:, 0b0111])
-  mean = shapley.from_permutations(orders, v[:, begin(orders)])
+  mean = shapley.divide_orders(orders, [v[:, begin(orders)]]).phi
   np.testing.assert_allclose(mean, added.mean(1))
 
 
@@ -179,11 +179,13 @@ def test_a_crossed_player_takes_every_place():
   low, high = v[:, :8], v[:, 8:]  # without and with player 3
   orders = [[2, 0, 1], [0, 1, 2]]
   at = begin(orders)
-  wider, values = shapley.cross(orders, low[:, at], high[:, at])
-  assert sorted(map(tuple, wider)) == sorted(
-    (*o[:place], 3, *o[place:]) for o in orders for place in range(4)
+  wider = [(*o[:place], 3, *o[place:]) for o in orders for place in range(4)]
+  expected = shapley.marginals(wider, v[:, begin(wider)])
+  division = shapley.divide_orders(orders, [low[:, at], high[:, at]])
+  np.testing.assert_allclose(division.phi, expected.mean(1), atol=1e-12)
+  np.testing.assert_allclose(
+    division.added, expected.reshape(2, 2, 4, 4).mean(2), atol=1e-12
   )
-  np.testing.assert_array_equal(values, v[:, begin(wider.tolist())])
   every = list(itertools.permutations(range(3)))
   at = begin(every)
   exact = shapley.divide([low, high])
@@ -192,6 +194,7 @@ def test_a_crossed_player_takes_every_place():
   assert set(found.pairs) == {(0, 3), (1, 3), (2, 3)}
   for pair, index in found.pairs.items():
     np.testing.assert_allclose(index, exact.pairs[pair], atol=1e-12)
+    np.testing.assert_allclose(index, found.pairs_added[pair].mean(1), atol=1e-12)
   assert found.added is not None
   assert found.added.shape == (2, 6, 4)
   np.testing.assert_allclose(found.added.mean(1), found.phi, atol=1e-12)
@@ -306,7 +309,7 @@ NAN = np.full((1, 4), np.nan)
     ),
     (lambda: shapley.marginals([[0]], np.full((1, 1, 2), np.inf)), 'finite'),
     (
-      lambda: shapley.cross([[0]], np.zeros((1, 1, 2)), np.zeros((1, 2))),
+      lambda: shapley.divide_orders([[0]], [np.zeros((1, 1, 2)), np.zeros((1, 2))]),
       r'\[n, 1, 2\]',
     ),
     (lambda: shapley.from_fraction(np.zeros((2, 1)), np.zeros((1, 2))), r'\+1 and -1'),

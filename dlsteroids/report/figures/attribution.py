@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib import axes
 
 from dlsteroids.analysis import attribution as attribution_lib
-from dlsteroids.analysis import coalitions, shares
 from dlsteroids.report import attribution as attribution_words
 from dlsteroids.report import facts, formats
 from dlsteroids.report.figures import canvas, panels, scales
@@ -55,11 +54,11 @@ class _Step(NamedTuple):
 
   @property
   def colour(self) -> str:
-    if self.player == shares.REMAINDER:
+    if self.player == attribution_lib.REMAINDER:
       return canvas.GREY
     if self.row['phi'] < 0:
       return canvas.ORANGE
-    return canvas.VIOLET if self.player == shares.COMPUTE else canvas.BLUE
+    return canvas.VIOLET if self.player == attribution_lib.COMPUTE else canvas.BLUE
 
 
 class _Axis(NamedTuple):
@@ -150,7 +149,7 @@ def draw_waterfall(
 def _choose_axis(study: study_lib.Study, scale: str) -> _Axis:
   column = study.metric.column
   words = facts.words(study, column)
-  if scale == coalitions.RAW:
+  if scale == attribution_lib.RAW:
     return _Axis(words, column, False, study.metric.sign)
   if formats.is_share(column) and study.metric.sign > 0:
     words = words.replace('accuracy', 'error')
@@ -164,10 +163,10 @@ def _make_steps(
   upwards: int,
 ) -> list[_Step]:
   """The bars, the largest first, what is left over last."""
-  sums = (shares.IDEAS, shares.TOTAL)
+  sums = (attribution_lib.IDEAS, attribution_lib.TOTAL)
   rows = attribution_lib.at_headline(attribution, attribution.players)
   rows = [row for row in rows if row['player'] not in sums]
-  rows.sort(key=lambda row: (row['player'] == shares.REMAINDER, -row['phi']))
+  rows.sort(key=lambda row: (row['player'] == attribution_lib.REMAINDER, -row['phi']))
   digits = attribution_words.choose_digits(rows)
   steps = []
   for row in rows:
@@ -185,7 +184,11 @@ def _make_steps(
 def _name(attribution: attribution_lib.Attribution, player: str) -> str:
   """A name below a bar; a line break stays one."""
   words = attribution_words.name_player(attribution, player)
-  return words.replace(' (', '\n').rstrip(')') if player == shares.COMPUTE else words
+  return (
+    words.replace(' (', '\n').rstrip(')')
+    if player == attribution_lib.COMPUTE
+    else words
+  )
 
 
 def _wrap(names: Sequence[str], width: float) -> tuple[float, list[list[str]]]:
@@ -290,7 +293,7 @@ def draw_shares(
     return None
   order = attribution_lib.at_headline(attribution, attribution.players)
   order.sort(key=lambda row: -row['phi'])
-  ideas = [r['player'] for r in order if r['player'] not in coalitions.RESERVED]
+  ideas = [r['player'] for r in order if r['player'] not in attribution_lib.RESERVED]
   ideas = ideas if len(ideas) > 1 else []  # one idea is all ideas
   wide = _SHARE_WIDTH if ideas else 2 * _SHARE_WIDTH
   grid = panels.Grid(len(ideas), 3, _LEFT + wide + 0.65, 0.2, 0.62, 1.3, 1.85)
@@ -301,7 +304,7 @@ def draw_shares(
   canvas.write(fig, 0.02, 0.16, words, fontsize=8)
   tall = grid.height + grid.pitch * (min(rows, 2) - 1)
   ax = canvas.add_axes(fig, _LEFT, grid.top, wide, tall)
-  sums = frame[frame['player'].isin((shares.COMPUTE, shares.IDEAS))]
+  sums = frame[frame['player'].isin((attribution_lib.COMPUTE, attribution_lib.IDEAS))]
   _draw_share_panel(ax, sums, sums, attribution.ratio, label_y=True)
   above, right = grid.top - 0.12, _LEFT + wide
   canvas.write(fig, _LEFT, above, 'compute', bold=True, color=canvas.VIOLET)
@@ -322,7 +325,9 @@ def draw_shares(
   )
   if ideas:
     caption += ' Single ideas have an axis of their own.'
-  alt = _describe_shares(frame, [shares.COMPUTE, shares.IDEAS, *ideas])
+  alt = _describe_shares(
+    frame, [attribution_lib.COMPUTE, attribution_lib.IDEAS, *ideas]
+  )
   return canvas.finish(fig, 'shares', 'Shares against compute', caption, alt)
 
 
@@ -357,7 +362,7 @@ def _draw_share_panel(
   for player, rows in own.groupby('player'):
     columns = ['ratio', 'share', 'share_low', 'share_high']
     ratio, share, below, upper = rows.sort_values('ratio')[columns].to_numpy(float).T
-    colour = canvas.VIOLET if player == shares.COMPUTE else canvas.BLUE
+    colour = canvas.VIOLET if player == attribution_lib.COMPUTE else canvas.BLUE
     ax.fill_between(ratio, below, upper, color=colour, alpha=0.2, linewidth=0)
     ax.plot(ratio, share, color=colour, linewidth=1.6)
     face = [colour if r == headline else canvas.PAPER for r in ratio]
