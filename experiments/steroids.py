@@ -19,8 +19,8 @@ from dlsteroids.report import attribution_notes, facts, formats, markdown, secti
 from dlsteroids.report import notes as report_notes
 from dlsteroids.report.figures import attribution as attribution_figures
 from dlsteroids.report.figures import canvas
-from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
+from dlsteroids.util import files
 
 HOME = pathlib.Path(__file__).parent
 FAMILIES = {  # page: (family, data in words)
@@ -246,7 +246,7 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
       }
     for name, drawing in drawn.items():
       if drawing is not None:
-        results.write_atomically(figures / f'{family.page}_{name}.png', drawing.png)
+        files.write(figures / f'{family.page}_{name}.png', drawing.png)
   parts = [
     '# Is deep learning just neural networks on steroids?',
     'How much of the gain since the perceptron is compute, and how much is each idea? '
@@ -274,7 +274,7 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
   ]
   path = out / 'README.md'
   kept = [part for part in parts if not part.startswith('![') or exists(part, out)]
-  results.write_atomically(path, '\n\n'.join(kept) + '\n')
+  files.write(path, '\n\n'.join(kept) + '\n')
   return path
 
 

@@ -14,7 +14,7 @@ from dlsteroids.report import report
 from dlsteroids.run import interrupt, local
 from dlsteroids.store import results
 from dlsteroids.train import checkpoint, program
-from dlsteroids.util import environment
+from dlsteroids.util import lock
 from tests.fixtures import studies_on_disk as disk
 
 
@@ -47,7 +47,7 @@ def snapshot(workdir):
   return {
     str(path): path.read_bytes()
     for path in pathlib.Path(workdir).rglob('*')
-    if path.is_file() and path.name != '.lock'
+    if path.is_file() and not path.name.startswith('.lock')
   }
 
 
@@ -213,14 +213,14 @@ def test_a_workdir_that_cannot_be_used(fails, tmp_path):
 
 
 def test_a_workdir_without_the_right_to_write(fails, tmp_path, monkeypatch):
-  real = open
+  real = os.open
 
   def refuse(path, *args, **options):
     if str(path).endswith('.lock'):
       raise PermissionError(13, 'Permission denied', str(path))
     return real(path, *args, **options)
 
-  monkeypatch.setattr('builtins.open', refuse)  # root may write everywhere
+  monkeypatch.setattr(os, 'open', refuse)  # root may write everywhere
   fails([], 'cannot write to workdir', 'Permission denied')
 
 
@@ -286,12 +286,12 @@ FILES_OF_STUDY = ('study.json', 'plan.json')
 @pytest.mark.parametrize('text', ['', '[]', '{}', '{"pid": 1}', '\xff', '[1'])
 def test_a_damaged_lock_is_no_matter(fails, tmp_path, monkeypatch, text):
   work = tmp_path / 'work'
-  monkeypatch.setattr(environment, 'PATIENCE', 0.1)
-  with environment.hold(work):
-    (work / '.lock').write_text(text)
+  monkeypatch.setattr(lock, 'PATIENCE', 0.1)
+  with lock.hold(work):
+    (work / '.lock.json').write_text(text)
     fails([], 'is held by another process')
-  with environment.hold(work):
-    assert json.loads((work / '.lock').read_text())['pid'] == os.getpid()
+  with lock.hold(work):
+    assert json.loads((work / '.lock.json').read_text())['pid'] == os.getpid()
 
 
 @pytest.mark.parametrize('name', ['study.json', 'plan.json'])
@@ -305,8 +305,8 @@ def test_a_damaged_file_of_the_study(fails, tmp_path, name, text):
 
 def test_a_held_workdir_says_by_whom(fails, tmp_path, monkeypatch):
   work = tmp_path / 'work'
-  monkeypatch.setattr(environment, 'PATIENCE', 0.1)
-  with environment.hold(work):
+  monkeypatch.setattr(lock, 'PATIENCE', 0.1)
+  with lock.hold(work):
     fails([], f'held by process {os.getpid()} on ', ' since ')
     fails(['--action=report'], 'held by process')
 

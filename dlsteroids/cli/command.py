@@ -15,7 +15,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.cli import flags
 from dlsteroids.config import files
 from dlsteroids.run import interrupt
-from dlsteroids.util import environment, errors
+from dlsteroids.util import environment, errors, lock
 
 NAME = 'python -m dlsteroids'
 
@@ -268,7 +268,7 @@ def _report(
   from dlsteroids.run import launch
 
   if command.flags.action == 'report':
-    with environment.hold(workdir) if workdir.exists() else contextlib.nullcontext():
+    with lock.hold(workdir) if workdir.exists() else contextlib.nullcontext():
       answer = launch.export(workdir, print, tensorboard)
   else:
     answer = _train(command, request, workdir)

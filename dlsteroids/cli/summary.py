@@ -16,6 +16,7 @@ from dlsteroids.store import results, tables
 from dlsteroids.study import conditions, designs
 from dlsteroids.study import study as study_lib
 from dlsteroids.train import cost
+from dlsteroids.util import files
 
 LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
 
@@ -188,5 +189,5 @@ def write_latex(answer: launch.Answer) -> pathlib.Path:
   """effects.tex beside the report."""
   study = study_lib.from_json(results.read_json(answer.workdir / 'study.json'))
   path = answer.workdir / 'effects.tex'
-  results.write_atomically(path, latex.table(study, answer.effects))
+  files.write(path, latex.table(study, answer.effects))
   return path

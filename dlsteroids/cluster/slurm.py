@@ -57,7 +57,7 @@ class Slurm:
       text = '; '.join(lines) or str(error)
       raise errors.UserError(f'SLURM refuses the jobs: {text}') from error
     for program, job in zip(programs, jobs):
-      (self.folder / f'{program}.job').write_text(job.job_id)
+      (self.folder / f'{program}.job').write_text(job.job_id, encoding='utf-8')
       self.jobs[program] = SlurmJob(job.job_id, self.queue, self.folder)
     return {program: self.jobs[program] for program in programs}
 
@@ -65,7 +65,7 @@ class Slurm:
     jobs = {}
     for program in programs:
       with contextlib.suppress(OSError):
-        name = (self.folder / f'{program}.job').read_text()
+        name = (self.folder / f'{program}.job').read_text(encoding='utf-8')
         jobs[program] = SlurmJob(name, self.queue, self.folder)
     jobs = {program: job for program, job in jobs.items() if not job.ended()}
     self.jobs |= jobs
@@ -211,7 +211,9 @@ class SlurmJob:
       return ''
     text = f'SLURM job {self.id}: {state}'
     with contextlib.suppress(OSError):
-      lines = (self.folder / f'{self.id}_0_log.err').read_text().splitlines()
+      lines = (
+        (self.folder / f'{self.id}_0_log.err').read_text(encoding='utf-8').splitlines()
+      )
       raised = [line for line in lines if line.startswith('RuntimeError: ')]  # `Work`
       text += ', ' + raised[-1].removeprefix('RuntimeError: ') if raised else ''
     return text

@@ -14,7 +14,7 @@ from dlsteroids.config import files
 from dlsteroids.plan import manifest, units
 from dlsteroids.run import launch, local, sharing
 from dlsteroids.store import failures
-from dlsteroids.util import environment, errors
+from dlsteroids.util import errors, lock
 
 
 def work(
@@ -49,7 +49,7 @@ def work(
         f'{workdir}/plan.json was written from another configuration or other code; '
         'run the study again'
       )
-    with environment.hold(workdir):
+    with lock.hold(workdir):
       plan = manifest.lay_out(plan, manifest.read_layouts(workdir))
       manifest.write_layouts(plan, workdir)
     patience = 2 * plan.config['engine']['lease_seconds']

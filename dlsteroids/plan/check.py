@@ -66,7 +66,9 @@ def load(name: str) -> ModuleType:
   try:
     return importlib.import_module(name)
   except Exception as error:
-    raise errors.UserError(f'{name} fails at import: {first_line(error)}') from error
+    raise errors.UserError(
+      f'{name} fails at import: {errors.describe(error)}'
+    ) from error
 
 
 def check_defaults(name: str, module: ModuleType) -> Iterator[str]:
@@ -99,7 +101,7 @@ def check_model(name: str, module: ModuleType) -> Iterator[str]:
     except errors.UserError as error:
       refusals.append(str(error))
     except Exception as error:
-      yield f'{name} fails on images {shape}: {first_line(error)}'
+      yield f'{name} fails on images {shape}: {errors.describe(error)}'
       return
   else:
     yield f'{name} refuses every image size tried: {refusals[-1]}'
@@ -235,7 +237,7 @@ def attempt(what: str, name: str, kind: str) -> Iterator[str]:
     yield f'{what}: {error}'
     return
   except Exception as error:
-    yield f'{what}: {first_line(error)}'
+    yield f'{what}: {errors.describe(error)}'
     return
   if int(state['diverged'][0]) >= 0:
     yield f'{what}: the loss is not finite at step {int(state["diverged"][0])}'
@@ -244,8 +246,3 @@ def attempt(what: str, name: str, kind: str) -> Iterator[str]:
     if leaf.dtype.kind == 'f' and not np.array_equal(leaf[0], leaf[1], equal_nan=True):
       yield f'{what}: two members with one seed differ in {jax.tree_util.keystr(path)}'
       return
-
-
-def first_line(error: Exception) -> str:
-  text = str(error).strip().splitlines()
-  return f'{type(error).__name__}: {text[0] if text else ""}'

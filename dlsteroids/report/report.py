@@ -10,8 +10,8 @@ import numpy as np
 from dlsteroids.analysis import summary
 from dlsteroids.report import markdown, outline, page, sentences
 from dlsteroids.report.figures import registry
-from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
+from dlsteroids.util import files
 
 Tables = summary.Tables
 MEMORY = 1 << 30  # bytes of runs' arrays that are cached
@@ -52,11 +52,11 @@ def write(
   for name in registry.NAMES:
     path = workdir / 'figures' / f'{name}.png'
     if name in drawings:
-      results.write_atomically(path, drawings[name].png)
+      files.write(path, drawings[name].png)
     else:  # one of an earlier report would be taken for this one's
       path.unlink(missing_ok=True)
-  results.write_atomically(workdir / 'report.md', text)
-  results.write_atomically(workdir / 'report.html', html)
+  files.write(workdir / 'report.md', text)
+  files.write(workdir / 'report.html', html)
   return workdir / 'report.html'
 
 

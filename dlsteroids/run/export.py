@@ -13,7 +13,7 @@ from dlsteroids.plan import manifest, runs, study_plan
 from dlsteroids.run import sample
 from dlsteroids.store import results
 from dlsteroids.tasks.lib import classifier, features, quality
-from dlsteroids.util import errors
+from dlsteroids.util import errors, files
 
 LEVELS = (0, 64, 128, 255)  # grey levels by which a normalisation is read off
 FEW = 2000  # test images at most that the worst distances are measured from
@@ -54,7 +54,7 @@ def export(
   scores = measure(draft, dataset, run.seed)
   compare(scores, record.run['values']['final/test/accuracy'])
   data = classifier.pack({**meta, **scores}, variables)
-  results.write_atomically(target, data)
+  files.write(target, data)
   found = features.of_file(target)
   say(f'{target}: {len(data):,} bytes; {found.note}. Use it by task.features={target}')
   return target

@@ -18,7 +18,7 @@ from dlsteroids.report import claims, report, sentences
 from dlsteroids.run import interrupt, leases, local, sharing
 from dlsteroids.store import failures, results, tables, tensorboard
 from dlsteroids.train import checkpoint, processes
-from dlsteroids.util import environment, errors
+from dlsteroids.util import environment, errors, lock
 
 
 class Answer(NamedTuple):
@@ -118,7 +118,7 @@ def begin(
   Raises:
     UserError: if the workdir holds another study, or runs that must not be mixed.
   """
-  with environment.hold(workdir):
+  with lock.hold(workdir):
     old = manifest.check(workdir, made.config['study']['name'])
     if not elsewhere:
       made = manifest.lay_out(made, manifest.read_layouts(workdir))
@@ -146,7 +146,7 @@ def finish(
     UserError: if no run of the declared condition ended.
   """
   leases.clear(workdir, made.config['engine']['lease_seconds'])
-  with environment.hold(workdir):
+  with lock.hold(workdir):
     old = manifest.read_study(workdir)
     # In this order: what is listed and not leased then is stored by now, or litter.
     left = list((workdir / 'checkpoints').glob('*'))

@@ -239,7 +239,7 @@ def read_one(path: pathlib.Path) -> Holder | None:
   """Who holds a lease, of unknown age; None if there is no such file."""
   for _ in range(3):  # a beat may be half written
     try:
-      told = json.loads(path.read_text())
+      told = json.loads(path.read_text(encoding='utf-8'))
       return Holder(**{name: told[name] for name in Holder._fields if name in told})
     except FileNotFoundError:
       return None
@@ -279,7 +279,11 @@ def sweep(path: pathlib.Path, program: str) -> None:
 def space() -> str:
   """Names where this process' pids count: boot and pid namespace; '' if unknown."""
   try:
-    boot = pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()
+    boot = (
+      pathlib.Path('/proc/sys/kernel/random/boot_id')
+      .read_text(encoding='utf-8')
+      .strip()
+    )
     return f'{boot} {os.readlink("/proc/self/ns/pid")}'
   except OSError:
     return ''
@@ -288,7 +292,12 @@ def space() -> str:
 def start_of(pid: int) -> str:
   """When a process of this space started, in the kernel's ticks; '' if it is gone."""
   try:
-    fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    fields = (
+      pathlib.Path(f'/proc/{pid}/stat')
+      .read_text(encoding='utf-8')
+      .rpartition(')')[2]
+      .split()
+    )
   except OSError:
     return ''
   state, threads, start = fields[0], int(fields[17]), fields[19]

@@ -17,7 +17,7 @@ from dlsteroids.store import results
 from dlsteroids.train import checkpoint, loop, probes, processes
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
-from dlsteroids.util import environment, errors
+from dlsteroids.util import environment, errors, lock
 
 
 class Status(NamedTuple):
@@ -164,7 +164,7 @@ def remember(workdir: pathlib.Path, program: str, layout: program_lib.Layout) ->
   if not processes.first():
     return
   path = workdir / 'plan.json'
-  with environment.hold(workdir):
+  with lock.hold(workdir):
     written = results.read_json(path)
     entry = written['programs'][program]
     asked = entry.get('halved_from', entry['width'])

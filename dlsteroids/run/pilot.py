@@ -16,7 +16,7 @@ from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import formats
 from dlsteroids.run import local, sharing
 from dlsteroids.store import results
-from dlsteroids.util import environment, errors
+from dlsteroids.util import errors, lock
 
 LEAST = 4  # runs that a standard deviation is worth estimating from
 
@@ -58,7 +58,7 @@ def run(
   first = made.config['study']['first_seed']
   arm = made.design.contrasts[0].reference_cells[0]
   runs = [made.run(arm, first + i, runs_lib.UNTUNED, {}) for i in range(count)]
-  with environment.hold(workdir):
+  with lock.hold(workdir):
     manifest.check(workdir, made.config['study']['name'])
     made = manifest.lay_out(made, manifest.read_layouts(workdir))
     manifest.write_plan(made, workdir)

@@ -11,14 +11,13 @@ import io
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlsteroids.store import curves
-from dlsteroids.util import npz
+from dlsteroids.util import files, npz
 
 FOLDER = 'runs'
 FORMAT = 1
@@ -39,29 +38,11 @@ class Index(NamedTuple):
   damaged: Mapping[pathlib.Path, str]  # what is wrong with a file that can't be used
 
 
-def write_atomically(path: pathlib.Path, content: bytes | str | Iterable[str]) -> None:
-  """Writes a whole file or, on any failure, leaves what was there untouched."""
-  parts = (content,) if isinstance(content, str | bytes) else content
-  path.parent.mkdir(parents=True, exist_ok=True)
-  handle, name = tempfile.mkstemp(dir=path.parent, prefix='.', suffix='.part')
-  try:
-    with os.fdopen(handle, 'wb') as file:
-      for part in parts:
-        file.write(part.encode() if isinstance(part, str) else part)
-      file.flush()
-      os.fsync(file.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, path)
-  except BaseException:
-    pathlib.Path(name).unlink(missing_ok=True)
-    raise
-
-
 def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
   """Writes a dict, with a checksum that `read_json` compares."""
   plain = json.loads(json.dumps(value, default=list))
   sealed = {**plain, 'sha256': digest_of(plain)}
-  write_atomically(path, json.dumps(sealed, indent=1) + '\n')
+  files.write(path, json.dumps(sealed, indent=1) + '\n')
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -100,9 +81,9 @@ def write_batch(
   buffer = io.BytesIO()
   np.savez(buffer, meta=np.frombuffer(text, np.uint8), **flat)
   data = buffer.getvalue()
-  name = f'{batch["program"]}-{hashlib.sha256(data).hexdigest()[:16]}.npz'
+  name = f'{batch["program"]}-{files.checksum(data)[:16]}.npz'
   path = workdir / FOLDER / name
-  write_atomically(path, data)
+  files.write(path, data)
   return path
 
 
@@ -113,7 +94,7 @@ def read_batch(path: pathlib.Path) -> tuple[Mapping[str, Any], list[dict[str, An
     ValueError: if the bytes are not those that were written.
   """
   data = path.read_bytes()
-  if hashlib.sha256(data).hexdigest()[:16] != path.stem.rpartition('-')[2]:
+  if files.checksum(data)[:16] != path.stem.rpartition('-')[2]:
     raise ValueError('its checksum does not match')
   try:
     meta = json.loads(npz.read(data, 'meta'.__eq__)['meta'].tobytes())

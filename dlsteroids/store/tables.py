@@ -10,6 +10,7 @@ import pandas as pd
 
 from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
+from dlsteroids.util import files
 
 _WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
 _STATE = ('tuned', 'regime', 'budget', 'size')
@@ -123,7 +124,7 @@ def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
   whole = {name: 'Int64' for name in _WHOLE if name in frame}
   frame = frame.astype(whole)
   starts = range(0, max(len(frame), 1), _ROWS)
-  results.write_atomically(
+  files.write(
     path,
     (
       frame[start : start + _ROWS].to_csv(

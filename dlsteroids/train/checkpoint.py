@@ -6,7 +6,6 @@ match is damaged and never restored; what matches but cannot be restored is a mi
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import pathlib
@@ -18,7 +17,7 @@ import jax
 import numpy as np
 
 from dlsteroids.train import processes
-from dlsteroids.util import errors
+from dlsteroids.util import errors, files
 
 SUMS = 'sha256.json'
 RUNS = 'runs.json'  # fingerprints of a batch's members, in its folder
@@ -85,22 +84,15 @@ def refusal(error: BaseException) -> str:
 def seal(folder: pathlib.Path) -> None:
   """Writes the checksums of a checkpoint's files, by the first of all processes."""
   if jax.process_index() == 0:
-    sums = {name: checksum(folder / name) for name in files(folder)}
-    part = folder / f'{SUMS}.part'
-    part.write_text(json.dumps(sums))
-    os.replace(part, folder / SUMS)
+    sums = {name: files.checksum(folder / name) for name in contents(folder)}
+    files.write(folder / SUMS, json.dumps(sums))
 
 
-def files(folder: pathlib.Path) -> list[str]:
+def contents(folder: pathlib.Path) -> list[str]:
   """Names of all files of a checkpoint but the one of checksums."""
   paths = (path for path in folder.rglob('*') if path.is_file())
   found = sorted(str(path.relative_to(folder)) for path in paths)
-  return [name for name in found if name not in (SUMS, f'{SUMS}.part')]
-
-
-def checksum(path: pathlib.Path) -> str:
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+  return [name for name in found if name != SUMS and not name.endswith(files.PART)]
 
 
 def damage(folder: pathlib.Path) -> str:
@@ -113,13 +105,13 @@ def damage(folder: pathlib.Path) -> str:
     return 'it was not finished'
   except ValueError:
     return f'{SUMS} is damaged'
-  there = files(folder)
+  there = contents(folder)
   for name in sorted({*there, *sums}):
     if name not in sums:
       return f'{name} does not belong to it'
     if name not in there:
       return f'{name} is missing'
-    if checksum(folder / name) != sums[name]:
+    if files.checksum(folder / name) != sums[name]:
       return f'the checksum of {name} does not match'
   return ''
 
@@ -251,7 +243,7 @@ def sign(folder: pathlib.Path, runs: Sequence[str]) -> None:
   with contextlib.suppress(OSError):
     if processes.first():
       folder.mkdir(parents=True, exist_ok=True)
-      (folder / RUNS).write_text(json.dumps(list(runs)))
+      (folder / RUNS).write_text(json.dumps(list(runs)), encoding='utf-8')
 
 
 def sweep(

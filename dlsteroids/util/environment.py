@@ -1,28 +1,37 @@
-"""The machine: devices before JAX starts, provenance after, who writes a workdir."""
+"""The machine: devices before JAX starts, provenance after."""
 
 import contextlib
 import datetime
-import fcntl
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
-import socket
+import shlex
 import subprocess
-import time
+import traceback
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
-from dlsteroids.util import errors
+from dlsteroids.util import errors, files
 
-PATIENCE = 600.0  # seconds to wait for who writes a study's files or its report
 LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS')
+# Flags that change no result, by their beginning.
+HARMLESS = ('--xla_force_host_platform_device_count', '--xla_dump', '--xla_hlo_profile')
+SETTINGS = {  # of JAX that change results, with their defaults
+  'jax_enable_x64': False,
+  'jax_numpy_dtype_promotion': 'standard',
+  'jax_threefry_partitionable': True,
+  'jax_disable_jit': False,
+  'jax_default_prng_impl': 'threefry2x32',
+}
 
 
 def cores() -> int:
-  """Processor cores this process may use."""
-  return len(os.sched_getaffinity(0))
+  """Processor cores that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):  # Linux
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def prepare(matmul: str = 'default') -> None:
@@ -30,42 +39,83 @@ def prepare(matmul: str = 'default') -> None:
 
   JAX_NUM_CPU_DEVICES sets another number of devices.
   Must come before the first JAX call; afterwards the device count stays as it is.
+
+  Raises:
+    UserError: with 64-bit numbers, which the programs are not made for.
   """
   import jax
 
+  if jax.config.read('jax_enable_x64'):
+    raise errors.UserError(
+      'JAX is set to 64-bit numbers (JAX_ENABLE_X64 or jax_enable_x64), but studies '
+      'are trained in float32: unset it'
+    )
   if 'JAX_NUM_CPU_DEVICES' not in os.environ:
     with contextlib.suppress(RuntimeError):  # JAX already runs
       jax.config.update('jax_num_cpu_devices', cores())
-  cache = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(cache_folder() / 'jax')
-  jax.config.update('jax_compilation_cache_dir', cache)
+  cache = os.environ.get('JAX_COMPILATION_CACHE_DIR')
+  folder = cache or str(files.cache_folder() / 'jax')
+  jax.config.update('jax_compilation_cache_dir', folder)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
   jax.config.update('jax_default_matmul_precision', matmul)
 
 
-def cache_folder() -> pathlib.Path:
-  """`$DLSTEROIDS_CACHE`, or dlsteroids in the user's cache folder."""
-  default = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')) / 'dlsteroids'
-  return pathlib.Path(os.environ.get('DLSTEROIDS_CACHE', default)).expanduser()
+@contextlib.contextmanager
+def device_errors() -> Iterator[None]:
+  """Within, a device that JAX is told to use and cannot is a UserError."""
+  try:
+    yield
+  except (RuntimeError, AssertionError) as error:
+    text = errors.first_line(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    bridge = frames[-1].filename.endswith('xla_bridge.py')
+    if not bridge and 'initialize backend' not in text:
+      raise
+    text = text or type(error).__name__
+    platforms = os.environ.get('JAX_PLATFORMS', '')
+    asked = f'JAX_PLATFORMS={platforms}: ' if platforms else ''
+    raise errors.UserError(
+      f'{asked}JAX finds no such device ({text}); unset JAX_PLATFORMS, or set it to cpu'
+    ) from error
 
 
 def provenance() -> dict[str, Any]:
-  """What, besides the run itself, its bits depend on. Paired runs agree in it."""
+  """Whatever the bits of a run depend on besides the run; paired runs agree in it."""
   import jax
 
   device = jax.local_devices()[0]
-  found: dict[str, Any] = {name: importlib.metadata.version(name) for name in LIBRARIES}
-  found['python'] = '.'.join(platform.python_version_tuple()[:2])
-  found['platform'] = device.platform
-  found['device'] = processor() if device.platform == 'cpu' else device.device_kind
-  found['cores'] = cores()
-  return found
+  facts: dict[str, Any] = {name: importlib.metadata.version(name) for name in LIBRARIES}
+  facts['python'] = '.'.join(platform.python_version_tuple()[:2])
+  facts['platform'] = device.platform
+  facts['device'] = processor() if device.platform == 'cpu' else device.device_kind
+  facts['cores'] = cores()
+  facts['settings'] = settings()
+  return facts
+
+
+def settings() -> str:
+  """The settings of JAX and XLA that change results and are not the defaults."""
+  import jax
+
+  words = []
+  for name in FLAGS:
+    flags = sorted(
+      word
+      for word in shlex.split(os.environ.get(name, ''))
+      if not word.startswith(HARMLESS)
+    )
+    words += [f'{name}={" ".join(flags)}'] if flags else []
+  for name, default in SETTINGS.items():
+    value = getattr(jax.config, name, default)
+    words += [f'{name}={value}'] if value != default else []
+  return ', '.join(words)
 
 
 def processor() -> str:
   """The CPU's name, or its architecture."""
   with contextlib.suppress(OSError):
-    for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines():
+    for line in pathlib.Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines():
       if line.startswith('model name'):
         return line.partition(':')[2].strip()
   return platform.processor() or platform.machine()
@@ -86,62 +136,5 @@ def git_commit() -> str:
 
 
 def now() -> str:
+  """The time in UTC, to the second, as ISO 8601."""
   return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
-
-
-@contextlib.contextmanager
-def hold(workdir: pathlib.Path, patience: float | None = None) -> Iterator[None]:
-  """Holds a workdir for a moment, to write what belongs to all of its programs.
-
-  The kernel gives it back when the process ends, however it ends. Programs are trained
-  without it, by leases. Not to be nested.
-
-  Args:
-    workdir: of the study; made if it does not exist.
-    patience: seconds to wait for another process; `PATIENCE` if None.
-
-  Raises:
-    UserError: saying who holds it, or that it can't be written.
-  """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    file = open(workdir / '.lock', 'a+')  # noqa: SIM115 - held as long as the context
-  except OSError as error:
-    raise errors.UserError(
-      f'cannot write to workdir {workdir}: {error.strerror}'
-    ) from error
-  end = time.monotonic() + (PATIENCE if patience is None else patience)
-  with file:
-    while not lock(file, workdir):
-      if time.monotonic() > end:
-        raise errors.UserError(f'workdir {workdir} is held by {holder_of(file)}')
-      time.sleep(0.05)
-    file.truncate(0)
-    me = {'pid': os.getpid(), 'host': socket.gethostname(), 'since': now()}
-    file.write(json.dumps(me))
-    file.flush()
-    yield
-
-
-def lock(file: TextIO, workdir: pathlib.Path) -> bool:
-  """Whether the file is locked for this process now."""
-  try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return False
-  except OSError as error:
-    raise errors.UserError(
-      f'cannot lock {workdir / ".lock"}: {error.strerror}; its file system must allow '
-      'flock'
-    ) from error
-  return True
-
-
-def holder_of(file: TextIO) -> str:
-  """Who says in the file that it holds it."""
-  file.seek(0)
-  try:
-    who = json.loads(file.read())
-    return f'process {who["pid"]} on {who["host"]} since {who["since"]}'
-  except (ValueError, KeyError, TypeError):
-    return 'another process'

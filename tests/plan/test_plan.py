@@ -118,8 +118,8 @@ def test_fingerprints_are_digests_of_all_they_depend_on():
   for run, seed in zip(runs, (0, 7, 10**6)):
     assert run == make_run('a', seed, 0, config, 'd', 'c')
     assert run.identity == config_lib.digest([identity, seed])
-    code = config_lib.digest([identity, 'c'])
-    assert run.fingerprint == config_lib.digest([code, seed])
+    content = config_lib.digest({**facts, 'code': 'c'})
+    assert run.fingerprint == config_lib.digest([content, seed])
   other = base(study__metric='loss')  # it chooses the step whose scores are stored
   assert make_run('a', 0, 0, other, 'd', 'c').fingerprint != runs[0].fingerprint
 

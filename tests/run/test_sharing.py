@@ -14,7 +14,7 @@ from dlsteroids.report import report
 from dlsteroids.run import launch as launch_lib
 from dlsteroids.run import leases, sharing
 from dlsteroids.store import failures, results
-from dlsteroids.util import environment
+from dlsteroids.util import environment, lock
 from tests.fixtures import studies_on_disk as disk
 
 MODELS = "factors.factor('activation', 'model.activation', 'relu', 'tanh'),"
@@ -219,10 +219,10 @@ def test_leases_and_locks_of_the_workdir_wait_for_each_other(tmp_path):
   done = []
 
   def second():
-    with environment.hold(tmp_path):
+    with lock.hold(tmp_path):
       done.append('second')
 
-  with environment.hold(tmp_path):
+  with lock.hold(tmp_path):
     thread = threading.Thread(target=second)
     thread.start()
     time.sleep(0.3)

@@ -10,6 +10,7 @@ import pytest
 
 from dlsteroids.store import results, tables
 from dlsteroids.study import study as study_lib
+from dlsteroids.util import files
 from tests.fixtures import studies
 
 
@@ -91,14 +92,14 @@ def test_half_written_files_are_no_runs_and_are_dropped(tmp_path):
 @pytest.mark.parametrize('broken', ['fsync', 'replace'])
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, broken):
   path = tmp_path / 'runs.csv'
-  results.write_atomically(path, 'before')
+  files.write(path, 'before')
 
   def fail(*args):
     raise OSError(28, 'No space left on device')
 
   monkeypatch.setattr(os, broken, fail)
   with pytest.raises(OSError, match='No space'):
-    results.write_atomically(path, 'after')
+    files.write(path, 'after')
   monkeypatch.undo()
   assert path.read_text() == 'before'
   assert [p.name for p in tmp_path.iterdir()] == ['runs.csv']

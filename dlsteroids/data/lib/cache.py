@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dlsteroids import config as config_lib
-from dlsteroids.util import environment, errors, files, npz
+from dlsteroids.util import errors, files, npz
 
 Entry = tuple[Mapping[str, np.ndarray], Any]  # arrays by name, and JSON about them
 
@@ -28,7 +28,7 @@ def remember(
   Raises:
     UserError: as `make`, or a cache that cannot be written.
   """
-  file = environment.cache_folder() / kind / f'{config_lib.digest(state)}.npz'
+  file = files.cache_folder() / kind / f'{config_lib.digest(state)}.npz'
   try:
     arrays = npz.read(file)
     about, checksum = json.loads(str(arrays.pop('about')))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pooch
 
 from dlsteroids.config import options
-from dlsteroids.util import environment, errors, files
+from dlsteroids.util import errors, files
 
 OPTIONS = {
   'path': options.Option('', 'file or folder of the data; by default it is searched'),
@@ -40,7 +40,7 @@ def folders(name: str, config: Mapping[str, Any]) -> list[tuple[str, pathlib.Pat
   Raises:
     UserError: if `config['path']` is set and does not exist.
   """
-  roots = [('the cache', environment.cache_folder())]
+  roots = [('the cache', files.cache_folder())]
   if os.environ.get('DLSTEROIDS_DATA'):
     folder = pathlib.Path(os.environ['DLSTEROIDS_DATA']).expanduser()
     roots.insert(0, ('$DLSTEROIDS_DATA', folder))
@@ -83,7 +83,7 @@ def locate(
   if items and not config['download']:
     reason = '; data.download is false'
   elif items and not config['path']:
-    target = environment.cache_folder() / name
+    target = files.cache_folder() / name
     try:
       for item in items:
         fetch(item, target)

@@ -143,7 +143,7 @@ def check(extractor: Extractor, name: str, shape: tuple[int, ...]) -> None:
   except Exception as error:  # whatever the user's function raises
     raise errors.UserError(
       f'config.task.features={name}: apply fails on images {list(shape)}: '
-      f'{type(error).__name__}: {first_line(error)}'
+      f'{errors.describe(error)}'
     ) from error
   classes = len(extractor.classes)
   wanted = [((2, width), 'float32') for width in (extractor.dims, classes) if width]
@@ -187,7 +187,7 @@ def own(name: str, dataset: types.Dataset) -> Extractor:
   except Exception as error:  # whatever the user's module raises
     raise errors.UserError(
       f'config.task.features: {name!r} must be a module with make(dataset), or such a '
-      f'function: {type(error).__name__}: {first_line(error)}'
+      f'function: {errors.describe(error)}'
     ) from error
   if not isinstance(found, Extractor) or not found.note:
     raise errors.UserError(
@@ -198,10 +198,6 @@ def own(name: str, dataset: types.Dataset) -> Extractor:
   return found._replace(
     digest=config_lib.digest({'code': code, 'weights': found.digest})
   )
-
-
-def first_line(error: Exception) -> str:
-  return next(iter(str(error).splitlines()), '')
 
 
 def scaled(images: np.ndarray) -> np.ndarray:

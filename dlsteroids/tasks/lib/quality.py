@@ -8,7 +8,6 @@ images are compared (`facts` states it); `floor` tells what real images score.
 import contextlib
 import json
 import math
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +21,7 @@ from dlsteroids import types
 from dlsteroids.config import code as code_lib
 from dlsteroids.tasks.lib import distances, network
 from dlsteroids.tasks.lib import features as features_lib
-from dlsteroids.util import environment
+from dlsteroids.util import files
 
 SHARE = 0.1  # of an even share of the images, from which on a class counts
 # What a diverged run scores if its extractor does not say how far images can be: beyond
@@ -202,7 +201,7 @@ def floor(
   """
   code = code_lib.read([__name__]).digest
   key = config_lib.digest([extractor.digest, dataset.digest, seed, code])
-  path = environment.cache_folder() / 'floors' / f'{key}.json'
+  path = files.cache_folder() / 'floors' / f'{key}.json'
   if key not in _floors:
     _floors[key] = remembered(path)
   if not _floors[key]:
@@ -227,18 +226,15 @@ def real_scores(
 def remembered(path: pathlib.Path) -> dict[str, float]:
   """The numbers that were written to `path`; {} if none can be read."""
   try:
-    return dict(json.loads(path.read_text()))
+    return dict(json.loads(path.read_bytes()))
   except (OSError, ValueError, TypeError):
     return {}
 
 
 def remember(path: pathlib.Path, values: Mapping[str, float]) -> None:
   """Writes numbers whole or not at all; a cache that can't be written is none."""
-  part = path.with_suffix(f'.{os.getpid()}.part')
   with contextlib.suppress(OSError):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(values))
-    os.replace(part, path)
+    files.write(path, json.dumps(values))
 
 
 def worst(
