@@ -133,7 +133,8 @@ def draw_effects(source: summary.Source) -> canvas.Drawing | None:
   if named:
     caption.append('Circles: as configured. Diamonds: tuned, an equal grid per arm.')
   caption.append('Filled marks carry a verdict; hollow ones are descriptive.')
-  if any(contrast.kind == 'remove' for contrast in study.contrasts):
+  claims = any(not formats.missing(effect['verdict']) for effect in effects)
+  if claims and any(contrast.kind == 'remove' for contrast in study.contrasts):
     caption.append('A removed component helps where the arm is worse without it.')
   alt = '; '.join(
     f'{effect["arm"]} {row.estimates[-1].describe(column)}'
