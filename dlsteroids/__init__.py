@@ -1,17 +1,82 @@
-"""Ablation studies with evidence; see README.md."""
+"""Ablation studies with evidence: which component helps, by how much, at what compute.
+
+Names are loaded when they are first used: importing the package is fast and starts no
+JAX. What is not in `__all__` is internal.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from dlsteroids.api import plan, report, run, status
+  from dlsteroids.config import base
+  from dlsteroids.config.options import Option
+  from dlsteroids.plan.check import check
+  from dlsteroids.rng import Keys
+  from dlsteroids.run.launch import Answer
+  from dlsteroids.run.trained import Trained, load
+  from dlsteroids.study.claims import claim
+  from dlsteroids.study.factors import arm, factor, levels
+  from dlsteroids.study.study import Study
+  from dlsteroids.types import Dataset, Metric, Pass, Player, Stream, Task, Turn
+  from dlsteroids.util.errors import UserError
 
 __version__ = '0.1.0'
+__all__ = [
+  'Answer',
+  'Dataset',
+  'Keys',
+  'Metric',
+  'Option',
+  'Pass',
+  'Player',
+  'Stream',
+  'Study',
+  'Task',
+  'Trained',
+  'Turn',
+  'UserError',
+  'arm',
+  'base',
+  'check',
+  'claim',
+  'factor',
+  'levels',
+  'load',
+  'plan',
+  'report',
+  'run',
+  'status',
+]
+
+# `run`, `plan` and `report` are also rooms: packages that can be called.
+_MODULES = {
+  'status': 'api',
+  'base': 'config',
+  'Option': 'config.options',
+  'check': 'plan.check',
+  'Keys': 'rng',
+  'Answer': 'run.launch',
+  **dict.fromkeys(('Trained', 'load'), 'run.trained'),
+  'claim': 'study.claims',
+  **dict.fromkeys(('arm', 'factor', 'levels'), 'study.factors'),
+  'Study': 'study.study',
+  **dict.fromkeys(
+    ('Dataset', 'Metric', 'Pass', 'Player', 'Stream', 'Task', 'Turn'), 'types'
+  ),
+  'UserError': 'util.errors',
+}
 
 
-def run(config, workdir, **options):
-  """Plans, trains what is missing, reports; see `dlsteroids.run.launch.run`."""
-  from dlsteroids.run import launch
+def __getattr__(name: str) -> Any:
+  if name in ('plan', 'report', 'run'):
+    return importlib.import_module(f'dlsteroids.{name}')
+  if name not in _MODULES:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  value = getattr(importlib.import_module(f'dlsteroids.{_MODULES[name]}'), name)
+  globals()[name] = value
+  return value
 
-  return launch.run(config, workdir, **options)
 
-
-def check(module):
-  """What is wrong with a plug-in; see `dlsteroids.plan.check.check`."""
-  from dlsteroids.plan.check import check as check_module
-
-  return check_module(module)
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

@@ -26,7 +26,13 @@ def stream(key: Any, name: str, index: Any = 0) -> Any:
 
 
 class Keys(NamedTuple):
-  """The streams of one run at one step: `keys('dropout')` is a key."""
+  """The streams of one run at one step: `keys('dropout')` is a key.
+
+  Example:
+    >>> keys = Keys(root(0), step=3)
+    >>> jax.random.bernoulli(keys('dropout'), shape=(4,)).shape
+    (4,)
+  """
 
   root: Any
   step: Any = 0

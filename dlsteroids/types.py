@@ -22,10 +22,19 @@ class Player(NamedTuple):
     init: `(keys, batch) -> Variables`, the initial values for one member.
     optimizer: `hyper -> optax.GradientTransformation`, built inside the trace so that
       its numbers can be traced.
+    module: the flax module whose variables these are; None if there is not just one.
+
+  Example:
+    >>> import optax
+    >>> init = lambda keys, batch: {'params': {'w': 0.0 * batch['x'][0]}}
+    >>> player = Player(init, lambda hyper: optax.sgd(hyper['optimizer.learning_rate']))
+    >>> player.module is None
+    True
   """
 
   init: Callable[..., Variables]
   optimizer: Callable[[Hyper], Any]
+  module: Any = None
 
 
 class Turn(NamedTuple):
@@ -36,6 +45,13 @@ class Turn(NamedTuple):
     loss: `(variables by player, batch, keys, hyper) -> (scalar, (new, scalars))`, where
       `new` holds changed collections by player and `scalars` what is worth logging.
     repeat: how often the move is made per step, each time on the next batch.
+
+  Example:
+    >>> def loss(variables, batch, keys, hyper):
+    ...   error = (batch['x'] @ variables['model']['params']['w'] - batch['y']) ** 2
+    ...   return error.mean(), ({}, {'loss': error.mean()})
+    >>> Turn('model', loss).repeat
+    1
   """
 
   player: str
@@ -51,6 +67,10 @@ class Pass(NamedTuple):
     run: `(variables by player, batch, keys, hyper) -> (value, new)`: the value, a tree
       that the losses find as `batch['shared']`, and changed collections by player,
       which count in the turn of `player`. That turn's gradient goes on through it.
+
+  Example:
+    >>> Pass('generator', lambda variables, batch, keys, hyper: (batch['x'], {})).player
+    'generator'
   """
 
   player: str
@@ -67,6 +87,15 @@ class Metric(NamedTuple):
     better: which direction is an improvement; '' for arrays that are only stored.
     fallback: what a diverged run scores, in the metric's unit.
     merge: how batches join.
+
+  Example:
+    >>> Metric(
+    ...   measure=lambda out: {'sum': out['error'].sum(), 'count': out['mask'].sum()},
+    ...   finish=lambda sums: {'': sums['sum'] / sums['count']},
+    ...   better='lower',
+    ...   fallback=1.0,
+    ... ).merge
+    'sum'
   """
 
   measure: Callable[[Outputs], Any]
@@ -103,6 +132,13 @@ class Task(NamedTuple):
       nothing.
     facts: what the report needs to know; JSON.
     references: as the data set's.
+
+  Example:
+    >>> player = Player(init=lambda keys, batch: {'params': {}}, optimizer=None)
+    >>> turn = Turn('model', loss=None)
+    >>> task = Task({'model': player}, (turn,), outputs=None, metrics={})
+    >>> task.after_step is unchanged
+    True
   """
 
   players: Mapping[str, Player]
@@ -150,6 +186,13 @@ class Stream(NamedTuple):
     example: `Request -> raw example` as numpy arrays: nothing but the request decides
       its bits, so neither order nor threads nor a resumed run can change them. It can
       be pickled, for worker processes, and asks nothing of JAX.
+
+  Example:
+    >>> def example(request):
+    ...   return {'x': np.full(3, request.example, np.float32)}
+    >>> stream = Stream({'x': ((3,), 'float32')}, example)
+    >>> stream.example(Request(2))['x'].tolist()
+    [2.0, 2.0, 2.0]
   """
 
   shapes: Mapping[str, tuple[tuple[int, ...], str]]
@@ -181,6 +224,18 @@ class Dataset(NamedTuple):
       ('test/mse').
     stream: how examples are read if they do not fit in the memory; `arrays` then have
       shape, dtype and rows, but large ones lie on disk, and no program is given them.
+
+  Example:
+    >>> parts = {'train': [0, 1], 'validation': [2], 'test': [3]}
+    >>> dataset = Dataset(
+    ...   name='four',
+    ...   arrays={'image': np.zeros((4, 8, 8, 1), np.uint8), 'label': np.arange(4)},
+    ...   split=lambda seed: {k: np.asarray(v, np.int32) for k, v in parts.items()},
+    ...   transform=lambda batch, keys, *, train: batch,
+    ...   digest='sha256 of all this',
+    ... )
+    >>> sorted(dataset.resident)
+    ['image', 'label']
   """
 
   name: str

@@ -29,7 +29,8 @@ MAY = {
   'run': TRAINING | {'analysis', 'report'},
   'cluster': TRAINING | {'analysis', 'report', 'run'},
   'cli': TRAINING | {'analysis', 'report', 'run', 'cluster'},
-  '__init__': {'run', 'plan'},
+  'api': {'cli', 'run', 'util'},
+  '__init__': {'api', 'config', 'plan', 'rng', 'run', 'study', 'types', 'util'},
   '__main__': {'cli'},
 }
 WITHOUT_JAX = ('study', 'store', 'analysis', 'report', 'config', 'types', 'util')

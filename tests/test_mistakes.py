@@ -375,7 +375,10 @@ def test_out_of_memory_halves_the_width_and_says_so(tmp_path, monkeypatch, capsy
 
   monkeypatch.setattr(local.loop, 'train', exhausted)
   assert command.main(argv) == 0
-  assert 'ran out of memory; width is 1 now' in capsys.readouterr().err
+  assert (
+    'out of memory with 2 runs per device at a time; continuing with 1'
+    in capsys.readouterr().err
+  )
   (entry,) = read_plan(work)['programs'].values()
   assert entry['width'] == 1
   assert disk.trained(work) == 4
@@ -396,7 +399,7 @@ def test_all_batches_of_a_program_that_is_out_of_memory_are_cut(width, groups, c
   mine = [runs_lib.Batch('mine', 4, runs[i : i + size]) for i in range(0, count, size)]
   other = runs_lib.Batch('other', 4, runs)
   half = layout._replace(width=width // 2)
-  found = local.recut([*mine, other], 'mine', half)
+  found = local.split_batches([*mine, other], 'mine', half)
   assert found[-1] == other
   assert sum((batch.runs for batch in found[:-1]), ()) == runs
   for batch in found[:-1]:  # every run has a place of its own
@@ -420,7 +423,7 @@ def test_an_interrupt_that_a_library_swallows_still_stops(
   get = local.Compiler.get
 
   def swallow(*args):  # as a garbage collector's callback does
-    if not interrupt.asked():  # a second one would end this process
+    if not interrupt.requested():  # a second one would end this process
       with contextlib.suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     return get(*args)

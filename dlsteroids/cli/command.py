@@ -244,7 +244,7 @@ def _act(command: Command) -> int:
 
   request = files.read(command.config, command.overrides, command.rerun())
   tree = request.config
-  environment.prepare(tree['train']['matmul'])
+  environment.prepare()
   name = tree['study']['name']
   workdir = pathlib.Path(values.workdir or default_workdir(command.config, name))
   manifest.check(workdir, name)
@@ -275,8 +275,7 @@ def _report(
   if not answer.follows:
     if command.flags.latex:
       print(f'latex: {summary.write_latex(answer)}')
-    print('\n'.join(summary.findings(answer)))
-    print(f'report: {answer.report}')
+    print(answer)
   return 1 if answer.failed else 0
 
 

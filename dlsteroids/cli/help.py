@@ -62,7 +62,7 @@ def text() -> str:
 def options(tree: Mapping[str, Any]) -> str:
   """The page of `--help=config`: every option of a resolved config."""
   parts, section = [_fill('Set an option by --config.SECTION.OPTION=VALUE.')], ''
-  for row in vars(config_lib)['rows'](tree):
+  for row in config_lib.rows(tree):
     head, _, name = row.path.partition('.')
     if head != section:
       section = head

@@ -43,6 +43,10 @@ class Option(NamedTuple):
       params.
     closed: which ends belong to the range: 'left', 'right', 'both' or 'neither'.
     dotted: whether a dotted name (`mylab.blocks.gelu`) is a value besides `choices`.
+
+  Example:
+    >>> Option(0.1, 'share of units dropped', low=0, high=1, traced=True).default
+    0.1
   """
 
   default: Any

@@ -13,14 +13,24 @@ from dlsteroids.util import errors
 def base(model: str, data: str, task: str = 'classify') -> Any:
   """A complete, locked ConfigDict for a model, a data set and a task, by name.
 
+  The metric that decides is the task's `METRIC`, if it declares one.
+
   Raises:
     UserError: if a name is unknown.
+
+  Example:
+    >>> config = base(model='mlp', data='digits')
+    >>> config.model.hidden = (32,)
+    >>> config.model.hidden
+    (32,)
   """
   import ml_collections
 
   tree = {name: options.defaults(table) for name, table in options.SECTIONS.items()}
   for section, name in (('model', model), ('data', data), ('task', task)):
     tree[section] = {'name': name, **options.defaults(plugins.table(section, name))}
+  metric = getattr(plugins.find(plugins.PLUGINS['task'], task), 'METRIC', '')
+  tree['study']['metric'] = metric or tree['study']['metric']
   return ml_collections.ConfigDict(copy.deepcopy(tree)).lock()
 
 

@@ -27,6 +27,10 @@ def check(module: str) -> list[str]:
 
   Args:
     module: dotted name, as a config would name it.
+
+  Example:
+    >>> 'no such module' in check('nowhere.nets')[0]
+    True
   """
   try:
     return list(problems(module))

@@ -18,6 +18,16 @@ def describe_reach(design: reach.Reach) -> str:
   )
 
 
+def warn_reach(design: reach.Reach) -> str:
+  """Before training: that a design cannot reach alpha, and the option to change."""
+  needed = design.seeds_needed
+  cure = f'--config.study.seeds={needed}' if needed else 'fewer contrasts'
+  return (
+    f'too few seeds to show anything: the smallest reachable p is '
+    f'{design.smallest_p:.2g}, above alpha = {design.alpha:.2g}; use {cure}'
+  )
+
+
 def describe_look(study: study_lib.AnyStudy, look: looks.Look) -> str:
   """Why a look's verdicts are exploratory, a sentence; '' if they are claims."""
   if not look.exploratory:

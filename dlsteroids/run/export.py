@@ -10,7 +10,7 @@ import numpy as np
 import dlsteroids
 from dlsteroids import rng, types
 from dlsteroids.plan import manifest, runs, study_plan
-from dlsteroids.run import sample
+from dlsteroids.run import trained
 from dlsteroids.store import results
 from dlsteroids.tasks.lib import classifier, features, quality
 from dlsteroids.util import errors, files
@@ -20,43 +20,45 @@ FEW = 2000  # test images at most that the worst distances are measured from
 
 
 def export(
-  made: study_plan.Plan,
+  plan: study_plan.Plan,
   run: runs.Run,
   workdir: pathlib.Path,
   target: pathlib.Path | None,
   say: Callable[[str], None],
 ) -> pathlib.Path:
-  """Writes a classifier's final variables as an extractor's file, and says so.
+  """Writes a classifier's final variables as an extractor's file.
 
-  The file is asked about the whole test split before it is written: its accuracy there
-  is what it states, and must be the run's own.
+  Before it is written the exported classifier is evaluated on the whole test split: its
+  accuracy, which the file states, must be that of the run.
 
   Args:
-    made: the plan.
+    plan: the plan.
     run: of task classify, finished.
     workdir: of the study.
     target: the file; None is <data set>.npz in `workdir`.
-    say: told what was written.
+    say: prints what was written.
 
   Raises:
     UserError: a run that is not finished or kept no checkpoint, no plain classifier of
       images, or a target that is no .npz file.
   """
-  dataset = made.dataset(run.config)
+  dataset = plan.dataset(run.config)
   target = target or workdir / f'{dataset.name}.npz'
   check(run.config, dataset, target)
-  variables = sample.load(run, workdir)['model']
-  record = results.read(workdir).records[run.fingerprint]
-  told = manifest.read_study(workdir)
-  meta = describe(run, dataset, record, told.command if told else '')
-  # The numbers that are still to be measured stand empty until then.
+  index = results.read(workdir)
+  record = trained.find(index, run.fingerprint, run.arm, run.seed, workdir)
+  variables = trained.read_variables(record, workdir)['model']
+  study = manifest.read_study(workdir)
+  command = study.command if study else ''
+  meta = describe(run, dataset, record, command)
+  # Written without the numbers that are measured on it, then with them.
   draft = classifier.pack({**meta, **measured(0.0, 0, {})}, variables)
   scores = measure(draft, dataset, run.seed)
   compare(scores, record.run['values']['final/test/accuracy'])
   data = classifier.pack({**meta, **scores}, variables)
   files.write(target, data)
-  found = features.of_file(target)
-  say(f'{target}: {len(data):,} bytes; {found.note}. Use it by task.features={target}')
+  note = features.of_file(target).note
+  say(f'{target}: {len(data):,} bytes; {note}. Use it by task.features={target}')
   return target
 
 
@@ -77,7 +79,7 @@ def check(
 def describe(
   run: runs.Run, dataset: types.Dataset, record: results.Record, command: str
 ) -> dict[str, Any]:
-  """All that `classifier.pack` wants to know, but what is measured."""
+  """The metadata for `classifier.pack`, but for what is measured."""
   split = dataset.split(run.seed)
   mean, sd, shape = normalisation(dataset)
   sizes = {name: len(indices) for name, indices in split.items()}
@@ -122,12 +124,12 @@ def normalisation(
   shape = dataset.arrays['image'].shape[1:]
   flat = np.stack([np.full(shape, level, np.uint8) for level in LEVELS])
   batch = {'image': jnp.asarray(flat), 'label': jnp.zeros(len(LEVELS), jnp.int32)}
-  seen = dataset.transform(batch, rng.Keys(rng.root(0)), train=False)['image']
-  values = np.asarray(seen, np.float64)  # [levels, H, W, C]
+  normalised = dataset.transform(batch, rng.Keys(rng.root(0)), train=False)['image']
+  values = np.asarray(normalised, np.float64)  # [levels, H, W, C]
   low, high = values[0, 0, 0], values[-1, 0, 0]
   slope = (high - low) / (LEVELS[-1] - LEVELS[0])
-  wanted = low + slope * np.array(LEVELS)[:, None]  # [levels, C]
-  if not (slope > 0).all() or np.abs(values - wanted[:, None, None]).max() > 1e-4:
+  linear = low + slope * np.array(LEVELS)[:, None]  # [levels, C]
+  if not (slope > 0).all() or np.abs(values - linear[:, None, None]).max() > 1e-4:
     raise errors.UserError(
       f'--action=export: data set {dataset.name} does more to images than shifting and '
       'scaling each channel, which an exported classifier could not repeat'
@@ -141,23 +143,22 @@ def measured(accuracy: float, examples: int, worst: Mapping[str, float]) -> dict
 
 def measure(draft: bytes, dataset: types.Dataset, seed: int) -> dict[str, Any]:
   """Accuracy on the test split, and the largest distances from it."""
-  found = classifier.make(draft)
-  extractor = features.of_classifier(found, dataset.name)
+  extractor = features.of_classifier(classifier.make(draft), dataset.name)
   indices = dataset.split(seed)['test']
   images = dataset.arrays['image'][indices]
-  seen, logits = features.measure(extractor, images)
+  activations, logits = features.measure(extractor, images)
   right = logits.argmax(-1) == dataset.arrays['label'][indices]
   few = np.random.default_rng(0).permutation(len(indices))[:FEW]
-  worst = quality.worst(extractor, (seen[few], logits[few]), images.shape[1:])
+  worst = quality.worst(extractor, (activations[few], logits[few]), images.shape[1:])
   return measured(float(right.mean()), len(indices), worst)
 
 
 def compare(scores: Mapping[str, Any], stored: float) -> None:
-  """Raises UserError if the file classifies otherwise than the run did."""
+  """Raises UserError if the exported classifier disagrees with the run."""
   gap = abs(scores['accuracy'] - stored) * scores['examples']
   if gap > 1 + 0.002 * scores['examples']:  # rounding on another device
     raise errors.UserError(
       f'--action=export: the exported classifier is right on {scores["accuracy"]:.4f} '
-      f'of the test images, the run was on {stored:.4f}: its model does more than its '
-      'variables tell'
+      f'of the test images, the run was on {stored:.4f}: its model depends on more '
+      'than its variables'
     )

@@ -1,36 +1,119 @@
-"""A study from start to report: the launcher's actions, and `dlsteroids.run`."""
+"""A study from start to report: the actions `run` and `report`."""
 
+import base64
 import contextlib
 import dataclasses
+import html
 import pathlib
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
+import PIL.Image
 
 from dlsteroids import config as config_lib
-from dlsteroids.analysis import compute, effects, factorial, looks, summary
+from dlsteroids.analysis import compute, effects, factorial, looks, reach, summary
 from dlsteroids.config import files
 from dlsteroids.plan import manifest, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.report import claims, report, sentences
+from dlsteroids.report import claims, design_words, notes, report, sentences
 from dlsteroids.run import interrupt, leases, local, sharing
 from dlsteroids.store import failures, results, tables, tensorboard
+from dlsteroids.study import study as study_lib
 from dlsteroids.train import checkpoint, processes
 from dlsteroids.util import environment, errors, lock
 
 
 class Answer(NamedTuple):
-  """A study's results as frames, and where they lie."""
+  """A study's results; prints as the findings, in a notebook as the report's head.
+
+  Attributes:
+    workdir: of the study.
+    report: path of report.html.
+    runs: one row per run of the declared condition, as in runs.csv.
+    curves: metrics over training, as in curves.csv.
+    effects: differences between arms with their verdicts, as in effects.csv.
+    failed: whether any run of any condition failed.
+    follows: whether another process of the same launch holds the frames.
+
+  Example:
+    >>> Answer._fields[:3]
+    ('workdir', 'report', 'runs')
+  """
 
   workdir: pathlib.Path
   report: pathlib.Path
   runs: pd.DataFrame
   curves: pd.DataFrame
   effects: pd.DataFrame
-  failed: bool = False  # whether any run of any condition did not end
-  follows: bool = False  # whether it lacks its frames: another process has them
+  failed: bool = False
+  follows: bool = False
+
+  @property
+  def study(self) -> study_lib.Study:
+    """The study as study.json describes it."""
+    return study_lib.from_json(results.read_json(self.workdir / 'study.json'))
+
+  def findings(self) -> list[str]:
+    """The report's sentences, first what it lacks."""
+    study = self.study
+    state = looks.state(study, self.runs)
+    return [
+      *notes.partial(study, self.runs),
+      *sentences.summary(study, self.effects, state),
+    ]
+
+  def per_seed(self, metric: str = '') -> pd.DataFrame:
+    """Scores on the test split: one row per seed, one column per arm.
+
+    Args:
+      metric: name of a metric; '' is the one that decides.
+    """
+    study = self.study
+    column = f'test/{metric}' if metric else study.metric.column
+    if column not in self.runs:
+      columns = map(str, self.runs.columns)
+      names = [c.removeprefix('test/') for c in columns if c.startswith('test/')]
+      raise errors.UserError(
+        f'no metric {metric!r}{errors.did_you_mean(metric, names)}; there are '
+        f'{", ".join(names)}'
+      )
+    declared = self.runs[self.runs['tuned'] == study.tuned]
+    frame = declared.pivot_table(column, 'seed', 'arm', sort=False, dropna=False)
+    arms = [arm.name for arm in study.arms if arm.name in frame]
+    return frame[arms].sort_index()
+
+  def plot(self, name: str = 'effects') -> PIL.Image.Image:
+    """A figure of the report as an image, which notebooks display."""
+    folder = self.workdir / 'figures'
+    names = [path.stem for path in sorted(folder.glob('*.png'))]
+    if name not in names:
+      raise errors.UserError(
+        f'no figure {name!r}{errors.did_you_mean(name, names)}; there are '
+        f'{", ".join(names) or "none"}'
+      )
+    with PIL.Image.open(folder / f'{name}.png') as image:
+      image.load()
+      return image
+
+  def __repr__(self) -> str:
+    if self.follows:
+      return f'another process of this launch reports in {self.workdir}'
+    return '\n'.join([*self.findings(), f'report: {self.report}'])
+
+  def _repr_html_(self) -> str:
+    if self.follows:
+      return html.escape(repr(self))
+    lines = ''.join(f'<li>{html.escape(line)}</li>' for line in self.findings())
+    title = html.escape(self.study.question or self.study.name)
+    image = self.workdir / 'figures' / 'effects.png'
+    picture = ''
+    if image.exists():
+      data = base64.b64encode(image.read_bytes()).decode()
+      picture = f'<img style="max-width:100%" src="data:image/png;base64,{data}">'
+    path = html.escape(str(self.report))
+    return f'<b>{title}</b><ul>{lines}</ul>{picture}<p>report: <code>{path}</code></p>'
 
 
 def run(
@@ -38,157 +121,169 @@ def run(
   workdir: str | pathlib.Path,
   factors: Sequence[Any] | None = None,
   arms: Sequence[Any] = (),
-  watch: local.Watch = lambda status: None,
+  watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = print,
 ) -> Answer:
-  """Plans, trains what is missing, reports; the same call continues a stopped study.
+  """Plans a study, trains what is missing, reports; repeated, it continues.
 
   Args:
-    config: path of a config file (with ':mode' if wanted), or a ConfigDict or dict.
-    workdir: folder for everything the study leaves.
+    config: path of a config file or name of a shipped study, with ':MODE' if wanted; or
+      a ConfigDict or dict.
+    workdir: folder for everything the study writes.
     factors: needed unless `config` is a file, which has its own `get_factors`.
     arms: explicit arms for the design 'arms'.
-    watch: told about progress.
-    say: told about what a user should know at once.
+    watch: called with the progress of the training.
+    say: prints a line for the user.
 
   Raises:
     UserError: for a mistake in any of it, in one line.
     KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved; a second one ends the
-      process. Handlers of your own are left alone.
+      process. Signal handlers of the caller are left alone.
   """
   environment.prepare()
-  if isinstance(config, str | pathlib.Path):
-    asked = files.read(str(config))
-  elif factors is None:
-    raise errors.UserError('run(config, workdir, factors=...) needs the factors')
-  else:
-    asked = files.Request(config_lib.resolve(config), tuple(factors), tuple(arms))
+  request = request_of(config, factors, arms)
+  workdir = pathlib.Path(workdir).expanduser()
   default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
   with interrupt.handled(signal.SIGINT) if default else contextlib.nullcontext():
-    return train(asked, pathlib.Path(workdir), watch, say)
+    return train(request, workdir, watch, say)
+
+
+def request_of(
+  config: Any, factors: Sequence[Any] | None, arms: Sequence[Any]
+) -> files.Request:
+  """The arguments of `run` as a request; UserError if factors are missing."""
+  if isinstance(config, str | pathlib.Path):
+    return files.read(str(config))
+  if factors is None:
+    raise errors.UserError('a config that is not a file needs factors=…')
+  return files.Request(config_lib.resolve(config), tuple(factors), tuple(arms))
 
 
 def train(
-  asked: files.Request,
+  request: files.Request,
   workdir: pathlib.Path,
-  watch: local.Watch = lambda status: None,
+  watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = print,
 ) -> Answer:
   """The action `run` without an executor; of several processes the first reports."""
-  made = plan_of(asked, workdir)
-  check_alike(made)
+  plan = plan_of(request, workdir)
+  check_processes(plan)
   if not processes.first():
-    return follow(made, workdir)
-  made = begin(made, asked, workdir, say)
-  failed = sharing.train(made, units.make(made), workdir, watch, say)
-  answer = finish(made, asked, workdir, failed, say)
-  processes.agree(None)  # the others wait for it
+    return follow(plan, workdir)
+  plan = begin(plan, request, workdir, say)
+  failed = sharing.train(plan, units.make(plan), workdir, watch, say)
+  answer = finish(plan, request, workdir, failed, say)
+  processes.agree(None)  # the other processes wait for it
   return answer
 
 
-def follow(made: study_plan.Plan, workdir: pathlib.Path) -> Answer:
-  """`train` in a process that is not the first: it decides, shows and writes nothing.
+def follow(plan: study_plan.Plan, workdir: pathlib.Path) -> Answer:
+  """`train` in a process that is not the first, which decides and writes nothing.
 
   Returns:
-    the answer without its frames, which the first one has.
+    the answer without frames.
   """
-  failed = sharing.follow(made, units.make(made), workdir)
+  failed = sharing.follow(plan, units.make(plan), workdir)
   processes.agree(None)
-  none = pd.DataFrame()
-  page = workdir / 'report.html'
-  return Answer(workdir, page, none, none, none, bool(failed), follows=True)
+  page, empty = workdir / 'report.html', pd.DataFrame()
+  return Answer(workdir, page, empty, empty, empty, bool(failed), follows=True)
 
 
 def begin(
-  made: study_plan.Plan,
-  asked: files.Request,
+  plan: study_plan.Plan,
+  request: files.Request,
   workdir: pathlib.Path,
   say: Callable[[str], None],
   elsewhere: bool = False,
 ) -> study_plan.Plan:
-  """Writes what is planned, before anything trains; the plan as it is laid out.
+  """Writes plan.json and study.json before training; the plan with its layouts.
 
   Args:
-    made: the plan.
-    asked: what it was made of.
+    plan: the plan.
+    request: what it was plan of.
     workdir: of the study.
-    say: told what a user should know at once.
+    say: prints a line for the user.
     elsewhere: other machines will train.
 
   Raises:
     UserError: if the workdir holds another study, or runs that must not be mixed.
   """
+  if plan.config['engine']['tensorboard']:
+    tensorboard.load()  # not only after hours of training
   with lock.hold(workdir):
-    old = manifest.check(workdir, made.config['study']['name'])
+    old = manifest.check(workdir, plan.config['study']['name'])
     if not elsewhere:
-      made = manifest.lay_out(made, manifest.read_layouts(workdir))
-    index = read_store(workdir, say, made.config['engine']['lease_seconds'])
-    wanted = [run for unit in units.make(made) for run in unit.runs(index)]
-    for line in stale(made, wanted, index):
+      plan = manifest.lay_out(plan, manifest.read_layouts(workdir))
+    index = read_store(workdir, say, plan.config['engine']['lease_seconds'])
+    runs = [run for unit in units.make(plan) for run in unit.runs(index)]
+    for line in stale(plan, runs, index):
       say(line)
-    refuse_mixture(made, index, None if elsewhere else environment.provenance())
-    manifest.write_plan(made, workdir, elsewhere)
-    manifest.write_study(made, asked.command, workdir, old, index, elsewhere)
-  return made
+    refuse_mixture(plan, index, None if elsewhere else environment.provenance())
+    manifest.write_plan(plan, workdir, elsewhere)
+    study = manifest.write_study(plan, request.command, workdir, old, index, elsewhere)
+  design = reach.reach(study)
+  if not design.reachable:
+    say(design_words.warn_reach(design))
+  return plan
 
 
 def finish(
-  made: study_plan.Plan,
-  asked: files.Request,
+  plan: study_plan.Plan,
+  request: files.Request,
   workdir: pathlib.Path,
   failed: Mapping[str, str],
   say: Callable[[str], None],
   elsewhere: bool = False,
 ) -> Answer:
-  """Reports when all has been trained, by this process or `elsewhere`.
+  """Reports after the training, by this process or `elsewhere`.
 
   Raises:
     UserError: if no run of the declared condition ended.
   """
-  leases.clear(workdir, made.config['engine']['lease_seconds'])
+  leases.clear(workdir, plan.config['engine']['lease_seconds'])
   with lock.hold(workdir):
     old = manifest.read_study(workdir)
-    # In this order: what is listed and not leased then is stored by now, or litter.
-    left = list((workdir / 'checkpoints').glob('*'))
-    lone = not leases.live(workdir, made.config['engine']['lease_seconds'])
+    # In this order: a checkpoint listed first and not leased after is stored or unused.
+    folders = list((workdir / 'checkpoints').glob('*'))
+    alone = not leases.live(workdir, plan.config['engine']['lease_seconds'])
     index = results.read(workdir)
     if elsewhere:
-      refuse_mixture(made, index)
-    study = manifest.write_study(made, asked.command, workdir, old, index, elsewhere)
+      refuse_mixture(plan, index)
+    study = manifest.write_study(plan, request.command, workdir, old, index, elsewhere)
     declared = [run for run in study.runs if study.is_declared(run)]
     if all(row.fingerprint in failed for row in declared):
       raise errors.UserError(f'every run failed: {next(iter(failed.values()))}')
-    if not failed and lone:
+    if not failed and alone:
       finals = {r.batch.get('checkpoint', '') for r in index.records.values()}
-      checkpoint.sweep(left, finals, index.records)
+      checkpoint.sweep(folders, finals, index.records)
     return export(workdir, say)
 
 
 def refuse_mixture(
-  made: study_plan.Plan, index: results.Index, now: Mapping[str, Any] | None = None
+  plan: study_plan.Plan, index: results.Index, now: Mapping[str, Any] | None = None
 ) -> None:
   """Raises UserError if stored runs differ in provenance from `now`, or among them."""
-  names = (run.fingerprint for unit in units.make(made) for run in unit.runs(index))
+  names = (run.fingerprint for unit in units.make(plan) for run in unit.runs(index))
   stored = [index.records[name] for name in names if name in index.records]
   if stored:
-    sharing.check_mixed(made, stored, now or stored[0].batch['provenance'])
+    sharing.check_mixed(plan, stored, now or stored[0].batch['provenance'])
 
 
-def check_alike(made: study_plan.Plan) -> None:
-  """Raises UserError if processes differ in what bits depend on."""
-  mine, *others = processes.every(environment.provenance())
-  allowed = made.config['study']['allow_mixed'].replace(' ', '').split(',')
+def check_processes(plan: study_plan.Plan) -> None:
+  """Raises UserError if processes differ in provenance, on which bits depend."""
+  first, *others = processes.every(environment.provenance())
+  allowed = plan.config['study']['allow_mixed'].replace(' ', '').split(',')
   for index, other in enumerate(others, 1):
-    for name in mine:
-      if other[name] != mine[name] and name not in allowed:
+    for name in first:
+      if other[name] != first[name] and name not in allowed:
         raise errors.UserError(
-          f'process {index} has {name}={other[name]}, process 0 {mine[name]}: start '
+          f'process {index} has {name}={other[name]}, process 0 {first[name]}: start '
           f'them on equal machines, or allow it by --config.study.allow_mixed={name}'
         )
 
 
 def plan_of(
-  asked: files.Request,
+  request: files.Request,
   workdir: pathlib.Path,
   only: str = '',
   programs: Mapping[str, Sequence[str]] | None = None,
@@ -196,16 +291,16 @@ def plan_of(
 ) -> study_plan.Plan:
   """The plan of all arms, of the one called `only`, or of some programs.
 
-  How programs were laid out binds who trains them, not a machine that only plans.
+  Stored layouts bind a process that trains, not one that only plans.
   """
   layouts = processes.agree({} if elsewhere else manifest.read_layouts(workdir))
   return study_plan.make(
-    asked.config,
-    asked.factors,
-    asked.arms,
+    request.config,
+    request.factors,
+    request.arms,
     layouts,
     only,
-    asked.claims,
+    request.claims,
     programs,
   )
 
@@ -213,7 +308,7 @@ def plan_of(
 def read_store(
   workdir: pathlib.Path, say: Callable[[str], None], seconds: float
 ) -> results.Index:
-  """The store of a workdir that is held; what is damaged is said and set aside."""
+  """The store of a workdir that is held; damaged files are reported and set aside."""
   index = results.read(workdir)
   for line in results.clean(workdir, index, not leases.live(workdir, seconds)):
     say(f'damaged: {line}')
@@ -221,12 +316,12 @@ def read_store(
 
 
 def stale(
-  made: study_plan.Plan, runs: Sequence[runs_lib.Run], index: results.Index
+  plan: study_plan.Plan, runs: Sequence[runs_lib.Run], index: results.Index
 ) -> list[str]:
-  """Lines naming the modules whose edit left stored runs behind."""
+  """Lines naming the modules whose edits made stored runs stale."""
   wanted = {run.identity: run.fingerprint for run in runs}
   code: dict[str, str] = {}
-  for part in made.code.values():
+  for part in plan.code.values():
     code |= part.modules
   return results.stale(index, wanted, code)
 
@@ -238,7 +333,7 @@ def export(
 
   Args:
     workdir: of the study.
-    say: told what a user should know at once.
+    say: prints a line for the user.
     events: write TensorBoard files, also if the study did not ask for them.
 
   Raises:
@@ -264,21 +359,20 @@ def export(
     raise errors.UserError(
       f'nothing to report: no run in {workdir} has finished '
       f'{"under the declared condition" if len(declared) < len(planned) else "yet"}; '
-      'run it first '
-      '(--action=run)'
+      'run it first (--action=run)'
     )
   every = tables.runs(study, planned, index, study.failures)
   planned = declared
   runs = tables.runs(study, planned, index, study.failures)
   curves = tables.curves(planned, index)
-  found = effects.measure(study, runs)
+  differences = effects.measure(study, runs)
   arrays = tables.arrays_of(planned, index)
-  source = summary.Source(study, summary.Tables(runs, curves, found), arrays)
-  said = sentences.gather(source).answers
-  entries = looks.log(study, runs, environment.now(), said)
+  source = summary.Source(study, summary.Tables(runs, curves, differences), arrays)
+  verdicts = sentences.gather(source).answers
+  entries = looks.log(study, runs, environment.now(), verdicts)
   study = dataclasses.replace(study, looks=tuple(entries))
   manifest.write_looks(workdir, study)
-  for name, frame in (('runs', every), ('curves', curves), ('effects', found)):
+  for name, frame in (('runs', every), ('curves', curves), ('effects', differences)):
     tables.write(workdir / f'{name}.csv', frame)
   extra: dict[str, Any] = {'interactions': None, 'anova': None}
   if study.design == 'factorial':
@@ -286,39 +380,45 @@ def export(
       'interactions': factorial.interactions(study, runs),
       'anova': factorial.anova(study, runs),
     }
-  analyses = compute.analyse(study, every, runs, curves, found)
+  analyses = compute.analyse(study, every, runs, curves, differences)
   frames = analyses.tables()
   if analyses.claims is not None:
     alpha = looks.state(study, runs).alpha
     frames['claims'] = claims.table(study, analyses.claims, alpha)
   for name, frame in frames.items():
     tables.write(workdir / f'{name}.csv', frame)
-  made = report.Tables(
-    runs=runs, curves=curves, effects=found, compute=analyses, every=every, **extra
+  parts = report.Tables(
+    runs=runs,
+    curves=curves,
+    effects=differences,
+    compute=analyses,
+    every=every,
+    **extra,
   )
-  page = report.write(workdir, study, made, arrays)
+  page = report.write(workdir, study, parts, arrays)
   if events or engine['tensorboard']:
     tensorboard.write(workdir / 'tensorboard', curves)
-  return Answer(workdir, page, runs, curves, found, bool(study.failures))
+  return Answer(workdir, page, runs, curves, differences, bool(study.failures))
 
 
 def count(records: Iterable[results.Record]) -> dict[str, Any]:
-  """How many runs there are, and their compute, in nominal FLOPs."""
+  """The number of runs, and their compute in nominal FLOPs."""
   flops = [record.run['flops'] for record in records]
   return {'runs': len(flops), 'flops': sum(flops)}
 
 
-def one_run(made: study_plan.Plan, arm: str, seed: int) -> runs_lib.Run:
-  """The run that `replay`, `sample` and `export` are about.
+def one_run(plan: study_plan.Plan, arm: str, seed: int) -> runs_lib.Run:
+  """The run of the actions `replay`, `sample` and `export`.
 
   Raises:
     UserError: if the study has no such arm, or the seed is negative.
   """
-  study_plan.pick(made.arms, arm)
+  study_plan.pick(plan.arms, arm)
   if seed < 0:
     raise errors.UserError(f'--seed must be at least 0, not {seed}')
-  return made.run(arm, seed, runs_lib.UNTUNED, {})
+  return plan.run(arm, seed, runs_lib.UNTUNED, {})
 
 
 def steps_of(runs: Iterable[runs_lib.Run]) -> int:
+  """The training steps of all runs."""
   return sum(run.config['train']['steps'] for run in runs)

@@ -1,11 +1,12 @@
-"""Leases: who trains a program. A file each in `leases/`, on a disk that all share.
+"""Leases: which process trains a program. One file each in `leases/`, on a shared disk.
 
-Creating the file with O_EXCL decides, on NFS too. While a holder lives it beats: every
-few seconds it writes where it stands into the file that it opened, never into one found
-by name, so no beat undoes a takeover. A lease without a holder, which died on this
-machine or has not beaten for `engine.lease_seconds` on any other, is taken over by who
-creates the mark named after it. Runs are content-addressed: a holder that sleeps too
-long and wakes beside its successor stops at the next step, and no number is harmed.
+Our own, since locks do not work across the nodes of every cluster's file system.
+Creating the file with O_EXCL decides, on NFS too. A live holder sends heartbeats: every
+few seconds it writes its progress into the file that it opened, never into one opened
+by name, so no heartbeat undoes a takeover. The lease of a holder that died on this
+machine, or sent no heartbeat for `engine.lease_seconds` on another, is taken over by
+the process that creates the mark named after it. Runs are content-addressed: a holder
+that was suspended too long stops at its next step, and no result is harmed.
 """
 
 import contextlib
@@ -22,27 +23,27 @@ from typing import Any, NamedTuple
 from dlsteroids.util import environment, errors
 
 FOLDER = 'leases'
-CLOCK = '.clock'  # written to see what time the disk has
-SIZE = 2048  # bytes a lease is padded to: half a page, which is written at once
-BEATS = 12  # in the time after which a holder is taken for lost
+CLOCK = '.clock'  # its time stamp tells the disk's time
+SIZE = 2048  # bytes a lease is padded to: half a page, so it is written atomically
+BEATS = 12  # heartbeats in the time after which a holder counts as lost
 
 
 class Lost(Exception):
-  """Another process took the lease over: this one seemed dead."""
+  """Another process has taken the lease over, as this one seemed dead."""
 
 
 class Holder(NamedTuple):
-  """Who holds a lease, and how far it is.
+  """The process that holds a lease, and its progress.
 
   Attributes:
     program: what it trains.
-    token: names this lease; '' while it is being written.
-    host, pid, space, started: of the process; pids count within a `space`, and
-      `started` tells a process from a later one of the same number.
+    token: identifies this lease; '' while it is being written.
+    host, pid, space, started: of the process; a pid is unique within a `space`, and
+      `started` tells a process from a later one with the same pid.
     since: when it took the lease.
-    job: what an executor calls it, as 'slurm 7_1'; '' if none started it.
-    facts: what the holder told last.
-    age: seconds since the last beat.
+    job: the executor's name for it, such as 'slurm 7_1'; '' if none started it.
+    facts: its progress at the last heartbeat.
+    age: seconds since the last heartbeat.
   """
 
   program: str
@@ -61,58 +62,58 @@ class Holder(NamedTuple):
     return f'process {self.pid} on {self.host}{job} since {self.since}'
 
   def died(self) -> bool:
-    """Whether it ran on this machine and is no more; False if that can't be known."""
-    mine = bool(self.space) and self.space == space()
-    return mine and start_of(self.pid) != self.started
+    """Whether it ran on this machine and has ended; False if that can't be known."""
+    local = bool(self.space) and self.space == space()
+    return local and start_of(self.pid) != self.started
 
   def lost(self, seconds: float) -> bool:
-    """Whether it died, or gave no sign of life for so long."""
+    """Whether it died, or sent no heartbeat for `seconds`."""
     return self.age > seconds or self.died()
 
 
 class Lease:
-  """A lease that this process holds, as a context; a thread beats for it."""
+  """A lease that this process holds, as a context; a thread sends the heartbeats."""
 
   def __init__(self, path: pathlib.Path, handle: int, holder: Holder, seconds: float):
     self.path, self.handle, self.holder = path, handle, holder
     self.facts: dict[str, Any] = dict(holder.facts)
-    self.taken = threading.Event()
-    self.over = threading.Event()
+    self.lost = threading.Event()
+    self.released = threading.Event()
     self.every = seconds / BEATS
-    self.thread = threading.Thread(target=self.live, daemon=True)
+    self.thread = threading.Thread(target=self._beat, daemon=True)
 
   def __enter__(self) -> 'Lease':
     self.thread.start()
     return self
 
   def __exit__(self, *error: Any) -> None:
-    self.over.set()
+    self.released.set()
     self.thread.join()
-    if self.mine():
-      sweep(self.path, self.holder.program)
+    if self._is_own():
+      _sweep(self.path, self.holder.program)
       self.path.unlink(missing_ok=True)
     os.close(self.handle)
 
-  def tell(self, **facts: Any) -> None:
-    """What others read with the next beat."""
+  def update(self, **facts: Any) -> None:
+    """Sets progress that the next heartbeat publishes."""
     self.facts.update(facts)
 
   def check(self) -> None:
     """Raises Lost if another process has taken over."""
-    if self.taken.is_set():
-      raise Lost(f'program {self.holder.program}: another process has taken over')
+    if self.lost.is_set():
+      raise Lost('another process has taken over what this one trained')
 
-  def live(self) -> None:
-    while not self.over.wait(self.every):
-      with contextlib.suppress(OSError):  # a disk may be away for a while
-        if not self.mine():
-          self.taken.set()
+  def _beat(self) -> None:
+    while not self.released.wait(self.every):
+      with contextlib.suppress(OSError):  # a disk may be unavailable for a while
+        if not self._is_own():
+          self.lost.set()
           return
         write(self.handle, self.holder._replace(facts=dict(self.facts)))
 
-  def mine(self) -> bool:
-    found = read_one(self.path)
-    return found is not None and found.token == self.holder.token
+  def _is_own(self) -> bool:
+    holder = read_one(self.path)
+    return holder is not None and holder.token == self.holder.token
 
 
 def take(
@@ -126,8 +127,8 @@ def take(
   Args:
     workdir: of the study.
     program: its id.
-    seconds: without a beat after which a holder on another machine is taken for lost.
-    facts: what the lease says first.
+    seconds: without a heartbeat after which a holder on another machine counts as lost.
+    facts: its first progress.
 
   Raises:
     UserError: if leases can't be written.
@@ -135,12 +136,14 @@ def take(
   path = workdir / FOLDER / f'{program}.json'
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    lease = create(path, path, program, seconds, facts or {})
-    held = None if lease else read_one(path)
-    if held and held._replace(age=now(path.parent) - written(path)).lost(seconds):
-      lease = inherit(path, held, seconds, facts or {})
+    lease = _create(path, path, program, seconds, facts or {})
+    holder = None if lease else read_one(path)
+    if holder:
+      age = _disk_time(path.parent) - _written(path)
+      if holder._replace(age=age).lost(seconds):
+        lease = _take_over(path, holder, seconds, facts or {})
     return lease
-  except FileNotFoundError:  # given back while it was looked at
+  except FileNotFoundError:  # released meanwhile
     return None
   except OSError as error:
     raise errors.UserError(
@@ -148,19 +151,19 @@ def take(
     ) from error
 
 
-def create(
+def _create(
   path: pathlib.Path,
   final: pathlib.Path,
   program: str,
   seconds: float,
   facts: Mapping[str, Any],
 ) -> Lease | None:
-  """A lease written to a new file, None if there is one; `final` is its name later."""
+  """A lease in a new file, renamed to `final` later; None if the file exists."""
   try:
     handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
   except FileExistsError:
     return None
-  me = Holder(
+  holder = Holder(
     program=program,
     token=uuid.uuid4().hex[:16],
     host=socket.gethostname(),
@@ -172,36 +175,36 @@ def create(
     facts=facts,
   )
   try:
-    write(handle, me)
+    write(handle, holder)
   except OSError:
     os.close(handle)
     path.unlink(missing_ok=True)
     raise
-  return Lease(final, handle, me, seconds)
+  return Lease(final, handle, holder, seconds)
 
 
-def inherit(
+def _take_over(
   path: pathlib.Path, dead: Holder, seconds: float, facts: Mapping[str, Any]
 ) -> Lease | None:
   """Takes over the lease of a dead holder, unless another process does.
 
-  Only who made the mark that bears the dead lease's token may replace it, and only
-  while it is still there: of all that saw it dead, one gets it.
+  Only the process that created the mark with the dead lease's token may replace the
+  lease, and only while it still has that token: exactly one process gets it.
   """
   mark = path.with_name(f'.{dead.program}-{dead.token or "new"}.mark')
   try:
     os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
   except FileExistsError:
-    with contextlib.suppress(FileNotFoundError):  # its maker may have died over it
-      if now(path.parent) - written(mark) > seconds:
+    with contextlib.suppress(FileNotFoundError):  # its creator may have died meanwhile
+      if _disk_time(path.parent) - _written(mark) > seconds:
         mark.unlink()
     return None
   try:
-    found = read_one(path)
-    if found is None or found.token != dead.token:
+    holder = read_one(path)
+    if holder is None or holder.token != dead.token:
       return None
     fresh = path.with_name(f'.{dead.program}-{uuid.uuid4().hex[:16]}.new')
-    lease = create(fresh, path, dead.program, seconds, facts)
+    lease = _create(fresh, path, dead.program, seconds, facts)
     os.replace(fresh, path)
     return lease
   finally:
@@ -209,38 +212,38 @@ def inherit(
 
 
 def read(workdir: pathlib.Path) -> dict[str, Holder]:
-  """Every lease in a workdir by program, dead ones too; changes nothing there."""
-  found = {}
+  """The holder of every lease in a workdir by program, dead ones too; read-only."""
+  holders = {}
   for path in sorted((workdir / FOLDER).glob('[!.]*.json')):
     holder = read_one(path)
     if holder is not None:
       with contextlib.suppress(FileNotFoundError):
-        age = max(0.0, time.time() - written(path))
-        found[path.stem] = holder._replace(age=age)
-  return found
+        age = max(0.0, time.time() - _written(path))
+        holders[path.stem] = holder._replace(age=age)
+  return holders
 
 
 def clear(workdir: pathlib.Path, seconds: float) -> None:
-  """Gives back what processes held that died after the last of their results."""
+  """Removes the leases of processes that died after their last result."""
   for program, holder in read(workdir).items():
     if holder.lost(seconds):
-      with contextlib.suppress(errors.UserError):  # a workdir that is only read
+      with contextlib.suppress(errors.UserError):  # the workdir may be read-only
         if lease := take(workdir, program, seconds):
           with lease:
             pass
 
 
 def live(workdir: pathlib.Path, seconds: float) -> dict[str, Holder]:
-  """The leases that are held."""
+  """The holders of leases that are not lost, by program."""
   return {name: h for name, h in read(workdir).items() if not h.lost(seconds)}
 
 
 def read_one(path: pathlib.Path) -> Holder | None:
-  """Who holds a lease, of unknown age; None if there is no such file."""
-  for _ in range(3):  # a beat may be half written
+  """The holder in a lease's file, its age unknown; None if there is no such file."""
+  for _ in range(3):  # a heartbeat may be half written
     try:
-      told = json.loads(path.read_text(encoding='utf-8'))
-      return Holder(**{name: told[name] for name in Holder._fields if name in told})
+      tree = json.loads(path.read_text(encoding='utf-8'))
+      return Holder(**{name: tree[name] for name in Holder._fields if name in tree})
     except FileNotFoundError:
       return None
     except (ValueError, TypeError, KeyError):
@@ -253,31 +256,31 @@ def write(handle: int, holder: Holder) -> None:
   os.pwrite(handle, text.ljust(SIZE).encode(), 0)
 
 
-def written(path: pathlib.Path) -> float:
+def _written(path: pathlib.Path) -> float:
   return path.stat().st_mtime
 
 
-def now(folder: pathlib.Path) -> float:
-  """The time by the clock of the disk, which stamps the beats of all machines."""
+def _disk_time(folder: pathlib.Path) -> float:
+  """The time by the disk's clock, which stamps the heartbeats of all machines."""
   path = folder / CLOCK
   with path.open('wb') as file:
     file.write(b'x')
     file.flush()
-    found = os.fstat(file.fileno()).st_mtime
-  path.unlink(missing_ok=True)  # if others are reading it, they hold it open
-  return found
+    time_stamp = os.fstat(file.fileno()).st_mtime
+  path.unlink(missing_ok=True)  # other processes that use it hold it open
+  return time_stamp
 
 
-def sweep(path: pathlib.Path, program: str) -> None:
-  """Removes what processes left that died while they took this lease, or at a clock."""
+def _sweep(path: pathlib.Path, program: str) -> None:
+  """Removes the files of processes that died while they took this lease."""
   for left in (path.with_name(CLOCK), *path.parent.glob(f'.{program}-*')):
-    with contextlib.suppress(OSError):  # it harms nobody
-      if written(left) < written(path):  # what is younger may be of the living
+    with contextlib.suppress(OSError):  # harmless if it stays
+      if _written(left) < _written(path):  # a younger file may be of a live process
         left.unlink()
 
 
 def space() -> str:
-  """Names where this process' pids count: boot and pid namespace; '' if unknown."""
+  """Where this process' pid is unique: boot and pid namespace; '' if unknown."""
   try:
     boot = (
       pathlib.Path('/proc/sys/kernel/random/boot_id')
@@ -290,7 +293,7 @@ def space() -> str:
 
 
 def start_of(pid: int) -> str:
-  """When a process of this space started, in the kernel's ticks; '' if it is gone."""
+  """When a process of this space started, in the kernel's ticks; '' if it has ended."""
   try:
     fields = (
       pathlib.Path(f'/proc/{pid}/stat')
@@ -301,5 +304,5 @@ def start_of(pid: int) -> str:
   except OSError:
     return ''
   state, threads, start = fields[0], int(fields[17]), fields[19]
-  dead = state in 'ZX' and threads < 2  # not yet waited for, but nothing of it acts
+  dead = state in 'ZX' and threads < 2  # a zombie without live threads
   return '' if dead else start

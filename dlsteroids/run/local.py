@@ -1,7 +1,8 @@
-"""Runs a plan's batches on this machine, compiling the next program as one trains."""
+"""Trains a plan's batches on this machine, compiling the next program meanwhile."""
 
 import concurrent.futures
 import pathlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from dlsteroids import config as config_lib
+from dlsteroids import types
 from dlsteroids.data.lib import reader
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.plan import study_plan
@@ -21,176 +23,179 @@ from dlsteroids.util import environment, errors, lock
 
 
 class Status(NamedTuple):
-  """Where an execution stands; what the launcher shows."""
+  """How far an execution has trained, for the display.
 
-  batch: int  # from 1
-  batches: int
-  program: str
+  Attributes:
+    arms: that the current batch trains.
+    members: runs of the current batch.
+    progress: of the current batch.
+    examples_per_second: of all its members.
+    done_steps, total_steps: summed over runs, of earlier batches and of all.
+  """
+
   arms: tuple[str, ...]
   members: int
   progress: loop.Progress
-  images_per_second: float
-  done_steps: float  # member-steps finished in earlier batches
+  examples_per_second: float
+  done_steps: float
   total_steps: float
 
 
-Watch = Callable[[Status], None]
+class Compiling(NamedTuple):
+  """An execution waits for the compilation of program `number`, from 1, of `total`."""
+
+  number: int
+  total: int
+
+
+Watch = Callable[[Status | Compiling], None]
+# XLA's allocators, the C++ runtime, and kernels that only fail (YNNPACK).
+OUT_OF_MEMORY = (
+  *('RESOURCE_EXHAUSTED', 'Out of memory', 'out of memory', 'bad_alloc'),
+  *('Cannot allocate memory', 'MemoryError', 'YNNPACK operation failed'),
+)
+
+
+def no_watch(status: Status | Compiling) -> None:
+  """The `Watch` that shows nothing."""
 
 
 def execute(
-  made: study_plan.Plan,
+  plan: study_plan.Plan,
   runs: Sequence[runs_lib.Run],
   workdir: pathlib.Path,
   index: results.Index,
   compiler: 'Compiler',
-  watch: Watch = lambda status: None,
+  watch: Watch = no_watch,
   say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, str]:
   """Trains what the store lacks of `runs`; returns reasons by failed fingerprint.
 
-  A batch that fails is said at once and the others go on. One that runs out of memory
-  is tried again with half the members per device, and plan.json remembers. Whoever
-  calls holds the leases of the runs' programs.
+  A batch that fails is reported at once and the others continue. One that runs out of
+  memory is tried again with half the members per device, which plan.json records. The
+  caller holds the leases of the runs' programs.
   """
   stored = [run.fingerprint for run in runs if run.fingerprint in index.records]
   done = set(processes.agree(stored))
-  layouts = dict(made.layouts)
+  layouts = dict(plan.layouts)
   todo = runs_lib.batches(
     runs_lib.unique(runs),
     done.__contains__,
     lambda name: layouts[name].members,
   )
-  total = sum(batch.steps * len(batch.runs) for batch in todo)
+  total = float(sum(batch.steps * len(batch.runs) for batch in todo))
   failures: dict[str, str] = {}
   finished, at = 0.0, 0
   while at < len(todo):
     interrupt.check()
     batch = todo[at]
-    place = Place(at + 1, len(todo), finished, total)
     layout = layouts[batch.program]
+    arms = ', '.join(dict.fromkeys(run.arm for run in batch.runs))
     try:
-      compiler.get(batch, layout)  # a signal may end this wait, not what follows
-      with interrupt.patience():
-        told = tell(watch, batch, place)
-        train_batch(made, batch, compiler, layout, workdir, told, say)
+      compiler.get(batch, layout, watch)  # a signal may end this wait, not training
+      with interrupt.deferred():
+        watch_batch = _watch_batch(watch, batch, finished, total)
+        train_batch(plan, batch, compiler, layout, workdir, watch_batch, say)
         processes.agree(None)  # whether it is stored
     except (errors.UserError, leases.Lost):
       raise
     except Exception as error:
       text = processes.fail(error)
-      refuse_full_disk(error, workdir)
-      if 'RESOURCE_EXHAUSTED' in text and layout.width > 1:
+      _refuse_full_disk(error, workdir)
+      if _lacks_memory(text) and layout.width > 1:
         layouts[batch.program] = half = layout._replace(width=layout.width // 2)
-        remember(workdir, batch.program, half)
+        _write_layout(workdir, batch.program, half)
         compiler.forget(batch.program)
-        todo[at:] = recut(todo[at:], batch.program, half)
-        say(f'program {batch.program} ran out of memory; width is {half.width} now')
+        todo[at:] = split_batches(todo[at:], batch.program, half)
+        say(
+          f'{arms}: out of memory with {layout.width} runs per device at a time; '
+          f'continuing with {half.width}'
+        )
         continue
-      say(f'failed: {", ".join(sorted({run.arm for run in batch.runs}))}: {text}')
+      say(f'failed: {arms}: {text}')
       failures |= {run.fingerprint: text for run in batch.runs}
     finished += batch.steps * len(batch.runs)
     at += 1
   return failures
 
 
-def once(say: Callable[[str], None]) -> Callable[[str], None]:
-  """`say` that says no line twice."""
-  said: set[str] = set()
-
-  def tell(line: str) -> None:
-    if line not in said:
-      said.add(line)
-      say(line)
-
-  return tell
+def _lacks_memory(text: str) -> bool:
+  """Whether an error's text is one of those by which XLA reports a lack of memory."""
+  return any(word in text for word in OUT_OF_MEMORY)
 
 
-class Place(NamedTuple):
-  """Where a batch stands among those of an execution, as `Status` says."""
-
-  batch: int
-  batches: int
-  done_steps: float
-  total_steps: float
-
-
-def tell(
-  watch: Watch, batch: runs_lib.Batch, place: Place
+def _watch_batch(
+  watch: Watch, batch: runs_lib.Batch, done_steps: float, total_steps: float
 ) -> Callable[[loop.Progress], None]:
-  """What the training loop tells of one batch, as what the launcher shows of all."""
+  """The training loop's `watch` for one batch of an execution."""
   size = batch.runs[0].config['train']['batch_size']
   arms = tuple(dict.fromkeys(run.arm for run in batch.runs))
+  members = len(batch.runs)
 
-  def told(progress):
-    rate = progress.steps_per_second * len(batch.runs) * size
-    watch(
-      Status(
-        program=batch.program,
-        arms=arms,
-        members=len(batch.runs),
-        progress=progress,
-        images_per_second=rate,
-        **place._asdict(),
-      )
-    )
+  def watch_loop(progress: loop.Progress) -> None:
+    rate = progress.steps_per_second * members * size
+    watch(Status(arms, members, progress, rate, done_steps, total_steps))
 
-  return told
+  return watch_loop
 
 
-def refuse_full_disk(error: Exception, workdir: pathlib.Path) -> None:
+def _refuse_full_disk(error: Exception, workdir: pathlib.Path) -> None:
   """Raises UserError if results cannot be written: no other batch could be, either."""
-  why = checkpoint.refusal(error)
-  if why:
+  reason = checkpoint.refusal(error)
+  if reason:
     raise errors.UserError(
-      f'cannot write results to {workdir}: {why}; mend that, then the same command '
+      f'cannot write results to {workdir}: {reason}; fix this, then the same command '
       'continues'
     ) from error
 
 
-def recut(
+def split_batches(
   todo: Sequence[runs_lib.Batch], program: str, layout: program_lib.Layout
 ) -> list[runs_lib.Batch]:
-  """Batches, those of a program cut to fit its smaller layout."""
-  found = []
+  """The batches, those of a program split to fit its smaller layout."""
+  batches = []
   for batch in todo:
     size = layout.members if batch.program == program else len(batch.runs)
     starts = range(0, len(batch.runs), size)
-    found += [batch._replace(runs=batch.runs[i : i + size]) for i in starts]
-  return found
+    batches += [batch._replace(runs=batch.runs[i : i + size]) for i in starts]
+  return batches
 
 
-def remember(workdir: pathlib.Path, program: str, layout: program_lib.Layout) -> None:
+def _write_layout(
+  workdir: pathlib.Path, program: str, layout: program_lib.Layout
+) -> None:
   """Writes a program's new layout to plan.json."""
   if not processes.first():
     return
   path = workdir / 'plan.json'
   with lock.hold(workdir):
-    written = results.read_json(path)
-    entry = written['programs'][program]
-    asked = entry.get('halved_from', entry['width'])
-    entry |= {'width': layout.width, 'halved_from': asked}
-    results.write_json(path, written)
+    tree = results.read_json(path)
+    entry = tree['programs'][program]
+    first = entry.get('halved_from', entry['width'])
+    entry |= {'width': layout.width, 'halved_from': first}
+    results.write_json(path, tree)
 
 
 class Compiler:
-  """Compiles programs in the background, in the order they will be wanted.
+  """Compiles programs in the background, in the order they will be needed.
 
   Args:
-    made: the plan.
-    wanted: whether a program will be needed here, asked when its turn comes.
+    plan: the plan.
+    is_needed: whether this process will train a program; called when its turn comes.
   """
 
   def __init__(
-    self, made: study_plan.Plan, wanted: Callable[[str], bool] = lambda program: True
+    self, plan: study_plan.Plan, is_needed: Callable[[str], bool] = lambda program: True
   ):
-    self.made, self.wanted = made, wanted
+    self.plan, self.is_needed = plan, is_needed
     # XLA takes 1.4 cores a program: a second thread gained 15 % on two idle cores, and
     # what trains meanwhile loses that.
     self.pool = concurrent.futures.ThreadPoolExecutor(
       min(8, max(1, environment.cores() // 2))
     )
     self.futures: dict[tuple[str, program_lib.Layout], concurrent.futures.Future] = {}
-    self.data: dict[str, Any] = {}
+    self.data: dict[str, Any] = {}  # on the devices, by digest
+    self.data_lock = threading.Lock()
 
   def __enter__(self) -> 'Compiler':
     return self
@@ -201,51 +206,63 @@ class Compiler:
   def start(
     self, todo: Sequence[runs_lib.Batch], layouts: Mapping[str, program_lib.Layout]
   ) -> None:
+    """Queues the programs of batches."""
     for batch in todo:
       layout = layouts[batch.program]
       if (batch.program, layout) not in self.futures:
-        future = self.pool.submit(self.compile_wanted, batch, layout)
+        future = self.pool.submit(self._compile_if_needed, batch, layout)
         self.futures[batch.program, layout] = future
 
   def forget(self, program: str) -> None:
+    """Drops a program in every layout."""
     for key in [key for key in self.futures if key[0] == program]:
       del self.futures[key]
 
   def get(
-    self, batch: runs_lib.Batch, layout: program_lib.Layout
+    self, batch: runs_lib.Batch, layout: program_lib.Layout, watch: Watch = no_watch
   ) -> tuple[program_lib.Program, Mapping[str, Any]]:
-    """The compiled program of a batch and its data on the devices."""
+    """The compiled program of a batch, and its data on the devices."""
     self.start([batch], {batch.program: layout})
-    made = self.futures[batch.program, layout].result()
-    if made is None:  # when its turn came another process trained it
-      future = self.pool.submit(self.compile, batch, layout)
+    future = self.futures[batch.program, layout]
+    if not future.done():
+      number = 1 + sum(other.done() for other in self.futures.values())
+      watch(Compiling(number, len(self.futures)))
+    compiled = future.result()
+    if compiled is None:  # another process trained it when its turn came
+      future = self.pool.submit(self._compile, batch, layout)
       self.futures[batch.program, layout] = future
-      made = future.result()
-    return made
+      compiled = future.result()
+    return compiled
 
-  def compile_wanted(
+  def _compile_if_needed(
     self, batch: runs_lib.Batch, layout: program_lib.Layout
   ) -> tuple[program_lib.Program, Mapping[str, Any]] | None:
-    return self.compile(batch, layout) if self.wanted(batch.program) else None
+    return self._compile(batch, layout) if self.is_needed(batch.program) else None
 
-  def compile(
+  def _compile(
     self, batch: runs_lib.Batch, layout: program_lib.Layout
   ) -> tuple[program_lib.Program, Mapping[str, Any]]:
     config = batch.runs[0].config
-    dataset = self.made.dataset(config)
-    made = program_lib.make(self.made.members[batch.program], layout)
-    if dataset.digest not in self.data:
-      self.data[dataset.digest] = program_lib.place_data(dataset, made.mesh)
-    data = self.data[dataset.digest]
+    program = program_lib.make(self.plan.members[batch.program], layout)
+    data = self.place_data(self.plan.dataset(config), program)
     with jax.default_matmul_precision(config['train']['matmul']):
-      slots = program_lib.place(make_slots(self.made, batch, layout), made)
-      return program_lib.compile_all(made, slots, data), data
+      slots = program_lib.place(make_slots(self.plan, batch, layout), program)
+      return program_lib.compile_all(program, slots, data), data
+
+  def place_data(
+    self, dataset: types.Dataset, program: program_lib.Program
+  ) -> Mapping[str, Any]:
+    """A data set on the devices, placed once however many threads want it."""
+    with self.data_lock:
+      if dataset.digest not in self.data:
+        self.data[dataset.digest] = program_lib.place_data(dataset, program.mesh)
+      return self.data[dataset.digest]
 
 
 def make_slots(
-  made: study_plan.Plan, batch: runs_lib.Batch, layout: program_lib.Layout
+  plan: study_plan.Plan, batch: runs_lib.Batch, layout: program_lib.Layout
 ) -> list[dict[str, Any]]:
-  """A batch's slots, runs dealt to the groups of devices in turn, the rest padding.
+  """The slots of a batch: runs in turn over the groups of devices, then padding.
 
   Raises:
     ValueError: more runs than the layout has members.
@@ -255,7 +272,7 @@ def make_slots(
   slots: list[Any] = [None] * layout.members
   for i, run in enumerate(batch.runs):
     slots[position(i, layout)] = member_lib.slot(
-      run.config, made.dataset(run.config), run.seed
+      run.config, plan.dataset(run.config), run.seed
     )
   first = slots[0]
   return [slot or {**first, 'live': first['live'] & False} for slot in slots]
@@ -267,7 +284,7 @@ def position(i: int, layout: program_lib.Layout) -> int:
 
 
 def train_batch(
-  made: study_plan.Plan,
+  plan: study_plan.Plan,
   batch: runs_lib.Batch,
   compiler: Compiler,
   layout: program_lib.Layout,
@@ -278,58 +295,63 @@ def train_batch(
   """Trains a batch and stores its runs; nothing is stored if anything fails."""
   program, data = compiler.get(batch, layout)
   config = batch.runs[0].config
-  dataset = made.dataset(config)
+  dataset = plan.dataset(config)
   split = dataset.split(batch.runs[0].seed)
-  equal = processes.agree([layout, environment.provenance()])  # what bits depend on
-  origin = config_lib.digest(equal)[:8]
+  # Bits depend on both, so a checkpoint of others is not continued.
+  origin = config_lib.digest(processes.agree([layout, environment.provenance()]))[:8]
   folder = workdir / 'checkpoints' / f'{batch.name}-{origin}'
-  slots = make_slots(made, batch, layout)
+  slots = make_slots(plan, batch, layout)
+  places = [(position(i, layout), run) for i, run in enumerate(batch.runs)]
   checkpoint.sign(folder, [run.fingerprint for run in batch.runs])
-  result = loop.train(
-    program,
-    slots,
-    data,
-    {name: len(split[name]) for name in member_lib.SPLITS},
-    steps=batch.steps,
-    evaluations=config['train']['evaluations'],
-    deciding=made.config['study']['metric'],
-    folder=folder,
-    checkpoint_seconds=made.config['engine']['checkpoint_seconds'],
-    watch=watch,
-    readers=readers(made.config['engine']),
-    stop=interrupt.asked,
-    say=say,
-  )
-  facts = made.facts[batch.program]
-  records, arrays = [], {}
-  for i, run in enumerate(batch.runs):
-    at = position(i, layout)
-    records.append(
-      {
-        'fingerprint': run.fingerprint,
-        'identity': run.identity,
-        'seed': run.seed,
-        'params': facts.params,
-        'flops': facts.flops * batch.steps,
-        'executed_flops': facts.executed_flops * batch.steps,
-        **result.records[at],
-      }
+  with jax.default_matmul_precision(config['train']['matmul']):
+    result = loop.train(
+      program,
+      slots,
+      data,
+      {name: len(split[name]) for name in member_lib.SPLITS},
+      steps=batch.steps,
+      evaluations=config['train']['evaluations'],
+      deciding=plan.config['study']['metric'],
+      folder=folder,
+      checkpoint_seconds=plan.config['engine']['checkpoint_seconds'],
+      watch=watch,
+      readers=readers(plan.config['engine']),
+      stop=interrupt.requested,
+      say=say,
     )
-    arrays[run.fingerprint] = evidence(made, run, result, slots[at], at)
-  kept = ''
-  if made.config['engine']['keep'] == 'last':
-    kept = checkpoint.keep(folder, result.variables).name
+    arrays = {
+      run.fingerprint: run_arrays(plan, run, result, slots[at], at)
+      for at, run in places
+    }
+  facts = plan.facts[batch.program]
+  records = [
+    {
+      'fingerprint': run.fingerprint,
+      'identity': run.identity,
+      'seed': run.seed,
+      'params': facts.params,
+      'flops': facts.flops * batch.steps,
+      'executed_flops': facts.executed_flops * batch.steps,
+      **result.records[at],
+    }
+    for at, run in places
+  ]
+  saved = ''
+  if plan.config['engine']['keep'] == 'last':
+    saved = checkpoint.keep(folder, result.variables).name
   if processes.first():
     results.write_batch(
       workdir,
       {
         'program': batch.program,
         'members': [run.fingerprint for run in batch.runs],
-        'positions': [position(i, layout) for i in range(len(batch.runs))],
+        'positions': [at for at, _ in places],
+        'config': config,
+        'numbers': [config_lib.hyper(run.config) for run in batch.runs],
         'layout': layout._asdict(),
-        'checkpoint': kept,
+        'checkpoint': saved,
         'provenance': environment.provenance(),
-        'sources': made.code[batch.runs[0].arm].modules,
+        'sources': plan.code[batch.runs[0].arm].modules,
         'time': environment.now(),
       },
       records,
@@ -339,31 +361,33 @@ def train_batch(
 
 
 def readers(engine: Mapping[str, Any]) -> reader.Readers:
-  """Who reads a data set that streams, as config.engine says."""
+  """The readers of a data set that streams, by config.engine."""
   return reader.Readers(engine['stream_threads'], engine['stream_workers'])
 
 
-def evidence(
-  made: study_plan.Plan, run: runs_lib.Run, result: loop.Result, slot: Any, at: int
+def run_arrays(
+  plan: study_plan.Plan, run: runs_lib.Run, result: loop.Result, slot: Any, at: int
 ) -> dict[str, Any]:
-  """A claim run's arrays: test predictions and truth; probes of the first seed."""
+  """The arrays stored of a run that claims: predictions on the test split with their
+  truth, and for the first seed what the report shows of the trained network."""
   if run.tuned == runs_lib.SEARCH:
     return {}
-  dataset = made.dataset(run.config)
-  found = dict(result.arrays[at])
-  if any(name.startswith('test/') for name in found):
-    indices = found['test/index'] = dataset.split(run.seed)['test']
+  dataset = plan.dataset(run.config)
+  arrays = dict(result.arrays[at])
+  if any(name.startswith('test/') for name in arrays):
+    indices = arrays['test/index'] = dataset.split(run.seed)['test']
     if 'label' in dataset.arrays:
-      found['test/label'] = dataset.arrays['label'][indices]
-  if run.seed == made.config['study']['first_seed'] and run.tuned == runs_lib.UNTUNED:
-    probe = probes.make(made.members[run.program], dataset, slot)
+      arrays['test/label'] = dataset.arrays['label'][indices]
+  if run.seed == plan.config['study']['first_seed'] and run.tuned == runs_lib.UNTUNED:
+    probe = probes.make(plan.members[run.program], dataset, slot)
     if probe:
-      found |= probe(processes.fetch(jax.tree.map(lambda x: x[at], result.variables)))
-  return {name: narrow(value) for name, value in found.items()}
+      variables = jax.tree.map(lambda x: x[at], result.variables)
+      arrays |= probe(processes.fetch(variables))
+  return {name: _narrow(value) for name, value in arrays.items()}
 
 
-def narrow(value: Any) -> Any:
-  """Integers of a small range in one byte or two; everything else as it is."""
+def _narrow(value: Any) -> Any:
+  """Integers of a small range in one byte or two; everything else unchanged."""
   if value.dtype.kind == 'i' and value.size and value.min() >= 0:
     for kind in ('uint8', 'uint16'):
       if value.max() <= np.iinfo(kind).max:

@@ -1,13 +1,13 @@
 """Trains units in this process, and shares them with others at the same workdir.
 
-A unit is trained by who holds its lease; a launch takes those that are free, then waits
-for the others. What another process trains is found in the store, what failed there in
-`failures/`: nothing is trained twice.
+The process that holds a unit's lease trains it; a launch takes the units that are free,
+then waits for the others. Results of other processes are read from the store, their
+failures from `failures/`: nothing is trained twice.
 """
 
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlsteroids.plan import manifest, study_plan, tuning, units
@@ -17,76 +17,75 @@ from dlsteroids.store import failures, results
 from dlsteroids.train import processes
 from dlsteroids.util import environment, errors
 
-POLL = 1.0  # seconds between two looks at what others hold
+POLL = 1.0  # seconds between two checks of the leases of others
 
 
 def train(
-  made: study_plan.Plan,
+  plan: study_plan.Plan,
   todo: Sequence[units.Unit],
   workdir: pathlib.Path,
-  watch: local.Watch = lambda status: None,
+  watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = lambda line: None,
   patience: float = float('inf'),
 ) -> dict[str, str]:
   """Trains what the store lacks of `todo`; returns reasons by failed fingerprint.
 
   Args:
-    made: the plan.
+    plan: the plan.
     todo: its units.
     workdir: of the study.
-    watch: told about progress.
-    say: told what a user should know at once.
+    watch: shows progress.
+    say: prints a line for the user.
     patience: seconds to wait for units that other processes hold.
 
   Raises:
     UserError: if results can't be written, or stored ones must not be mixed with those
       of this machine.
   """
-  with Shift(made, todo, workdir, watch, say) as shift:
+  with Shift(plan, todo, workdir, watch, say) as shift:
     since = time.monotonic()
-    while shift.open():
+    while shift.update_todo():
       if shift.take_one():
         since = time.monotonic()
       elif time.monotonic() - since > patience:
         break
       else:
         shift.wait()
-    processes.agree('')  # there is no more
+    processes.agree('')  # tells `follow` that nothing is left
   return shift.failed
 
 
 def follow(
-  made: study_plan.Plan, todo: Sequence[units.Unit], workdir: pathlib.Path
+  plan: study_plan.Plan, todo: Sequence[units.Unit], workdir: pathlib.Path
 ) -> dict[str, str]:
   """`train` in the other processes of a launch: they train what the first one takes."""
-  known = {unit.program: unit for unit in todo}
-  none = results.Index({}, {})
+  by_program = {unit.program: unit for unit in todo}
+  empty = results.Index({}, {})
   failed: dict[str, str] = {}
-  with local.Compiler(made) as compiler:
+  with local.Compiler(plan) as compiler:
     while program := processes.agree(''):
       for _ in ('search', 'claim'):
-        made, runs = agree(made, (), known[program], workdir)
-        failed |= local.execute(made, runs, workdir, none, compiler)
+        plan, runs = _agree(plan, (), by_program[program], workdir)
+        failed |= local.execute(plan, runs, workdir, empty, compiler)
   return failed
 
 
-def agree(
-  made: study_plan.Plan,
+def _agree(
+  plan: study_plan.Plan,
   runs: Sequence[runs_lib.Run],
   unit: units.Unit,
   workdir: pathlib.Path,
 ) -> tuple[study_plan.Plan, Sequence[runs_lib.Run]]:
-  """What the first process trains next of a unit, and how it is laid out by now."""
-  old = manifest.read_layouts(workdir) if processes.first() else {}
-  made = manifest.lay_out(made, processes.agree(old))
+  """The first process' runs and current layouts, in all processes."""
+  layouts = manifest.read_layouts(workdir) if processes.first() else {}
+  plan = manifest.lay_out(plan, processes.agree(layouts))
   names = processes.agree([run.fingerprint for run in runs])
   if processes.first():
-    return made, runs_lib.unique(runs)
-  every = runs_lib.unique(
-    [*unit.search, *unit.possible()]
-  )  # the first's choice of twins
-  known = {run.fingerprint: run for run in every}
-  return made, [known[name] for name in dict.fromkeys(names)]
+    return plan, runs_lib.unique(runs)
+  # `unique` keeps the same one of equal runs as the first process did.
+  candidates = runs_lib.unique([*unit.search, *unit.possible()])
+  by_name = {run.fingerprint: run for run in candidates}
+  return plan, [by_name[name] for name in dict.fromkeys(names)]
 
 
 class Shift:
@@ -94,51 +93,56 @@ class Shift:
 
   def __init__(
     self,
-    made: study_plan.Plan,
+    plan: study_plan.Plan,
     todo: Sequence[units.Unit],
     workdir: pathlib.Path,
     watch: local.Watch,
     say: Callable[[str], None],
   ):
-    self.made, self.todo, self.workdir = made, list(todo), workdir
-    self.say = local.once(say)
-    self.seconds = made.config['engine']['lease_seconds']
+    self.plan, self.todo, self.workdir, self._say = plan, list(todo), workdir, say
+    self.lease_seconds = plan.config['engine']['lease_seconds']
     self.index = results.read(workdir)
-    self.before = failures.read(workdir)  # of earlier launches: tried again
+    self.old_failures = failures.read(workdir)  # of earlier launches: tried again
     self.failed: dict[str, str] = {}
     self.tally = Tally(watch)
-    self.compiler = local.Compiler(made, self.is_free)
-    self.told: set[str] = set()
+    self.compiler = local.Compiler(plan, self.is_free)
+    self.lines: set[str] = set()  # printed so far
 
   def __enter__(self) -> 'Shift':
     self.compiler.__enter__()
     for unit in self.todo:
       batches = self.batches(unit.missing(self.index))
-      self.compiler.start(batches[:1], self.made.layouts)
+      self.compiler.start(batches[:1], self.plan.layouts)
     return self
 
   def __exit__(self, *error: Any) -> None:
     self.compiler.__exit__(*error)
 
+  def say(self, line: str) -> None:
+    """Prints a line, once."""
+    if line not in self.lines:
+      self.lines.add(line)
+      self._say(line)
+
   def is_free(self, program: str) -> bool:
-    """Whether no other process trains a program: not worth compiling then."""
-    held = leases.live(self.workdir, self.seconds).get(program)
-    return held is None or held.token == self.tally.token
+    """Whether no other process trains a program; else compiling it is not worth it."""
+    holder = leases.live(self.workdir, self.lease_seconds).get(program)
+    return holder is None or holder.token == self.tally.token
 
   def batches(self, runs: Sequence[runs_lib.Run]) -> list[runs_lib.Batch]:
-    sizes = lambda name: self.made.layouts[name].members
+    sizes = lambda name: self.plan.layouts[name].members
     return runs_lib.batches(runs, lambda name: name in self.index.records, sizes)
 
-  def open(self) -> bool:
-    """Whether any unit lacks runs that have not failed meanwhile."""
-    now = failures.read(self.workdir)
+  def update_todo(self) -> bool:
+    """Drops units that are done or have failed elsewhere; whether any is left."""
+    new_failures = failures.read(self.workdir)
     for unit in list(self.todo):
-      failure = now.get(unit.program)
+      failure = new_failures.get(unit.program)
       missing = unit.missing(self.index)
       if not missing:
         failures.forget(self.workdir, unit.program)
         self.todo.remove(unit)
-      elif failure and failure != self.before.get(unit.program):
+      elif failure and failure != self.old_failures.get(unit.program):
         programs = {run.fingerprint: run.program for run in missing}
         self.failed |= failures.reasons(self.workdir, programs, {})
         self.todo.remove(unit)  # another process tried
@@ -148,33 +152,33 @@ class Shift:
     """Trains the first unit that is free; whether there was one."""
     for unit in self.todo:
       facts = {'provenance': environment.provenance()}
-      lease = leases.take(self.workdir, unit.program, self.seconds, facts)
+      lease = leases.take(self.workdir, unit.program, self.lease_seconds, facts)
       if lease is None:
         continue
       with lease:
         self.index = results.read(self.workdir)
-        refuse_mixed(self.made, self.workdir, self.index, lease)
+        _check_lease(self.plan, self.workdir, self.index, lease)
         try:
           self.train(unit, lease)
           self.todo.remove(unit)
         except leases.Lost as error:
-          if processes.several():  # the others are in the midst of it
+          if processes.several():  # the others are still training the unit
             raise errors.UserError(str(error)) from error
           self.say(str(error))
       return True
     return False
 
   def train(self, unit: units.Unit, lease: leases.Lease) -> None:
-    """The runs that a unit lacks: those of the search, then those that follow."""
+    """Trains the runs that a unit lacks: those of the search, then those that claim."""
     failures.forget(self.workdir, unit.program)
-    processes.agree(unit.program)  # they `follow`
+    processes.agree(unit.program)  # to those that `follow`
     failed: dict[str, str] = {}
-    for stage in (lambda: unit.search, lambda: unit.claim(self.index)):
-      self.made, runs = agree(self.made, stage(), unit, self.workdir)
-      left = self.batches([r for u in self.todo for r in u.missing(self.index)])
-      self.tally.begin(left, lease)
+    for runs_of in (lambda: unit.search, lambda: unit.claim(self.index)):
+      self.plan, runs = _agree(self.plan, runs_of(), unit, self.workdir)
+      batches = self.batches([r for u in self.todo for r in u.missing(self.index)])
+      self.tally.begin(batches, lease)
       failed |= local.execute(
-        *(self.made, runs, self.workdir, self.index, self.compiler),
+        *(self.plan, runs, self.workdir, self.index, self.compiler),
         watch=self.tally.watch,
         say=self.say,
       )
@@ -185,104 +189,110 @@ class Shift:
     self.failed |= failed
 
   def wait(self) -> None:
-    """Says once for whom, and lets them go on."""
-    held = leases.live(self.workdir, self.seconds)
+    """Reports once which processes it waits for, and waits a moment."""
+    holders = leases.live(self.workdir, self.lease_seconds)
     for unit in self.todo:
-      if unit.program in held:
-        line = f'waiting for program {unit.program}: {held[unit.program]}'
-        if line not in self.told:
-          self.say(line)
-        self.told.add(line)
+      if unit.program in holders:
+        arms = ', '.join(self.plan.arms_of(unit.program))
+        self.say(f'waiting for {arms}: trained by {holders[unit.program]}')
     time.sleep(POLL)
     self.index = results.read(self.workdir)
 
 
 class Tally:
-  """Counts what this process has done and has to do, for its display and its lease."""
+  """Counts the steps done and to do in all units, for the display and the lease."""
 
   def __init__(self, watch: local.Watch):
     self.show = watch
     self.lease: leases.Lease | None = None
-    self.batches = self.all_batches = 0
-    self.steps = self.all_steps = 0.0
+    self.done_steps = self.total_steps = 0.0
     self.last: local.Status | None = None
 
   @property
   def token(self) -> str:
     return self.lease.holder.token if self.lease else ''
 
-  def begin(self, left: Sequence[runs_lib.Batch], lease: leases.Lease) -> None:
-    """A stage begins, with these batches still to do in all units."""
+  def begin(self, batches: Sequence[runs_lib.Batch], lease: leases.Lease) -> None:
+    """A stage begins; `batches` are those still to do in all units."""
     self.lease, self.last = lease, None
-    self.all_batches = self.batches + len(left)
-    work = sum(batch.steps * len(batch.runs) for batch in left)
-    self.all_steps = self.steps + work
+    work = sum(batch.steps * len(batch.runs) for batch in batches)
+    self.total_steps = self.done_steps + work
 
   def end(self) -> None:
     """The stage has ended."""
     if self.last:
-      self.batches += self.last.batches
-      self.steps += self.last.total_steps
+      self.done_steps += self.last.total_steps
 
-  def watch(self, status: local.Status) -> None:
-    """Shows a stage's status as one of all, and tells it to who reads the lease."""
+  def watch(self, status: local.Status | local.Compiling) -> None:
+    """Shows the status of a stage as that of all units, and adds it to the lease."""
     if self.lease:
       self.lease.check()
+    if isinstance(status, local.Compiling):
+      self.show(status)
+      return
     self.last = status
-    whole = status._replace(
-      batch=self.batches + status.batch,
-      batches=self.all_batches,
-      done_steps=self.steps + status.done_steps,
-      total_steps=self.all_steps,
-    )
     if self.lease:
-      now = status.progress
-      self.lease.tell(
-        batch=status.batch,
-        batches=status.batches,
+      progress = status.progress
+      self.lease.update(
         members=status.members,
-        step=now.step,
-        steps=now.steps,
-        rate=now.steps_per_second,
+        step=progress.step,
+        steps=progress.steps,
+        rate=progress.steps_per_second,
       )
-    self.show(whole)
+    self.show(
+      status._replace(
+        done_steps=self.done_steps + status.done_steps, total_steps=self.total_steps
+      )
+    )
 
 
-def refuse_mixed(
-  made: study_plan.Plan,
+def _check_lease(
+  plan: study_plan.Plan,
   workdir: pathlib.Path,
   index: results.Index,
   lease: leases.Lease,
 ) -> None:
   """Raises UserError if runs of this machine must not be paired with the study's.
 
-  Of two machines that begin at once both have written their lease before they look, so
-  at least one sees the other; the later one gives way.
+  Of two machines that begin at once both have written their lease before they read the
+  other's, so at least one sees the other; the later one stops.
   """
   study = manifest.read_study(workdir)
-  study = study and tuning.with_choices(study, index)
-  programs = tuning.programs_by_run(study) if study else {}
-  mine = [index.records[name] for name in programs if name in index.records]
-  check_mixed(made, mine, environment.provenance())
-  me = lease.holder
-  for holder in leases.live(workdir, made.config['engine']['lease_seconds']).values():
-    theirs = holder.facts.get('provenance')
-    if theirs and (holder.since, holder.token) < (me.since, me.token):
-      running = results.Record({}, {'provenance': theirs}, workdir)
-      who = f'the runs of {holder} have'
-      check_mixed(made, [running], environment.provenance(), who)
+  names = tuning.programs_by_run(tuning.with_choices(study, index)) if study else {}
+  stored = [index.records[name] for name in names if name in index.records]
+  check_mixed(plan, stored, environment.provenance())
+  own = lease.holder
+  for holder in leases.live(workdir, plan.config['engine']['lease_seconds']).values():
+    provenance = holder.facts.get('provenance')
+    if provenance and (holder.since, holder.token) < (own.since, own.token):
+      record = results.Record({}, {'provenance': provenance}, workdir)
+      source = f'the runs of {holder}'
+      check_mixed(plan, [record], environment.provenance(), source)
 
 
 def check_mixed(
-  made: study_plan.Plan, records: Sequence[results.Record], now: Any, who: str = ''
+  plan: study_plan.Plan,
+  records: Sequence[results.Record],
+  provenance: Mapping[str, Any],
+  source: str = '',
 ) -> None:
-  """Raises UserError if records had other provenance than `now`."""
-  lines = results.mixed(records, now, made.config['study']['allow_mixed'])
-  if lines:
-    names = ','.join(sorted({line.split(' have ')[1].split('=')[0] for line in lines}))
-    text = '; '.join(lines)
-    text = text.replace('1 stored runs have', who) if who else text
+  """Raises UserError if records have another provenance than `provenance`.
+
+  Args:
+    plan: its config may allow fields to differ.
+    records: of stored runs.
+    provenance: to compare with.
+    source: names the records in the message; '' counts them as stored runs.
+  """
+  differences = results.mixed(records, provenance, plan.config['study']['allow_mixed'])
+  if differences:
+    text = '; '.join(
+      f'{source or f"{count} stored runs"} have {name}={old}, here it is '
+      f'{provenance[name]}'
+      for (name, old), count in differences.items()
+    )
+    names = ','.join(sorted({name for name, _ in differences}))
     raise errors.UserError(
-      f'{text}: pairs must not mix them; use another --workdir, or allow '
-      f'it by --config.study.allow_mixed={names}'
+      f'{text}: paired runs must not mix them; use another --workdir, or allow it by '
+      f'--config.study.allow_mixed={names}'
     )

@@ -1,6 +1,6 @@
-"""`--action=status`: where a study stands, from files alone; imports no JAX.
+"""`--action=status`: the progress of a study, from its files alone; imports no JAX.
 
-Nothing is written or locked, so it may be asked from any terminal at any time.
+Nothing is written or locked, so it works from any terminal at any time.
 """
 
 import pathlib
@@ -15,35 +15,35 @@ from dlsteroids.store import failures, results
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
 
-LONG = 60  # letters of arms' names in a line
+LONG = 60  # characters of arms' names in a line
 
 
 class Program(NamedTuple):
-  """What is known of one program.
+  """The state of one program.
 
   Attributes:
     arms: that it trains.
-    wanted: fingerprints of its runs.
-    done: as many are stored.
+    runs: fingerprints of its runs.
+    done: how many of them are stored.
     failed: reasons by fingerprint.
-    holder: who trains it now; None if nobody does.
+    holder: the process that trains it now; None if there is none.
   """
 
   arms: Sequence[str]
-  wanted: Sequence[str]
+  runs: Sequence[str]
   done: int
   failed: Mapping[str, str]
   holder: leases.Holder | None
 
   @property
   def running(self) -> int:
-    """Runs that train now."""
+    """How many runs train now."""
     members = int(self.holder.facts.get('members', 0)) if self.holder else 0
-    return min(members, len(self.wanted) - self.done)
+    return min(members, len(self.runs) - self.done)
 
   @property
   def missing(self) -> int:
-    return len(self.wanted) - self.done - len(self.failed) - self.running
+    return len(self.runs) - self.done - len(self.failed) - self.running
 
 
 def lines(workdir: pathlib.Path) -> list[str]:
@@ -53,94 +53,90 @@ def lines(workdir: pathlib.Path) -> list[str]:
     UserError: if there is none, or it can't be read.
   """
   try:
-    told = study_lib.from_json(results.read_json(workdir / 'study.json'))
+    study = study_lib.from_json(results.read_json(workdir / 'study.json'))
     programs = results.read_json(workdir / 'plan.json')['programs']
   except FileNotFoundError as error:
     raise errors.UserError(
-      f'no study in {workdir}: it is not planned yet, or lies elsewhere (--workdir)'
+      f'no study in {workdir}: it is not planned yet, or is elsewhere (--workdir)'
     ) from error
   except manifest.MISFITS as error:
     raise errors.UserError(f'{workdir}: study.json or plan.json: {error}') from error
   index = results.read(workdir)
-  told = tuning.with_choices(told, index)
-  found = gather(workdir, told, programs, index)
-  if not found:
-    raise errors.UserError(
-      f'{workdir} was written by an older version: --action=run, then ask again'
-    )
-  return [head(workdir, told, found, index), *rows(found), *trouble(found)]
+  study = tuning.with_choices(study, index)
+  states = gather(workdir, study, programs, index)
+  return [head(workdir, study, states, index), *rows(states), *trouble(states)]
 
 
 def gather(
   workdir: pathlib.Path,
-  told: study_lib.Study,
+  study: study_lib.Study,
   programs: Mapping[str, Any],
   index: results.Index,
 ) -> dict[str, Program]:
-  """Every program that the study asks for, by id."""
-  wanted = tuning.programs_by_run(told)
-  failed = failures.reasons(workdir, wanted, index.records)
-  engine = config_lib.DEFAULTS['engine'] | told.config['engine']
-  held = leases.live(workdir, engine['lease_seconds'])
+  """The state of every program of the study, by id."""
+  runs = tuning.programs_by_run(study)
+  failed = failures.reasons(workdir, runs, index.records)
+  engine = config_lib.DEFAULTS['engine'] | study.config['engine']
+  holders = leases.live(workdir, engine['lease_seconds'])
   names: dict[str, list[str]] = {}
-  for name, program in wanted.items():
+  for name, program in runs.items():
     names.setdefault(program, []).append(name)
   return {
     program: Program(
       programs.get(program, {}).get('arms', ()),
-      mine,
-      sum(name in index.records for name in mine),
-      {name: failed[name] for name in mine if name in failed},
-      held.get(program),
+      own,
+      sum(name in index.records for name in own),
+      {name: failed[name] for name in own if name in failed},
+      holders.get(program),
     )
-    for program, mine in names.items()
+    for program, own in names.items()
   }
 
 
 def head(
   workdir: pathlib.Path,
-  told: study_lib.Study,
-  found: Mapping[str, Program],
+  study: study_lib.Study,
+  states: Mapping[str, Program],
   index: results.Index,
 ) -> str:
-  """The whole study in a line."""
-  every = sum(len(p.wanted) for p in found.values())
-  done = sum(p.done for p in found.values())
-  parts = [f'{done:,} of {every:,} runs done']
+  """The whole study in one line."""
+  total = sum(len(p.runs) for p in states.values())
+  done = sum(p.done for p in states.values())
+  parts = [f'{done:,} of {total:,} runs done']
   for what in ('running', 'missing'):
-    count = sum(getattr(p, what) for p in found.values())
+    count = sum(getattr(p, what) for p in states.values())
     parts += [f'{count:,} {what}'] if count else []
-  lost = sum(len(p.failed) for p in found.values())
-  parts += [f'{lost:,} failed'] if lost else []
-  text = f'study {told.name} in {workdir}: {", ".join(parts)}'
-  if done == every:
+  failed = sum(len(p.failed) for p in states.values())
+  parts += [f'{failed:,} failed'] if failed else []
+  text = f'study {study.name} in {workdir}: {", ".join(parts)}'
+  if done == total:
     return f'{text}; complete'
-  if not any(p.holder for p in found.values()):
-    return f'{text}; nothing runs: the same command as before goes on'
-  seconds = left(told, found, index)
+  if not any(p.holder for p in states.values()):
+    return f'{text}; nothing runs now: repeat the command to continue'
+  seconds = remaining(study, states, index)
   return text + (f'; about {formats.seconds(seconds)} left' if seconds else '')
 
 
-def left(
-  told: study_lib.Study, found: Mapping[str, Program], index: results.Index
+def remaining(
+  study: study_lib.Study, states: Mapping[str, Program], index: results.Index
 ) -> float:
-  """Seconds to go, by FLOPs and the programs that train now; 0 if unknown."""
+  """Seconds left, by FLOPs and the programs that train now; 0 if unknown."""
   spent = work = 0.0
   for record in index.records.values():
     spent += record.run['wall_s']
     work += record.run['flops']
   if not work or not spent:
     return 0.0
-  each = costs(told)
+  each = costs(study)
   todo = 0.0
-  for program in found.values():
-    lacking = [name for name in program.wanted if name not in index.records]
-    todo += sum(each.get(name, 0.0) for name in lacking if name not in program.failed)
-    if program.holder and lacking:
+  for program in states.values():
+    missing = [name for name in program.runs if name not in index.records]
+    todo += sum(each.get(name, 0.0) for name in missing if name not in program.failed)
+    if program.holder and missing:
       facts = program.holder.facts
       share = facts.get('step', 0) / max(facts.get('steps', 1), 1)
-      todo -= share * program.running * each.get(lacking[0], 0.0)
-  lanes = sum(p.holder is not None for p in found.values())
+      todo -= share * program.running * each.get(missing[0], 0.0)
+  lanes = sum(p.holder is not None for p in states.values())
   return max(0.0, todo) / work * spent / lanes
 
 
@@ -158,15 +154,15 @@ def costs(study: study_lib.Study) -> dict[str, float]:
   return flops
 
 
-def rows(found: Mapping[str, Program]) -> list[str]:
-  """A line for each program."""
-  width = max(len(shorten(p.arms)) for p in found.values())
-  count = max(len(str(len(p.wanted))) for p in found.values())
-  told = []
-  for name, program in found.items():
-    done = f'{program.done:>{count}} of {len(program.wanted):>{count}}'
-    told.append(f'  {name}  {shorten(program.arms):<{width}}  {done}  {state(program)}')
-  return told
+def rows(states: Mapping[str, Program]) -> list[str]:
+  """One line per program."""
+  width = max(len(shorten(p.arms)) for p in states.values())
+  count = max(len(str(len(p.runs))) for p in states.values())
+  lines = []
+  for program in states.values():
+    done = f'{program.done:>{count}} of {len(program.runs):>{count}}'
+    lines.append(f'  {shorten(program.arms):<{width}}  {done}  {state(program)}')
+  return lines
 
 
 def shorten(arms: Sequence[str]) -> str:
@@ -175,33 +171,33 @@ def shorten(arms: Sequence[str]) -> str:
 
 
 def state(program: Program) -> str:
-  """What a program does now."""
+  """The state of a program in words."""
   holder = program.holder
   if holder is None:
-    if program.done == len(program.wanted):
+    if program.done == len(program.runs):
       return 'done'
-    return f'{len(program.failed)} failed' if program.failed else 'waits'
+    return f'{len(program.failed)} failed' if program.failed else 'waiting'
   facts = holder.facts
-  text = f'runs: {holder}'
+  text = f'training: {holder}'
   if 'steps' not in facts:
-    text += ', compiles'
+    text += ', compiling'
   else:
     text += (
-      f', batch {facts["batch"]} of {facts["batches"]} ({facts["members"]} runs), step '
+      f', {facts["members"]} runs, step '
       f'{facts["step"]:,} of {facts["steps"]:,}, {facts["rate"]:,.3g} steps/s'
     )
   return f'{text}, {holder.age:.0f} s ago' if holder.age > 15 else text
 
 
-def trouble(found: Mapping[str, Program]) -> list[str]:
-  """A line for each reason of failure."""
-  told = []
-  for name, program in found.items():
+def trouble(states: Mapping[str, Program]) -> list[str]:
+  """One line per reason of failure, with the log of its program."""
+  lines = []
+  for name, program in states.items():
     counts: dict[str, int] = {}
     for why in program.failed.values():
       counts[why] = counts.get(why, 0) + 1
-    told += [
-      f'failed: {name} ({shorten(program.arms)}), {count} runs: {why}'
+    lines += [
+      f'failed: {shorten(program.arms)}, {count} runs: {why} (program {name})'
       for why, count in counts.items()
     ]
-  return told
+  return lines

@@ -224,17 +224,22 @@ def stale(
   return [f'{name} changed: {count} runs are stale' for name, count in counts.items()]
 
 
-def mixed(records: Iterable[Record], now: Mapping[str, Any], allowed: str) -> list[str]:
-  """Lines naming provenance fields in which stored runs differ from the present."""
+def mixed(
+  records: Iterable[Record], now: Mapping[str, Any], allowed: str
+) -> dict[tuple[str, str], int]:
+  """Number of runs by provenance field and value in which they differ from `now`.
+
+  Args:
+    records: of the runs.
+    now: the provenance of this machine.
+    allowed: comma-separated fields that may differ.
+  """
   ignored = {name.strip() for name in allowed.split(',')}
-  counts: dict[tuple[str, Any], int] = {}
+  counts: dict[tuple[str, str], int] = {}
   for record in records:
     then = record.batch['provenance']
     for name in now:
       if name not in ignored and then.get(name) != now[name]:
         key = (name, str(then.get(name)))
         counts[key] = counts.get(key, 0) + 1
-  return [
-    f'{count} stored runs have {name}={old}, here it is {now[name]}'
-    for (name, old), count in counts.items()
-  ]
+  return counts

@@ -1,12 +1,25 @@
 """TensorBoard files of a study's curves: one run per arm and seed."""
 
+import importlib
 import pathlib
 import re
 import shutil
+from types import ModuleType
 
 import pandas as pd
 
 from dlsteroids.util import errors
+
+
+def load() -> ModuleType:
+  """The package tensorboardX; UserError if it is not installed."""
+  try:
+    return importlib.import_module('tensorboardX')
+  except ImportError as error:
+    raise errors.UserError(
+      'config.engine.tensorboard needs tensorboardX: pip install '
+      "'dlsteroids[tensorboard]'"
+    ) from error
 
 
 def write(folder: pathlib.Path, curves: pd.DataFrame) -> pathlib.Path:
@@ -21,13 +34,7 @@ def write(folder: pathlib.Path, curves: pd.DataFrame) -> pathlib.Path:
   Raises:
     UserError: if tensorboardX is not installed.
   """
-  try:
-    import tensorboardX
-  except ImportError as error:
-    raise errors.UserError(
-      'config.engine.tensorboard needs tensorboardX: pip install '
-      "'dlsteroids[tensorboard]'"
-    ) from error
+  tensorboardX = load()
   shutil.rmtree(folder, ignore_errors=True)
   for (arm, seed), rows in curves.groupby(['arm', 'seed'], sort=False):
     name = re.sub(r'[/\\\0]|^\.*$', '_', str(arm))  # one folder, whatever it is called

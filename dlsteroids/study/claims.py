@@ -74,6 +74,10 @@ def claim(
 
   Raises:
     UserError: what `check` says of a claim alone.
+
+  Example:
+    >>> claim('AlexNet 2012', 'ReLU helps', 'activation', direction='helps').factor
+    'activation'
   """
   level = level if isinstance(level, str) else str(level)
   said = direction, number, quantity, metric, arm, reference, tolerance

@@ -128,20 +128,34 @@ def expand(
   return _finish(design, builder, game)
 
 
-def explain(design: Design) -> list[str]:
-  """Lines for `plan`: arms with their overrides, contrasts, exclusions, notes."""
-  count = f'{len(design.arms)} arms, {len(design.contrasts)} contrasts'
-  lines = [f'design {design.kind}: {count}']
-  for factor in design.factors:
-    names = ', '.join(level.name for level in factor.levels)
-    needs = f'; requires {", ".join(factor.requires)}' if factor.requires else ''
-    lines.append(f'factor {factor.name}: {names}{needs}')
+def explain(design: Design, details: Mapping[str, str] | None = None) -> list[str]:
+  """Lines for `plan`: arms with their overrides, contrasts, exclusions, notes.
+
+  A contrast of two arms stands in the line of its first arm, unless it is with the
+  first arm of all.
+
+  Args:
+    design: the design.
+    details: what to append to the line of an arm, by its name.
+  """
+  contrasts = f'{len(design.contrasts)} contrast' + 's' * (len(design.contrasts) != 1)
+  lines = [f'design {design.kind}: {len(design.arms)} arms, {contrasts}']
+  pairs = [c for c in design.contrasts if len(c.arm_cells) == 1]
   for arm in design.arms:
     text = factors_lib.show(arm.overrides) or 'the config as it is'
     if arm.inapplicable:
       text += f' [inapplicable: {", ".join(arm.inapplicable)}]'
-    lines.append(f'arm {arm.name}: {text}')
-  lines += [f'contrast {c.factor}: {c.arm} - {c.reference}' for c in design.contrasts]
+    references = [c.reference for c in pairs if c.arm_cells == (arm.name,)]
+    for reference in references:
+      if reference != design.arms[0].name:
+        text += f'; against {reference}'
+    detail = (details or {}).get(arm.name, '')
+    lines.append(f'  {arm.name}: {text}' + (f' ({detail})' if detail else ''))
+  lines += [
+    f'contrast {c.factor}: {c.arm} - {c.reference}'
+    for c in design.contrasts
+    if c not in pairs
+  ]
   if design.permutations:
     lines.append(f'orders: {len(design.permutations)}, each with its reverse')
   lines += [f'alias: {text}' for text in design.aliases]

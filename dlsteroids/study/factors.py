@@ -147,6 +147,10 @@ def factor(
 
   Raises:
     UserError: no other value, equal values, a malformed name, path, value or kind.
+
+  Example:
+    >>> factor('dropout', 'model.dropout', 0.5, 0.0).levels[1].name
+    '0.0'
   """
   choices = tuple(
     Level(str(_freeze(name, value)), ((path, _freeze(name, value)),))
@@ -166,9 +170,6 @@ def levels(
 ) -> Factor:
   """A factor whose levels set several paths, or have names of their own.
 
-      levels('convolution', {'3x3': {'model.name': 'cnn'},
-                             'dense': {'model.name': 'mlp', 'model.widths': (64,)}})
-
   Args:
     name: of the factor.
     choices: `{level name: {config path: value}}`, the intact level first, the barest
@@ -180,6 +181,12 @@ def levels(
 
   Raises:
     UserError: fewer than two levels, a malformed name, path, value or kind.
+
+  Example:
+    >>> dense = {'model.name': 'mlp', 'model.hidden': (64,)}
+    >>> chosen = levels('layers', {'3x3': {'model.name': 'cnn'}, 'dense': dense})
+    >>> [level.name for level in chosen.levels]
+    ['3x3', 'dense']
   """
   if not isinstance(choices, Mapping):
     raise errors.UserError(
@@ -219,6 +226,10 @@ def arm(
 
   Raises:
     UserError: a malformed name or value, or an unknown kind.
+
+  Example:
+    >>> arm('lean', {'dropout': '0.0'}, {'model.hidden': (8,)}).levels
+    (('dropout', '0.0'),)
   """
   _check_name('arm', name)
   if kind != '':

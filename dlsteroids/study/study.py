@@ -252,6 +252,10 @@ class Study(Mapping):
     command: that repeats the study.
     git, dlsteroids: commit and version of this package.
     code: digest of the first-party code that the runs depend on; '' if unknown.
+
+  Example:
+    >>> [field.name for field in dataclasses.fields(Study)][:2]
+    ['name', 'design']
   """
 
   name: str

@@ -13,6 +13,7 @@ from dlsteroids.config.options import Option
 from dlsteroids.tasks.lib import network
 from dlsteroids.util import errors
 
+METRIC = 'accuracy'  # decides unless study.metric names another
 OPTIONS = {
   'label_smoothing': Option(
     0.0, 'of the targets (Szegedy et al. 2016)', 0, 1, traced=True

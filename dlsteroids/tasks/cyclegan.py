@@ -29,6 +29,7 @@ from dlsteroids.tasks.lib import (
 )
 from dlsteroids.util import errors
 
+METRIC = 'cycle'  # decides unless study.metric names another
 OPTIONS = {
   'loss': Option(
     'least_squares',

@@ -12,6 +12,7 @@ from dlsteroids.config.options import Option
 from dlsteroids.tasks.lib import frames, network
 from dlsteroids.util import errors as errors_lib
 
+METRIC = 'mse'  # decides unless study.metric names another
 OPTIONS = {
   'loss': Option('mse', 'per target and step', choices=('mse', 'mae')),
   **frames.OPTIONS,

@@ -33,6 +33,7 @@ from dlsteroids.tasks.lib import (
 )
 from dlsteroids.util import errors
 
+METRIC = 'classifier_fid'  # decides unless study.metric names another
 OPTIONS = {
   'loss': Option(
     'non_saturating', 'of either player', choices=tuple(gan_losses.LOSSES)

@@ -14,6 +14,7 @@ from dlsteroids.config.options import Option
 from dlsteroids.tasks.lib import network
 from dlsteroids.util import errors
 
+METRIC = 'nats'  # decides unless study.metric names another
 OPTIONS = {
   'carry': Option(True, 'the state goes on from window to window where lanes continue'),
   'metrics': Option(

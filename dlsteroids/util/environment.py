@@ -34,7 +34,7 @@ def cores() -> int:
   return os.cpu_count() or 1
 
 
-def prepare(matmul: str = 'default') -> None:
+def prepare() -> None:
   """Gives the CPU one host device per core and turns the compilation cache on.
 
   JAX_NUM_CPU_DEVICES sets another number of devices.
@@ -58,7 +58,6 @@ def prepare(matmul: str = 'default') -> None:
   jax.config.update('jax_compilation_cache_dir', folder)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
-  jax.config.update('jax_default_matmul_precision', matmul)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,12 @@ QUOTED = 800  # characters of either end of an error that is too long
 
 
 class UserError(ValueError):
-  """A mistake that the user can fix: its message is one clear line."""
+  """A mistake that the user can fix: its message is one clear line.
+
+  Example:
+    >>> str(UserError('two lines\\nof text'))
+    'two lines of text'
+  """
 
   def __init__(self, message: str):
     # Messages quote other libraries, at times over several lines, and values of the

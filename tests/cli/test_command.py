@@ -35,7 +35,6 @@ def test_help_names_every_action_and_flag(printed, word):
   assert max(len(line) for line in out.splitlines()) <= 100
 
 
-@pytest.mark.skipif('rows' not in vars(config_lib), reason='to come')
 def test_help_config_lists_every_option_of_the_study(printed):
   words = ('--config.study.seeds=7', '--config.model.name=mlp')
   out = printed('--help=config', 'digits_cnn', *words)

@@ -152,7 +152,7 @@ def test_what_the_dead_held_is_given_back_at_the_end(tmp_path):
 
 def test_others_read_how_far_a_holder_is(tmp_path):
   with leases.take(tmp_path, 'p', 0.12, {'provenance': 'x'}) as lease:
-    lease.tell(step=3, steps=12)
+    lease.update(step=3, steps=12)
     end = time.monotonic() + 10
     told = {'provenance': 'x', 'step': 3, 'steps': 12}
     while leases.read(tmp_path)['p'].facts != told:

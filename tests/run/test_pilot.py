@@ -28,7 +28,7 @@ def test_a_pilot_measures_noise_and_its_runs_are_not_wasted(config, capsys):
   assert (
     'seeds are too few' in lines['detectable with 2 seeds and 1 contrasts, 80% power']
   )
-  wanted = next(line for line in out.splitlines() if line.startswith('to find'))
+  wanted = next(line for line in out.splitlines() if line.startswith('to detect'))
   assert all(word in wanted for word in (' seeds, ', ' runs, ', 'FLOP'))
   # two of the study's runs were the pilot's
   assert ' 2 stored, 2 to train' in out
@@ -43,7 +43,7 @@ def test_more_power_takes_more_seeds(config, capsys):
     _, out, _ = run(
       config, capsys, '--action=plan', '--pilot=4', '--effect=0.05', *words
     )
-    line = next(line for line in out.splitlines() if line.startswith('to find'))
+    line = next(line for line in out.splitlines() if line.startswith('to detect'))
     return int(line.partition('power: ')[2].split()[0])
 
   assert seeds('--power=0.99') > seeds('--power=0.5')

@@ -90,7 +90,7 @@ def check_stop(err, number, config, work):
 STUCK = """
 import hashlib
 from dlsteroids.run import interrupt
-with interrupt.handled(), interrupt.patience():
+with interrupt.handled(), interrupt.deferred():
   print('ready', flush=True)
   hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)  # C code, for many minutes
 """

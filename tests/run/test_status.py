@@ -10,7 +10,7 @@ from dlsteroids.config import files
 from dlsteroids.plan import units
 from dlsteroids.report import report
 from dlsteroids.run import launch, leases, status
-from dlsteroids.store import failures, results
+from dlsteroids.store import failures
 from dlsteroids.util import errors
 from tests.fixtures import studies_on_disk as disk
 
@@ -33,7 +33,7 @@ def work(tmp_path_factory):
       launch.train(asked, work)
   held[1].__exit__()
   failures.write(work, third, {}, 'no memory')
-  held[0].tell(batch=1, batches=2, members=2, step=6, steps=12, rate=3.25)
+  held[0].update(members=2, step=6, steps=12, rate=3.25)
   leases.write(held[0].handle, held[0].holder._replace(facts=held[0].facts))
   yield work
   held[0].__exit__()
@@ -46,11 +46,10 @@ def test_every_program_has_a_line(work):
   )
   assert whole.endswith(' left')
   assert first.endswith('baseline, dropout=0.0  4 of 4  done')
-  assert f'activation=tanh        0 of 2  runs: process {os.getpid()} on ' in second
-  assert second.endswith(', batch 1 of 2 (2 runs), step 6 of 12, 3.25 steps/s')
+  assert f'activation=tanh        0 of 2  training: process {os.getpid()} on ' in second
+  assert second.endswith(', 2 runs, step 6 of 12, 3.25 steps/s')
   assert third.endswith('activation=sigmoid     0 of 2  2 failed')
-  assert trouble.startswith('failed: ')
-  assert trouble.endswith(' (activation=sigmoid), 2 runs: no memory')
+  assert trouble.startswith('failed: activation=sigmoid, 2 runs: no memory (program ')
 
 
 def test_it_is_asked_from_another_terminal_without_jax_or_a_change(work):
@@ -90,13 +89,4 @@ def test_a_workdir_without_a_study_is_told_in_a_line(tmp_path):
   (tmp_path / 'plan.json').write_text('{"programs": {}}')
   (tmp_path / 'study.json').write_text('{"half')
   with pytest.raises(errors.UserError, match=r'study\.json or plan\.json'):
-    status.lines(tmp_path)
-
-
-def test_a_study_of_an_older_version_is_said_to_be_one(work, tmp_path):
-  told = results.read_json(work / 'study.json')
-  told['runs'] = [row[:7] for row in told['runs']]
-  results.write_json(tmp_path / 'study.json', told)
-  (tmp_path / 'plan.json').write_text((work / 'plan.json').read_text())
-  with pytest.raises(errors.UserError, match='older version'):
     status.lines(tmp_path)

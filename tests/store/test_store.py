@@ -120,9 +120,9 @@ def test_mixed_provenance_is_named_unless_allowed(tmp_path):
   write(tmp_path, provenance={'jax': '1', 'cores': 2})
   records = list(results.read(tmp_path).records.values())
   now = {'jax': '2', 'cores': 2}
-  assert results.mixed(records, now, '') == ['2 stored runs have jax=1, here it is 2']
-  assert results.mixed(records, now, 'cores, jax') == []
-  assert results.mixed(records, {'jax': '1', 'cores': 2}, '') == []
+  assert results.mixed(records, now, '') == {('jax', '1'): 2}
+  assert results.mixed(records, now, 'cores, jax') == {}
+  assert results.mixed(records, {'jax': '1', 'cores': 2}, '') == {}
 
 
 STUDY = studies.make_study([], 3) | {

@@ -300,14 +300,11 @@ def test_explain_tells_arms_contrasts_exclusions_and_notes():
     cases.expand('factorial', cases.POOLING, cases.OVERLAP, dropout)
   ) == [
     'design factorial: 5 arms, 3 contrasts',
-    'factor pooling: max, none',
-    'factor overlap: True, False; requires pooling',
-    'factor dropout: 0.5, 0.0',
-    'arm baseline: the config as it is',
-    'arm dropout=0.0: model.dropout=0.0',
-    'arm overlap=False: model.overlap=False',
-    'arm overlap=False,dropout=0.0: model.overlap=False, model.dropout=0.0',
-    'arm pooling=none: model.pooling=none, model.overlap=False [inapplicable: overlap]',
+    '  baseline: the config as it is',
+    '  dropout=0.0: model.dropout=0.0',
+    '  overlap=False: model.overlap=False',
+    '  overlap=False,dropout=0.0: model.overlap=False, model.dropout=0.0',
+    '  pooling=none: model.pooling=none, model.overlap=False [inapplicable: overlap]',
     'contrast pooling: pooling=max (mean of 2 cells) - pooling=none (mean of 2 cells)',
     'contrast overlap: overlap=True (mean of 2 cells) - '
     'overlap=False (mean of 2 cells)',

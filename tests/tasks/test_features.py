@@ -383,7 +383,7 @@ def finished(tmp_path_factory):
 
 def test_a_finished_run_becomes_a_file(finished, tmp_path):
   made, work = finished
-  run = launch.replayed(made, 'baseline', 0)
+  run = launch.one_run(made, 'baseline', 0)
   said = []
   path = export.export(made, run, work, tmp_path / 'it.npz', said.append)
   told, variables = classifier.unpack(path.read_bytes())
@@ -407,7 +407,7 @@ def test_a_finished_run_becomes_a_file(finished, tmp_path):
 
 def test_exports_mistakes_are_one_line(finished, tmp_path):
   made, work = finished
-  run = launch.replayed(made, 'baseline', 0)
+  run = launch.one_run(made, 'baseline', 0)
 
   def refused(message, run=run, work=work, target='it.npz'):
     with pytest.raises(errors.UserError, match=message) as error:
@@ -416,7 +416,7 @@ def test_exports_mistakes_are_one_line(finished, tmp_path):
     assert not (tmp_path / target).exists()
 
   refused('--target must end in .npz', target='it.npy')
-  refused('seed 5 is not finished', launch.replayed(made, 'baseline', 5))
+  refused('seed 5 is not finished', launch.one_run(made, 'baseline', 5))
   refused('is not finished', work=tmp_path)
   config = {**run.config, 'task': {'name': 'forecast'}}
   with pytest.raises(errors.UserError, match='only classifiers of images'):

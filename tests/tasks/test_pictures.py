@@ -14,7 +14,7 @@ from dlsteroids.cli import command
 from dlsteroids.config import files
 from dlsteroids.data import digits_unpaired
 from dlsteroids.report import report
-from dlsteroids.run import export, pictures, sample
+from dlsteroids.run import export, sample
 from dlsteroids.run import launch as study_lib
 from dlsteroids.util import errors
 from tests.fixtures import studies_on_disk as disk
@@ -66,7 +66,7 @@ def act(study, capsys, *more):
 
 def paint(study, planned, target, arm='baseline', seed=0, draw=0, asked=(), **options):
   """As the command does it, planned once."""
-  run = study_lib.replayed(planned, arm, seed)
+  run = study_lib.one_run(planned, arm, seed)
   chosen = sample.Options(target=str(target), seed=draw, **options)
   return sample.sample(planned, run, study / 'work', chosen, print, asked)
 
@@ -164,7 +164,7 @@ def test_mistakes_of_the_command_are_one_line(study, tmp_path, capsys):
 
 
 def test_a_generator_is_no_classifier_to_export(study, planned, tmp_path):
-  run = study_lib.replayed(planned, 'baseline', 0)
+  run = study_lib.one_run(planned, 'baseline', 0)
   with pytest.raises(errors.UserError, match='can be exported; this is task gan'):
     export.export(planned, run, study / 'work', tmp_path / 'it.npz', print)
   assert not (tmp_path / 'it.npz').exists()
@@ -175,7 +175,7 @@ def test_a_translator_is_given_test_images_and_colour_is_kept(tmp_path):
   dataset = digits_unpaired.load({'examples': 40})
   config = {'model': {'name': 'cyclegan'}}
   run = types.SimpleNamespace(config=config, seed=3)
-  options = sample.Options(count=190)
+  options = sample.Options(count=190, target=str(tmp_path))
   given = {}
 
   def translate(prompt, options):
@@ -183,7 +183,7 @@ def test_a_translator_is_given_test_images_and_colour_is_kept(tmp_path):
     made = jnp.uint8(jnp.round((prompt['x'] + 1) * 127.5))
     return {'x': made, 'x_as_y': jnp.repeat(made, 3, -1)}
 
-  folder = pictures.paint(translate, dataset, run, options, tmp_path, print)
+  folder = sample.draw_pictures(translate, dataset, run, options, tmp_path, print)
   rows = dataset.split(3)['test']
   assert len(rows) < 190
   pairs = dataset.arrays['pairs'][np.resize(rows, 190)]
@@ -201,4 +201,4 @@ def test_a_translator_is_given_test_images_and_colour_is_kept(tmp_path):
 
 def test_one_picture_is_its_own_sheet():
   image = np.arange(24, dtype=np.uint8).reshape(1, 2, 4, 3)
-  np.testing.assert_array_equal(pictures.sheet(image), image[0])
+  np.testing.assert_array_equal(sample.sheet(image), image[0])

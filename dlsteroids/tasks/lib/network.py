@@ -69,7 +69,7 @@ def make(
       module.init(keys(stream), x, train=False, hyper=hyper, **optional(extra))
     )
 
-  player = types.Player(init, lambda h: optimizer.make(config['optimizer'], h))
+  player = types.Player(init, lambda h: optimizer.make(config['optimizer'], h), module)
   return Network(player, apply, known)
 
 

@@ -1,0 +1,129 @@
+"""The functions of the public API that are more than a name of one room."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from dlsteroids.cli import progress, summary
+from dlsteroids.run import launch, local
+from dlsteroids.run import status as status_lib
+from dlsteroids.util import environment, lock
+
+
+def run(
+  config: Any,
+  workdir: str | pathlib.Path,
+  factors: Sequence[Any] | None = None,
+  arms: Sequence[Any] = (),
+  watch: local.Watch | None = None,
+  say: Callable[[str], None] | None = None,
+) -> launch.Answer:
+  """Plans a study, trains what is missing, reports; repeated, it continues.
+
+  Args:
+    config: path of a config file or name of a shipped study, with ':MODE' if wanted; or
+      a ConfigDict or dict.
+    workdir: folder for everything the study writes.
+    factors: needed unless `config` is a file, which has its own `get_factors`.
+    arms: explicit arms for the design 'arms'.
+    watch: called with the progress of the training; None shows a bar.
+    say: prints a line for the user; None prints it above the bar.
+
+  Raises:
+    UserError: for a mistake in any of it, in one line.
+    KeyboardInterrupt: after Ctrl-C, once a checkpoint is saved; a second one ends the
+      process. Signal handlers of the caller are left alone.
+
+  Example:
+    >>> import dlsteroids
+    >>> config = dlsteroids.base(model='mlp', data='digits')
+    >>> config.train.steps = 20
+    >>> config.study.seeds = 2
+    >>> config.model.hidden = (8,)
+    >>> relu = dlsteroids.factor('activation', 'model.activation', 'relu', 'tanh')
+    >>> answer = dlsteroids.run(config, workdir, [relu], say=print)
+    >>> answer.per_seed().shape  # seeds, arms
+    (2, 2)
+    >>> answer.effects['factor'].tolist()
+    ['activation']
+  """
+  with _shown(config, watch, say) as (show, tell):
+    return launch.run(config, workdir, factors, arms, show, tell)
+
+
+def plan(
+  config: Any,
+  workdir: str | pathlib.Path = 'studies/none',
+  factors: Sequence[Any] | None = None,
+  arms: Sequence[Any] = (),
+) -> str:
+  """What a study will train, how long that takes and what it can show; trains nothing.
+
+  Args:
+    config, factors, arms: as `run` takes them.
+    workdir: of the study; runs that it holds are not planned again.
+
+  Raises:
+    UserError: for a mistake in any of it, in one line.
+
+  Example:
+    >>> import dlsteroids
+    >>> text = dlsteroids.plan('digits_cnn:smoke', workdir)
+    >>> text.partition(',')[0]
+    'study digits_cnn: digits'
+  """
+  environment.prepare()
+  request = launch.request_of(config, factors, arms)
+  folder = pathlib.Path(workdir).expanduser()
+  return '\n'.join(summary.lines(launch.plan_of(request, folder), folder))
+
+
+def status(workdir: str | pathlib.Path) -> str:
+  """The progress of a study, from its files alone, also while it runs elsewhere.
+
+  Raises:
+    UserError: if the workdir holds no study.
+
+  Example:
+    >>> import dlsteroids
+    >>> 'runs done' in dlsteroids.status(workdir)
+    True
+  """
+  return '\n'.join(status_lib.lines(pathlib.Path(workdir).expanduser()))
+
+
+def report(
+  workdir: str | pathlib.Path, say: Callable[[str], None] = print
+) -> launch.Answer:
+  """Tables, figures and report of a study from what is stored; trains nothing.
+
+  Args:
+    workdir: of the study.
+    say: prints a line for the user.
+
+  Raises:
+    UserError: if no run of the study has finished.
+
+  Example:
+    >>> import dlsteroids
+    >>> answer = dlsteroids.report(workdir)
+    >>> answer.report.name
+    'report.html'
+  """
+  folder = pathlib.Path(workdir).expanduser()
+  with lock.hold(folder) if folder.exists() else contextlib.nullcontext():
+    return launch.export(folder, say)
+
+
+@contextlib.contextmanager
+def _shown(
+  config: Any, watch: local.Watch | None, say: Callable[[str], None] | None
+) -> Iterator[tuple[local.Watch, Callable[[str], None]]]:
+  """The caller's display, or a bar."""
+  if watch is not None:
+    yield watch, say or print
+    return
+  metric = getattr(getattr(config, 'study', None), 'metric', '')
+  with progress.Progress(metric) as shown:
+    yield shown.watch, say or shown.say
