@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
-from dlsteroids.plan import manifest, tuning
+from dlsteroids.plan import tuning
 from dlsteroids.report import formats
 from dlsteroids.run import leases
 from dlsteroids.store import failures, results
@@ -59,7 +59,7 @@ def lines(workdir: pathlib.Path) -> list[str]:
     raise errors.UserError(
       f'no study in {workdir}: it is not planned yet, or is elsewhere (--workdir)'
     ) from error
-  except manifest.MISFITS as error:
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise errors.UserError(f'{workdir}: study.json or plan.json: {error}') from error
   index = results.read(workdir)
   study = tuning.with_choices(study, index)

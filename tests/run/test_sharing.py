@@ -90,7 +90,8 @@ def test_what_another_machine_holds_is_done_last_and_taken_over_if_it_is_silent(
   while_waiting(lambda: os.utime(path, (time.time() - 601,) * 2))
   code, said = run(config, work, '--config.engine.lease_seconds=600.0')
   assert code == 0
-  assert f'waiting for program {first}: process 1 on far since {SINCE}' in said
+  line = f'trained by process 1 on far since {SINCE}'
+  assert f'waiting for baseline, dropout=0.0: {line}' in said
   by_age = sorted((work / 'runs').glob('*.npz'), key=lambda p: p.stat().st_mtime_ns)
   assert [path.name[:12] for path in by_age] == [second, first]
   assert not path.exists()
