@@ -25,6 +25,7 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
   """The action `plan`, a line each; nothing is compiled or trained."""
   study = plan.config['study']
   index = results.read(workdir) if workdir.exists() else results.Index({}, {})
+  plan = study_plan.extend_grid(plan, index)
   search = [
     run
     for points in study_plan.searches(plan).values()
@@ -34,6 +35,7 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
   claims = study_plan.claim_runs(plan)
   each = len(plan.arms) * study['seeds']
   tuned = each * len(plan.conditions) if search else 0  # at most: some may be equal
+  more = '' if plan.final else ', more if an end of the grid is the best'
   runs = runs_lib.unique([*search, *claims])
   missing = [run for run in runs if run.fingerprint not in index.records]
   several = len(claims) // each
@@ -47,7 +49,7 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     *designs.explain(plan.design, _costs(plan)),
     *_conditions(plan),
     f'runs: {len(claims)} ({len(plan.arms)} arms x {study["seeds"]} seeds{under})'
-    + (f', {len(search)} to tune and up to {tuned} tuned' if search else '')
+    + (f', {len(search)} to tune{more} and up to {tuned} tuned' if search else '')
     + f'; {len(runs) - len(missing)} stored, {len(missing)} to train',
     *(f'damaged: {path.name}: {text}' for path, text in index.damaged.items()),
     *launch.stale(plan, runs, index),

@@ -41,9 +41,19 @@ def train(
   """
   plan = launch.plan_of(request, workdir, elsewhere=True)
   plan = launch.begin(plan, request, workdir, say, elsewhere=True)
-  head = Head(plan, workdir, executor, follow, say)
   try:
-    head.run()
+    while True:
+      head = Head(plan, workdir, executor, follow, say)
+      head.run()
+      if plan.final:
+        break
+      plan = launch.extend_grid(
+        *(plan, results.read(workdir), head.failed),
+        request=request,
+        workdir=workdir,
+        say=say,
+        elsewhere=True,
+      )
   except BaseException:
     farewell = executor.leave()
     if farewell:

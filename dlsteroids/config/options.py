@@ -131,6 +131,11 @@ SECTIONS: dict[str, dict[str, Option]] = {
     'tune': Option(
       '', "an equal grid for every arm: 'optimizer.learning_rate=0.01,0.03;…'"
     ),
+    'tune_extend': Option(
+      4,
+      'values by which a grid may grow beyond either end while the best lies there',
+      0,
+    ),
     'tune_seeds': Option(3, 'seeds of the tuning, disjoint from those of the claim', 1),
     'allow_mixed': Option(
       '', 'provenance fields that may differ within this study, comma-separated'
@@ -252,7 +257,7 @@ def check(path: str, option: Option | Any, value: Any) -> None:
   if option.choices and not (option.dotted and '.' in str(value)):
     choose(path, value, option.choices)
   for number in _numbers(value):
-    if not _inside(option, number):
+    if not inside(option, number):
       raise errors.UserError(f'config.{path} must {_demand(option)}, not {value}')
 
 
@@ -274,7 +279,8 @@ def _numbers(value: Any) -> Iterable[float]:
     yield value
 
 
-def _inside(option: Option, number: float) -> bool:
+def inside(option: Option, number: float) -> bool:
+  """Whether a number lies in the range of an option."""
   low, high = option.low, option.high
   left = option.closed in ('left', 'both') or low == -INF
   right = option.closed in ('right', 'both') or high == INF

@@ -34,6 +34,9 @@ def base(model: str, data: str, task: str = 'classify') -> Any:
   return ml_collections.ConfigDict(copy.deepcopy(tree)).lock()
 
 
+DATA_PATHS = ('data.path', 'data.path_x', 'data.path_y')
+
+
 def resolve(tree: Any, overridden: Iterable[str] = ()) -> dict[str, Any]:
   """A config as a complete plain dict, every name looked up, every value checked.
 
@@ -150,6 +153,10 @@ def override_text(tree: Any, texts: Mapping[str, str]) -> dict[str, Any]:
     if key not in defaults:
       raise errors.UserError(unknown_path(path, {**sections, section: defaults}))
     sections.setdefault(section, {})[key] = parse(path, defaults[key], text)
+  if any(path in texts for path in DATA_PATHS):
+    for path in (*DATA_PATHS, 'data.label'):  # those of the config file's data
+      if path not in texts:
+        sections['data'].pop(path.removeprefix('data.'), None)
   return resolve(sections, texts)
 
 

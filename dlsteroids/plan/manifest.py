@@ -115,6 +115,14 @@ def lay_out(plan: study_plan.Plan, programs: Mapping[str, Any]) -> study_plan.Pl
   return plan._replace(layouts=layouts)
 
 
+def with_written_grid(plan: study_plan.Plan, workdir: pathlib.Path) -> study_plan.Plan:
+  """The plan with the tuning grid of study.json, where another process extends it."""
+  study = read_study(workdir)
+  if study is None or study.tuning is None:
+    return plan
+  return plan._replace(grid=dict(study.tuning.grid), final=study.tuning.final)
+
+
 def write_layouts(plan: study_plan.Plan, workdir: pathlib.Path) -> None:
   """Enters how the plan's programs are laid out here, and this machine's speed."""
   path = workdir / 'plan.json'
@@ -290,7 +298,9 @@ def describe_tuning(plan: study_plan.Plan) -> study_lib.Tuning | None:
     return None
   count, seeds = settings['tune_seeds'], runs_lib.seeds(plan.config)
   return study_lib.Tuning(
-    grid=tuning.parse_grid(settings['tune'], plan.config),
+    grid=plan.grid,
+    declared=tuning.parse_grid(settings['tune'], plan.config),
+    final=plan.final,
     seeds=tuple(runs_lib.TUNE_SEED + i for i in range(count)),
     candidates=tuple(
       study_lib.Candidate(
@@ -303,7 +313,7 @@ def describe_tuning(plan: study_plan.Plan) -> study_lib.Tuning | None:
             run.fingerprint
             for run in plan.runs(arm, seeds, runs_lib.TUNED, point, condition)
           )
-          for point in plan.grid
+          for point in plan.points
         ),
       )
       for (arm, condition), search in study_plan.searches(plan).items()

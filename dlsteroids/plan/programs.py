@@ -45,7 +45,9 @@ class Programs:
       dataset = self.dataset(config)
       self.members[program] = member_lib.make(config, dataset)
       check_metric(self.metric, self.members[program].task)
-      self.facts[program] = inspect.describe(config, dataset, self.members[program])
+      facts = inspect.describe(config, dataset, self.members[program])
+      check_batch_norm(config, facts)
+      self.facts[program] = facts
     return self.facts[program]
 
   def costs(self, config: Mapping[str, Any]) -> equalise.Costs:
@@ -125,6 +127,20 @@ def plugins(config: Mapping[str, Any]) -> tuple[str, ...]:
         for part in value.split(','):
           names |= dict.fromkeys(filter(None, [code_lib.module_of(part.strip())]))
   return tuple(names)
+
+
+def check_batch_norm(config: Mapping[str, Any], facts: inspect.Facts) -> None:
+  """Raises UserError for batch norm over batches of one example.
+
+  Such an example is its own mean: dense layers before the norm receive no gradient, and
+  evaluation, by running averages, sees other values than training.
+  """
+  if facts.batch_norm and config['train']['batch_size'] == 1:
+    raise errors.UserError(
+      f'model {config["model"]["name"]} uses batch norm, which learns nothing from '
+      'batches of one example: set config.train.batch_size to at least 2, or choose '
+      'another norm'
+    )
 
 
 def check_metric(name: str, task: types.Task) -> None:

@@ -11,9 +11,11 @@ from dlsteroids.config import code as code_lib
 from dlsteroids.plan import equalise, tuning
 from dlsteroids.plan import programs as programs_lib
 from dlsteroids.plan import runs as runs_lib
+from dlsteroids.store import results
 from dlsteroids.study import claims as claims_lib
 from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.study import designs, metrics
+from dlsteroids.study import study as study_lib
 from dlsteroids.train import inspect
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
@@ -44,7 +46,8 @@ class Plan(NamedTuple):
     facts: what is known of a program without training, by program id.
     layouts: by program id.
     code: what an arm runs, by arm name.
-    grid: tuning points; empty without tuning.
+    grid: values that are searched by config path; {} without tuning.
+    final: whether the grid is not extended any more, so that claims follow.
     claims: published ones to hold the results against.
   """
 
@@ -58,8 +61,14 @@ class Plan(NamedTuple):
   facts: Mapping[str, inspect.Facts]
   layouts: Mapping[str, program_lib.Layout]
   code: Mapping[str, code_lib.Code]
-  grid: Sequence[tuning.Numbers]
+  grid: Mapping[str, tuple[float, ...]]
+  final: bool
   claims: Sequence[claims_lib.Claim]
+
+  @property
+  def points(self) -> list[dict[str, float]]:
+    """Every combination of the grid's values."""
+    return tuning.points(self.grid)
 
   def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
     """The data set of a config of the plan."""
@@ -143,7 +152,7 @@ def make(
     names = {name for arms_of in programs.values() for name in arms_of}
     configs = {name: arm for name, arm in configs.items() if name in names}
   check_targets(settings)
-  grid = tuning.points(tuning.parse_grid(settings['tune'], config))
+  grid = tuning.parse_grid(settings['tune'], config)
   check_tuning(design, grid)
   traced = programs_lib.Programs(settings['metric'])
   programs_lib.check_different(configs, traced)
@@ -174,6 +183,7 @@ def make(
     },
     code=programs_lib.digest_code(configs, traced),
     grid=grid,
+    final=not grid or not settings['tune_extend'],
     claims=tuple(published),
   )
 
@@ -262,13 +272,12 @@ def check_reach(text: str, names: Collection[str]) -> None:
     )
 
 
-def check_tuning(design: designs.Design, grid: Sequence[Mapping[str, float]]) -> None:
+def check_tuning(design: designs.Design, grid: Collection[str]) -> None:
   """Raises UserError if tuning would undo an arm."""
-  tuned = set(grid[0]) if grid else set()
   for factor in design.factors:
     for level in factor.levels:
       for path, _ in level.overrides:
-        if path in tuned:
+        if path in grid:
           raise errors.UserError(
             f'config.study.tune: {path} belongs to factor {factor.name}; tuning it '
             'would undo that ablation'
@@ -342,13 +351,49 @@ def searches(plan: Plan) -> dict[Key, list[list[runs_lib.Run]]]:
   """By arm and condition, for every grid point, runs on seeds that no claim uses."""
   count = plan.config['study']['tune_seeds']
   seeds = [runs_lib.TUNE_SEED + i for i in range(count)]
+  points = plan.points
   return {
     (arm, condition): [
-      plan.runs(arm, seeds, runs_lib.SEARCH, point, condition) for point in plan.grid
+      plan.runs(arm, seeds, runs_lib.SEARCH, point, condition) for point in points
     ]
     for arm, condition in plan.at
-    if plan.grid
+    if points
   }
+
+
+def extend_grid(plan: Plan, index: results.Index, failed: Collection[str] = ()) -> Plan:
+  """The plan with its grid extended as the searches in the store ask for.
+
+  Args:
+    plan: of the whole study.
+    index: the store.
+    failed: fingerprints of runs that cannot be waited for; their arms have no choice.
+
+  Returns:
+    a plan that is `final` if no chosen number lies at an end that may grow, or whose
+    search is not in the store yet.
+  """
+  declared = tuning.parse_grid(plan.config['study']['tune'], plan.config)
+  metric = deciding_metric(plan)
+  while not plan.final:
+    choices = []
+    for search in searches(plan).values():
+      names = [[run.fingerprint for run in at_point] for at_point in search]
+      numbers = tuning.choose(plan.points, names, index, metric)
+      if numbers is not None:
+        choices.append(numbers)
+      elif not {name for at_point in names for name in at_point} & {*failed}:
+        return plan
+    grid = tuning.extend(plan.grid, declared, choices, plan.config)
+    plan = plan._replace(grid=grid, final=grid == plan.grid)
+  return plan
+
+
+def deciding_metric(plan: Plan) -> study_lib.Metric:
+  """The metric that decides."""
+  name = plan.config['study']['metric']
+  metric = next(iter(plan.members.values())).task.metrics[name]
+  return study_lib.Metric(name, metric.better, metric.fallback)
 
 
 def claim_runs(plan: Plan) -> list[runs_lib.Run]:

@@ -7,10 +7,12 @@ follows from the store, so no plan is needed to know a study's runs.
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlsteroids import config as config_lib
+from dlsteroids.config import options
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
@@ -57,6 +59,88 @@ def points(grid: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
   return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
 
 
+def extend(
+  grid: Mapping[str, Sequence[float]],
+  declared: Mapping[str, Sequence[float]],
+  choices: Sequence[Numbers],
+  config: Mapping[str, Any],
+) -> dict[str, tuple[float, ...]]:
+  """The grid with another value beyond every end that some arm chose.
+
+  A value follows by the factor between the two last ones, or by their difference where
+  one is not above 0. All arms search the same grid.
+
+  Args:
+    grid: values by config path, as searched so far.
+    declared: values by config path, as configured.
+    choices: of every arm and condition.
+    config: of the study; `study.tune_extend` bounds the values beyond either end, and
+      the range of a path's option bounds them, too.
+  """
+  limit = config['study']['tune_extend']
+  options_by_path = config_lib.declared(config)
+  extended = {}
+  for path, values in grid.items():
+    chosen = {numbers[path] for numbers in choices}
+    for upwards in (False, True):
+      inner, end = sorted(values, reverse=not upwards)[-2:]
+      last = max(declared[path]) if upwards else min(declared[path])
+      added = sum(value > last if upwards else value < last for value in values)
+      value = _beyond(inner, end)
+      inside = math.isfinite(value) and options.inside(options_by_path[path], value)
+      if end in chosen and added < limit and inside:
+        values = (*values, value)
+    extended[path] = tuple(values)
+  return extended
+
+
+def describe_extension(
+  old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float]]
+) -> list[str]:
+  """A line for each path whose grid grew."""
+  return [
+    f'tuning: an arm chose an end of {path}={_join(old[path])}; every arm also tries '
+    f'{_join([value for value in values if value not in old[path]])}'
+    for path, values in new.items()
+    if values != old[path]
+  ]
+
+
+def describe_ends(tuning: study_lib.Tuning) -> list[str]:
+  """Notes on paths whose grid grew, and on choices at an end of the final grid."""
+  notes = []
+  for path, values in tuning.grid.items():
+    declared = tuning.declared.get(path, values)
+    added = sorted(set(values) - set(declared))
+    if added:
+      notes.append(
+        f'tuning: {path}={_join(declared)} was extended by {_join(added)} for every '
+        'arm, because an arm chose an end'
+      )
+    at_end = [
+      choice.arm
+      for choice in tuning.choices
+      if choice.numbers[path] in (min(values), max(values))
+    ]
+    if at_end and tuning.final:
+      arms = ', '.join(dict.fromkeys(at_end))
+      notes.append(
+        f'tuning: {path} was chosen at an end of {_join(sorted(values))} by {arms}; a '
+        'better value may lie beyond'
+      )
+  return notes
+
+
+def _join(values: Sequence[float]) -> str:
+  return ','.join(f'{value:g}' for value in values)
+
+
+def _beyond(inner: float, end: float) -> float:
+  """The value after `inner` and `end`, rounded to six digits."""
+  value = end * end / inner if min(inner, end) > 0 else 2 * end - inner
+  return float(f'{value:.6g}')
+
+
 def choose(
   points: Sequence[Numbers],
   search: Sequence[Sequence[str]],
@@ -89,11 +173,15 @@ def choose(
 def with_choices(study: study_lib.Study, index: results.Index) -> study_lib.Study:
   """The study with the tuned numbers and runs that follow from the store.
 
-  An arm whose search has not ended, or failed, has no tuned runs.
+  An arm whose search has not ended, or failed, has no tuned runs; no arm has any while
+  the grid may still be extended.
   """
   tuning = study.tuning
   if tuning is None or not tuning.candidates:
     return study
+  if not tuning.final:
+    untuned = tuple(run for run in study.runs if run.tuned != runs_lib.TUNED)
+    return dataclasses.replace(study, runs=untuned, tuning=tuning._replace(choices=()))
   grid = points(tuning.grid)
   runs = [run for run in study.runs if run.tuned != runs_lib.TUNED]
   choices = []
@@ -111,7 +199,9 @@ def with_choices(study: study_lib.Study, index: results.Index) -> study_lib.Stud
       for seed, fingerprint in zip(study.seeds, claim)
     ]
   tuning = tuning._replace(choices=tuple(choices))
-  return dataclasses.replace(study, runs=tuple(runs), tuning=tuning)
+  others = (note for note in study.notes if not note.startswith('tuning: '))
+  notes = (*others, *describe_ends(tuning))
+  return dataclasses.replace(study, runs=tuple(runs), tuning=tuning, notes=notes)
 
 
 def programs_by_run(study: study_lib.Study) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Units of work: what one program of the plan trains for searches and claims.
 
 Tuning varies traced numbers only, so an arm's search and its claim are runs of the same
-program: a unit depends on no other unit, wherever it is trained.
+program: with a final grid a unit depends on no other unit, wherever it is trained. The
+grid itself depends on all searches (`study_plan.extend_grid`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,6 @@ from typing import NamedTuple
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.plan import study_plan, tuning
 from dlsteroids.store import results
-from dlsteroids.study import study as study_lib
 
 
 class Unit(NamedTuple):
@@ -19,7 +19,8 @@ class Unit(NamedTuple):
   Attributes:
     program: its id.
     search: what is trained first; the rest may depend on it.
-    claim: the other runs, as far as they follow from the store.
+    claim: the other runs, as far as they follow from the store; the tuned ones only
+      once the plan's grid is final.
     possible: every run that `claim` may give, for processes that do not see the store.
   """
 
@@ -44,7 +45,8 @@ def make(plan: study_plan.Plan) -> list[Unit]:
   search_runs = by_program(
     run for search in searches.values() for at_point in search for run in at_point
   )
-  seeds, metric = runs_lib.seeds(plan.config), deciding_metric(plan)
+  seeds, metric = runs_lib.seeds(plan.config), study_plan.deciding_metric(plan)
+  points = plan.points
 
   def unit(program: str) -> Unit:
     own = {
@@ -53,11 +55,11 @@ def make(plan: study_plan.Plan) -> list[Unit]:
     tuned: dict[study_plan.Key, list[runs_lib.Run]] = {}
 
     def claim(index: results.Index) -> Sequence[runs_lib.Run]:
-      for (arm, condition), search in own.items():
+      for (arm, condition), search in own.items() if plan.final else ():
         if (arm, condition) in tuned:
           continue
         names = [[run.fingerprint for run in at_point] for at_point in search]
-        numbers = tuning.choose(plan.grid, names, index, metric)
+        numbers = tuning.choose(points, names, index, metric)
         if numbers is not None:
           tuned[arm, condition] = plan.runs(
             arm, seeds, runs_lib.TUNED, numbers, condition
@@ -71,7 +73,7 @@ def make(plan: study_plan.Plan) -> list[Unit]:
         *(
           run
           for arm, condition in own
-          for point in plan.grid
+          for point in points
           for run in plan.runs(arm, seeds, runs_lib.TUNED, point, condition)
         ),
       ]
@@ -79,13 +81,6 @@ def make(plan: study_plan.Plan) -> list[Unit]:
     return Unit(program, search_runs.get(program, ()), claim, possible)
 
   return [unit(program) for program in dict.fromkeys([*untuned, *search_runs])]
-
-
-def deciding_metric(plan: study_plan.Plan) -> study_lib.Metric:
-  """The metric that decides."""
-  name = plan.config['study']['metric']
-  metric = next(iter(plan.members.values())).task.metrics[name]
-  return study_lib.Metric(name, metric.better, metric.fallback)
 
 
 def by_program(runs: Iterable[runs_lib.Run]) -> dict[str, list[runs_lib.Run]]:

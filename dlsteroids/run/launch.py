@@ -3,10 +3,11 @@
 import base64
 import contextlib
 import dataclasses
+import functools
 import html
 import pathlib
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -171,7 +172,8 @@ def train(
   if not processes.first():
     return follow(plan, workdir)
   plan = begin(plan, request, workdir, say)
-  failed = sharing.train(plan, units.make(plan), workdir, watch, say)
+  extend = functools.partial(extend_grid, request=request, workdir=workdir, say=say)
+  failed = sharing.train(plan, units.make(plan), workdir, watch, say, extend=extend)
   answer = finish(plan, request, workdir, failed, say)
   processes.agree(None)  # the other processes wait for it
   return answer
@@ -215,6 +217,7 @@ def begin(
     if not elsewhere:
       plan = manifest.lay_out(plan, manifest.read_layouts(workdir))
     index = read_store(workdir, say, plan.config['engine']['lease_seconds'])
+    plan = study_plan.extend_grid(plan, index)
     runs = [run for unit in units.make(plan) for run in unit.runs(index)]
     for line in stale(plan, runs, index):
       say(line)
@@ -225,6 +228,26 @@ def begin(
   if not design.reachable:
     say(design_words.warn_reach(design))
   return plan
+
+
+def extend_grid(
+  plan: study_plan.Plan,
+  index: results.Index,
+  failed: Collection[str],
+  *,
+  request: files.Request,
+  workdir: pathlib.Path,
+  say: Callable[[str], None],
+  elsewhere: bool = False,
+) -> study_plan.Plan:
+  """The plan with the tuning grid that the searches ask for, entered in study.json."""
+  extended = study_plan.extend_grid(plan, index, failed)
+  for line in tuning.describe_extension(plan.grid, extended.grid):
+    say(line)
+  with lock.hold(workdir):
+    old = manifest.read_study(workdir)
+    manifest.write_study(extended, request.command, workdir, old, index, elsewhere)
+  return extended
 
 
 def finish(
@@ -247,6 +270,7 @@ def finish(
     folders = list((workdir / 'checkpoints').glob('*'))
     alone = not leases.live(workdir, plan.config['engine']['lease_seconds'])
     index = results.read(workdir)
+    plan = study_plan.extend_grid(plan, index, failed)
     if elsewhere:
       refuse_mixture(plan, index)
     study = manifest.write_study(plan, request.command, workdir, old, index, elsewhere)

@@ -80,7 +80,7 @@ def run(
     [f'{diverged} of these runs diverged and score the fallback'] if diverged else []
   )
   lines += ['the pilot trains as configured; tuning may change the noise'] * bool(
-    plan.grid
+    plan.points
   )
   return lines
 
@@ -147,7 +147,7 @@ def needed(
   work = [cost(plan, key) for key in plan.at]
   intact = cost(plan, (plan.design.contrasts[0].reference_cells[0], plan.conditions[0]))
   time = count * sum(work) / intact * seconds
-  tuning = f', {len(plan.grid)} tuning points not counted' if plan.grid else ''
+  tuning = f', {len(plan.points)} tuning points not counted' if plan.points else ''
   return (
     f'{start} {count} seeds, {runs:,} runs, {formats.flops(count * sum(work))}, about '
     f'{formats.seconds(time)} here{tuning}'

@@ -7,7 +7,7 @@ failures from `failures/`: nothing is trained twice.
 
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from dlsteroids.plan import manifest, study_plan, tuning, units
@@ -17,6 +17,8 @@ from dlsteroids.store import failures, results
 from dlsteroids.train import processes
 from dlsteroids.util import environment, errors
 
+# (plan, index, failed fingerprints) -> plan
+Extend = Callable[[study_plan.Plan, results.Index, Collection[str]], study_plan.Plan]
 POLL = 1.0  # seconds between two checks of the leases of others
 
 
@@ -27,6 +29,7 @@ def train(
   watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = lambda line: None,
   patience: float = float('inf'),
+  extend: Extend | None = None,
 ) -> dict[str, str]:
   """Trains what the store lacks of `todo`; returns reasons by failed fingerprint.
 
@@ -37,6 +40,8 @@ def train(
     watch: shows progress.
     say: prints a line for the user.
     patience: seconds to wait for units that other processes hold.
+    extend: gives the plan with a larger tuning grid, or with the final one; None where
+      the grid is another process's decision.
 
   Raises:
     UserError: if results can't be written, or stored ones must not be mixed with those
@@ -44,7 +49,7 @@ def train(
   """
   with Shift(plan, todo, workdir, watch, say) as shift:
     since = time.monotonic()
-    while shift.update_todo():
+    while shift.update_todo() or shift.extend_grid(extend):
       if shift.take_one():
         since = time.monotonic()
       elif time.monotonic() - since > patience:
@@ -59,13 +64,18 @@ def follow(
   plan: study_plan.Plan, todo: Sequence[units.Unit], workdir: pathlib.Path
 ) -> dict[str, str]:
   """`train` in the other processes of a launch: they train what the first one takes."""
-  by_program = {unit.program: unit for unit in todo}
   empty = results.Index({}, {})
   failed: dict[str, str] = {}
   with local.Compiler(plan) as compiler:
     while program := processes.agree(''):
+      grid, final = processes.agree((plan.grid, plan.final))
+      grid = {path: tuple(values) for path, values in grid.items()}
+      if (grid, final) != (plan.grid, plan.final):
+        plan = plan._replace(grid=grid, final=final)
+        todo = units.make(plan)
+      unit = next(unit for unit in todo if unit.program == program)
       for _ in ('search', 'claim'):
-        plan, runs = _agree(plan, (), by_program[program], workdir)
+        plan, runs = _agree(plan, (), unit, workdir)
         failed |= local.execute(plan, runs, workdir, empty, compiler)
   return failed
 
@@ -110,13 +120,29 @@ class Shift:
 
   def __enter__(self) -> 'Shift':
     self.compiler.__enter__()
-    for unit in self.todo:
-      batches = self.batches(unit.missing(self.index))
-      self.compiler.start(batches[:1], self.plan.layouts)
+    self.compile_ahead()
     return self
 
   def __exit__(self, *error: Any) -> None:
     self.compiler.__exit__(*error)
+
+  def compile_ahead(self) -> None:
+    """Starts to compile what the first batch of each unit needs."""
+    for unit in self.todo:
+      batches = self.batches(unit.missing(self.index))
+      self.compiler.start(batches[:1], self.plan.layouts)
+
+  def extend_grid(self, extend: Extend | None) -> bool:
+    """Plans the runs that follow from the searches; whether there may be any."""
+    if extend is None or self.plan.final:
+      return False
+    self.index = results.read(self.workdir)
+    self.plan = extend(self.plan, self.index, self.failed)
+    self.old_failures = failures.read(self.workdir)
+    self.failed = {}  # those runs are tried again, with their program's others
+    self.todo = units.make(self.plan)
+    self.compile_ahead()
+    return True
 
   def say(self, line: str) -> None:
     """Prints a line, once."""
@@ -172,6 +198,7 @@ class Shift:
     """Trains the runs that a unit lacks: those of the search, then those that claim."""
     failures.forget(self.workdir, unit.program)
     processes.agree(unit.program)  # to those that `follow`
+    processes.agree((self.plan.grid, self.plan.final))
     failed: dict[str, str] = {}
     for runs_of in (lambda: unit.search, lambda: unit.claim(self.index)):
       self.plan, runs = _agree(self.plan, runs_of(), unit, self.workdir)

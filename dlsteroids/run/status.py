@@ -109,6 +109,8 @@ def head(
   failed = sum(len(p.failed) for p in states.values())
   parts += [f'{failed:,} failed'] if failed else []
   text = f'study {study.name} in {workdir}: {", ".join(parts)}'
+  if done == total and study.tuning and not study.tuning.final:
+    return f'{text}; searches done, claims follow: repeat the command to continue'
   if done == total:
     return f'{text}; complete'
   if not any(p.holder for p in states.values()):

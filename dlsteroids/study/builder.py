@@ -7,8 +7,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import space as space_lib
 from dlsteroids.study.factors import Arm, Contrast, Factor, Kind, Pairs, Side
-from dlsteroids.study.relations import Override
-from dlsteroids.study.space import Cell, Levels, Space
+from dlsteroids.study.space import Cell, Levels, Override, Space
 from dlsteroids.util import errors
 
 
@@ -18,10 +17,10 @@ class Builder:
   Attributes:
     arms: by name.
     configs: resolved config by arm name.
-    contrasts: in the order made.
+    contrasts: in order.
     excluded: by excluding pair, the names of the arms dropped.
     merged: by arm, the combinations that requirements made equal to it.
-    notes: what a design wants to be said.
+    notes: what a design wants to be reported.
   """
 
   def __init__(
@@ -46,17 +45,17 @@ class Builder:
 
     A combination that requirements make equal to an earlier arm gets that arm's name.
     """
-    cell = space_lib.settle(self.space, levels)
+    cell = space_lib.resolve(self.space, levels)
     raw = space_lib.label(self.space, levels)
     name = name if isinstance(name, str) else name(cell)
-    if pair := space_lib.clash(self.space, cell):
+    if pair := space_lib.violation(self.space, cell):
       self.excluded.setdefault(pair, {})[name] = None
       return ''
-    known = self._names.get((cell, extra), '')
-    if known:
-      if raw != self._labels[known]:
-        self.merged.setdefault(known, {})[name if name != known else raw] = None
-      return known
+    earlier = self._names.get((cell, extra), '')
+    if earlier:
+      if raw != self._labels[earlier]:
+        self.merged.setdefault(earlier, {})[name if name != earlier else raw] = None
+      return earlier
     try:
       overrides, result = space_lib.apply(
         self.space, cell, extra, self._config, self._override
@@ -126,7 +125,7 @@ class Builder:
       f'{pair}: dropped {shorten(names)}' for pair, names in self.excluded.items()
     ]
     notes = [
-      f'{kept} stands for {shorten(names)} too' for kept, names in self.merged.items()
+      f'{arm} stands for {shorten(names)} too' for arm, names in self.merged.items()
     ]
     for factor in self.space.factors:
       where = [a.name for a in self.arms.values() if factor.name in a.inapplicable]

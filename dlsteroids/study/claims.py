@@ -1,4 +1,4 @@
-"""Published claims: what papers say of a component, as plain values beside factors.
+"""Published claims: what papers say about a component, as plain values beside factors.
 
 A config file exposes them by `get_claims(config) -> tuple[Claim, ...]`; the report
 holds the study's own results against them.
@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-from dlsteroids.study import relations
+from dlsteroids.study import space as space_lib
 from dlsteroids.study.factors import Factor
 from dlsteroids.util import errors
 
@@ -59,7 +59,8 @@ def claim(
     factor: whose effect it is about (or the explicit arm's name); '' for a level.
     level: as the contrast names it (`factors.Contrast`): for `one_out` the ablated one.
       A factor with two levels needs none; values may stand for names.
-    direction: 'helps', 'hurts' or 'no difference', of the component; '' if none.
+    direction: 'helps', 'hurts' or 'no difference', of the component (for a swap, of
+      the intact level); '' if none.
     number: what was published, in the unit of `quantity`; None if none.
     quantity: what `number` is:
       'delta' - with the component minus without it, in the metric's raw unit;
@@ -80,10 +81,10 @@ def claim(
     'activation'
   """
   level = level if isinstance(level, str) else str(level)
-  said = direction, number, quantity, metric, arm, reference, tolerance
-  made = Claim(paper, claim, factor, level, *said)
-  _check_alone(made)
-  return made
+  values = direction, number, quantity, metric, arm, reference, tolerance
+  result = Claim(paper, claim, factor, level, *values)
+  _check_alone(result)
+  return result
 
 
 def check(
@@ -92,7 +93,7 @@ def check(
   arms: Iterable[str],
   metrics: Iterable[str],
 ) -> None:
-  """Holds claims, however they were made, against the study.
+  """Checks claims, from `claim` or written by hand, against the study.
 
   Args:
     claims: from the config file's `get_claims`.
@@ -124,7 +125,7 @@ def check(
 def _could_be(arm: str, by_name: dict[str, Factor]) -> bool:
   """Whether another design, or all factors, would have an arm of that name."""
   name, _, level = arm.partition('=')
-  levels = [known.name for known in by_name[name].levels] if name in by_name else []
+  levels = [level.name for level in by_name[name].levels] if name in by_name else []
   return arm in ('baseline', 'bare') or level in levels
 
 
@@ -158,11 +159,11 @@ def _check_alone(one: Claim) -> None:
     )
 
 
-def _check_choice(what: str, name: str, value: Any, known: tuple[str, ...]) -> None:
-  if value not in known:
-    guess = errors.did_you_mean(str(value), known)
+def _check_choice(what: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+  if value not in choices:
+    guess = errors.did_you_mean(str(value), choices)
     raise errors.UserError(
-      f'{what}: unknown {name} {value!r}{guess}; use {", ".join(known)}'
+      f'{what}: unknown {name} {value!r}{guess}; use {", ".join(choices)}'
     )
 
 
@@ -193,9 +194,9 @@ def _check_factor(
         f'{what}: level {one.level!r} has no place, {one.factor} is an arm'
       )
     return
-  factor = relations.find(what, one.factor, by_name)
+  factor = space_lib.find(what, one.factor, by_name)
   if one.level:
-    relations.check_level(what, factor, one.level)
+    space_lib.check_level(what, factor, one.level)
   elif len(factor.levels) > 2 and one.quantity != 'level':
     names = ', '.join(level.name for level in factor.levels)
     raise errors.UserError(
@@ -205,10 +206,10 @@ def _check_factor(
 
 def _check_metric(what: str, one: Claim, metrics: list[str]) -> None:
   """Raises UserError unless the metric, or column for a ratio, is known."""
-  known = [*metrics, *(NUMBERS if one.quantity == 'ratio' else ())]
+  columns = [*metrics, *(NUMBERS if one.quantity == 'ratio' else ())]
   name = one.metric.removeprefix('final/').split('/', 1)[-1]
-  if one.metric and one.metric not in known and name not in metrics:
-    guess = errors.did_you_mean(name, known)
+  if one.metric and one.metric not in columns and name not in metrics:
+    guess = errors.did_you_mean(name, columns)
     raise errors.UserError(
-      f'{what}: unknown metric {one.metric!r}{guess}; there are {", ".join(known)}'
+      f'{what}: unknown metric {one.metric!r}{guess}; there are {", ".join(columns)}'
     )

@@ -55,29 +55,29 @@ def make(config: Mapping[str, Any]) -> tuple[Condition, ...]:
       raise errors.UserError(f'config.study.regimes names {name} twice')
   budgets = numbers(study['budgets'], 'study.budgets')
   sizes = numbers(study['sizes'], 'study.sizes')
-  found = [Condition(name) for name in regimes]
-  found += [Condition(regimes[0], budget) for budget in budgets if budget != 1]
+  conditions = [Condition(name) for name in regimes]
+  conditions += [Condition(regimes[0], budget) for budget in budgets if budget != 1]
   rungs = [1.0, *(size for size in sizes if size != 1)] if sizes else []
-  found += [Condition('steps', 1.0, size) for size in rungs]
-  check_ratio(study['ratio'], [c.budget for c in found if c.regime == regimes[0]])
-  return tuple(dict.fromkeys(found))
+  conditions += [Condition('steps', 1.0, size) for size in rungs]
+  check_ratio(study['ratio'], [c.budget for c in conditions if c.regime == regimes[0]])
+  return tuple(dict.fromkeys(conditions))
 
 
 def numbers(text: str, path: str) -> list[float]:
   """'0.25, 1, 4' as numbers; UserError unless all are above 0 and different."""
-  found = []
+  values = []
   for part in filter(None, map(str.strip, text.split(','))):
     try:
-      found.append(float(part))
+      values.append(float(part))
     except ValueError as error:
       raise errors.UserError(
-        f"config.{path}: expected numbers as '0.25,1,4', not {part!r}"
+        f"config.{path}: expected numbers such as '0.25,1,4', not {part!r}"
       ) from error
-  if any(not 0 < number < float('inf') for number in found):
+  if any(not 0 < number < float('inf') for number in values):
     raise errors.UserError(f'config.{path}: every number must be above 0: {text!r}')
-  if len(set(found)) < len(found):
+  if len(set(values)) < len(values):
     raise errors.UserError(f'config.{path} names a number twice: {text!r}')
-  return found
+  return values
 
 
 def check_ratio(ratio: float, budgets: list[float]) -> None:
@@ -85,8 +85,8 @@ def check_ratio(ratio: float, budgets: list[float]) -> None:
   if ratio == 0:
     return
   ratios = sorted(max(budgets) / budget for budget in budgets if budget < max(budgets))
-  if not any(abs(ratio / known - 1) < CLOSE for known in ratios):
-    there = ', '.join(f'{known:g}' for known in ratios) or 'only one budget'
+  if not any(abs(ratio / possible - 1) < CLOSE for possible in ratios):
+    there = ', '.join(f'{possible:g}' for possible in ratios) or 'only one budget'
     raise errors.UserError(
       f'config.study.ratio={ratio:g}: the budgets make {there}; add '
       f'{max(budgets) / ratio if ratio > 0 else 0:g} to config.study.budgets'

@@ -17,13 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
-from dlsteroids.study import explicit, relations, shapley_designs
 from dlsteroids.study import factors as factors_lib
+from dlsteroids.study import shapley_designs
 from dlsteroids.study import space as space_lib
 from dlsteroids.study.builder import Builder
-from dlsteroids.study.factors import Arm, Contrast, ExplicitArm, Factor
-from dlsteroids.study.relations import Override
-from dlsteroids.study.space import Space
+from dlsteroids.study.factors import Arm, Contrast, ExplicitArm, Factor, Kind, Pairs
+from dlsteroids.study.space import Override, Space
 from dlsteroids.util import errors
 
 DESIGNS = config_lib.DESIGNS
@@ -39,13 +38,13 @@ class Design(NamedTuple):
     contrasts: to test.
     excluded: one text per pair of levels that cannot be together: what was dropped.
     notes: what `requires` made inapplicable or merged, and what a design left out.
-    factors: the selected ones, in the order given.
+    factors: the selected ones, in the order cells.
     kind: the design's name.
     cells: for a game (factorial, fraction, permutations), every combination of first
       and last levels that it needs, as `(factor, level)` before requirements are
       applied, with the name of the arm that it is; () if an exclusion leaves one out.
     permutations: for 'permutations', the orders in which the factors are added.
-    aliases: for 'fraction', which effects cannot be told apart, a text each.
+    aliases: for 'fraction', which effects cannot be separated, a text each.
     configs: resolved config by arm name.
   """
 
@@ -100,10 +99,10 @@ def expand(
       'study.only selects factors; the design arms has its own list of arms'
     )
   space = space_lib.make(factors, only)
-  relations.check_values(space.factors, config, override)
-  start = space_lib.settle(space, space_lib.intact(space))
-  if clash := space_lib.clash(space, start):
-    raise errors.UserError(f'the intact model itself is excluded: {clash}')
+  space_lib.check_values(space.factors, config, override)
+  start = space_lib.resolve(space, space_lib.intact(space))
+  if text := space_lib.violation(space, start):
+    raise errors.UserError(f'the intact model itself is excluded: {text}')
   if design in shapley_designs.GAMES:
     shapley_designs.check(design, space)
   builder = Builder(space, config, override)
@@ -122,7 +121,7 @@ def expand(
     case 'permutations':
       game = _permutations(builder, permutations)
     case 'arms':
-      explicit.collect(builder, arms)
+      _arms(builder, arms)
   if arms and design != 'arms':
     builder.notes.append(f'{len(arms)} explicit arms are no part of design {design}')
   return _finish(design, builder, game)
@@ -182,7 +181,7 @@ def _one_in(builder: Builder) -> None:
   _check_bare(builder, bare)
   builder.add(bare, name)
   for factor in space.factors:
-    start = space_lib.admit(space, bare, factor.name)
+    start = space_lib.meet_requirements(space, bare, factor.name)
     reference = builder.add(start, name)
     if start != bare:
       builder.notes.append(
@@ -205,7 +204,7 @@ def _ladder(builder: Builder, order: tuple[str, ...]) -> None:
   reference = builder.add(levels, 'bare')
   for rung, name in enumerate(order, 1):
     levels[name] = intact[name]
-    cell = space_lib.settle(space, levels)
+    cell = space_lib.resolve(space, levels)
     if name in cell.inapplicable:
       raise errors.UserError(
         f'design ladder: {name} requires {", ".join(by_name[name].requires)}, which '
@@ -216,7 +215,7 @@ def _ladder(builder: Builder, order: tuple[str, ...]) -> None:
     if not arm:
       raise errors.UserError(
         f'design ladder: rung {rung}, adding {name}, is excluded '
-        f'({space_lib.clash(space, cell)}); give another order by study.only'
+        f'({space_lib.violation(space, cell)}); give another order by study.only'
       )
     factor = by_name[name]
     kind = factors_lib.change(factor, factor.levels[-1].name, intact[name])
@@ -234,8 +233,8 @@ def _factorial(builder: Builder, permutations: int) -> shapley_designs.Game:
   combinations: list[dict[str, str]] = []
   if count <= _MAX_COMBINATIONS:
     combinations = [dict(levels) for levels in _product(space.factors)]
-    cells = {space_lib.settle(space, levels) for levels in combinations}
-    count = sum(not space_lib.clash(space, cell) for cell in cells)
+    cells = {space_lib.resolve(space, levels) for levels in combinations}
+    count = sum(not space_lib.violation(space, cell) for cell in cells)
   if count > MAX_ARMS:
     raise errors.UserError(
       _too_many('factorial', count, space, _smaller(space, permutations))
@@ -271,12 +270,98 @@ def _permutations(builder: Builder, permutations: int) -> shapley_designs.Game:
   return shapley_designs.permutations(builder, orders)
 
 
+def _arms(builder: Builder, arms: tuple[ExplicitArm, ...]) -> None:
+  """Adds the intact model and each explicit arm, and compares it with its reference.
+
+  Raises:
+    UserError: a name or an arm that comes twice, an unknown factor, level or reference,
+      an override of a path that a factor sets, or on which no run depends.
+  """
+  space = builder.space
+  intact = space_lib.intact(space)
+  cells: dict[str, tuple[dict[str, str], Pairs]] = {'baseline': (intact, ())}
+  names = {'baseline': builder.add(intact, 'baseline')}
+  for arm in arms:
+    if arm.name in cells:
+      raise errors.UserError(f'two arms are called {arm.name!r}')
+    new = (
+      {**intact, **_explicit_levels(space, arm)},
+      tuple(sorted(arm.overrides, key=lambda pair: pair[0])),
+    )
+    same = [name for name, old in cells.items() if old == new]
+    if same:
+      raise errors.UserError(f'arms {same[0]} and {arm.name} are the same')
+    cells[arm.name] = new
+    names[arm.name] = builder.add(new[0], arm.name, arm.overrides)
+  for arm in arms:
+    if arm.reference not in names or arm.reference == arm.name:
+      others = [name for name in names if name != arm.name]
+      raise errors.UserError(
+        f'arm {arm.name}: unknown reference {arm.reference!r}'
+        f'{errors.did_you_mean(arm.reference, others)}; there are {", ".join(others)}'
+      )
+    if names[arm.name] == arm.name:  # neither excluded nor merged into another
+      levels, extra = cells[arm.name]
+      before, extra_before = cells[arm.reference]
+      changed = [pair for pair in levels.items() if pair not in before.items()]
+      factor = arm.name
+      level = ','.join(
+        [f'{name}={its}' for name, its in changed]
+        + [
+          f'{path}={value}'
+          for path, value in extra
+          if (path, value) not in extra_before
+        ]
+      )
+      if len(changed) == 1 and extra == extra_before:
+        factor, level = changed[0]
+      if not names[arm.reference]:
+        builder.notes.append(
+          f'{arm.name} has no contrast: its reference {arm.reference} is excluded'
+        )
+      level = level or arm.name  # the arm lacks what its reference changes
+      kind = arm.kind or _arm_kind(space, levels, before, extra == extra_before)
+      builder.contrast(factor, level, arm.name, names[arm.reference], kind, 'reference')
+
+
+def _arm_kind(
+  space: Space, new: dict[str, str], old: dict[str, str], extra_equal: bool
+) -> Kind:
+  """What the step to an arm is, by the factors whose levels it changes."""
+  kinds = {
+    factors_lib.change(factor, old[factor.name], new[factor.name])
+    for factor in space.factors
+    if old[factor.name] != new[factor.name]
+  }
+  return kinds.pop() if len(kinds) == 1 and extra_equal else 'swap'
+
+
+def _explicit_levels(space: Space, arm: ExplicitArm) -> dict[str, str]:
+  """The levels an explicit arm names, checked."""
+  what = f'arm {arm.name}'
+  by_name = {factor.name: factor for factor in space.factors}
+  for name, level in arm.levels:
+    space_lib.check_level(what, space_lib.find(what, name, by_name), level)
+  for path, _ in arm.overrides:
+    owner = space_lib.owner(space, path)
+    if owner:
+      raise errors.UserError(
+        f'{what}: {path} belongs to factor {owner}; choose one of its levels instead'
+      )
+    if path.partition('.')[0] not in config_lib.TRAINING:
+      raise errors.UserError(
+        f'{what}: no run depends on {path}; an arm may set paths of '
+        f'{", ".join(config_lib.TRAINING)}'
+      )
+  return dict(arm.levels)
+
+
 def _check_bare(builder: Builder, bare: dict[str, str]) -> None:
   """Raises UserError if the factors' last levels cannot be together."""
-  clash = space_lib.clash(builder.space, space_lib.settle(builder.space, bare))
-  if clash:
+  text = space_lib.violation(builder.space, space_lib.resolve(builder.space, bare))
+  if text:
     raise errors.UserError(
-      f'the bare model, every factor at its last level, is excluded ({clash}); use '
+      f'the bare model, every factor at its last level, is excluded ({text}); use '
       'design one_out, factorial or arms, or select other factors by study.only'
     )
 
@@ -305,18 +390,18 @@ def _too_many(design: str, count: int, space: Space, instead: str = '') -> str:
 
 def _smaller(space: Space, permutations: int) -> str:
   """The designs that need fewer arms than a factorial, as advice; '' without any."""
-  found = {
+  counts = {
     'one_out': 1 + sum(len(factor.levels) - 1 for factor in space.factors),
     'ladder': len(space.factors) + 1,
   }
   if not shapley_designs.refusal('fraction', space):
-    found['fraction'] = shapley_designs.runs(len(space.factors))
+    counts['fraction'] = shapley_designs.runs(len(space.factors))
   if not shapley_designs.refusal('permutations', space):
     orders = shapley_designs.orders(
       [factor.name for factor in space.factors], permutations
     )
-    found['permutations'] = shapley_designs.arms(space, orders)
-  texts = [f'{name} ({n} arms)' for name, n in found.items() if n <= MAX_ARMS]
+    counts['permutations'] = shapley_designs.arms(space, orders)
+  texts = [f'{name} ({n} arms)' for name, n in counts.items() if n <= MAX_ARMS]
   return f'use design {" or ".join(texts)}' if texts else ''
 
 

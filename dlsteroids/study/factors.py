@@ -1,8 +1,8 @@
-"""Factors: the components under test as plain values, and what is made of them.
+"""Factors: the components under test, as plain values.
 
 A factor is data: levels of `(config path, value)` pairs, the intact level first, the
-barest last. This module knows the words and what a single factor must satisfy;
-`space` knows how factors go together, `designs` which arms are compared.
+barest last. This module defines them and checks single factors; `space` combines
+factors, `designs` chooses the arms to compare.
 """
 
 import math
@@ -133,7 +133,7 @@ def factor(
 
   Args:
     name: of the factor.
-    path: config path, as `'model.dropout'`.
+    path: config path, such as `'model.dropout'`.
     intact: the value the config has there.
     *others: the values to compare it with, the barest last. Bools, ints, floats,
       strings, or tuples of them; `str(value)` names the level.
@@ -192,15 +192,15 @@ def levels(
     raise errors.UserError(
       f'factor {name}: levels are a dict {{name: {{path: value}}}}, not {choices!r}'
     )
-  made = []
+  chosen = []
   for level, overrides in choices.items():
     if not isinstance(overrides, Mapping):
       raise errors.UserError(
         f'factor {name}, level {level}: expected {{path: value}}, not {overrides!r}'
       )
     pairs = tuple((path, _freeze(name, value)) for path, value in overrides.items())
-    made.append(Level(str(level), pairs))
-  return _make(name, tuple(made), requires, excludes, about, kind)
+    chosen.append(Level(str(level), pairs))
+  return _make(name, tuple(chosen), requires, excludes, about, kind)
 
 
 def arm(
@@ -257,12 +257,12 @@ def change(factor: Factor, old: str, new: str) -> Kind:
 
 
 def show(pairs: Pairs) -> str:
-  """Overrides as a person reads them: "model.dropout=0.0, model.kernel=(3, 3)"."""
+  """Overrides as text: "model.dropout=0.0, model.kernel=(3, 3)"."""
   return ', '.join(f'{path}={value}' for path, value in pairs)
 
 
 def check(factor: Factor) -> None:
-  """Holds a factor, however it was made, to what can be said of it alone.
+  """Checks a factor by itself, from `factor`, `levels` or written by hand.
 
   Raises:
     UserError: fewer than two levels, repeated levels or paths, malformed names, paths,
@@ -271,7 +271,9 @@ def check(factor: Factor) -> None:
   _check_name('factor', factor.name)
   for mark in ',=+|':
     if mark in factor.name:
-      raise errors.UserError(f'factor {factor.name!r}: a name has no {mark!r}')
+      raise errors.UserError(
+        f'factor {factor.name!r}: a name must not contain {mark!r}'
+      )
   if factor.name in COLUMNS:
     raise errors.UserError(
       f'factor {factor.name!r}: runs.csv has a column of that name; take another'
@@ -294,7 +296,7 @@ def check(factor: Factor) -> None:
       _freeze(factor.name, value)
       if not isinstance(path, str) or '.' not in path:
         raise errors.UserError(
-          f"factor {factor.name}: {path!r} is no config path like 'model.dropout'"
+          f"factor {factor.name}: {path!r} is not a config path such as 'model.dropout'"
         )
       if paths.count(path) > 1:
         raise errors.UserError(
@@ -309,7 +311,7 @@ def _check_relations(factor: Factor, names: list[str]) -> None:
     isinstance(entry, str) for entry in factor.requires
   ):
     raise errors.UserError(
-      f"factor {factor.name}: requires is a tuple of names, as ('pooling',), not "
+      f"factor {factor.name}: requires is a tuple of names such as ('pooling',), not "
       f'{factor.requires!r}'
     )
   for entry in factor.excludes:
@@ -358,9 +360,9 @@ def _make(
     else entry
     for entry in excludes
   )
-  made = Factor(name, levels, requires, excludes, about)
-  check(made)
-  return made
+  result = Factor(name, levels, requires, excludes, about)
+  check(result)
+  return result
 
 
 def _check_kind(what: str, kind: Any) -> None:
@@ -385,7 +387,7 @@ def _freeze(owner: str, value: Any) -> Any:
     isinstance(value, float) and math.isnan(value)
   ):
     raise errors.UserError(
-      f'{owner}: {value!r} ({type(value).__name__}) is no level value; use a bool, '
+      f'{owner}: {value!r} ({type(value).__name__}) is not a level value; use a bool, '
       'int, float, str or a tuple of them'
     )
   return value

@@ -1,4 +1,4 @@
-"""Games: arms as sets of components, so that Shapley values can be told from them.
+"""Games: arms as sets of components, from which Shapley values follow.
 
     factorial     every set
     fraction      2^(k-p) of the 2^k sets, balanced: a fraction of resolution IV
@@ -27,7 +27,7 @@ OTHERS = ('compute', 'ideas', 'remainder', 'total')
 FEWEST = 5  # factors of a fraction
 MAX_ORDERS = 4096
 _KEY = 1969  # of the sampled orders
-_SHOWN = 4  # interactions of three that are told by name
+_SHOWN = 4  # interactions of three that are named
 
 Corner = tuple[tuple[str, str], ...]  # (factor, first or last level), requires unmet
 Orders = tuple[tuple[str, ...], ...]
@@ -40,7 +40,7 @@ class Game(NamedTuple):
     cells: combinations of first and last levels before requirements are applied, in
       the factors' order, each with the name of the arm that it is.
     permutations: orders in which the components are added to the bare model.
-    aliases: what cannot be told apart in a fraction, one text per effect.
+    aliases: what cannot be separated in a fraction, one text per effect.
   """
 
   cells: tuple[tuple[Corner, str], ...] = ()
@@ -69,11 +69,11 @@ def corner(space: Space, present: Collection[str]) -> Corner:
 def sets(factors: Iterable[Factor]) -> Iterator[frozenset[str]]:
   """All sets of components, the full one first and the last factor's fastest."""
   names = [factor.name for factor in factors]
-  for kept in itertools.product((True, False), repeat=len(names)):
-    yield frozenset(itertools.compress(names, kept))
+  for mask in itertools.product((True, False), repeat=len(names)):
+    yield frozenset(itertools.compress(names, mask))
 
 
-def clash(space: Space) -> str:
+def violation(space: Space) -> str:
   """The first exclusion that some set of components violates, as text; or ''."""
   for pair in space.excludes:
     alone = space._replace(excludes=(pair,))
@@ -84,14 +84,14 @@ def clash(space: Space) -> str:
     others = [factor.name for factor in space.factors if factor.name not in names]
     for present in sets(involved):
       levels = dict(corner(space, {*present, *others}))
-      if text := space_lib.clash(alone, space_lib.settle(space, levels)):
+      if text := space_lib.violation(alone, space_lib.resolve(space, levels)):
         return text
   return ''
 
 
 def refusal(design: str, space: Space) -> str:
   """Why a fraction or permutations can't be made of these factors; '' if they can."""
-  if text := clash(space):
+  if text := violation(space):
     return f'{text}, so the game is undefined; use design one_out or factorial'
   if design == 'permutations':
     return ''
@@ -99,8 +99,8 @@ def refusal(design: str, space: Space) -> str:
     return f'it needs at least {FEWEST} factors; use design factorial'
   last = space_lib.bare(space)
   for factor in space.factors:
-    for other, good in space.requires[factor.name]:
-      if last[other] not in good:
+    for other, admissible in space.requires[factor.name]:
+      if last[other] not in admissible:
         return (
           f'{factor.name} requires {other}, and where it is inapplicable the fraction '
           'is out of balance; use design permutations or factorial'
@@ -110,7 +110,7 @@ def refusal(design: str, space: Space) -> str:
 
 def factorial(builder: Builder, names: dict[frozenset[tuple[str, str]], str]) -> Game:
   """The game within a factorial whose arms are `names`, by `(factor, level)` pairs."""
-  if text := clash(builder.space):
+  if text := violation(builder.space):
     builder.notes.append(f'no Shapley values: {text}, so the game is undefined')
     return Game()
   corners = [corner(builder.space, s) for s in sets(builder.space.factors)]
@@ -137,7 +137,7 @@ def generators(factors: int) -> tuple[int, ...]:
 
   With odd products alone the fraction holds the mirror image of each set, the bare
   model that of the intact one, and main effects are free of every interaction of an
-  even number of factors. What is given up: five factors in 16 runs could have
+  even number of factors. The price: five factors in 16 runs could have
   resolution V.
   """
   base = runs(factors).bit_length() - 1
@@ -199,11 +199,11 @@ def _aliases(names: list[str], columns: tuple[int, ...]) -> tuple[str, ...]:
     pairs[columns[i] ^ columns[j]].append(f'{names[i]}:{names[j]}')
   texts = []
   for name, column in zip(names, columns):
-    known = triples[column]
-    text = ' = '.join([name, *known[:_SHOWN]])
-    if len(known) > _SHOWN:
-      text += f' and {len(known) - _SHOWN} more of three factors'
-    texts.append(text if known else f'{name} = interactions of five factors or more')
+    products = triples[column]
+    text = ' = '.join([name, *products[:_SHOWN]])
+    if len(products) > _SHOWN:
+      text += f' and {len(products) - _SHOWN} more of three factors'
+    texts.append(text if products else f'{name} = interactions of five factors or more')
   return (*texts, *(' = '.join(group) for group in pairs.values() if len(group) > 1))
 
 
@@ -230,13 +230,13 @@ def orders(names: Collection[str], count: int) -> Orders:
     raw = np.random.PCG64(_KEY)
     draw = lambda: np.argsort(raw.random_raw(len(names)), kind='stable')
     draws = (tuple(map(int, draw())) for _ in itertools.count())
-  found: dict[tuple[int, ...], None] = {}
+  distinct: dict[tuple[int, ...], None] = {}
   for order in draws:
-    if order not in found:
-      found[order] = found[order[::-1]] = None
-    if len(found) >= count:
+    if order not in distinct:
+      distinct[order] = distinct[order[::-1]] = None
+    if len(distinct) >= count:
       break
-  return tuple(tuple(names[i] for i in order) for order in found)
+  return tuple(tuple(names[i] for i in order) for order in distinct)
 
 
 def prefixes(order: tuple[str, ...]) -> list[frozenset[str]]:
@@ -247,7 +247,7 @@ def prefixes(order: tuple[str, ...]) -> list[frozenset[str]]:
 def arms(space: Space, taken: Orders) -> int:
   """How many different arms the orders pass through."""
   passed = {step for order in taken for step in prefixes(order)}
-  return len({space_lib.settle(space, dict(corner(space, step))) for step in passed})
+  return len({space_lib.resolve(space, dict(corner(space, step))) for step in passed})
 
 
 def permutations(builder: Builder, taken: Orders) -> Game:
@@ -275,7 +275,7 @@ def permutations(builder: Builder, taken: Orders) -> Game:
         steps[order[size - 1]].append((cells[pairs], before))
       before = cells[pairs]
   for factor in space.factors:
-    # a side's first arm tells its level, so steps that apply come first
+    # labels follow a side's first arm, so steps that apply come first
     ordered = sorted(steps[factor.name], key=lambda step: step[0] == step[1])
     if ordered[0][0] == ordered[0][1]:
       builder.notes.append(

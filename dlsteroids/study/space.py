@@ -1,15 +1,17 @@
-"""How factors go together: which combinations of levels exist, and as what config."""
+"""How factors combine: which levels go together, and the config that they make."""
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from dlsteroids import config as config_lib
 from dlsteroids.study import factors as factors_lib
-from dlsteroids.study import relations
 from dlsteroids.study.factors import Factor, Pairs
-from dlsteroids.study.relations import Override, Requirement
 from dlsteroids.util import errors
 
 Levels = Mapping[str, str]  # {factor: level}
+Override = Callable[[Any, Any], dict[str, Any]]  # (config, pairs) -> config
+Requirement = tuple[str, tuple[str, ...]]  # (other factor, its admissible levels)
 
 
 class Cell(NamedTuple):
@@ -25,7 +27,7 @@ class Cell(NamedTuple):
 
 
 class Space(NamedTuple):
-  """The selected factors and their relations.
+  """The selected factors and their
 
   Attributes:
     factors: in the order given.
@@ -57,19 +59,15 @@ def make(factors: tuple[Factor, ...], only: str = '') -> Space:
     if factor.name in by_name:
       raise errors.UserError(f'two factors are called {factor.name!r}')
     by_name[factor.name] = factor
-  relations.check_paths(factors)
+  check_paths(factors)
   requires = {
-    factor.name: tuple(
-      relations.requirement(factor, text, by_name) for text in factor.requires
-    )
+    factor.name: tuple(requirement(factor, text, by_name) for text in factor.requires)
     for factor in factors
   }
   excludes = tuple(
-    relations.exclusion(factor, entry, by_name)
-    for factor in factors
-    for entry in factor.excludes
+    exclusion(factor, entry, by_name) for factor in factors for entry in factor.excludes
   )
-  order = relations.sort(requires)
+  order = sort(requires)
   chosen = select(only, tuple(by_name))
   selected = [factor for factor in factors if factor.name in chosen]
   return Space(
@@ -85,7 +83,7 @@ def make(factors: tuple[Factor, ...], only: str = '') -> Space:
 
 
 def select(only: str, names: tuple[str, ...]) -> tuple[str, ...]:
-  """The names in `only` as given there; all of `names` if it is empty.
+  """The names in `only` in that order; all of `names` if it is empty.
 
   Raises:
     UserError: a name that is unknown or comes twice.
@@ -112,33 +110,35 @@ def bare(space: Space) -> dict[str, str]:
   return {factor.name: factor.levels[-1].name for factor in space.factors}
 
 
-def settle(space: Space, levels: Levels) -> Cell:
+def resolve(space: Space, levels: Levels) -> Cell:
   """The cell of a combination: inapplicable factors go to their last level."""
-  settled = dict(levels)
+  resolved = dict(levels)
   last = bare(space)
   inapplicable = set()
-  for name in space.order:  # what is required is settled before what requires it
-    if any(settled[other] not in good for other, good in space.requires[name]):
-      settled[name] = last[name]
+  for name in space.order:  # what is required is resolved before what requires it
+    if any(
+      resolved[other] not in admissible for other, admissible in space.requires[name]
+    ):
+      resolved[name] = last[name]
       inapplicable.add(name)
   names = [factor.name for factor in space.factors]
   return Cell(
-    tuple((name, settled[name]) for name in names),
+    tuple((name, resolved[name]) for name in names),
     tuple(name for name in names if name in inapplicable),
   )
 
 
-def admit(space: Space, levels: Levels, name: str) -> dict[str, str]:
+def meet_requirements(space: Space, levels: Levels, name: str) -> dict[str, str]:
   """`levels` with as many factors made intact as factor `name` needs to apply."""
   levels = dict(levels)
-  for other, good in space.requires[name]:
-    if dict(settle(space, levels).assignment)[other] not in good:
+  for other, admissible in space.requires[name]:
+    if dict(resolve(space, levels).assignment)[other] not in admissible:
       levels[other] = intact(space)[other]
-      levels = admit(space, levels, other)
+      levels = meet_requirements(space, levels, other)
   return levels
 
 
-def clash(space: Space, cell: Cell) -> str:
+def violation(space: Space, cell: Cell) -> str:
   """The first exclusion that a cell violates, as text; '' if it is admissible."""
   levels = {**space.unselected, **dict(cell.assignment)}
   for (name, level), (other, its) in space.excludes:
@@ -188,25 +188,160 @@ def apply(
     UserError: an unknown path or a value of another type, from `override`.
   """
   levels = dict(cell.assignment)
-  firm: list[tuple[str, Any]] = []
-  loose: list[tuple[str, Any]] = []
+  applicable: list[tuple[str, Any]] = []
+  inapplicable: list[tuple[str, Any]] = []
   for factor in space.factors:
     for level in factor.levels[1:]:
       if level.name == levels[factor.name]:
-        (loose if factor.name in cell.inapplicable else firm).extend(level.overrides)
-  result = override(tree, (*firm, *extra))
-  if not loose:
-    return (*firm, *extra), result
-  kept = [pair for pair in loose if _has(result, pair[0])]
-  pairs = (*firm, *kept, *extra)
+        (inapplicable if factor.name in cell.inapplicable else applicable).extend(
+          level.overrides
+        )
+  result = override(tree, (*applicable, *extra))
+  if not inapplicable:
+    return (*applicable, *extra), result
+  meaningful = [pair for pair in inapplicable if _has(result, pair[0])]
+  pairs = (*applicable, *meaningful, *extra)
   return pairs, override(tree, pairs)
 
 
 def owner(space: Space, path: str) -> str:
   """The selected factor that sets `path`, or ''."""
-  return next((f.name for f in space.factors if path in relations.paths(f)), '')
+  return next((f.name for f in space.factors if path in paths(f)), '')
 
 
 def _has(tree: Mapping[str, Any], path: str) -> bool:
   section, _, key = path.partition('.')
   return key in tree.get(section, {})
+
+
+def check_values(
+  factors: tuple[Factor, ...], tree: Mapping[str, Any], override: Override
+) -> None:
+  """Holds every level of the (selected) factors against the config.
+
+  Raises:
+    UserError: an intact level that is not what the config says; an unknown path, or a
+      value of another type; a path on which no run depends; a level that changes
+      nothing, or what another level of the factor changes.
+  """
+  base = override(tree, ())
+  for factor in factors:
+    earlier: list[tuple[str, Any]] = []
+    for position, level in enumerate(factor.levels):
+      where = f'factor {factor.name}, level {level.name}'
+      try:
+        result = override(tree, level.overrides)
+      except errors.UserError as error:
+        raise errors.UserError(f'{where}: {error}') from error
+      for path, _ in level.overrides:
+        if path.partition('.')[0] not in config_lib.TRAINING:
+          raise errors.UserError(
+            f'{where}: no run depends on {path}; a level may set paths of '
+            f'{", ".join(config_lib.TRAINING)}'
+          )
+        if position == 0 and config_lib.get(result, path) != config_lib.get(base, path):
+          raise errors.UserError(
+            f'factor {factor.name}: its intact level says '
+            f'{path}={config_lib.get(result, path)}, the config says '
+            f'{config_lib.get(base, path)}'
+          )
+      if position and result == base:
+        raise errors.UserError(
+          f'{where}: it changes nothing, the config says '
+          f'{factors_lib.show(level.overrides) or "nothing else"} already'
+        )
+      for other, before in earlier:
+        if before == result:
+          raise errors.UserError(
+            f'factor {factor.name}: levels {other} and {level.name} are equal '
+            f'({factors_lib.show(level.overrides)})'
+          )
+      earlier.append((level.name, result))
+
+
+def check_paths(factors: tuple[Factor, ...]) -> None:
+  """Raises UserError if two factors set one path."""
+  for one, two in itertools.combinations(factors, 2):
+    shared = paths(one) & paths(two)
+    if shared:
+      raise errors.UserError(
+        f'factors {one.name} and {two.name} both set {", ".join(sorted(shared))}; a '
+        'path belongs to one factor'
+      )
+
+
+def paths(factor: Factor) -> set[str]:
+  """The config paths that any level of a factor sets."""
+  return {path for level in factor.levels for path, _ in level.overrides}
+
+
+def find(what: str, name: str, factors: Mapping[str, Factor]) -> Factor:
+  """The factor called `name`; a UserError begins with `what` and lists all."""
+  if name not in factors:
+    raise errors.UserError(
+      f'{what}: unknown factor {name!r}{errors.did_you_mean(name, factors)}; '
+      f'there are {", ".join(factors) or "none"}'
+    )
+  return factors[name]
+
+
+def check_level(what: str, factor: Factor, level: str) -> None:
+  """Raises UserError, beginning with `what`, unless `factor` has that level."""
+  names = [its.name for its in factor.levels]
+  if level not in names:
+    raise errors.UserError(
+      f'{what}: unknown level {level!r} of {factor.name}'
+      f'{errors.did_you_mean(level, names)}; it has {", ".join(names)}'
+    )
+
+
+def requirement(
+  factor: Factor, text: str, by_name: Mapping[str, Factor]
+) -> Requirement:
+  """A factor and its admissible levels, of 'pooling' or 'pooling=max|average'."""
+  what = f'factor {factor.name}, requires'
+  name, equals, wanted = text.partition('=')
+  other = find(what, name, by_name)
+  first = other.levels[0].name
+  if not equals:
+    return name, (first,)
+  levels = {level.name for level in other.levels}
+  admissible = (wanted,) if wanted in levels else tuple(wanted.split('|'))
+  for level in admissible:
+    check_level(what, other, level)
+  if first not in admissible:
+    raise errors.UserError(
+      f'{what}: {text}, but the intact level is {name}={first}; the intact model must '
+      'meet every requirement'
+    )
+  return name, admissible
+
+
+def exclusion(
+  factor: Factor, entry: tuple[str, str, str], by_name: Mapping[str, Factor]
+) -> tuple[tuple[str, str], tuple[str, str]]:
+  """An entry of `excludes` as the two `(factor, level)` that cannot be together."""
+  level, name, its = entry
+  what = f'factor {factor.name}, excludes'
+  if name == factor.name:
+    raise errors.UserError(f'{what}: {name} is the factor itself')
+  check_level(what, find(what, name, by_name), its)
+  return (factor.name, level), (name, its)
+
+
+def sort(requires: Mapping[str, tuple[Requirement, ...]]) -> list[str]:
+  """Names so that each comes after all it requires; else in the order of `requires`."""
+  order: list[str] = []
+
+  def visit(name: str, trail: tuple[str, ...]) -> None:
+    if name in trail:
+      circle = (*trail[trail.index(name) :], name)
+      raise errors.UserError(f'requires goes in a circle: {" requires ".join(circle)}')
+    if name not in order:
+      for other, _ in requires[name]:
+        visit(other, (*trail, name))
+      order.append(name)
+
+  for name in requires:
+    visit(name, ())
+  return order

@@ -136,16 +136,21 @@ class Tuning(NamedTuple):
   """How arms are tuned.
 
   Attributes:
-    grid: candidate values by config path.
+    grid: candidate values by config path, as searched.
     seeds: of the search, disjoint from the claim's.
     candidates: what is searched.
     choices: what the searches that have ended chose.
+    declared: candidate values by config path, as configured; {} if they are `grid`.
+    final: whether the grid is not extended any more, so that choices and tuned runs
+      follow from the search.
   """
 
   grid: Mapping[str, tuple[float, ...]]
   seeds: tuple[int, ...]
   candidates: tuple[Candidate, ...] = ()
   choices: tuple[Choice, ...] = ()
+  declared: Mapping[str, tuple[float, ...]] = {}
+  final: bool = True
 
 
 class PlannedRun(NamedTuple):
@@ -430,6 +435,8 @@ def to_json(study: Study) -> dict[str, Any]:
         if (choice.regime, choice.budget, choice.size) == (study.regime, 1.0, 1.0)
       },
       'chosen_at': [choice._asdict() for choice in tuning.choices],
+      'declared': tuning.declared,
+      'final': tuning.final,
     },
     'looks': [look._asdict() for look in study.looks],
     'claims': [claim._asdict() for claim in study.claims],
@@ -487,4 +494,6 @@ def _tuning(entry: Mapping[str, Any] | None) -> Tuning | None:
       for row in entry.get('candidates', ())
     ),
     tuple(Choice(**row) for row in entry.get('chosen_at', ())),
+    {path: tuple(values) for path, values in entry.get('declared', {}).items()},
+    entry.get('final', True),
   )

@@ -31,11 +31,12 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   If the data set's lanes continue one another and `carry` is on, the network's state
   does, too: it is the collection 'carry' of the variables, and gradients end at the
   window (truncated backpropagation through time). Evaluation starts every window from
-  zeros, after the context that the data set puts before it.
+  zeros, after the context that the data set puts before it. A model whose call takes no
+  `carry`, such as a causal transformer, reads every window by itself.
 
   Raises:
-    UserError: if the data set holds no symbols, or the model cannot predict at every
-      step without seeing what follows.
+    UserError: if the data set holds no symbols, or the model sees what follows or does
+      not answer at every step.
   """
   symbols = len(dataset.classes)
   carried = dataset.lanes and config['task']['carry']
@@ -53,11 +54,10 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     config, lambda batch: (batch['input'], {}), outputs=symbols, symbols=symbols,
     every=True,
   )  # fmt: skip
-  if 'carry' not in net.takes:
-    raise errors.UserError(
-      f'task language needs a model that answers at every step (its call takes '
-      f'`carry`), as recurrent; {config["model"]["name"]} does not'
-    )
+  recurrent = 'carry' in net.takes  # else every window is read by itself
+  carried = carried and recurrent
+  if not recurrent:
+    check_answers(config, net, symbols)
 
   def init(keys, batch):
     variables = net.player.init(keys, batch)
@@ -76,10 +76,11 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     carry = mine.pop('carry', ())
     if carried:
       carry = jax.tree.map(lambda c: jnp.where(batch['first'], 0, c), carry)
-    (logits, carry), new = net.apply(
+    result, new = net.apply(
       mine, batch['input'], keys, hyper, train=True, mutable=network.states(mine),
       carry=carry,
     )  # fmt: skip
+    logits, carry = result if recurrent else (result, ())
     found = score(logits, batch)
     count = jnp.maximum(batch['weight'].sum(), 1.0)
     value = (found['nats'] * batch['weight']).sum() / count
@@ -100,6 +101,11 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     def predict(x, carry):
       return net.apply(mine, x[None], keys, hyper, train=False, carry=carry)
 
+    def read_window(x):
+      return net.apply(mine, x[None], keys, hyper, train=False)
+
+    if not recurrent:
+      predict = refeed(read_window, config['data']['window'])
     return generate(predict, prompt, keys, **options)
 
   def show(variables, batch, keys, hyper):
@@ -124,6 +130,53 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     show=show,
     sample=sample if 'unit' in dataset.facts else None,
   )
+
+
+def refeed(read: Any, window: int) -> Any:
+  """`predict` of `generate` for a causal model without a state.
+
+  The model reads the last symbols again at every step, as many as a window holds.
+
+  Args:
+    read: `symbols [T] -> logits [1, T, V]`.
+    window: symbols that a training window holds.
+  """
+
+  def predict(x, carry):
+    if carry == ():  # the prompt; what follows it in the window is not read yet
+      x = x[-window:]
+      carry = jnp.zeros(window, jnp.int32).at[: len(x)].set(x), jnp.int32(len(x))
+    else:
+      symbols, count = carry
+      full = count == window
+      symbols = jnp.where(full, jnp.roll(symbols, -1), symbols)
+      count = jnp.where(full, count, count + 1)
+      carry = symbols.at[count - 1].set(x[0]), count
+    symbols, count = carry
+    return read(symbols)[:, count - 1][:, None], carry
+
+  return predict
+
+
+def check_answers(
+  config: Mapping[str, Any], net: network.Network, symbols: int
+) -> None:
+  """Raises UserError unless a model gives logits [B, T, V] for windows [B, T]."""
+  x = jnp.zeros((2, config['data']['window']), jnp.int32)
+  hyper = {path: jnp.float32(0) for path in config_lib.traced_paths(config)}
+  keys = rng.Keys(rng.root(0))
+
+  def answer():
+    variables = net.player.init(keys, {'input': x})
+    return net.apply(variables, x, keys, hyper, train=False)
+
+  logits = jax.eval_shape(answer)
+  if getattr(logits, 'shape', None) != (*x.shape, symbols):
+    raise errors.UserError(
+      f'task language needs a model that answers at every step, with logits [B, T, V] '
+      f'of windows [B, T]; {config["model"]["name"]} gives '
+      f'{getattr(logits, "shape", type(logits).__name__)} for {x.shape}, V={symbols}'
+    )
 
 
 def without_carry(variables: Mapping[str, Any]) -> dict[str, Any]:

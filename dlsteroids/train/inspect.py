@@ -35,6 +35,8 @@ class Facts(NamedTuple):
     recurs: whether a step runs matrix products inside a loop.
     primitives: names of the primitives of step and evaluation.
     scalars: names of what a step tells, the training curves.
+    batch_norm: whether a player normalises by statistics of the batch (flax's
+      collection `batch_stats`).
   """
 
   digest: str
@@ -50,6 +52,7 @@ class Facts(NamedTuple):
   recurs: bool
   primitives: frozenset[str]
   scalars: tuple[str, ...]
+  batch_norm: bool = False
 
 
 def describe(
@@ -109,6 +112,7 @@ def describe(
     recurs=any(loop and name(e) == 'dot_general' for e, loop in cost.walk(traced)),
     primitives=frozenset(name(e) for part in parts for e, _ in cost.walk(part)),
     scalars=tuple(scalars),
+    batch_norm=any('batch_stats' in player for player in state['variables'].values()),
   )
 
 

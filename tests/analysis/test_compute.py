@@ -118,7 +118,7 @@ def test_no_page_without_studies(tmp_path):
     ('--config.study.targets=95', 'accuracy is a share below 1, as 0.95, not 95'),
     ('--config.study.ratio=16', 'the budgets make 2; add 0.0625'),
     ('--config.study.regimes=flop', "unknown 'flop' (did you mean 'flops'?)"),
-    ('--config.study.budgets=half', "expected numbers as '0.25,1,4', not 'half'"),
+    ('--config.study.budgets=half', "expected numbers such as '0.25,1,4', not 'half'"),
   ],
 )
 def test_mistakes_are_one_line(work, capsys, word, expected):

@@ -266,3 +266,13 @@ def test_a_users_broken_module_is_one_line(monkeypatch, tmp_path, text, expected
   tree = {'model': {'name': name}, 'data': {'name': 'digits'}}
   tree['task'] = {'name': 'classify'}
   assert expected in refused(config_lib.resolve, tree)
+
+
+def test_places_on_the_command_line_replace_those_of_the_config_file():
+  from configs import cyclegan_color
+
+  own = {'data.name': 'unpaired', 'data.path_x': 'a', 'data.path_y': 'b'}
+  data = config_lib.override_text(cyclegan_color.get_config(), own)['data']
+  assert (data['path'], data['path_x'], data['label']) == ('', 'a', '')
+  data = config_lib.override_text(cyclegan_color.get_config(), {'data.flip': 'False'})
+  assert data['data']['path'] == 'cifar10-jpeg'

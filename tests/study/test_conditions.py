@@ -71,7 +71,10 @@ def test_the_declared_condition_comes_first(changes, expected):
   [
     ({'regimes': 'flop'}, "study.regimes: unknown 'flop' (did you mean 'flops'?)"),
     ({'regimes': 'steps,steps'}, 'config.study.regimes names steps twice'),
-    ({'budgets': '1;2'}, "study.budgets: expected numbers as '0.25,1,4', not '1;2'"),
+    (
+      {'budgets': '1;2'},
+      "study.budgets: expected numbers such as '0.25,1,4', not '1;2'",
+    ),
     ({'budgets': '0,1'}, 'every number must be above 0'),
     ({'sizes': '2,2'}, 'config.study.sizes names a number twice'),
     ({'ratio': 16.0}, 'only one budget; add 0.0625 to config.study.budgets'),

@@ -70,14 +70,17 @@ def test_arm_is_the_value_written_by_hand():
   [
     (lambda: factors.factor('x', 'model.x', 1), 'factor x has 1 level'),
     (lambda: factors.factor('x', 'model.x', 1, 1), "two levels are called '1'"),
-    (lambda: factors.factor('a,b', 'model.x', 1, 2), "a name has no ','"),
-    (lambda: factors.factor('a=b', 'model.x', 1, 2), "a name has no '='"),
+    (lambda: factors.factor('a,b', 'model.x', 1, 2), "a name must not contain ','"),
+    (lambda: factors.factor('a=b', 'model.x', 1, 2), "a name must not contain '='"),
     (lambda: factors.factor('', 'model.x', 1, 2), 'a name is one line'),
     (lambda: factors.factor('x', 'x', 1, 2), "'x' is no config path"),
     (lambda: factors.factor('x', 'model.x', 'a', ''), 'a name is one line'),
-    (lambda: factors.factor('x', 'model.x', 1, None), 'NoneType) is no level value'),
+    (lambda: factors.factor('x', 'model.x', 1, None), 'NoneType) is not a level value'),
     (lambda: factors.factor('x', 'model.x', 1.0, math.nan), 'nan (float) is no level'),
-    (lambda: factors.factor('x', 'model.x', 1, {'a': 1}), '(dict) is no level value'),
+    (
+      lambda: factors.factor('x', 'model.x', 1, {'a': 1}),
+      '(dict) is not a level value',
+    ),
     (
       lambda: factors.factor('x', 'model.x', 1, 2, requires='conv'),
       "requires is a tuple of names, as ('pooling',), not 'conv'",

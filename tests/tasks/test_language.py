@@ -510,8 +510,8 @@ def test_a_run_goes_on_after_a_break_with_its_state():
 
 
 ONCE = (
-  'task language needs a model that answers at every step (its call takes `carry`), '
-  'as recurrent; {} does not'
+  'task language needs a model that answers at every step, with logits [B, T, V] of '
+  'windows [B, T]; {} gives (2, 5) for (2, 7), V=5'
 )
 
 
@@ -525,10 +525,50 @@ ONCE = (
   ],
 )
 def test_models_that_answer_once_are_one_line(model, expected):
-  config = make_config(model=model)
+  config = make_config({'data.window': WINDOW}, model=model)
   with pytest.raises(errors.UserError) as caught:
     language.build(config, load(config))
   assert str(caught.value) == expected
+
+
+class Averages(nn.Module):
+  """A user's causal model without a state: means of all symbols so far."""
+
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x, *, train, hyper):
+    x = nn.Embed(self.outputs, 8, name='embedding')(x)
+    counts = jnp.arange(1, x.shape[1] + 1)[:, None]
+    past = jnp.concatenate([x, jnp.cumsum(x, 1) / counts], -1)
+    return nn.Dense(self.outputs, name='output')(past)
+
+
+def test_a_model_without_carry_reads_every_window_by_itself(monkeypatch):
+  """Oracle of samples: the likeliest symbol after the last WINDOW ones, in a loop."""
+  monkeypatch.setitem(globals(), 'build', lambda config: Averages(config['outputs']))
+  own = {k: v for k, v in TEXT.items() if not k.startswith('model')}
+  config = make_config({**own, 'data.context': 0}, model='tests.tasks.test_language')
+  dataset = load(config)
+  member = member_lib.make(config, dataset)
+  state, _ = run(config, dataset, member, 10)
+  assert int(state['diverged']) < 0
+  assert 'carry' not in state['variables']['model']
+  params = state['variables']['model']
+  keys = rng.Keys(rng.root(0))
+  options = {'length': 12, 'temperature': 0.0, 'top_k': 0}
+  variables = state['variables']
+  hyper = {path: jnp.float32(0) for path in config_lib.traced_paths(config)}
+  symbols = [1, 2, 0]
+  sample = language.build(config, dataset).sample(
+    variables, jnp.array(symbols), keys, hyper, options
+  )
+  module = Averages(len(dataset.classes))
+  for symbol in np.asarray(sample):
+    x = jnp.array([symbols[-WINDOW:]])
+    logits = module.apply(params, x, train=False, hyper=hyper)
+    assert symbol == int(logits[0, -1].argmax())
+    symbols.append(int(symbol))
 
 
 def test_looking_ahead_is_one_line():
