@@ -165,6 +165,8 @@ def _compare_direction(results: _Results, claim: claims_lib.Claim) -> Part:
   if row is None or not isinstance(row['verdict'], str) or not row['verdict']:
     return _unknown('no verdict')
   verdict = row['verdict']
+  if contrast.subject != contrast.component:  # of a swap: the claim is on the component
+    verdict = {'helps': 'hurts', 'hurts': 'helps'}.get(verdict, verdict)
   wanted = 'equivalent' if claim.direction == 'no difference' else claim.direction
   if verdict == 'inconclusive':
     outcome, kind = CANNOT_TELL, 'inconclusive'
@@ -241,7 +243,7 @@ def _contrast(
   """The one contrast that a claim is about, or why there is none."""
   contrasts = [
     contrast
-    for contrast in study.contrasts
+    for contrast in summary.family(study)
     if claim.factor in (contrast.factor, contrast.arm)
     and claim.arm in ('', contrast.arm)
     and claim.reference in ('', contrast.reference)

@@ -1,13 +1,13 @@
 """The effects table: every contrast measured, with verdicts on the deciding metric."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dlsteroids.analysis import looks, pairs, reach, statistics
+from dlsteroids.analysis import looks, pairs, reach, statistics, summary
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
@@ -22,9 +22,15 @@ COLUMNS = (
   'n',
   'n_diverged_arm',
   'n_diverged_reference',
+  'share_diverged_arm',
+  'share_diverged_reference',
+  'n_bounded_arm',
+  'n_bounded_reference',
   'reference_mean',
   'arm_mean',
   'delta',
+  'delta_median',
+  'delta_finite',
   'ci_low',
   'ci_high',
   'ci_kind',
@@ -33,8 +39,14 @@ COLUMNS = (
   'prob_improvement',
   'improvement_low',
   'improvement_high',
+  'skewness',
+  'skewed',
+  'pivotal_seeds',
+  'effect',
+  'exploratory',
   'verdict',
 )
+SIMPLE, MAIN = 'simple', 'main'  # effects of a factorial
 VERDICTS = ('helps', 'hurts', 'equivalent', 'inconclusive')
 
 
@@ -45,9 +57,16 @@ def measure(
 
   The first rows are the family: all contrasts, in the study's order, on the deciding
   metric at the test split's best step, in the declared tuning state. Only they carry
-  `p_holm`, an interval of `prob_improvement` and a `verdict`. Descriptive rows follow:
-  the other tuning state if it was run, the other metrics at test, and every metric at
-  the last step.
+  `p_holm`, an interval of `prob_improvement`, `skewed`, `pivotal_seeds` (without any
+  one of which the effect is not significant), `exploratory` and a `verdict`.
+  Descriptive rows follow: the other tuning state if it was run, the other metrics at
+  test, and every metric at the last step.
+
+  Of a factorial the family are the simple effects in the intact model; the main effects
+  are descriptive, as is every other row. `effect` tells them apart.
+
+  A contrast with a side most of whose runs diverged has no test and no verdict.
+  `delta_finite` is the mean difference at the seeds without a diverged run.
 
   Args:
     study: the study.
@@ -60,20 +79,26 @@ def measure(
   Raises:
     ValueError: the table lacks an arm or the deciding metric, or has a run twice.
   """
-  if alpha is None:
-    alpha = looks.state(study, runs).alpha
+  look = looks.state(study, runs)
+  alpha = look.alpha if alpha is None else alpha
   states = [study.tuned]
   if len(pairs.select(study, runs, 1 - study.tuned)):
     states.append(1 - study.tuned)
   rows = _measure_family(study, runs, alpha, study.regime)
+  for row in rows:
+    row['exploratory'] = look.exploratory
+  family = summary.family(study)
   for column in _columns(study, runs):
     for tuned in states:
-      if (column, tuned) != (study.metric.column, study.tuned):
-        scores = pairs.tabulate(study, runs, column, tuned)
-        rows += [
-          _row(study, contrast, column, tuned, pairs.match(contrast, scores), alpha)
-          for contrast in study.contrasts
-        ]
+      scores = pairs.tabulate(study, runs, column, tuned)
+      is_family = (column, tuned) == (study.metric.column, study.tuned)
+      others = () if is_family else family
+      if study.design == 'factorial':
+        others = (*others, *study.contrasts)
+      rows += [
+        _row(study, contrast, column, tuned, pairs.match(contrast, scores), alpha)
+        for contrast in others
+      ]
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -97,12 +122,13 @@ def _measure_family(
 ) -> list[dict[str, Any]]:
   column = pairs.deciding(study)
   scores = pairs.tabulate(study, runs, column, study.tuned)
-  matched = [pairs.match(contrast, scores) for contrast in study.contrasts]
+  family = summary.family(study)
+  matched = [pairs.match(contrast, scores) for contrast in family]
   rows = [
     _row(study, contrast, column, study.tuned, pair, alpha) | {'regime': regime}
-    for contrast, pair in zip(study.contrasts, matched)
+    for contrast, pair in zip(family, matched)
   ]
-  _enter_verdicts(study, rows, matched, alpha)
+  _enter_verdicts(study, family, rows, matched, alpha)
   return rows
 
 
@@ -134,6 +160,9 @@ def _row(
   delta = pair.delta
   interval = statistics.interval(delta, alpha)
   better: Any = pairs.metric(study, column).better
+  effect = ''
+  if study.design == 'factorial':
+    effect = MAIN if contrast in study.contrasts else SIMPLE
   return {
     'arm': contrast.arm,
     'factor': contrast.factor,
@@ -145,17 +174,30 @@ def _row(
     'n': len(delta),
     'n_diverged_arm': pair.diverged_arm,
     'n_diverged_reference': pair.diverged_reference,
+    'share_diverged_arm': pair.share_diverged_arm,
+    'share_diverged_reference': pair.share_diverged_reference,
+    'n_bounded_arm': pair.bounded_arm,
+    'n_bounded_reference': pair.bounded_reference,
     'reference_mean': _mean(pair.reference),
     'arm_mean': _mean(pair.arm),
     'delta': _mean(delta),
+    'delta_median': float(np.median(delta)) if len(delta) else math.nan,
+    'delta_finite': _mean(delta[pair.finite]),
     'ci_low': interval.low,
     'ci_high': interval.high,
     'ci_kind': interval.kind,
-    'p': statistics.sign_flip(delta),
+    'p': math.nan if pair.mostly_diverged else statistics.sign_flip(delta),
     'p_holm': math.nan,
-    'prob_improvement': statistics.improvement(*_sides(contrast, pair), better),
+    'prob_improvement': math.nan
+    if pair.mostly_diverged
+    else statistics.improvement(*_sides(contrast, pair), better),
     'improvement_low': math.nan,
     'improvement_high': math.nan,
+    'skewness': statistics.skewness(delta)[0],
+    'skewed': '',
+    'pivotal_seeds': '',
+    'effect': effect,
+    'exploratory': '',
     'verdict': '',
   }
 
@@ -171,11 +213,12 @@ def _sides(
 
 def _enter_verdicts(
   study: study_lib.Study,
+  family: Sequence[factors_lib.Contrast],
   rows: list[dict[str, Any]],
   matched: Sequence[pairs.Pairs],
   alpha: float,
 ) -> None:
-  """Enters `p_holm`, intervals of improvement and verdicts into the family's rows."""
+  """Enters what only the family's rows have, unless most runs of a side diverged."""
   p_difference = statistics.holm([row['p'] for row in rows])
   p_equivalence = np.ones(len(rows))
   if study.margin > 0:
@@ -184,7 +227,13 @@ def _enter_verdicts(
     )
   reachable = reach.reach(study, alpha).reachable
   better: Any = study.metric.better
-  for i, (row, contrast) in enumerate(zip(rows, study.contrasts)):
+  pivotal = statistics.pivotal([pair.delta for pair in matched], alpha)
+  for i, (row, contrast) in enumerate(zip(rows, family)):
+    if matched[i].mostly_diverged:
+      continue
+    row['skewed'] = statistics.skewness(matched[i].delta)[1]
+    seeds = (matched[i].seeds[index] for index in pivotal[i])
+    row['pivotal_seeds'] = ' '.join(map(str, seeds))
     row['p_holm'] = float(p_difference[i])
     row['improvement_low'], row['improvement_high'] = statistics.improvement_interval(
       *_sides(contrast, matched[i]), better, alpha
@@ -203,3 +252,80 @@ def _enter_verdicts(
 
 def _mean(values: np.ndarray) -> float:
   return float(values.mean()) if len(values) else math.nan
+
+
+class Contradiction(NamedTuple):
+  """A factorial's simple and main effect of the same change, with opposite signs."""
+
+  simple: Mapping[Any, Any]
+  main: Mapping[Any, Any]
+
+
+def contradictions(
+  study: study_lib.Study, effects: pd.DataFrame
+) -> list[Contradiction]:
+  """Where the intact model shows the opposite of the average over a factorial's cells.
+
+  Listed are changes whose simple effect has the verdict 'helps' or 'hurts', or whose
+  main effect is significant, if the two differ in sign.
+
+  Args:
+    study: the study.
+    effects: its `measure`.
+  """
+  deciding = effects['metric'] == pairs.deciding(study)
+  rows = effects[deciding & (effects['tuned'] == study.tuned)].to_dict('records')
+  main = {
+    (row['factor'], str(row['level'])): row for row in rows if row['effect'] == MAIN
+  }
+  pairs_of_rows = [
+    Contradiction(row, main[row['factor'], str(row['level'])])
+    for row in rows
+    if row['effect'] == SIMPLE
+  ]
+  return [
+    pair
+    for pair in pairs_of_rows
+    if pair.simple['delta'] * pair.main['delta'] < 0
+    and (pair.simple['verdict'] in ('helps', 'hurts') or pair.main['p'] <= study.alpha)
+  ]
+
+
+class DivergedArm(NamedTuple):
+  """An arm of which runs diverged.
+
+  Attributes:
+    arm: its name.
+    seeds: of the diverged runs, in order of the step at which they diverged.
+    steps: those steps.
+    ended: how many of its runs ended.
+    most: whether more than half of them diverged: no verdict is made on the arm.
+  """
+
+  arm: str
+  seeds: tuple[int, ...]
+  steps: tuple[int, ...]
+  ended: int
+  most: bool
+
+
+def diverged_arms(study: study_lib.Study, runs: pd.DataFrame) -> list[DivergedArm]:
+  """The arms with diverged runs in the declared tuning state, in the study's order.
+
+  Args:
+    study: the study.
+    runs: of the declared condition; a diverged run's `best_step` is where it diverged.
+  """
+  rows = pairs.select(study, runs, study.tuned)
+  rows = rows[rows['status'] != 'failed']
+  arms = []
+  for arm in study.arms:
+    of_arm = rows[rows['arm'] == arm.name]
+    bad = of_arm[of_arm['status'] == 'diverged'].sort_values(['best_step', 'seed'])
+    if len(bad):
+      seeds, steps = (
+        tuple(int(value) for value in bad[name]) for name in ('seed', 'best_step')
+      )
+      most = 2 * len(bad) > len(of_arm)
+      arms.append(DivergedArm(arm.name, seeds, steps, len(of_arm), most))
+  return arms

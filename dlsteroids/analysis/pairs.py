@@ -16,12 +16,16 @@ class Scores(NamedTuple):
   """One metric of all arms in one tuning state.
 
   Attributes:
-    value: float64 [seeds, arms] by seed and arm; nan where a run failed or is missing.
-    diverged: bool [seeds, arms], true where the metric's fallback was scored.
+    value: float64 [seeds, arms] by seed and arm; nan where a run failed, is missing, or
+      has no such number.
+    diverged: bool [seeds, arms], true where the run diverged: it scores the fallback.
+    bounded: bool [seeds, arms], true where a run's own number was worse than the
+      fallback and counts as that.
   """
 
   value: pd.DataFrame
   diverged: pd.DataFrame
+  bounded: pd.DataFrame
 
 
 class Pairs(NamedTuple):
@@ -31,16 +35,25 @@ class Pairs(NamedTuple):
     arm, reference: float64 [n], the mean over the side's cells at each seed.
     seeds: the n seeds, in the study's order.
     planned: how many pairs the study planned.
+    finite: bool [n], at which of the seeds no run of either side diverged.
     diverged_arm, diverged_reference: diverged runs among the side's cells at all
       planned seeds, those of a dropped pair included.
+    bounded_arm, bounded_reference: runs among them that count as the fallback though
+      they did not diverge.
+    share_diverged_arm, share_diverged_reference: diverged runs among those that ended.
   """
 
   arm: np.ndarray
   reference: np.ndarray
   seeds: tuple[int, ...]
   planned: int
+  finite: np.ndarray
   diverged_arm: int
   diverged_reference: int
+  bounded_arm: int
+  bounded_reference: int
+  share_diverged_arm: float
+  share_diverged_reference: float
 
   @property
   def delta(self) -> np.ndarray:
@@ -51,6 +64,11 @@ class Pairs(NamedTuple):
   def enough(self) -> bool:
     """Whether at least 90 % of the planned pairs have scores."""
     return are_enough(len(self.seeds), self.planned)
+
+  @property
+  def mostly_diverged(self) -> bool:
+    """Whether most runs of a side diverged, so that the pairs are no evidence."""
+    return max(self.share_diverged_arm, self.share_diverged_reference) > 0.5
 
 
 def are_enough(count: int, planned: int) -> bool:
@@ -106,26 +124,32 @@ def tabulate(
 ) -> Scores:
   """Lays one metric column out by seed and arm.
 
-  A run that diverged scores the metric's fallback; so does one whose value is not
-  finite though it ended well. A failed run has no score.
+  A run that diverged scores the metric's fallback. A failed run has no score, nor one
+  that ended well without this number. The deciding metric is bounded by its fallback on
+  the bad side, so that a finite explosion does not beat a divergence; other metrics
+  count as they are, infinities as the fallback.
   """
   rows = select(study, runs, tuned)
   if column not in rows:
     raise ValueError(f'no column {column!r} in runs; it has {list(rows.columns)}')
   score = rows[column].to_numpy(np.float64)
-  failed = (rows['status'] == 'failed').to_numpy()
-  diverged = ~failed & ((rows['status'] == 'diverged') | ~np.isfinite(score)).to_numpy()
-  score = np.where(diverged, metric(study, column).fallback, score)
-  score = np.where(failed, np.nan, score)
+  diverged = (rows['status'] == 'diverged').to_numpy()
+  score = np.where((rows['status'] == 'failed').to_numpy(), np.nan, score)
+  own = metric(study, column)
+  bounded = ~diverged & np.isinf(score)
+  if column == study.metric.column:
+    bounded |= ~diverged & (own.sign * score < own.sign * own.fallback)
+  score = np.where(diverged | bounded, own.fallback, score)
   arms = [arm.name for arm in study.arms]
   index = {seed: i for i, seed in enumerate(study.seeds)}
   at = [index[s] for s in rows['seed']], [arms.index(a) for a in rows['arm']]
   shape = (len(study.seeds), len(arms))
-  value, is_diverged = np.full(shape, np.nan), np.zeros(shape, bool)
-  value[at], is_diverged[at] = score, diverged
-  return Scores(
-    pd.DataFrame(value, study.seeds, arms), pd.DataFrame(is_diverged, study.seeds, arms)
-  )
+  frames = []
+  for values, empty in ((score, np.nan), (diverged, False), (bounded, False)):
+    table = np.full(shape, empty)
+    table[at] = values
+    frames.append(pd.DataFrame(table, study.seeds, arms))
+  return Scores(*frames)
 
 
 def cells(contrast: Any) -> tuple[list[str], list[str]]:
@@ -143,8 +167,14 @@ def match(contrast: Any, scores: Scores) -> Pairs:
       raise ValueError(f'no arm {name!r}; there are {list(scores.value.columns)}')
   arm, reference = (scores.value[side].to_numpy().mean(1) for side in sides)
   complete = ~np.isnan(arm) & ~np.isnan(reference)
-  diverged = [
-    int(scores.diverged[sorted(set(side))].to_numpy().sum()) for side in sides
-  ]
+  distinct = [sorted(set(side)) for side in sides]
+  diverged, bounded = (
+    [int(table[side].to_numpy().sum()) for side in distinct]
+    for table in (scores.diverged, scores.bounded)
+  )
+  ended = [int(scores.value[side].notna().to_numpy().sum()) for side in distinct]
+  shares = [count / max(total, 1) for count, total in zip(diverged, ended)]
+  finite = ~np.any(scores.diverged[distinct[0] + distinct[1]].to_numpy(), 1)
   seeds = tuple(int(seed) for seed in scores.value.index[complete])
-  return Pairs(arm[complete], reference[complete], seeds, len(complete), *diverged)
+  deltas = arm[complete], reference[complete], seeds, len(complete), finite[complete]
+  return Pairs(*deltas, *diverged, *bounded, *shares)

@@ -142,7 +142,7 @@ def compare(study: study_lib.Study, all_runs: pd.DataFrame) -> Regimes:
     return Regimes(silent, (), look, False)
   flips = [
     _flip(contrast, readings, look.alpha)
-    for contrast, readings in zip(study.contrasts, by_contrast)
+    for contrast, readings in zip(summary.family(study), by_contrast)
   ]
   # Outside the declared regime a reading is no verdict: its p belongs to no family.
   frame['p_holm'] = frame['p_holm'].where(frame['declared'].astype(bool))
@@ -172,7 +172,7 @@ def _measure(
   scores = pairs.tabulate(study, runs, column, study.tuned)
   costs = _costs(study)
   readings = []
-  for contrast, row in zip(study.contrasts, table.to_dict('records')):
+  for contrast, row in zip(summary.family(study), table.to_dict('records')):
     sign = effects.sign_of_gain(study, contrast, column)
     low, high = sorted((sign * row['ci_low'], sign * row['ci_high']))
     new = {

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dlsteroids.analysis import pairs
+from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
 Arrays = Callable[..., Mapping[str, np.ndarray] | None]  # of (arm, seed, tuned=0)
@@ -60,6 +61,26 @@ def arms_intact_first(study: study_lib.AnyStudy) -> list[str]:
   return sorted((arm.name for arm in study.arms), key=lambda name: name != intact)
 
 
+def family(study: study_lib.AnyStudy) -> tuple[factors_lib.Contrast, ...]:
+  """The contrasts that verdicts are made on, in the study's order.
+
+  Those of the design; of a factorial its simple effects in the intact model, where the
+  cells that such an effect needs exist.
+  """
+  if study.design != 'factorial':
+    return tuple(study.contrasts)
+  intact = intact_arm(study)
+  simple = []
+  for contrast in study.contrasts:
+    cells = list(zip(contrast.arm_cells, contrast.reference_cells))
+    arm, reference = next((pair for pair in cells if intact in pair), ('', ''))
+    if arm:
+      sides = {'arm': arm, 'reference': reference}
+      cell_sides = {'arm_cells': (arm,), 'reference_cells': (reference,)}
+      simple.append(contrast._replace(**sides, **cell_sides))
+  return tuple(simple)
+
+
 def effects_of(source: Source, metric: str, tuned: int) -> list[dict[str, Any]]:
   """The effects on `metric` in one tuning state, in the study's order of contrasts."""
   effects = source.tables.effects
@@ -69,7 +90,7 @@ def effects_of(source: Source, metric: str, tuned: int) -> list[dict[str, Any]]:
   keys = ('factor', 'level', 'arm', 'reference')
   order = {
     tuple(str(getattr(contrast, key)) for key in keys): i
-    for i, contrast in enumerate(source.study.contrasts)
+    for i, contrast in enumerate((*family(source.study), *source.study.contrasts))
   }
   rows = [{str(k): v for k, v in row.items()} for row in selected.to_dict('records')]
   place = lambda row: order.get(tuple(str(row[key]) for key in keys), len(order))

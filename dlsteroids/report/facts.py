@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dlsteroids.analysis import summary
 from dlsteroids.report import formats
 from dlsteroids.study import factors
 from dlsteroids.study import study as study_lib
@@ -71,7 +72,7 @@ def levels_of(
 def find_contrast(study: study_lib.Study, row: Row) -> factors.Contrast | None:
   """The contrast that a row of the effects measures; None if there is none."""
   # levels are not compared: read back from a table, '0.50' is 0.5 and '' is nan
-  for contrast in study.contrasts:
+  for contrast in (*summary.family(study), *study.contrasts):
     names = contrast.arm, contrast.factor, contrast.reference
     if names == tuple(str(row[key]) for key in ('arm', 'factor', 'reference')):
       return contrast

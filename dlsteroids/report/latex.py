@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.report import facts, formats
 from dlsteroids.study import study as study_lib
 
@@ -48,6 +49,7 @@ def table(study: study_lib.Study, effects: pd.DataFrame) -> str:
   """
   column = study.metric.column
   family = effects[(effects['metric'] == column) & (effects['tuned'] == study.tuned)]
+  family = family[family['effect'] != effects_lib.MAIN]
   unit = formats.unit_of(column, short=True)
   unit = f' ({unit})' if unit else ''
   lines = [

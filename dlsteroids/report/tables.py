@@ -123,7 +123,7 @@ def _intervals_with_examples(
   study, runs = source.study, source.tables.runs
   alpha = looks.state(study, runs).alpha
   intervals = {}
-  for contrast in study.contrasts:
+  for contrast in dict.fromkeys((*summary.family(study), *study.contrasts)):
     try:
       span = two_way.two_way(
         study, runs, source.arrays, contrast._asdict(), alpha, column, state

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from dlsteroids.analysis import effects, statistics
-from tests.fixtures import studies
+from dlsteroids.study import factors
+from tests.fixtures import studies, study_cases
 
 HALF = np.linspace(-0.001, 0.001, 10)
 
@@ -132,10 +133,160 @@ def test_diverged_runs_count_and_score_the_fallback():
   assert row['arm_mean'] == pytest.approx(
     np.append(np.delete(0.9 + HALF, 3), 0.1).mean()
   )
-  # a value that is not finite is no better than a divergence
-  lost = studies.set_run(runs, 'baseline', 5, **{'test/accuracy': math.nan})
-  row = effects.measure(study, lost).iloc[0]
-  assert (row['n'], row['n_diverged_arm'], row['n_diverged_reference']) == (10, 1, 1)
+  assert (row['share_diverged_arm'], row['share_diverged_reference']) == (0.1, 0)
+  finite = np.delete(0.9 + HALF, 3).mean() - np.delete(0.9 + 2 * HALF, 3).mean()
+  assert row['delta_finite'] == pytest.approx(finite)
+  (arm,) = effects.diverged_arms(study, runs.assign(best_step=70))
+  assert arm == effects.DivergedArm('dropout=no', (3,), (70,), 10, False)
+
+
+def test_a_metric_that_is_undefined_is_no_divergence():
+  study, runs = two_arms(0.8 + HALF, 0.9 + 2 * HALF)
+  runs = studies.set_run(runs, 'baseline', 5, **{'test/accuracy': math.nan})
+  row = effects.measure(study, runs).iloc[0]
+  assert (row['n'], row['n_diverged_arm'], row['n_diverged_reference']) == (9, 0, 0)
+  assert row['reference_mean'] == pytest.approx(np.delete(0.9 + 2 * HALF, 5).mean())
+
+
+@pytest.mark.parametrize('side', ['dropout=no', 'baseline'])
+@pytest.mark.parametrize(('count', 'verdict'), [(5, 'helps'), (6, ''), (10, '')])
+def test_an_arm_that_mostly_diverged_has_no_verdict(side, count, verdict):
+  study, runs = two_arms(0.8 + HALF, 0.9 + 2 * HALF)
+  if side == 'baseline':  # both ways the finite runs of the other side are better
+    runs['test/accuracy'] = 1.7 - runs['test/accuracy']
+    verdict = verdict.replace('helps', 'hurts')
+  for seed in range(count):
+    steps = {'status': 'diverged', 'best_step': 100 - 10 * seed}
+    runs = studies.set_run(runs, side, seed, **steps, **{'test/accuracy': 0.1})
+  row = effects.measure(study, runs).iloc[0]
+  assert row['verdict'] == verdict
+  numbers = row[['p', 'p_holm', 'prob_improvement', 'improvement_low']].to_numpy(float)
+  assert np.isnan(numbers).all() == (verdict == '')
+  assert not row['exploratory']
+  (arm,) = effects.diverged_arms(study, runs.fillna({'best_step': 0}))
+  assert (arm.arm, arm.most) == (side, verdict == '')
+  assert (arm.seeds[0], arm.steps[0]) == (count - 1, 110 - 10 * count)  # the first
+
+
+def test_an_arm_that_mostly_diverged_takes_no_part_in_the_family():
+  study = studies.make_study(['a', 'b'], 8)
+  base = 0.9 + np.arange(8) / 1000
+  scores = {'baseline': base, 'a=no': base - 0.01, 'b=no': base}
+  runs = studies.make_runs(study, scores)
+  runs.loc[runs['arm'] == 'b=no', 'status'] = 'diverged'
+  table = effects.measure(study, runs)
+  assert table['verdict'].tolist() == ['helps', '']
+  assert table['p_holm'].tolist()[0] == 2 * 2 / 2**8  # it still counts as a contrast
+
+
+@pytest.mark.parametrize('worst', [3.0, 18.3, math.inf])
+@pytest.mark.parametrize('side', ['dropout=no', 'baseline'])
+def test_a_finite_explosion_is_no_better_or_worse_than_a_divergence(worst, side):
+  """The deciding loss is bounded by its fallback, 2.302585; accuracy from below."""
+  study = studies.make_study(['dropout'], 10)
+  study['metric'] = {'name': 'loss', 'split': 'test', **studies.LOSS}
+  scores = {'baseline': 0.5 + HALF, 'dropout=no': 0.6 + HALF}
+  runs = studies.make_runs(study, scores, 'test/loss')
+  exploded = studies.set_run(runs, side, 3, **{'test/loss': worst})
+  diverged = studies.set_run(runs, side, 3, status='diverged')
+  one, two = (effects.measure(study, table).iloc[0] for table in (exploded, diverged))
+  for name in ('delta', 'arm_mean', 'reference_mean', 'p', 'ci_low', 'ci_high'):
+    assert one[name] == two[name]
+  short = 'arm' if side == 'dropout=no' else 'reference'
+  assert (one[f'n_bounded_{short}'], one[f'n_diverged_{short}']) == (1, 0)
+  assert (two[f'n_bounded_{short}'], two[f'n_diverged_{short}']) == (0, 1)
+  assert exploded['test/loss'].max() == worst  # the raw number stays
+
+
+def test_accuracy_is_bounded_from_below_and_other_metrics_are_not_bounded():
+  study, runs = two_arms(np.full(10, 0.05), 0.9 + HALF)
+  runs['test/loss'] = 18.3
+  table = effects.measure(study, runs).set_index('metric')
+  assert table.loc['test/accuracy', 'arm_mean'] == pytest.approx(0.1)
+  assert table.loc['test/accuracy', 'n_bounded_arm'] == 10
+  assert table.loc['test/loss', 'arm_mean'] == pytest.approx(18.3)
+  assert table.loc['test/loss', 'n_bounded_arm'] == 0
+
+
+def test_skewed_differences_and_pivotal_seeds_are_named():
+  arm = 0.9 + np.array([1, 2, 3, 4, 5, 6, 7, -1]) / 1000
+  study, runs = two_arms(arm, np.full(8, 0.9))
+  row = effects.measure(study, runs).iloc[0]
+  assert row['delta_median'] == pytest.approx(0.0035)
+  assert not row['skewed']
+  skewed = 0.9 + np.array([1, 1, 1, 1, 1, 1, 1, 80]) / 1000
+  row = effects.measure(
+    study, studies.make_runs(study, {'baseline': np.full(8, 0.9), 'dropout=no': skewed})
+  ).iloc[0]
+  assert row['skewed']
+  assert row['skewness'] == pytest.approx(8**0.5, rel=0.01)
+  assert row['delta_median'] == pytest.approx(0.001)
+  study = studies.make_study(['a', 'b'], 8)
+  base = np.full(8, 0.9)
+  deltas = np.array([5, 6, 7, 8, 9, 10, 11, -4]) / 1000
+  runs = studies.make_runs(
+    study, {'baseline': base, 'a=no': base - deltas, 'b=no': base}
+  )
+  rows = effects.measure(study, runs)
+  family = [deltas, np.zeros(8)]
+  expected = statistics.pivotal([-values for values in family], 0.05)
+  names = [' '.join(map(str, seeds)) for seeds in expected]
+  assert rows['pivotal_seeds'].tolist()[:2] == names
+
+
+def test_exploratory_verdicts_are_marked_in_a_column():
+  study, runs = two_arms(0.8 + HALF, 0.9 + 2 * HALF)
+  runs['final/test/accuracy'] = runs['test/accuracy']
+  assert effects.measure(study, runs)['exploratory'].tolist() == [False, '']
+  partial = runs[runs['seed'] != 4]
+  assert effects.measure(study, partial)['exploratory'].tolist() == [True, '']
+
+
+DESIGNS = ('one_out', 'one_in', 'ladder', 'factorial', 'arms')
+
+
+@pytest.mark.parametrize('design', DESIGNS)
+@pytest.mark.parametrize('kind', ['remove', 'add', 'swap'])
+@pytest.mark.parametrize('metric', ['accuracy', 'loss'])
+@pytest.mark.parametrize('intact_scores_more', [True, False])
+def test_orientation_of_every_design_and_kind(design, kind, metric, intact_scores_more):
+  """Oracle: the level that has the component is the better one, or the change is."""
+  factor = factors.factor('dropout', 'model.dropout', 0.5, 0.0, kind=kind)
+  other = factors.factor('pooling', 'model.pooling', 'max', 'none', kind=kind)
+  chosen = [factor, other] if design == 'factorial' else [factor]
+  arms = [factors.arm('lean', {'dropout': '0.0'})] if design == 'arms' else []
+  expanded = study_cases.expand(design, *chosen, arms=arms)
+  study = studies.make_study([], 10) | {
+    'design': design,
+    'factors': [
+      studies.make_factor(one.name, [level.name for level in one.levels])
+      for one in chosen
+    ],
+    'arms': [
+      {'name': arm.name, 'assignment': dict(arm.assignment)} for arm in expanded.arms
+    ],
+    'contrasts': [contrast._asdict() for contrast in expanded.contrasts],
+    'seeds': list(range(10)),
+  }
+  study['metric'] = {'name': metric, 'split': 'test', **study['metrics'][metric]}
+  more = {'0.5': 0.1 * intact_scores_more, '0.0': 0.1 * (not intact_scores_more)}
+  scores = {
+    arm['name']: 0.5 + more[arm['assignment']['dropout']] + HALF * (1 + i)
+    for i, arm in enumerate(study['arms'])
+  }
+  table = effects.measure(study, studies.make_runs(study, scores, f'test/{metric}'))
+  row = table[table['factor'].isin(['dropout', 'lean'])].iloc[0]
+  better = '0.5' if intact_scores_more == (metric == 'accuracy') else '0.0'
+  level = {arm['name']: arm['assignment']['dropout'] for arm in study['arms']}
+  if kind == 'swap':
+    helps = level[row['arm']] == better
+  else:
+    helps = ('0.5' if kind == 'remove' else '0.0') == better
+  assert row['verdict'] == ('helps' if helps else 'hurts')
+  assert row['prob_improvement'] == float(helps)
+  assert row['delta'] == pytest.approx(
+    scores[row['arm']].mean() - scores[row['reference']].mean()
+  )
 
 
 @pytest.mark.parametrize('missing', [False, True])

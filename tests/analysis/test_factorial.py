@@ -6,7 +6,7 @@ import pytest
 import statsmodels.formula.api as formulas
 from statsmodels.stats import anova as anova_lib
 
-from dlsteroids.analysis import effects, factorial
+from dlsteroids.analysis import effects, factorial, statistics
 from tests.fixtures import studies
 
 LEVELS = {
@@ -30,12 +30,11 @@ def scores_of(study, seed=0, noise=0.002):
   return value
 
 
-def test_contrasts_average_over_the_other_factors():
+def test_main_effects_average_over_the_other_factors():
   study = studies.make_factorial(LEVELS, 10)
   scores = scores_of(study)
-  table = effects.measure(study, studies.make_runs(study, scores)).set_index(
-    ['factor', 'level']
-  )
+  rows = effects.measure(study, studies.make_runs(study, scores))
+  table = rows[rows['effect'] == effects.MAIN].set_index(['factor', 'level'])
   by_hand = np.mean(
     [scores[a['name']] for a in study['arms'] if a['assignment']['drop'] == 'on'], 0
   ) - np.mean(
@@ -44,14 +43,48 @@ def test_contrasts_average_over_the_other_factors():
   assert table.loc[('drop', 'off'), 'delta'] == pytest.approx(by_hand.mean(), rel=1e-12)
   # act: .1 + half of the interaction; drop: -.03 + half; pool: the levels' differences
   expected = {
-    ('act', 'tanh'): (0.12, 'helps'),
-    ('drop', 'off'): (-0.01, 'hurts'),
-    ('pool', 'avg'): (0.02, 'helps'),
-    ('pool', 'none'): (0.07, 'helps'),
+    ('act', 'tanh'): 0.12,
+    ('drop', 'off'): -0.01,
+    ('pool', 'avg'): 0.02,
+    ('pool', 'none'): 0.07,
   }
-  for key, (delta, verdict) in expected.items():
+  for key, delta in expected.items():
     assert table.loc[key, 'delta'] == pytest.approx(delta, abs=0.003)
-    assert table.loc[key, 'verdict'] == verdict
+    assert table.loc[key, 'verdict'] == ''
+    assert np.isnan(table.loc[key, 'p_holm'])
+
+
+def test_verdicts_are_on_the_simple_effects_in_the_intact_model():
+  """Dropout adds .01 to the intact model and takes .01 from the average cell."""
+  study = studies.make_factorial(LEVELS, 10)
+  scores = scores_of(study)
+  rows = effects.measure(study, studies.make_runs(study, scores))
+  assert rows['effect'].tolist() == [effects.SIMPLE] * 4 + [effects.MAIN] * 4
+  family = rows[:4].set_index(['factor', 'level'])
+  row = family.loc[('drop', 'off')]
+  assert (row['arm'], row['reference']) == ('relu+on+max', 'relu+off+max')
+  by_hand = scores['relu+on+max'] - scores['relu+off+max']
+  assert row['delta'] == pytest.approx(by_hand.mean(), rel=1e-12)
+  assert family['verdict'].tolist() == ['helps', 'helps', 'helps', 'helps']
+  np.testing.assert_array_equal(family['p_holm'], statistics.holm(family['p']))
+  (opposite,) = effects.contradictions(study, rows)
+  assert opposite.simple['factor'] == opposite.main['factor'] == 'drop'
+  assert opposite.main['delta'] < 0 < opposite.simple['delta']
+  assert (opposite.simple['verdict'], opposite.main['verdict']) == ('helps', '')
+
+
+def test_a_simple_effect_whose_cell_is_excluded_has_no_verdict():
+  study = studies.make_factorial(LEVELS, 10)
+  runs = studies.make_runs(study, scores_of(study))
+  contrast = study['contrasts'][1]
+  place = contrast['arm_cells'].index('relu+on+max')
+  for side in ('arm_cells', 'reference_cells'):
+    del contrast[side][place]
+  rows = effects.measure(study, runs)
+  simple = rows[rows['effect'] == effects.SIMPLE]
+  assert simple['factor'].tolist() == ['act', 'pool', 'pool']
+  main = rows[(rows['effect'] == effects.MAIN) & (rows['factor'] == 'drop')]
+  assert main['verdict'].tolist() == ['']
 
 
 def test_divergences_count_runs_of_all_cells():
@@ -59,10 +92,12 @@ def test_divergences_count_runs_of_all_cells():
   runs = studies.make_runs(study, scores_of(study))
   for name, seed in (('relu+on+max', 1), ('relu+off+avg', 1), ('tanh+on+none', 4)):
     runs = studies.set_run(runs, name, seed, status='diverged')
-  row = effects.measure(study, runs).iloc[0]
+  rows = effects.measure(study, runs)
+  row = rows[rows['effect'] == effects.MAIN].iloc[0]
   assert (row['n'], row['n_diverged_arm'], row['n_diverged_reference']) == (10, 2, 1)
   failed = studies.set_run(runs, 'relu+on+avg', 7, status='failed')
-  assert effects.measure(study, failed).iloc[0]['n'] == 9
+  rows = effects.measure(study, failed)
+  assert rows[rows['effect'] == effects.MAIN].iloc[0]['n'] == 9
 
 
 def test_interactions_by_hand():

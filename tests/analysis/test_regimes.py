@@ -286,10 +286,10 @@ def test_a_regime_without_runs_is_shown_and_flips_nothing():
   assert regime_words.flips(study, found) == ()
 
 
-def test_scores_that_are_not_finite_are_diverged_and_failed_runs_drop_their_pair():
+def test_diverged_runs_score_the_fallback_and_failed_runs_drop_their_pair():
   study, runs = opposite()
   there = (runs['regime'] == 'params') & (runs['arm'] == 'a=no') & (runs['seed'] == 2)
-  runs.loc[there, 'test/accuracy'] = math.nan
+  runs.loc[there, 'status'] = 'diverged'
   found = regimes.compare(study, runs)
   scored = np.delete(EIGHT / 10, 2).sum() + 0.1 - (0.9 - 0.01 + 0.02 * 2 / 7)
   assert found.frame['delta'].tolist()[1] == pytest.approx(scored / 8)
@@ -327,6 +327,7 @@ def test_verdicts_of_an_exploratory_look_are_called_so():
 
 def test_cells_are_averaged_and_levels_named():
   study = studies.make_factorial({'act': ('relu', 'tanh', 'id'), 'b': ('y', 'n')}, 8)
+  study['design'] = 'fraction'  # of a factorial, verdicts are on single cells
   study['conditions'] = [condition('steps'), condition('flops')]
   for i, arm in enumerate(study['arms']):
     arm['at'] = [costs('steps', flops=100.0 * i), costs('flops', residual=-0.01 * i)]
