@@ -192,6 +192,8 @@ def describe(study: study_lib.Study, contrast: factors.Contrast) -> Change:
   where = ''
   if len(set(contrast.arm_cells)) > 1:
     where = ', averaged over the other factors,'
+  elif study.design == 'factorial':
+    where = ' in the intact model'
   if kind == 'swap' or not has_levels:
     if not has_levels:
       new, old = contrast.arm, contrast.reference
