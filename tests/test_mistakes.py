@@ -245,7 +245,7 @@ def test_checkpoints_on_a_full_disk_are_said_once(tmp_path, monkeypatch, capsys)
   monkeypatch.setattr(checkpoint, 'save', refuse)
   assert command.main(argv) == 0
   said = capsys.readouterr().err
-  assert said.count('No space left on device; training goes on') == 1
+  assert said.count('No space left on device; training continues') == 1
   assert disk.trained(work) == 4
 
 

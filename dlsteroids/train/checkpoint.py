@@ -76,9 +76,9 @@ def check_room(folder: pathlib.Path, tree: Any) -> None:
 
 def refusal(error: BaseException) -> str:
   """Why a disk did not take something, in the system's words; '' for other errors."""
-  found = [words for words in UNWRITABLE if words in str(error)]
+  quoted = [words for words in UNWRITABLE if words in str(error)]
   own = error.strerror or str(error) if isinstance(error, OSError) else ''
-  return found[0] if found else own
+  return quoted[0] if quoted else own
 
 
 def seal(folder: pathlib.Path) -> None:
@@ -91,8 +91,8 @@ def seal(folder: pathlib.Path) -> None:
 def contents(folder: pathlib.Path) -> list[str]:
   """Names of all files of a checkpoint but the one of checksums."""
   paths = (path for path in folder.rglob('*') if path.is_file())
-  found = sorted(str(path.relative_to(folder)) for path in paths)
-  return [name for name in found if name != SUMS and not name.endswith(files.PART)]
+  names = sorted(str(path.relative_to(folder)) for path in paths)
+  return [name for name in names if name != SUMS and not name.endswith(files.PART)]
 
 
 def damage(folder: pathlib.Path) -> str:
@@ -126,7 +126,7 @@ def restore(
   Args:
     folder: of this batch.
     like: a state of the same shapes and shardings.
-    say: told of those that are damaged.
+    say: called with a line about each damaged one.
 
   Raises:
     RuntimeError: if a whole one cannot be restored.
@@ -141,7 +141,7 @@ def restore(
     why = processes.agree(damage(place) if processes.first() else None)
     if not why:
       return (step, *read(folder, step, like))
-    then = f'step {before} is tried' if before else 'its batch begins again'
+    then = f'step {before} is tried' if before else 'its batch starts again'
     say(f'damaged: checkpoint {folder.name}, step {step}: {why}; {then}')
     drop(place)
   return None
@@ -153,11 +153,11 @@ def read(
   """State and progress of a whole checkpoint."""
   import orbax.checkpoint as ocp
 
-  few = processes.left_out(like)
+  partial = processes.left_out(like)
   abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, held(like))
   try:
     with manager(folder) as checkpoints:
-      found = checkpoints.restore(
+      restored = checkpoints.restore(
         step,
         args=ocp.args.Composite(
           state=ocp.args.StandardRestore(abstract),
@@ -170,10 +170,10 @@ def read(
       f'checkpoint {folder / str(step)} is whole but cannot be restored ({text}); '
       'without it the batch would begin again'
     ) from error
-  state = found['state']
-  if few:
+  state = restored['state']
+  if partial:
     state = jax.tree.map(lambda x, old: processes.put(x, old.sharding), state, like)
-  return state, jax.tree.map(np.asarray, found['progress'])
+  return state, jax.tree.map(np.asarray, restored['progress'])
 
 
 def tidy(folder: pathlib.Path) -> None:
@@ -226,11 +226,11 @@ def load(folder: pathlib.Path, at: int) -> Any:
     with ocp.StandardCheckpointer() as checkpointer:
       like = checkpointer.metadata(folder.absolute()).item_metadata
       like = jax.tree.map(lambda m: np.empty(m.shape, m.dtype), like.tree)
-      found = checkpointer.restore(folder.absolute(), like)
+      variables = checkpointer.restore(folder.absolute(), like)
   except Exception as error:  # of another version, say: orbax raises many kinds
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise errors.UserError(f'checkpoint {folder} cannot be read: {text}') from error
-  return jax.tree.map(lambda x: np.asarray(x)[at], found)
+  return jax.tree.map(lambda x: np.asarray(x)[at], variables)
 
 
 def drop(folder: pathlib.Path) -> None:
@@ -247,17 +247,17 @@ def sign(folder: pathlib.Path, runs: Sequence[str]) -> None:
 
 
 def sweep(
-  paths: Sequence[pathlib.Path], kept: Collection[str], stored: Container[str]
+  paths: Sequence[pathlib.Path], keep: Collection[str], stored: Container[str]
 ) -> None:
   """Removes what nothing needs any more.
 
   Args:
     paths: folders of batches and of final variables.
-    kept: names of the final variables that stay.
+    keep: names of the final variables that stay.
     stored: fingerprints; what others would continue from stays.
   """
   for path in paths:
-    if path.name in kept:
+    if path.name in keep:
       continue
     try:
       runs = json.loads((path / RUNS).read_bytes())

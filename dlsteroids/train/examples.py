@@ -1,7 +1,7 @@
 """Where a member's raw examples come from, inside the trace: from arrays or chunks.
 
-Both see the same examples in the same order: chunks only hold what resident arrays
-would have been indexed for.
+Either way a member sees the same examples in the same order: a chunk holds what
+resident arrays would have been indexed for.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,28 +21,29 @@ class Examples(NamedTuple):
 
   Attributes:
     order: `slot -> order`, what is carried from step to step to know what comes next.
-    few: `(slot, data) -> raw batch` of two, to take shapes from.
+    sample: `(slot, data) -> raw batch` of two, to take shapes from.
     draw: `(order, slot, data, keys) -> (order, raw batch)` of the draw of `keys`.
-    judged: `slot -> (chosen, mask, number)` with leading axes [batches, ...]: of the
-      batches to evaluate what they are, which of their examples count, and which
-      stream their randomness has.
+    batches: `slot -> (chosen, mask, number)` with leading axes [batches, ...]: the
+      batches to evaluate, which of their examples count, and the index of their PRNG
+      stream.
     take: `(data, chosen) -> raw batch` of one of these.
   """
 
   order: Callable
-  few: Callable
+  sample: Callable
   draw: Callable
-  judged: Callable
+  batches: Callable
   take: Callable
 
 
-def batches(count: int, size: int) -> int:
+def batch_count(count: int, size: int) -> int:
+  """Batches of `size` that hold `count` examples, the last one padded."""
   return -(-count // size)
 
 
 def masks(counts: Mapping[str, int], splits: tuple[str, ...], size: int) -> np.ndarray:
   """Which examples of the batches of `splits`, one after another, count: [n, B]."""
-  parts = [np.arange(batches(counts[n], size) * size) < counts[n] for n in splits]
+  parts = [np.arange(batch_count(counts[n], size) * size) < counts[n] for n in splits]
   return np.concatenate(parts).reshape(-1, size)
 
 
@@ -62,7 +63,7 @@ def resident(dataset: types.Dataset, size: int, per_epoch: int, mask: Any) -> Ex
     mask: from `masks`.
   """
 
-  def few(slot, data):
+  def sample(slot, data):
     return dataset.take(data, slot['train'][:2], train=True)
 
   def draw(order, slot, data, keys):
@@ -75,7 +76,7 @@ def resident(dataset: types.Dataset, size: int, per_epoch: int, mask: Any) -> Ex
         lambda: shuffle(keys.root, slot['train'], keys.step // per_epoch),
         lambda: order,
       )
-      order = spread.whole(order)  # else the places in it would be split, too
+      order = spread.whole(order)  # else XLA would split the order, too
       indices = spread.whole(jax.lax.dynamic_slice(order, (at * size,), (size,)))
     if dataset.jitter:
       offset = rng.stream(keys.root, 'jitter', keys.step // per_epoch)
@@ -84,9 +85,9 @@ def resident(dataset: types.Dataset, size: int, per_epoch: int, mask: Any) -> Ex
 
   return Examples(
     order=lambda slot: slot['train'],
-    few=few,
+    sample=sample,
     draw=draw,
-    judged=lambda slot: (slot['evaluate'], jnp.asarray(mask), jnp.arange(len(mask))),
+    batches=lambda slot: (slot['evaluate'], jnp.asarray(mask), jnp.arange(len(mask))),
     take=lambda data, indices: dataset.take(data, indices, train=False),
   )
 
@@ -114,8 +115,10 @@ def streamed(dataset: types.Dataset) -> Examples:
 
   return Examples(
     order=lambda slot: {},
-    few=lambda slot, data: {n: jnp.zeros((2, *s), d) for n, (s, d) in shapes.items()},
+    sample=lambda slot, data: {
+      name: jnp.zeros((2, *shape), dtype) for name, (shape, dtype) in shapes.items()
+    },
     draw=draw,
-    judged=lambda slot: (slot['batches'], slot['mask'], slot['number']),
+    batches=lambda slot: (slot['batches'], slot['mask'], slot['number']),
     take=lambda data, batch: batch,
   )

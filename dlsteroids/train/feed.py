@@ -1,9 +1,9 @@
-"""What members are fed while they train: slots as they are, or with chunks of a stream.
+"""The input of members while they train: slots alone, or with chunks of a stream.
 
-A stream's chunks are read, decoded and laid on the devices by a thread, one ahead of
-the one in use, in the order in which the loop will ask: three are alive at most. Time
-that the loop waits for the next one is its stall. What comes next follows from the step
-alone, so a checkpoint needs to hold nothing of it.
+A thread reads, decodes and places a stream's chunks on the devices, one ahead of the
+one in use, in the order in which the loop will need them: at most three are alive. Time
+that the loop waits for the next chunk is its stall. What comes next follows from the
+step alone, so a checkpoint holds nothing of it.
 """
 
 import concurrent.futures
@@ -23,16 +23,15 @@ from dlsteroids.train import processes, program, requests
 
 
 class Visit(NamedTuple):
-  """Steps from `start` to `stop` without an evaluation between, and whether one ends
-  them."""
+  """Steps from `start` to `stop`, and whether an evaluation follows them."""
 
   start: int
   stop: int
-  judged: bool
+  evaluated: bool
 
 
 class Feed:
-  """Of data on the devices: every stretch and evaluation has the same slots.
+  """The feed of data on the devices: every stretch and evaluation has the same slots.
 
   Attributes:
     stalled: seconds that input was waited for; None if it never can be.
@@ -50,15 +49,15 @@ class Feed:
     pass
 
   def start(self, visits: Sequence[Visit]) -> None:
-    """Says what will be asked for, in order."""
+    """Declares what will be needed, in order."""
 
   def training(self, step: int, stop: int) -> tuple[Any, int]:
-    """Slots for steps from `step` on, and up to which step, at most `stop`, they do."""
+    """Slots for the steps from `step`, and the step, at most `stop`, they last to."""
     del step
     return self.placed, stop
 
   def evaluation(self) -> Iterator[Any]:
-    """The slots that an evaluation is made with, part by part."""
+    """The slots of an evaluation, part by part."""
     yield self.placed
 
   def share(self) -> float:
@@ -67,25 +66,26 @@ class Feed:
 
 
 def make(
-  made: program.Program,
+  compiled: program.Program,
   slots: Sequence[Mapping[str, Any]],
   placed: Any,
   readers: reader.Readers,
 ) -> Feed:
   """The feed of a program's data set: see `Streamed`."""
-  if made.member.chunks is None:
+  if compiled.member.chunks is None:
     return Feed(placed)
-  return Streamed(made, slots, placed, readers)
+  return Streamed(compiled, slots, placed, readers)
 
 
-def evaluate(made: program.Program, state: Any, feed: Feed, data: Any) -> Any:
-  """What `made.evaluate` finds, on the host, as if of all batches at once."""
+def evaluate(compiled: program.Program, state: Any, feed: Feed, data: Any) -> Any:
+  """The results of `compiled.evaluate`, on the host, as if of all batches at once."""
   parts = [
-    processes.fetch(made.evaluate(state, slots, data)) for slots in feed.evaluation()
+    processes.fetch(compiled.evaluate(state, slots, data))
+    for slots in feed.evaluation()
   ]
-  if made.member.chunks is None:
+  if compiled.member.chunks is None:
     return parts[0]
-  batches = len(made.member.chunks.mask)
+  batches = len(compiled.member.chunks.mask)
   values = jax.tree.map(
     lambda *xs: np.concatenate(xs, 1)[:, :batches], *(part['values'] for part in parts)
   )
@@ -101,38 +101,38 @@ class Held(NamedTuple):
 
 
 class Streamed(Feed):
-  """Of a stream: chunks for the visits to come."""
+  """The feed of a stream: chunks for the visits to come."""
 
   stalled: float
 
   def __init__(
     self,
-    made: program.Program,
+    compiled: program.Program,
     slots: Sequence[Mapping[str, Any]],
     placed: Any,
     readers: reader.Readers,
   ):
-    """Reads nothing before it is started.
+    """Nothing is read before `start`.
 
     Of several processes each reads the examples of its own devices.
 
     Args:
-      made: the program, whose member has chunks.
+      compiled: the program, whose member has chunks.
       slots: of all its members, with the indices that `program.place` leaves out.
       placed: the slots without them, on the devices.
-      readers: who reads.
+      readers: the threads or processes that read.
     """
     super().__init__(placed)
-    assert made.member.chunks is not None
-    self.made, self.slots, self.readers = made, slots, readers
-    self.chunks: chunks_lib.Chunks = made.member.chunks
+    assert compiled.member.chunks is not None
+    self.compiled, self.slots, self.readers = compiled, slots, readers
+    self.chunks: chunks_lib.Chunks = compiled.member.chunks
     owned = {kind: self.own(kind) for kind in chunks_lib.KINDS}
     self.rows = {kind: rows for kind, (_, rows) in owned.items()}
     self.seeds: dict[int, list[int]] = {}  # live members by seed: they share batches
     for at in owned['train'][0]:
       if slots[at]['live']:
         self.seeds.setdefault(int(slots[at]['seed']), []).append(at)
-    self.judged = self.group()
+    self.eval_groups = self.group()
     self.held: Held | None = None
     self.stalled, self.began = 0.0, time.monotonic()
     self.closed = threading.Event()
@@ -156,7 +156,9 @@ class Streamed(Feed):
     return self.held.slots, min(stop, self.held.stop)
 
   def evaluation(self) -> Iterator[Any]:
-    for _ in range(0, len(self.judged), self.chunks.length('evaluate', self.members)):
+    for _ in range(
+      0, len(self.eval_groups), self.chunks.length('evaluate', self.members)
+    ):
       yield self.next().slots
 
   def share(self) -> float:
@@ -164,16 +166,16 @@ class Streamed(Feed):
 
   @property
   def members(self) -> int:
-    return self.made.layout.members
+    return self.compiled.layout.members
 
   def next(self) -> Held:
-    """The next chunk, waited for if need be; the thread goes on with the one after."""
+    """The next chunk; the thread then starts on the one after it."""
     self.held = None  # frees its memory before another takes some
     before = time.monotonic()
     held = self.ahead.result()
     self.stalled += time.monotonic() - before
     if held is None:
-      raise ValueError('asked for more steps or evaluations than the visits have')
+      raise ValueError('more steps or evaluations were requested than declared')
     self.ahead = self.pool.submit(self.another)
     return held
 
@@ -184,7 +186,7 @@ class Streamed(Feed):
     """The members on this process's devices, and the rows of their batches there."""
     array = self.chunks.blank(kind, self.members)['batches']
     shape = jax.tree.leaves(array)[0].shape
-    sharding = program.chunk_sharding(shape, self.made)
+    sharding = program.chunk_sharding(shape, self.compiled)
     places = sharding.addressable_devices_indices_map(shape).values()
     parts = [part for part in places if part is not None]
     if not parts:
@@ -202,18 +204,18 @@ class Streamed(Feed):
     Published splits are the same for all seeds: they are decoded once.
     """
     rows = self.rows['evaluate']
-    found = []
+    batches = []
     for number, mask in enumerate(self.chunks.mask):
       same: dict[bytes, list[int]] = {}
       for at in (at for members in self.seeds.values() for at in members):
         same.setdefault(self.slots[at]['evaluate'][number].tobytes(), []).append(at)
-      found.append(
+      batches.append(
         [
           (members, self.slots[members[0]]['evaluate'][number][rows][mask[rows]])
           for members in same.values()
         ]
       )
-    return found
+    return batches
 
   def produce(self, visits: Sequence[Visit]) -> Generator[Held, None, None]:
     """All chunks of the visits, in order."""
@@ -233,14 +235,14 @@ class Streamed(Feed):
           if first < last:
             chunk = self.train(examples, first, last)
             yield Held(self.lay(chunk), first, last)
-        if visit.judged:
+        if visit.evaluated:
           yield from self.evaluate()
 
   def open(self, wanted: reader.Requests) -> Any:
     return reader.read(self.chunks.stream.example, wanted, self.readers)
 
   def lay(self, chunk: Any) -> Any:
-    return {**self.placed, **program.place_chunk(chunk, self.made)}
+    return {**self.placed, **program.place_chunk(chunk, self.compiled)}
 
   def train(self, examples: Iterator[Any], first: int, last: int) -> dict[str, Any]:
     """The chunk of the steps first..last - 1."""
@@ -257,11 +259,11 @@ class Streamed(Feed):
     rows = self.rows['evaluate']
     length = self.chunks.length('evaluate', self.members)
     every = [np.empty(0, np.int64)]  # a process whose devices are idle reads nothing
-    every += [indices for groups in self.judged for _, indices in groups]
+    every += [indices for groups in self.eval_groups for _, indices in groups]
     with self.open(requests.Chosen(np.concatenate(every))) as examples:
-      for begin in range(0, len(self.judged), length):
+      for begin in range(0, len(self.eval_groups), length):
         chunk = self.chunks.blank('evaluate', self.members)
-        for at, groups in enumerate(self.judged[begin : begin + length]):
+        for at, groups in enumerate(self.eval_groups[begin : begin + length]):
           chunk['mask'][:, at] = self.chunks.mask[begin + at]
           chunk['number'][:, at] = begin + at
           for members, indices in groups:

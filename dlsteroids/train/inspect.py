@@ -25,7 +25,7 @@ class Facts(NamedTuple):
     params: trainable numbers of all players.
     flops: nominal per training step (STATISTICS.md), one member.
     executed_flops: the same of the formulation that runs.
-    activation_bytes: most that a training step keeps alive at once beside its inputs,
+    activation_bytes: the most that a training step keeps alive at once, inputs aside,
       before fusion (`cost.peak`).
     state_bytes: of parameters, optimizer state and other collections.
     traffic_bytes: read and written by the products of a training step.
@@ -34,7 +34,7 @@ class Facts(NamedTuple):
     convolves: whether a step runs convolutions.
     recurs: whether a step runs matrix products inside a loop.
     primitives: names of the primitives of step and evaluation.
-    scalars: names of what a step tells, the training curves.
+    scalars: names of a step's scalars, the training curves.
     batch_norm: whether a player normalises by statistics of the batch (flax's
       collection `batch_stats`).
   """
@@ -78,18 +78,20 @@ def describe(
     keys = rng.Keys(rng.root(seed), seed)
     return member.draw(order, slot, data, keys)
 
-  drawn, seen = slot, slot
+  train_slot, eval_slot = slot, slot
   if member.chunks:
-    drawn, seen = (slot | shaped(member.chunks.one(kind)) for kind in chunks.KINDS)
+    train_slot, eval_slot = (
+      slot | shaped(member.chunks.one(kind)) for kind in chunks.KINDS
+    )
   # Each part is traced once, not as a whole: tracing is most of what planning takes.
   args = (slot['hyper'], slot['seed'], learned, batch)
   traced, (_, scalars, _) = jax.make_jaxpr(step, return_shape=True)(*args)
-  judged = jax.make_jaxpr(evaluate)(slot['hyper'], seen, state, data)
+  evaluation = jax.make_jaxpr(evaluate)(slot['hyper'], eval_slot, state, data)
   parts = (
     jax.make_jaxpr(member.init)(slot, data),
-    jax.make_jaxpr(draw)(slot['seed'], state['order'], drawn, data),
+    jax.make_jaxpr(draw)(slot['seed'], state['order'], train_slot, data),
     traced,
-    judged,
+    evaluation,
   )
   executed = cost.count(traced)
   if jax.default_backend() != 'cpu':
@@ -100,7 +102,7 @@ def describe(
   nominal = cost.nominal(step, *args)
   return Facts(
     digest=hashlib.sha256(''.join(map(fingerprint, parts)).encode()).hexdigest()[:32],
-    live=alive((traced.jaxpr, judged.jaxpr), sorted(slot['hyper'])),
+    live=alive((traced.jaxpr, evaluation.jaxpr), sorted(slot['hyper'])),
     params=sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
     flops=nominal.flops,
     executed_flops=executed.flops,
@@ -126,10 +128,10 @@ def shaped(tree: Any) -> Any:
 def fingerprint(jaxpr: Any) -> str:
   """Digest of a closed jaxpr and its constants, free of memory addresses."""
   text = re.sub(r'0x[0-9a-f]+', '', str(jaxpr))
-  found = hashlib.sha256(text.encode())
+  digest = hashlib.sha256(text.encode())
   for const in jaxpr.consts:
-    found.update(np.asarray(const).tobytes())
-  return found.hexdigest()[:32]
+    digest.update(np.asarray(const).tobytes())
+  return digest.hexdigest()[:32]
 
 
 def alive(jaxprs: Iterable[Any], names: list[str]) -> frozenset[str]:

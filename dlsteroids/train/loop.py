@@ -13,9 +13,7 @@ from dlsteroids.data.lib import reader
 from dlsteroids.train import checkpoint, history, processes, program
 from dlsteroids.train import feed as feed_lib
 
-CHUNK_SECONDS = 2.0  # between two looks at the clock; no number depends on it
-
-
+CHUNK_SECONDS = 2.0  # of training between two checks of clock and signals
 ANY = reader.Readers()
 
 
@@ -36,7 +34,7 @@ class Result(NamedTuple):
 
 
 class Interrupted(KeyboardInterrupt):
-  """Training was asked to stop, and did; the message says what was kept."""
+  """Training stopped on request; the message says whether its state was saved."""
 
 
 def boundaries(steps: int, evaluations: int) -> list[int]:
@@ -46,16 +44,16 @@ def boundaries(steps: int, evaluations: int) -> list[int]:
 
 
 def visits(
-  step: int, ends: Sequence[int], judged: Collection[int]
+  step: int, ends: Sequence[int], evaluated: Collection[int]
 ) -> list[feed_lib.Visit]:
-  """What remains from `step` on, evaluated at the `ends` but those already `judged`."""
+  """What remains from `step` on, with evaluations at the `ends` not yet `evaluated`."""
   starts = [step, *(max(step, end) for end in ends)]
-  found = (feed_lib.Visit(a, b, b not in judged) for a, b in zip(starts, ends))
-  return [visit for visit in found if visit.start <= visit.stop]
+  remaining = (feed_lib.Visit(a, b, b not in evaluated) for a, b in zip(starts, ends))
+  return [visit for visit in remaining if visit.start <= visit.stop]
 
 
 def train(
-  made: program.Program,
+  compiled: program.Program,
   slots: Sequence[Mapping[str, Any]],
   data: Mapping[str, Any],
   counts: Mapping[str, int],
@@ -73,7 +71,7 @@ def train(
   """Trains a full batch of members for `steps` steps, continuing where it was left.
 
   Args:
-    made: a program whose layout has as many members as there are slots.
+    compiled: a program whose layout has as many members as there are slots.
     slots: from `member.slot`; those not live are padding.
     data: the data set's arrays on the program's mesh.
     counts: examples in 'validation' and 'test'.
@@ -82,56 +80,56 @@ def train(
     deciding: name of the metric whose best validation value picks the best step.
     folder: for checkpoints; none are written without it.
     checkpoint_seconds: the least time between two checkpoints.
-    watch: told about the progress after every chunk and evaluation.
+    watch: called with the progress after every chunk and evaluation.
     readers: of a data set that streams.
-    stop: asked after every chunk; once it says so, a checkpoint ends the training.
-    say: told of checkpoints that are damaged or cannot be written.
+    stop: called after every chunk; once it is true, training ends with a checkpoint.
+    say: called with a line about checkpoints that are damaged or cannot be written.
 
   Raises:
     Interrupted: if it was stopped.
   """
   live = [i for i, slot in enumerate(slots) if slot['live']]
-  placed = program.place(slots, made)
-  state = made.init(placed, data)
-  past = history.new(made.member, deciding, len(live))
+  placed = program.place(slots, compiled)
+  state = compiled.init(placed, data)
+  past = history.new(compiled.member, deciding, len(live))
   step, spent, waited = 0, 0.0, 0.0
-  found = checkpoint.restore(folder, state, say) if folder else None
-  if found:
-    step, state, saved = found
+  restored = checkpoint.restore(folder, state, say) if folder else None
+  if restored:
+    step, state, saved = restored
     past = history.load(past, saved)
     spent, waited = map(float, saved['seconds'])
   clock = Clock(step, spent)
   fresh = step in (0, *past.steps)
   ends = boundaries(steps, evaluations)
-  with feed_lib.make(made, slots, placed, readers) as feed:
+  with feed_lib.make(compiled, slots, placed, readers) as feed:
 
-    def keep() -> bool:
+    def save_checkpoint() -> bool:
       seconds = np.asarray([clock.elapsed(), waited + (feed.stalled or 0.0)])
-      told = {**history.dump(past), 'seconds': seconds}
-      return save(folder, step, state, told, say)
+      progress = {**history.dump(past), 'seconds': seconds}
+      return save(folder, step, state, progress, say)
 
     feed.start(visits(step, ends, past.steps))
     for boundary in ends:
       while step < boundary:
         end = min(boundary, step + processes.agree(clock.chunk))
         fed, end = feed.training(step, end)
-        state = made.stretch(
+        state = compiled.stretch(
           state, fed, data, np.int32(step), np.int32(end), np.bool_(fresh)
         )
         jax.block_until_ready(state['diverged'])
         step, fresh = end, False
         watch(Progress(step, steps, clock.tick(step), past.mean(), feed.share()))
         if any(processes.every(stop())):
-          kept = 'saved' if keep() else 'not saved'
-          raise Interrupted(f'step {step} of {steps} is {kept}')
+          outcome = 'saved' if save_checkpoint() else 'not saved'
+          raise Interrupted(f'step {step} of {steps} is {outcome}')
         due = clock.since_save() > checkpoint_seconds
         if folder and step < steps and processes.agree(due):
-          keep()
+          save_checkpoint()
           clock.saved()
       if boundary not in past.steps:
-        values = feed_lib.evaluate(made, state, feed, data)
+        values = feed_lib.evaluate(compiled, state, feed, data)
         values = jax.tree.map(lambda x: x[np.asarray(live)], values)
-        past = history.append(past, made.member, counts, boundary, values)
+        past = history.append(past, compiled.member, counts, boundary, values)
         watch(Progress(step, steps, clock.rate, past.mean(), feed.share()))
         fresh = True
   seconds = clock.elapsed() / len(live)
@@ -147,26 +145,26 @@ def save(
   folder: pathlib.Path | None,
   step: int,
   state: Any,
-  told: Mapping[str, Any],
+  progress: Mapping[str, Any],
   say: Callable[[str], None],
 ) -> bool:
-  """Saves a checkpoint if it can; training does not end because a disk is full."""
+  """Saves a checkpoint, if possible: a full disk does not end the training."""
   if folder is None:
     return False
   try:
-    checkpoint.save(folder, step, state, told)
+    checkpoint.save(folder, step, state, progress)
   except checkpoint.Unwritable as error:
-    say(f'cannot write to {folder.parent}: {error.strerror}; training goes on')
+    say(f'cannot write to {folder.parent}: {error.strerror}; training continues')
     return False
   return True
 
 
 class Clock:
-  """Chooses how many steps to run between two looks, and when to save."""
+  """Chooses how many steps to run between two checks, and when to save."""
 
   def __init__(self, step: int, spent: float = 0.0):
     self.last = self.save = time.monotonic()
-    self.start = self.last - spent  # before this process went on
+    self.start = self.last - spent  # of the whole training, earlier processes included
     self.step, self.chunk, self.rate = step, 1, 0.0
 
   def tick(self, step: int) -> float:

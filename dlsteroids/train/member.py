@@ -56,13 +56,13 @@ class Member(NamedTuple):
 def slot(
   config: Mapping[str, Any], dataset: types.Dataset, seed: int, live: bool = True
 ) -> dict[str, Any]:
-  """The arrays that tell a program which member to train."""
+  """The slot of a run: what tells a program which member to train."""
   split = dataset.split(seed)
   size = config['train']['eval_batch']
   padded = []
   for name in SPLITS:
     indices = split[name]
-    short = examples_lib.batches(len(indices), size) * size - len(indices)
+    short = examples_lib.batch_count(len(indices), size) * size - len(indices)
     padded.append(np.concatenate([indices, np.repeat(indices[:1], short)]))
   return {
     'seed': np.int32(seed),
@@ -88,13 +88,13 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
       f'{dataset.name}'
     )
   task = config_lib.find('tasks', config['task']['name']).build(config, dataset)
-  move = step_lib.make(task)
-  names: list[str] = []  # of a step's scalars; known once a step has been traced
+  update = step_lib.make(task)
+  names: list[str] = []  # of a step's scalars, filled when a step is first traced
 
   def step(state, batch, keys, hyper, alive=True):
-    found = move(state, batch, keys, hyper, alive)
-    names[:] = [*found[1], 'steps']
-    return found
+    result = update(state, batch, keys, hyper, alive)
+    names[:] = [*result[1], 'steps']
+    return result
 
   repeats = step_lib.batches_per_step(task)
   per_epoch = examples // size
@@ -103,16 +103,18 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
   mask = examples_lib.masks(counts, SPLITS, eval_size)
   if dataset.stream:
     raw = examples_lib.streamed(dataset)
-    both = {'train': size, 'evaluate': eval_size}
+    sizes_of = {'train': size, 'evaluate': eval_size}
     budget = config['engine']['stream_mb'] << 20
-    chunks = chunks_lib.Chunks(dataset.stream, repeats, both, per_epoch, mask, budget)
+    chunks = chunks_lib.Chunks(
+      dataset.stream, repeats, sizes_of, per_epoch, mask, budget
+    )
   else:
     raw = examples_lib.resident(dataset, size, per_epoch, mask)
     chunks = None
 
   def start(slot, data):
     key = rng.root(slot['seed'])
-    batch = dataset.transform(raw.few(slot, data), rng.Keys(key), train=False)
+    batch = dataset.transform(raw.sample(slot, data), rng.Keys(key), train=False)
     state = step_lib.init(task, key, batch, slot['hyper'])
     return state | {'order': raw.order(slot), 'diverged': jnp.int32(-1)}
 
@@ -180,9 +182,9 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
       names = set(sources(task.metrics).values())  # sorted: traced in one order
       return None, {name: task.metrics[name].measure(out) for name in sorted(names)}
 
-    return jax.lax.scan(measure, None, raw.judged(slot))[1]
+    return jax.lax.scan(measure, None, raw.batches(slot))[1]
 
-  sizes = {n: examples_lib.batches(counts[n], eval_size) for n in SPLITS}
+  sizes = {n: examples_lib.batch_count(counts[n], eval_size) for n in SPLITS}
   return Member(start, init, stretch, evaluate, draw, step, task, sizes, chunks)
 
 

@@ -1,4 +1,4 @@
-"""Looks inside a trained network, for the report: first filters, activation maps."""
+"""Arrays from inside a trained network, for the report: filters, activation maps."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,36 +24,39 @@ def make(
     return None
   show = task.show
   test = dataset.split(int(slot['seed']))['test']
-  indices = test[:: max(1, len(test) // EXAMPLES)][:EXAMPLES]  # neighbours look alike
+  indices = test[:: max(1, len(test) // EXAMPLES)][
+    :EXAMPLES
+  ]  # adjacent ones look alike
   raw = dataset.take(dataset.arrays, indices, train=False)
 
-  def look(variables, hyper):
+  def show_test(variables, hyper):
     keys = rng.Keys(rng.root(0))
     return show(variables, dataset.transform(raw, keys, train=False), keys, hyper)
 
-  compiled = jax.jit(look)
+  compiled = jax.jit(show_test)
 
   def probe(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    seen = jax.device_get(compiled(variables, slot['hyper']))
-    if 'length' in raw:  # nothing is read behind the end
+    shown = jax.device_get(compiled(variables, slot['hyper']))
+    if 'length' in raw:  # nothing after the end counts
       longest = int(raw['length'].max())
       ends = {'trace': int(raw['length'][0]), 'lag': longest}
-      seen = {k: v[: ends.get(k.split('/')[0], len(v))] for k, v in seen.items()}
-    found = {f'probe/{name}': as_stored(value) for name, value in seen.items()}
-    if 'sample/images' in seen and 'image' in dataset.arrays:
-      found |= remembered(np.asarray(seen['sample/images']), dataset, int(slot['seed']))
+      shown = {k: v[: ends.get(k.split('/')[0], len(v))] for k, v in shown.items()}
+    arrays = {f'probe/{name}': as_stored(value) for name, value in shown.items()}
+    if 'sample/images' in shown and 'image' in dataset.arrays:
+      samples = np.asarray(shown['sample/images'])
+      arrays |= memorisation(samples, dataset, int(slot['seed']))
     if 'image' in raw and 'length' not in raw:
-      found['probe/images'] = raw['image']
-      found |= filters(variables, raw['image'].shape[1:])
-    return found
+      arrays['probe/images'] = raw['image']
+      arrays |= filters(variables, raw['image'].shape[1:])
+    return arrays
 
   return probe
 
 
-def remembered(
+def memorisation(
   samples: np.ndarray, dataset: types.Dataset, seed: int
 ) -> dict[str, np.ndarray]:
-  """What training images samples [M, H, W, C] resemble, by pixels: was it memorised?
+  """The training images that samples [M, H, W, C] resemble by pixels: memorised?
 
   Returns:
     'probe/sample/nearest': the training images nearest to the first samples, and how
@@ -62,8 +65,7 @@ def remembered(
   """
   split, images = dataset.split(seed), dataset.arrays['image']
   train, unseen = images[split['train']], images[split['test'][: len(samples)]]
-  few = samples[:NEIGHBOURS]
-  indices, distances = similarity.nearest(few, train)
+  indices, distances = similarity.nearest(samples[:NEIGHBOURS], train)
   memory = similarity.memorised(samples, train, unseen)
   return {
     'probe/sample/nearest': train[indices],

@@ -1,9 +1,9 @@
-"""Processes that train one study together, on the devices of all of them.
+"""Several processes that train one study together, on the devices of all of them.
 
-All run the same code. What depends on a clock or on a disk the first one decides and
-tells the others (`agree`); it alone writes, but for checkpoints, of which everyone
-writes its part: all must see one workdir. What one fails with all fail with: whoever
-has failed says so where the others are about to agree on something.
+All run the same code. What depends on a clock or a disk is decided by the first process
+and broadcast (`agree`). It alone writes, except that every process writes its part of a
+checkpoint: all must see one workdir. An error of one process ends the work of all: it
+is reported at the next point where they synchronise.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ from jax.experimental import multihost_utils
 
 from dlsteroids.util import errors
 
-WELL, FAILED, LEFT = range(3)  # what a process says of itself when all meet
-PATIENCE = 300.0  # seconds that a process which failed waits to tell the others
-LOST = 'another process of this study is gone; start all again, what is done stays'
+RUNNING, FAILED, LEFT = range(3)  # the state that a process reports at a barrier
+PATIENCE = 300.0  # seconds that a failed process waits for the others' barrier
+LOST = 'another process of this study is gone; start all again, finished runs stay'
 
 
 class Elsewhere(RuntimeError):
-  """Another process failed in what all were doing; this is its line."""
+  """Another process failed in the work at hand; the message is its line."""
 
 
 class Ended(errors.UserError):
-  """Another process has left the study; this is its line."""
+  """Another process has left the study; the message is its line."""
 
 
 class Lost(errors.UserError):
-  """Another process is gone without a word: nothing can be agreed on any more."""
+  """Another process is gone without notice: nothing can be synchronised any more."""
 
 
 def several() -> bool:
@@ -48,14 +48,14 @@ def first() -> bool:
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-  """Within it this process and the others are one; before the first JAX call.
+  """Joins the other processes of the study; must come before the first JAX call.
 
-  Where they are is what JAX finds (SLURM, TPU, Open MPI), or what
-  JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say.
+  JAX detects them (SLURM, TPU, Open MPI), or JAX_COORDINATOR_ADDRESS,
+  JAX_NUM_PROCESSES and JAX_PROCESS_ID say where they are.
 
   Raises:
     UserError: if they don't find each other.
-    SystemExit: in place of an error that another process has the word for.
+    SystemExit: in place of an error that another process reports.
   """
   words = [os.environ.get(f'JAX_{name}') for name in ('NUM_PROCESSES', 'PROCESS_ID')]
   count, index = (int(word) if word else None for word in words)
@@ -76,24 +76,28 @@ def joined() -> Iterator[None]:
 
 
 def leave(error: BaseException) -> None:
-  """Tells the others; SystemExit if another process says the same or said it before.
+  """Reports an error to the other processes and leaves.
 
-  Without the others JAX's own way out would wait for them for minutes.
+  Without this report JAX's own shutdown would wait for the others for minutes.
+
+  Raises:
+    SystemExit: if another process reports this error, or reported one before.
   """
-  mine = True
+  reports_here = True
   try:
     if isinstance(error, Lost):
       raise error
     if not isinstance(error, Ended):
-      said = urge(LEFT, line_of(error))
-      mine = next(i for i, (word, _) in enumerate(said) if word) == jax.process_index()
+      reports = barrier_within(LEFT, line_of(error))
+      first_report = next(i for i, (state, _) in enumerate(reports) if state)
+      reports_here = first_report == jax.process_index()
     jax.distributed.shutdown()
   except Lost as lost:
     print(f'dlsteroids: {lost}', file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
-  if not mine or isinstance(error, Ended):
+  if not reports_here or isinstance(error, Ended):
     raise SystemExit(2) from error
 
 
@@ -101,17 +105,19 @@ def line_of(error: BaseException) -> str:
   return next(iter(str(error).splitlines()), '') or type(error).__name__
 
 
-def meet(word: int, text: str = '') -> list[tuple[int, str]]:
-  """What every process says now, by its index; waits for all.
+def barrier(state: int, text: str = '') -> list[tuple[int, str]]:
+  """The state and text that every process reports, by its index; waits for all.
 
   Raises:
     Lost: if one is gone.
   """
   data = text.encode()
   try:
-    heads = multihost_utils.process_allgather(np.array([word, len(data)], np.int32))
+    heads = multihost_utils.process_allgather(np.array([state, len(data)], np.int32))
     longest = int(heads[:, 1].max())
-    padded = np.zeros(1 << longest.bit_length(), np.uint8)  # few shapes to compile
+    padded = np.zeros(
+      1 << longest.bit_length(), np.uint8
+    )  # powers of two: few programs to compile
     padded[: len(data)] = np.frombuffer(data, np.uint8)
     texts = (
       multihost_utils.process_allgather(padded) if longest else [padded] * len(heads)
@@ -119,31 +125,31 @@ def meet(word: int, text: str = '') -> list[tuple[int, str]]:
   except (ValueError, RuntimeError) as error:  # gloo: a connection was closed
     raise Lost(LOST) from error
   return [
-    (int(said), bytes(row[:length]).decode())
-    for (said, length), row in zip(heads, texts)
+    (int(state), bytes(row[:length]).decode())
+    for (state, length), row in zip(heads, texts)
   ]
 
 
-def urge(word: int, text: str) -> list[tuple[int, str]]:
-  """`meet`, but Lost if the others don't come: they may wait for what has failed."""
-  found: list[Any] = []
+def barrier_within(state: int, text: str) -> list[tuple[int, str]]:
+  """`barrier`, but Lost after `PATIENCE`: the others may wait for what has failed."""
+  outcome: list[Any] = []
 
   def run() -> None:
     try:
-      found.append(meet(word, text))
+      outcome.append(barrier(state, text))
     except Lost as error:
-      found.append(error)
+      outcome.append(error)
 
   thread = threading.Thread(target=run, daemon=True)
   thread.start()
   thread.join(PATIENCE)
-  if not found or isinstance(found[0], Lost):
-    raise Lost(f'{text}; {LOST}') from (found or [None])[0]
-  return found[0]
+  if not outcome or isinstance(outcome[0], Lost):
+    raise Lost(f'{text}; {LOST}') from (outcome or [None])[0]
+  return outcome[0]
 
 
 def every(value: Any) -> list[Any]:
-  """What each process passes, by its index; JSON.
+  """The value of each process, by its index; JSON.
 
   Raises:
     Elsewhere: if one of them has failed meanwhile.
@@ -152,35 +158,35 @@ def every(value: Any) -> list[Any]:
   """
   if not several():
     return [value]
-  said = meet(WELL, json.dumps(value))
-  hear(said)
-  return [json.loads(text) for _, text in said]
+  reports = barrier(RUNNING, json.dumps(value))
+  raise_failures(reports)
+  return [json.loads(text) for _, text in reports]
 
 
 def agree(value: Any) -> Any:
-  """What the first process passes; JSON, or anything if there is only one.
+  """The value of the first process; JSON, or anything if there is only one.
 
   Raises as `every`.
   """
   if not several():
     return value
-  said = meet(WELL, json.dumps(value) if first() else '')
-  hear(said)
-  return json.loads(said[0][1])
+  reports = barrier(RUNNING, json.dumps(value) if first() else '')
+  raise_failures(reports)
+  return json.loads(reports[0][1])
 
 
-def hear(said: list[tuple[int, str]]) -> None:
-  """Raises what `every` says it does."""
-  for index, (word, text) in enumerate(said):
-    if word == LEFT:
+def raise_failures(reports: list[tuple[int, str]]) -> None:
+  """Raises Ended or Elsewhere if a process reports that it left or failed."""
+  for index, (state, text) in enumerate(reports):
+    if state == LEFT:
       raise Ended(f'process {index}: {text}')
-  for word, text in said:
-    if word == FAILED:
+  for state, text in reports:
+    if state == FAILED:
       raise Elsewhere(text)
 
 
 def fail(error: Exception) -> str:
-  """The line of an error in what all processes do, having told the others.
+  """The line of an error in what all processes do, after reporting it to the others.
 
   Raises:
     Ended: if another one leaves.
@@ -188,15 +194,15 @@ def fail(error: Exception) -> str:
   """
   if not several() or isinstance(error, Elsewhere):
     return line_of(error)
-  said = urge(FAILED, line_of(error))
-  for index, (word, text) in enumerate(said):
-    if word == LEFT:
+  reports = barrier_within(FAILED, line_of(error))
+  for index, (state, text) in enumerate(reports):
+    if state == LEFT:
       raise Ended(f'process {index}: {text}')
-  return next(text for word, text in said if word == FAILED)
+  return next(text for state, text in reports if state == FAILED)
 
 
 def put(tree: Any, sharding: Any) -> Any:
-  """Arrays that every process has, laid on the devices of all, without a meeting."""
+  """Arrays that every process holds, placed on all devices without a barrier."""
 
   def place(x: Any) -> Any:
     x = np.asarray(x)
@@ -209,17 +215,17 @@ def fetch(tree: Any) -> Any:
   """Arrays on the devices of all processes, as numpy arrays on each."""
   if not several():
     return jax.device_get(tree)
-  agree(None)  # here, and not in the middle, they hear of one that failed
+  agree(None)  # failures are reported here, not inside the collective below
   if not left_out(tree):
     return multihost_utils.process_allgather(tree, tiled=True)
   if jax.process_index() in left_out(tree):
-    found = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
+    arrays = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
   else:
-    found = multihost_utils.process_allgather(tree, tiled=True)
-  return multihost_utils.broadcast_one_to_all(found)
+    arrays = multihost_utils.process_allgather(tree, tiled=True)
+  return multihost_utils.broadcast_one_to_all(arrays)
 
 
 def left_out(tree: Any) -> set[int]:
-  """The processes whose devices have no part of these arrays, as all are idle."""
+  """The processes whose devices, being idle, hold no part of these arrays."""
   devices = {d for x in jax.tree.leaves(tree) for d in x.sharding.device_set}
   return {*range(jax.process_count())} - {device.process_index for device in devices}

@@ -1,4 +1,4 @@
-"""What a stream is asked for, in order: lists that are never written out.
+"""Requests to a stream, in order: sequences that are never materialised.
 
 They can be pickled, for worker processes.
 """
@@ -13,7 +13,7 @@ from dlsteroids import rng, types
 from dlsteroids.train import chunks as chunks_lib
 from dlsteroids.train import examples as examples_lib
 
-KEPT = 2  # epochs of each seed whose order is kept
+CACHED_EPOCHS = 2  # of each seed
 
 
 class Chosen:
@@ -72,9 +72,9 @@ class Training:
     """The training examples as the epoch of a seed sees them [N]."""
     with self.lock:
       if (seed, epoch) not in self.orders:
-        found = examples_lib.shuffle(rng.root(seed), self.train[seed], epoch)
-        self.orders[seed, epoch] = np.asarray(found)
-        self.orders.pop((seed, epoch - KEPT), None)
+        order = examples_lib.shuffle(rng.root(seed), self.train[seed], epoch)
+        self.orders[seed, epoch] = np.asarray(order)
+        self.orders.pop((seed, epoch - CACHED_EPOCHS), None)
       return self.orders[seed, epoch]
 
   def __getstate__(self) -> dict[str, Any]:

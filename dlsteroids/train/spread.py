@@ -29,7 +29,7 @@ def over(data: int) -> contextlib.AbstractContextManager[Any]:
 
 
 def batch(tree: Any, examples: int) -> Any:
-  """The same arrays, those of so many `examples` (first axis) spread over devices."""
+  """The same arrays, those with `examples` rows (first axis) spread over devices."""
 
   def place(x: Any) -> Any:
     lies = jnp.ndim(x) and x.shape[0] == examples
@@ -54,7 +54,7 @@ def whole(tree: Any) -> Any:
 def apart(
   function: Callable[..., Any], args: Sequence[Any], axes: Sequence[Any], outs: Any
 ) -> Any:
-  """`models.shares.apart` on the devices of the axis 'data'."""
+  """`models.ops.sharding.apart` on the devices of the axis 'data'."""
   devices = size()
   where = [_broadcast(axis, arg) for axis, arg in zip(axes, args)]
   counts = {
@@ -76,20 +76,20 @@ def apart(
       return x
     return jax.lax.slice_in_dim(x, 0, examples, axis=axis)
 
-  def share(*mine: Any) -> Any:
-    found = function(*mine)
+  def run_part(*parts: Any) -> Any:
+    results = function(*parts)
     add = lambda x, axis: jax.lax.psum(x, AXIS) if axis is None else x
-    return _map(add, found, outs)
+    return _map(add, results, outs)
 
   run = jax.shard_map(
-    share,
+    run_part,
     in_specs=tuple(_map(_spec, arg, axis) for arg, axis in zip(args, axes)),
     out_specs=jax.tree.map(_spec_of, outs, is_leaf=_is_axis),
     axis_names={AXIS},
     check_vma=False,
   )
-  found = run(*(_map(enlarge, arg, axis) for arg, axis in zip(args, axes)))
-  return _map(shrink, found, outs)
+  results = run(*(_map(enlarge, arg, axis) for arg, axis in zip(args, axes)))
+  return _map(shrink, results, outs)
 
 
 def _is_axis(x: Any) -> bool:
@@ -107,18 +107,18 @@ def _spec(x: Any, axis: int | None) -> Any:
 
 def _broadcast(axes: Any, tree: Any) -> list[int | None]:
   """The axis of every leaf of a tree."""
-  found: list[int | None] = []
+  leaf_axes: list[int | None] = []
   jax.tree.map(
-    lambda axis, part: found.extend([axis] * len(jax.tree.leaves(part))),
+    lambda axis, part: leaf_axes.extend([axis] * len(jax.tree.leaves(part))),
     axes,
     tree,
     is_leaf=_is_axis,
   )
-  return found
+  return leaf_axes
 
 
 def _map(function: Callable[..., Any], tree: Any, axes: Any) -> Any:
   """`function(leaf, axis)` of every leaf, as a tree."""
   leaves, shape = jax.tree.flatten(tree)
-  found = map(function, leaves, _broadcast(axes, tree))
-  return jax.tree.unflatten(shape, found)
+  results = map(function, leaves, _broadcast(axes, tree))
+  return jax.tree.unflatten(shape, results)

@@ -204,7 +204,7 @@ def test_a_full_disk_ends_no_training(bench, undisturbed, tmp_path, monkeypatch)
   options = {'folder': folder, 'checkpoint_seconds': 0.0}
   assert_same(undisturbed, bench.train(slots, say=said.append, **options))
   assert set(said) == {
-    f'cannot write to {tmp_path}: No space left on device; training goes on'
+    f'cannot write to {tmp_path}: No space left on device; training continues'
   }
   assert not list(folder.iterdir())
   with pytest.raises(loop.Interrupted, match='not saved'):
