@@ -9,7 +9,7 @@ import numpy as np
 
 from dlsteroids.analysis import summary
 from dlsteroids.report import markdown, outline, page, sentences
-from dlsteroids.report.figures import registry
+from dlsteroids.report.figures import canvas, registry
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import files
 
@@ -23,7 +23,7 @@ def write(
   tables: summary.Tables,
   arrays: summary.Arrays,
 ) -> pathlib.Path:
-  """Writes `report.html`, `report.md` and `figures/*.png` into `workdir`.
+  """Writes `report.html`, `report.md` and `figures/*` (PNG, SVG, PDF) into `workdir`.
 
   Every file appears whole or not at all, and equal inputs give equal bytes. Arms
   without runs are named as missing; nothing is claimed that the effects do not claim.
@@ -50,11 +50,12 @@ def write(
   report = outline.make(source, answers, drawings)
   html, text = page.render(report), markdown.render(report)
   for name in registry.NAMES:
-    path = workdir / 'figures' / f'{name}.png'
-    if name in drawings:
-      files.write(path, drawings[name].png)
-    else:  # one of an earlier report would be taken for this one's
-      path.unlink(missing_ok=True)
+    for suffix in canvas.SUFFIXES:
+      path = workdir / 'figures' / f'{name}.{suffix}'
+      if name in drawings:
+        files.write(path, drawings[name].files[suffix])
+      else:  # one of an earlier report would be taken for this one's
+        path.unlink(missing_ok=True)
   files.write(workdir / 'report.md', text)
   files.write(workdir / 'report.html', html)
   return workdir / 'report.html'

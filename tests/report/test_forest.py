@@ -4,8 +4,10 @@ Oracles: the signs of the made-up scores; the counts of runs set to diverge.
 """
 
 import os
+import re
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import numpy as np
 import pytest
@@ -62,6 +64,36 @@ def diverged():
   measured = effects.measure(case.study, runs)
   tables = case.tables._replace(runs=runs, effects=measured)
   return report_reader.source_of(case._replace(tables=tables))
+
+
+def test_a_figure_is_written_as_png_svg_and_pdf_and_the_same_again(diverged):
+  with canvas.style():
+    one, two = (forest.draw_effects(diverged) for _ in range(2))
+  assert one == two
+  assert set(one.files) == set(canvas.SUFFIXES) == {'png', 'svg', 'pdf'}
+  assert one.files['pdf'].startswith(b'%PDF')
+  assert b'CreationDate' not in one.files['pdf']
+  root = xml.etree.ElementTree.fromstring(one.files['svg'])
+  assert root.tag == '{http://www.w3.org/2000/svg}svg'
+  assert canvas.INK.encode() in one.files['svg']  # stands alone: no page's variables
+  assert b'var(--' not in one.files['svg']
+
+
+def test_the_narrow_forest_says_the_same_in_letters_as_large(diverged):
+  with canvas.style():
+    drawing = forest.draw_effects(diverged)
+  wide, narrow = (
+    re.findall(r'>([^<>]+)</text>', s) for s in (drawing.svg, drawing.narrow)
+  )
+  assert {'convolution', 'removed: conv → dense', '× 7 of 8 runs diverged'} <= set(
+    narrow
+  )
+  numbers = [text for text in wide if re.search(r'\[.*\]', text)]
+  assert numbers
+  assert set(numbers) <= set(narrow)
+  width = float(re.search(r'viewBox="0 0 ([0-9.]+)', drawing.narrow)[1])
+  sizes = re.findall(r'font[^;"]*?([0-9.]+)px', drawing.narrow)
+  assert min(map(float, sizes)) * 358 / width > 7.5  # pixels, at 390 less the margins
 
 
 def test_arms_that_mostly_diverged_have_no_effect_no_mean_and_no_curve(diverged):

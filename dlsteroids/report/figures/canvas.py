@@ -8,7 +8,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -28,6 +28,12 @@ PAPER = '#ffffff'
 BLUE = '#0b62a8'
 ORANGE = '#b3440a'
 VIOLET = '#6b4fa1'
+_METADATA = {
+  'png': ('Software',),
+  'svg': ('Creator', 'Date', 'Format', 'Type'),
+  'pdf': ('Creator', 'Producer', 'CreationDate'),
+}
+SUFFIXES = tuple(_METADATA)  # of a figure's files
 ROLES = {
   INK: 'ink',  # main text
   SOFT: 'soft',  # secondary text
@@ -62,6 +68,7 @@ _STYLE: dict[Any, Any] = {
   'text.parse_math': False,  # a '$' in an arm's name is a '$'
   'svg.fonttype': 'none',  # text stays text: searchable, in the reader's font
   'svg.hashsalt': 'dlsteroids',
+  'pdf.fonttype': 42,  # fonts that journals accept
 } | {
   f'{axis}tick.{name}': value
   for axis in 'xy'
@@ -83,16 +90,22 @@ class Drawing(NamedTuple):
     title: a short heading.
     caption: how to read it.
     alt: what it shows, for those who can't see it.
-    png: bytes of the light-scheme picture.
     svg: an `<svg>` element for embedding; no external references.
+    narrow: another one, for screens of a telephone's width; '' if there is none.
+    files: bytes of the files in the light scheme, by suffix, one of `SUFFIXES` each.
   """
 
   name: str
   title: str
   caption: str
   alt: str
-  png: bytes
   svg: str
+  narrow: str
+  files: Mapping[str, bytes]
+
+  @property
+  def png(self) -> bytes:
+    return self.files['png']
 
 
 @contextlib.contextmanager
@@ -104,9 +117,9 @@ def style() -> Iterator[None]:
     yield
 
 
-def make_figure(height: float) -> figure.Figure:
-  """An empty figure `WIDTH` by `height` inches."""
-  return figure.Figure(figsize=(WIDTH, height), facecolor=PAPER)
+def make_figure(height: float, width: float = WIDTH) -> figure.Figure:
+  """An empty figure `width` by `height` inches."""
+  return figure.Figure(figsize=(width, height), facecolor=PAPER)
 
 
 def add_axes(
@@ -151,26 +164,44 @@ def show_image(
 
 
 def finish(
-  fig: figure.Figure, name: str, title: str, caption: str, alt: str
+  fig: figure.Figure,
+  name: str,
+  title: str,
+  caption: str,
+  alt: str,
+  narrow: figure.Figure | None = None,
 ) -> Drawing:
-  """Both files of `fig`; equal figures give equal bytes."""
+  """The files and SVG elements of `fig`; equal figures give equal bytes.
+
+  Args:
+    fig: `WIDTH` wide.
+    name, title, caption, alt: as in `Drawing`.
+    narrow: the same for screens of a telephone's width.
+  """
   wide, high = fig.get_size_inches()
   x, y = MARGIN
   frame = transforms.Bbox.from_extents(-x, -y, wide + x, high + y)
-  png, svg = io.BytesIO(), io.StringIO()
+  files = {'png': _save(fig, 'png', dpi=DPI, bbox_inches=frame)}
+  files['pdf'] = _save(fig, 'pdf', bbox_inches=frame)
+  fig.patch.set_visible(False)  # in the SVG the page's background shows
+  files['svg'] = _save(fig, 'svg')
+  svg = themed(files['svg'].decode(), name)
+  other = ''
+  if narrow is not None:
+    narrow.patch.set_visible(False)
+    other = themed(_save(narrow, 'svg').decode(), f'{name}-narrow')
+  return Drawing(name, title, caption, alt, svg, other, files)
+
+
+def _save(fig: figure.Figure, suffix: str, **options: Any) -> bytes:
+  """A file's bytes, without metadata: they hold no version and no date."""
+  file = io.BytesIO()
+  metadata = dict.fromkeys(_METADATA[suffix])
   with warnings.catch_warnings():
-    # Letters the font lacks are boxes in the PNG; the page has the reader's fonts.
+    # Letters the font lacks are boxes in PNG and PDF; the page has the reader's fonts.
     warnings.filterwarnings('ignore', message='Glyph .* missing from')
-    # Without metadata, so that the bytes hold no version and no date.
-    fig.savefig(
-      png, format='png', dpi=DPI, metadata={'Software': None}, bbox_inches=frame
-    )
-    fig.patch.set_visible(False)  # in the SVG the page's background shows
-    fields = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-    fig.savefig(svg, format='svg', metadata=fields)
-  return Drawing(
-    name, title, caption, alt, png.getvalue(), themed(svg.getvalue(), name)
-  )
+    fig.savefig(file, format=suffix, metadata=metadata, **options)
+  return file.getvalue()
 
 
 def themed(svg: str, name: str) -> str:

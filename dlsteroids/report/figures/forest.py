@@ -21,7 +21,10 @@ _LINE = 0.175  # inches of an estimate's line in a row
 _AIR = 0.17  # inches between rows
 _LEAST = 0.4  # inches of a row
 _GAP = 0.22  # inches between two axes
+_NARROW = 4.1  # inches of the figure for narrow screens
+_NARROW_LINE = 0.34  # inches of an estimate's two lines there
 _DASHES: Any = (0, (2, 2))
+_BEHIND = {'facecolor': canvas.PAPER, 'linewidth': 0, 'pad': 1}
 _REGIME_MARKS = {'steps': 'o', 'flops': 's', 'params': 'D'}
 _TUNING_MARKS = ('o', 'D')
 _SIZES = {'o': 6.0, 's': 5.4, 'D': 5.2}  # they look alike in size
@@ -128,7 +131,7 @@ def draw_effects(source: summary.Source) -> canvas.Drawing | None:
   left, right = ends if study.metric.better == 'higher' else ends[::-1]
   title = f'{facts.words(study, column)}: arm − reference'
   texts = _Texts(title, f'arm {left}', f'arm {right}', formats.NOTHING)
-  fig = _draw(study, rows, texts)
+  fig, narrow = (_draw(study, rows, texts, narrow=n) for n in (False, True))
   caption = ['Mean paired difference over seeds with its interval.']
   if named:
     caption.append('Circles: as configured. Diamonds: tuned, an equal grid per arm.')
@@ -146,6 +149,7 @@ def draw_effects(source: summary.Source) -> canvas.Drawing | None:
     'Effects',
     ' '.join(caption + _explain(study, rows)),
     f'Effects on {formats.name(column)} with intervals: {alt}.',
+    narrow,
   )
 
 
@@ -197,7 +201,7 @@ def draw_regimes(
     keys.append(
       panels.Key(words, canvas.SOFT, 'none', _REGIME_MARKS[row['regime']], face)
     )
-  fig = _draw(study, rows, texts, keys)
+  fig, narrow = (_draw(study, rows, texts, keys, narrow=n) for n in (False, True))
   caption = [
     'Mean paired difference over seeds with its interval, signed so that a '
     f'{who or "component or change"} that helps stands to the right of zero.'
@@ -221,6 +225,7 @@ def draw_regimes(
     'Idea or compute',
     ' '.join(caption + _explain(study, rows)),
     f'What {who or "component"}s gain in {formats.name(column)}: {alt}.',
+    narrow,
   )
 
 
@@ -279,54 +284,101 @@ def _estimate(
   )
 
 
+class _Layout(NamedTuple):
+  """Where things stand, in inches; in a row from its top.
+
+  Attributes:
+    width: of the figure.
+    left, right: of the axes.
+    pitch: height of a row.
+    name: middle of the factor's name.
+    change: left or right end and middle of the levels' change, and its alignment.
+    mark, numbers: middles of the first estimate's mark and of its numbers.
+    line: from one estimate to the next.
+    numbers_left: where numbers begin; verdicts end at the figure's right edge.
+  """
+
+  width: float
+  left: float
+  right: float
+  pitch: float
+  name: float
+  change: tuple[float, float, str]
+  mark: float
+  numbers: float
+  line: float
+  numbers_left: float
+
+
+def _lay_out(estimates: int, *, share: bool, narrow: bool) -> _Layout:
+  """For rows of so many estimates: in columns, or where it is narrow in lines."""
+  if narrow:
+    change = (_NARROW, 0.13, 'right')
+    pitch = 0.28 + _NARROW_LINE * estimates
+    place = pitch, 0.13, change, 0.5, 0.33, _NARROW_LINE
+    return _Layout(_NARROW, 0.15, _NARROW - 0.15, *place, 0.02)
+  pitch = max(_LEAST, _LINE * estimates + _AIR)
+  first = (pitch - _LINE * (estimates - 1)) / 2
+  change = (0.02, pitch / 2 + 0.085, 'left')
+  place = pitch, pitch / 2 - 0.075, change, first, first, _LINE
+  right = canvas.WIDTH - _RIGHT[share]
+  return _Layout(canvas.WIDTH, _LEFT, right, *place, right + 0.14)
+
+
 def _draw(
   study: study_lib.Study,
   rows: Sequence[Row],
   texts: _Texts,
   keys: Sequence[panels.Key] = (),
+  *,
+  narrow: bool = False,
 ) -> figure.Figure:
-  """Names at the left, intervals on one axis or two, numbers at the right."""
-  column = study.metric.column
-  share = formats.is_share(column)
-  estimates = [estimate for row in rows for estimate in row.estimates]
-  spans = _choose_spans(estimates, study.margin)
-  pitch = max(_LEAST, _LINE * max(len(row.estimates) for row in rows) + _AIR)
-  down = 0.24 * bool(keys)  # the legend's line
-  top = 0.6 + down + 0.18 * (len(spans) > 1)
-  fig = canvas.make_figure(top + pitch * len(rows) + 0.35)
-  right = canvas.WIDTH - _RIGHT[share]
-  width = (right - _LEFT - _GAP * (len(spans) - 1)) / len(spans)
+  """Names, intervals on one axis or two, and numbers; where narrow, on one axis."""
+  share = formats.is_share(study.metric.column)
+  spans = _choose_spans([e for row in rows for e in row.estimates], study.margin)
   titles = ('whole range', 'magnified around zero') if len(spans) > 1 else ('',)
-  for i, (span, title) in enumerate(zip(spans, titles)):
-    left = _LEFT + i * (width + _GAP)
-    ax = canvas.add_axes(fig, left, top, width, pitch * len(rows))
-    _prepare(ax, study, pitch * len(rows), span, title)
-    for number, row in enumerate(rows):
-      if number:
-        ax.axhline(pitch * number, color=canvas.GRID, linewidth=0.8, zorder=0.5)
-      for estimate, middle in zip(row.estimates, _middles(row, number, pitch)):
-        _mark(ax, estimate, middle, span)
-  for number, row in enumerate(rows):
-    middle = top + pitch * (number + 0.5)
-    name = formats.clip(row.name, 26)
-    canvas.write(fig, 0.02, middle - 0.075, name, bold=True, fontsize=8.5)
-    canvas.write(fig, 0.02, middle + 0.085, formats.clip(row.change, 33))
-    for estimate, place in zip(row.estimates, _middles(row, number, pitch)):
-      _write_numbers(fig, column, estimate, top + place, right + 0.14, texts.missing)
-  title = texts.title + (f', {formats.unit_of(column)}' if share else '')
-  canvas.write(fig, _LEFT, 0.18 + down, title, fontsize=8)
-  canvas.write(fig, _LEFT, 0.4 + down, f'◂ {texts.left}')
-  canvas.write(fig, right, 0.4 + down, f'{texts.right} ▸', ha='right')
-  if keys:
+  if narrow:
+    spans, titles = spans[-1:], titles[-1:]
+  most = max(len(row.estimates) for row in rows)
+  layout = _lay_out(most, share=share, narrow=narrow)
+  down = 0.22 * (len(keys) if narrow else bool(keys))  # the legend's lines
+  top = 0.6 + down + 0.18 * bool(titles[0])
+  height = layout.pitch * len(rows)
+  fig = canvas.make_figure(top + height + 0.35, layout.width)
+  title = texts.title + (f', {formats.unit_of(study.metric.column)}' if share else '')
+  title = formats.clip(title, int((layout.width - layout.left) / 0.066))
+  canvas.write(fig, layout.left, 0.18 + down, title, fontsize=8)
+  canvas.write(fig, layout.left, 0.4 + down, f'◂ {texts.left}')
+  canvas.write(fig, layout.right, 0.4 + down, f'{texts.right} ▸', ha='right')
+  if narrow:
+    for i, key in enumerate(keys):
+      panels.write_legend(fig, [key], 0.13 + 0.22 * i, layout.left)
+  elif keys:
     panels.write_legend(fig, keys, 0.13)
+  width = (layout.right - layout.left - _GAP * (len(spans) - 1)) / len(spans)
+  for i, (span, title) in enumerate(zip(spans, titles)):
+    left = layout.left + i * (width + _GAP)
+    ax = canvas.add_axes(fig, left, top, width, height)
+    _prepare(ax, study, height, span, title)
+    for number, row in enumerate(rows):
+      above = layout.pitch * number
+      if number:
+        ax.axhline(above, color=canvas.GRID, linewidth=0.8, zorder=0.5)
+      for j, estimate in enumerate(row.estimates):
+        _mark(ax, estimate, above + layout.mark + layout.line * j, span)
+  for number, row in enumerate(rows):
+    above = top + layout.pitch * number
+    name = formats.clip(row.name, 26)
+    look: dict[str, Any] = {'bbox': _BEHIND} if narrow else {}  # over the grid
+    canvas.write(fig, 0.02, above + layout.name, name, bold=True, fontsize=8.5, **look)
+    left, middle, align = layout.change
+    change = formats.clip(row.change, 33 - narrow * max(0, len(name) - 20))
+    canvas.write(fig, left, above + middle, change, ha=align, **look)
+    for j, estimate in enumerate(row.estimates):
+      middle = above + layout.numbers + layout.line * j
+      words = texts.missing
+      _write_numbers(fig, study.metric.column, estimate, middle, layout, words, **look)
   return fig
-
-
-def _middles(row: Row, number: int, pitch: float) -> list[float]:
-  """Inches from the axes' top to each estimate of the row."""
-  count = len(row.estimates)
-  start = pitch * (number + 0.5) - _LINE * (count - 1) / 2
-  return [start + _LINE * i for i in range(count)]
 
 
 def _choose_spans(
@@ -411,26 +463,28 @@ def _write_numbers(
   column: str,
   estimate: Estimate,
   middle: float,
-  left: float,
+  layout: _Layout,
   missing: str,
+  **look: Any,
 ) -> None:
   """The estimate in figures, smaller where there is no room, and its verdict."""
+  left = layout.numbers_left
   if not estimate.is_measured:
     words, colour = estimate.diverged or missing, canvas.SOFT
     if estimate.diverged:
       words, colour = f'× {words}', canvas.ORANGE
-    canvas.write(fig, left, middle, words, fontsize=7, color=colour)
+    canvas.write(fig, left, middle, words, fontsize=7, color=colour, **look)
     return
   numbers = formats.delta(column, estimate.value)
   numbers += f' {formats.interval(column, estimate.low, estimate.high)}'
   words = estimate.verdict or estimate.word
-  room = canvas.WIDTH - left - _LETTER * (len(words) + 1)
+  room = layout.width - left - _LETTER * (len(words) + 1)
   points = min(7, 7 * room / (_LETTER * len(numbers)))
-  canvas.write(fig, left, middle, numbers, fontsize=points)
+  canvas.write(fig, left, middle, numbers, fontsize=points, **look)
   colour = canvas.VERDICTS.get(estimate.verdict, canvas.SOFT)
   weight = 'bold' if estimate.verdict and estimate.claimed else 'normal'
-  options: dict[str, Any] = {'ha': 'right', 'fontsize': 7, 'weight': weight}
-  canvas.write(fig, canvas.WIDTH, middle, words, color=colour, **options)
+  look |= {'ha': 'right', 'fontsize': 7, 'weight': weight}
+  canvas.write(fig, layout.width, middle, words, color=colour, **look)
 
 
 def _explain(study: study_lib.Study, rows: Sequence[Row]) -> list[str]:

@@ -85,12 +85,20 @@ class Key(NamedTuple):
   face: str = ''
 
 
-def write_legend(fig: figure.Figure, keys: Sequence[Key], top: float = 0.16) -> None:
-  """Keys side by side up to the right edge, `top` inches down; long names are cut."""
+def write_legend(
+  fig: figure.Figure,
+  keys: Sequence[Key],
+  top: float = 0.16,
+  left: float | None = None,
+) -> None:
+  """Keys side by side, `top` inches down; long names are cut.
+
+  They begin `left` inches from the edge; if None, they end at the right edge.
+  """
   wide, high = fig.get_size_inches()
-  fits = [n for n in range(4, _LONGEST + 1) if legend_width(keys, n) <= canvas.WIDTH]
+  fits = [n for n in range(4, _LONGEST + 1) if legend_width(keys, n) <= wide]
   letters = max(fits, default=4)
-  left = canvas.WIDTH - legend_width(keys, letters) + 0.2
+  left = wide - legend_width(keys, letters) + 0.2 if left is None else left
   for key in keys:
     name = formats.clip(key.name, letters)
     ends = [left + 0.2] if key.marker else [left, left + 0.28]
