@@ -30,8 +30,10 @@ _TUNING_MARKS = ('o', 'D')
 _SIZES = {'o': 6.0, 's': 5.4, 'D': 5.2}  # they look alike in size
 _KINDS = {'remove': 'removed: ', 'add': 'added: '}
 _IDENTITY = ('factor', 'level', 'arm', 'reference')  # of a contrast
+_EFFECT = ('delta', 'ci_low', 'ci_high', 'verdict')
+_GAIN = ('gain', 'gain_low', 'gain_high', 'reading')
 
-Rows = Sequence[Mapping[str, Any]]
+Record = Mapping[str, Any]  # of the effects' or the regimes' frame
 
 
 class Estimate(NamedTuple):
@@ -42,10 +44,10 @@ class Estimate(NamedTuple):
     verdict: 'helps', 'hurts', … or ''.
     claimed: whether the verdict is one of the study's; else it is descriptive.
     descriptive: whether the interval is Student's t, which is descriptive only.
+    diverged: '7 of 8 runs diverged' where most runs of a side did, else ''; it stands
+      in place of the numbers, and no interval is drawn.
     marker: matplotlib's.
     word: at the right end, if there is no verdict.
-    diverged: instead of the numbers, where most runs of a side diverged: no interval
-      is drawn then.
   """
 
   value: float
@@ -54,9 +56,9 @@ class Estimate(NamedTuple):
   verdict: str
   claimed: bool
   descriptive: bool
+  diverged: str
   marker: str
   word: str = ''
-  diverged: str = ''
 
   @property
   def ends(self) -> list[float]:
@@ -72,85 +74,59 @@ class Estimate(NamedTuple):
     return canvas.VERDICTS.get(self.verdict, canvas.GREY)
 
   @property
-  def face(self) -> str:
-    """Fill of its mark."""
-    return self.colour if self.claimed and self.verdict else canvas.PAPER
+  def is_filled(self) -> bool:
+    """Whether its mark is, as of estimates that carry a verdict."""
+    return bool(self.claimed and self.verdict)
 
   def describe(self, column: str, where: str = '') -> str:
     """'−0.39 points (helps)', with `where` after the number."""
     if self.diverged:
-      return f'{self.diverged}{where}'
+      return self.diverged + where
     verdict = f' ({self.verdict})' if self.verdict else ''
     return f'{formats.delta(column, self.value, unit=True)}{where}{verdict}'
 
 
 class Row(NamedTuple):
-  """A contrast: its factor, how the levels differ, and its estimates."""
+  """A contrast: its arm, its factor, how the levels differ, and its estimates."""
 
+  arm: str
   name: str
   change: str
   estimates: Sequence[Estimate]
-
-
-class _Texts(NamedTuple):
-  """What is written around the rows: the axis' title and what its ends mean."""
-
-  title: str
-  left: str
-  right: str
-  missing: str
 
 
 def draw_effects(source: summary.Source) -> canvas.Drawing | None:
   """Effects on the deciding metric with their intervals; None if there are none."""
   study, column = source.study, source.study.metric.column
   states = summary.states(source)
-  by_state = {state: summary.effects_of(source, column, state) for state in states}
-  effects = [effect for state in states for effect in by_state[state]]
-  if not effects:
+  groups = _group([e for s in states for e in summary.effects_of(source, column, s)])
+  if not groups:
     return None
-  named = len(states) > 1
+  words = ('untuned', 'tuned') if len(states) > 1 else ('', '')
   rows = [
-    Row(
-      str(group[0]['factor'] or group[0]['arm']),
-      _name_change(study, group[0]),
+    _make_row(
+      study,
+      group,
       [
-        _estimate(
-          study,
-          effect,
-          ('delta', 'ci_low', 'ci_high', 'verdict'),
-          _TUNING_MARKS[effect['tuned']],
-          word=('untuned', 'tuned')[effect['tuned']] if named else '',
-        )
-        for effect in group
+        _estimate(study, e, _EFFECT, True, _TUNING_MARKS[e['tuned']], words[e['tuned']])
+        for e in group
       ],
     )
-    for group in _group(effects)
+    for group in groups
   ]
-  ends = ('worse', 'better')
-  left, right = ends if study.metric.better == 'higher' else ends[::-1]
+  left, right = ('arm worse', 'arm better')[:: study.metric.sign]
   title = f'{facts.words(study, column)}: arm − reference'
-  texts = _Texts(title, f'arm {left}', f'arm {right}', formats.NOTHING)
-  fig, narrow = (_draw(study, rows, texts, narrow=n) for n in (False, True))
   caption = ['Mean paired difference over seeds with its interval.']
-  if named:
+  if len(states) > 1:
     caption.append('Circles: as configured. Diamonds: tuned, an equal grid per arm.')
   caption.append('Filled marks carry a verdict; hollow ones are descriptive.')
   claims = any(not formats.missing(effect['verdict']) for effect in effects)
   if claims and any(contrast.kind == 'remove' for contrast in study.contrasts):
     caption.append('A removed component helps where the arm is worse without it.')
-  alt = '; '.join(
-    f'{effect["arm"]} {row.estimates[-1].describe(column)}'
-    for effect, row in zip(by_state[states[-1]], rows)
-  )
-  return canvas.finish(
-    fig,
-    'effects',
-    'Effects',
-    ' '.join(caption + _explain(study, rows)),
-    f'Effects on {formats.name(column)} with intervals: {alt}.',
-    narrow,
-  )
+  parts = [f'{row.arm} {row.estimates[-1].describe(column)}' for row in rows]
+  alt = f'Effects on {formats.name(column)} with intervals: {"; ".join(parts)}.'
+  texts = (title, left, right)
+  return _finish(study, rows, texts, (), ('effects', 'Effects', caption, alt))
 
 
 def draw_regimes(
@@ -165,23 +141,15 @@ def draw_regimes(
   Returns:
     None with one regime or without effects.
   """
-  column = study.metric.column
-  groups = _group(
-    [{str(k): v for k, v in row.items()} for row in regimes.frame.to_dict('records')]
-  )
+  column, records = study.metric.column, regimes.frame.to_dict('records')
+  groups = _group([{str(k): v for k, v in record.items()} for record in records])
   rows = [
-    Row(
-      str(group[0]['factor'] or group[0]['arm']),
-      _name_change(study, group[0]),
+    _make_row(
+      study,
+      group,
       [
-        _estimate(
-          study,
-          row,
-          ('gain', 'gain_low', 'gain_high', 'reading'),
-          _REGIME_MARKS[row['regime']],
-          claimed=row['declared'],
-        )
-        for row in group
+        _estimate(study, r, _GAIN, r['declared'], _REGIME_MARKS[r['regime']])
+        for r in group
       ],
     )
     for group in groups
@@ -189,19 +157,18 @@ def draw_regimes(
   measured = [e for row in rows for e in row.estimates if e.is_measured]
   if not measured or max(map(len, groups)) < 2:
     return None
-  title = f'gain in {facts.words(study, column)}'
-  who = _name_subject(study)
-  ends = (f'{who} hurts', f'{who} helps') if who else ('hurts', 'helps')
-  texts = _Texts(title, *ends, 'no pairs of runs yet')
+  names = [regime_words.WORDS[record['regime']] for record in groups[0]]
   keys = []
-  for row, estimate in zip(groups[0], rows[0].estimates):
-    kind = 'decides' if row['declared'] else 'descriptive'
-    face = canvas.SOFT if estimate.face != canvas.PAPER else canvas.PAPER
-    words = f'{regime_words.WORDS[row["regime"]]} ({kind})'
+  for record, name, estimate in zip(groups[0], names, rows[0].estimates):
+    kind = 'decides' if record['declared'] else 'descriptive'
+    face = canvas.SOFT if estimate.is_filled else canvas.PAPER
     keys.append(
-      panels.Key(words, canvas.SOFT, 'none', _REGIME_MARKS[row['regime']], face)
+      panels.Key(f'{name} ({kind})', canvas.SOFT, 'none', estimate.marker, face)
     )
-  fig, narrow = (_draw(study, rows, texts, keys, narrow=n) for n in (False, True))
+  kinds = {contrast.kind for contrast in study.contrasts}
+  who = 'change' if kinds == {'swap'} else '' if 'swap' in kinds else 'component'
+  ends = (f'{who} hurts'.strip(), f'{who} helps'.strip())
+  title = f'gain in {facts.words(study, column)}'
   caption = [
     'Mean paired difference over seeds with its interval, signed so that a '
     f'{who or "component or change"} that helps stands to the right of zero.'
@@ -211,77 +178,85 @@ def draw_regimes(
       'Filled marks carry a verdict; hollow ones are read by the same rule but are '
       'descriptive.'
     )
-  alt = '; '.join(
-    f'{group[0]["arm"]} '
-    + ', '.join(
-      estimate.describe(column, f' at {regime_words.WORDS[row["regime"]]}')
-      for row, estimate in zip(group, line.estimates)
-    )
-    for group, line in zip(groups, rows)
-  )
-  return canvas.finish(
-    fig,
-    'regimes',
-    'Idea or compute',
-    ' '.join(caption + _explain(study, rows)),
-    f'What {who or "component"}s gain in {formats.name(column)}: {alt}.',
-    narrow,
-  )
-
-
-def _name_subject(study: study_lib.Study) -> str:
-  """What verdicts speak of: 'component', of swaps 'change'; '' if of either."""
-  kinds = {contrast.kind for contrast in study.contrasts}
-  if kinds == {'swap'}:
-    return 'change'
-  return '' if 'swap' in kinds else 'component'
-
-
-def _group(rows: Rows) -> list[list[Mapping[str, Any]]]:
-  """The rows by contrast, in the order of the contrasts' first rows."""
-  groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+  parts = []
   for row in rows:
-    groups.setdefault(tuple(str(row[key]) for key in _IDENTITY), []).append(row)
+    places = [e.describe(column, f' at {n}') for e, n in zip(row.estimates, names)]
+    parts.append(f'{row.arm} {", ".join(places)}')
+  alt = f'What {who or "component"}s gain in {formats.name(column)}: '
+  alt += f'{"; ".join(parts)}.'
+  words = ('regimes', 'Idea or compute', caption, alt)
+  return _finish(study, rows, (title, *ends), keys, words)
+
+
+def _group(records: Sequence[Record]) -> list[list[Record]]:
+  """The records by contrast, in the order of the contrasts' first ones."""
+  groups: dict[tuple[str, ...], list[Record]] = {}
+  for record in records:
+    key = tuple(str(record[name]) for name in _IDENTITY)
+    groups.setdefault(key, []).append(record)
   return list(groups.values())
 
 
-def _name_change(study: study_lib.Study, row: Mapping[str, Any]) -> str:
-  """The levels, and of which kind the change from the first to the second is."""
-  contrast = facts.find_contrast(study, row)
+def _make_row(
+  study: study_lib.Study, group: Sequence[Record], estimates: Sequence[Estimate]
+) -> Row:
+  """A contrast's row; its change says whether a component is removed or added."""
+  first = group[0]
+  contrast = facts.find_contrast(study, first)
   kind = _KINDS.get(contrast.kind, '') if contrast else ''
-  return kind + facts.name_change(study, row)
+  name = str(first['factor'] or first['arm'])
+  return Row(first['arm'], name, kind + facts.name_change(study, first), estimates)
 
 
-def _describe_diverged(study: study_lib.Study, row: Mapping[str, Any]) -> str:
+def _estimate(
+  study: study_lib.Study,
+  record: Record,
+  columns: tuple[str, str, str, str],
+  claimed: bool,
+  marker: str,
+  word: str = '',
+) -> Estimate:
+  """A record's estimate; `columns`: of its value, the interval's ends, the verdict."""
+  value, low, high = (
+    math.nan if formats.missing(record[column]) else float(record[column])
+    for column in columns[:3]
+  )
+  verdict = record[columns[3]]
+  verdict = '' if formats.missing(verdict) else str(verdict)
+  descriptive = 'descriptive' in str(record['ci_kind'])
+  diverged = _describe_diverged(study, record)
+  return Estimate(
+    value, low, high, verdict, claimed, descriptive, diverged, marker, word
+  )
+
+
+def _describe_diverged(study: study_lib.Study, record: Record) -> str:
   """'7 of 8 runs diverged', of the side of which most did; else ''."""
-  contrast = facts.find_contrast(study, row)
+  contrast = facts.find_contrast(study, record)
   for side in ('arm', 'reference') if contrast else ():
     cells = set(getattr(contrast, f'{side}_cells'))
-    runs, diverged = len(cells) * len(study.seeds), int(row[f'n_diverged_{side}'])
+    runs, diverged = len(cells) * len(study.seeds), int(record[f'n_diverged_{side}'])
     if summary.is_mostly_diverged(diverged, runs):
       owner = ' of the reference' if side == 'reference' else ''
       return f'{diverged} of {runs} runs{owner} diverged'
   return ''
 
 
-def _estimate(
+def _finish(
   study: study_lib.Study,
-  row: Mapping[str, Any],
-  columns: tuple[str, str, str, str],
-  marker: str,
-  *,
-  claimed: bool = True,
-  word: str = '',
-) -> Estimate:
-  """A row's estimate; `columns`: of its value, the interval's ends and the verdict."""
-  *numbers, verdict = (row[column] for column in columns)
-  value, low, high = (math.nan if formats.missing(n) else float(n) for n in numbers)
-  verdict = '' if formats.missing(verdict) else str(verdict)
-  descriptive = 'descriptive' in str(row['ci_kind'])
-  diverged = _describe_diverged(study, row)
-  return Estimate(
-    value, low, high, verdict, claimed, descriptive, marker, word, diverged
-  )
+  rows: Sequence[Row],
+  texts: tuple[str, str, str],
+  keys: Sequence[panels.Key],
+  words: tuple[str, str, list[str], str],
+) -> canvas.Drawing:
+  """The drawing; `words`: its name, its title, its caption's sentences, its alt."""
+  name, title, caption, alt = words
+  if any(e.descriptive and e.is_measured for row in rows for e in row.estimates):
+    caption.append('Dashed intervals are Student-t, descriptive only.')
+  if study.margin:
+    caption.append('Shaded: the declared margin of equivalence.')
+  fig, narrow = (_draw(study, rows, texts, keys, narrow=n) for n in (False, True))
+  return canvas.finish(fig, name, title, ' '.join(caption), alt, narrow)
 
 
 class _Layout(NamedTuple):
@@ -328,12 +303,15 @@ def _lay_out(estimates: int, *, share: bool, narrow: bool) -> _Layout:
 def _draw(
   study: study_lib.Study,
   rows: Sequence[Row],
-  texts: _Texts,
-  keys: Sequence[panels.Key] = (),
+  texts: tuple[str, str, str],
+  keys: Sequence[panels.Key],
   *,
-  narrow: bool = False,
+  narrow: bool,
 ) -> figure.Figure:
-  """Names, intervals on one axis or two, and numbers; where narrow, on one axis."""
+  """Names, intervals on one axis or two, and numbers; where narrow, on one axis.
+
+  `texts` are the axis' title and what its left and its right end mean.
+  """
   share = formats.is_share(study.metric.column)
   spans = _choose_spans([e for row in rows for e in row.estimates], study.margin)
   titles = ('whole range', 'magnified around zero') if len(spans) > 1 else ('',)
@@ -345,11 +323,11 @@ def _draw(
   top = 0.6 + down + 0.18 * bool(titles[0])
   height = layout.pitch * len(rows)
   fig = canvas.make_figure(top + height + 0.35, layout.width)
-  title = texts.title + (f', {formats.unit_of(study.metric.column)}' if share else '')
+  title = texts[0] + (f', {formats.unit_of(study.metric.column)}' if share else '')
   title = formats.clip(title, int((layout.width - layout.left) / 0.066))
   canvas.write(fig, layout.left, 0.18 + down, title, fontsize=8)
-  canvas.write(fig, layout.left, 0.4 + down, f'◂ {texts.left}')
-  canvas.write(fig, layout.right, 0.4 + down, f'{texts.right} ▸', ha='right')
+  canvas.write(fig, layout.left, 0.4 + down, f'◂ {texts[1]}')
+  canvas.write(fig, layout.right, 0.4 + down, f'{texts[2]} ▸', ha='right')
   if narrow:
     for i, key in enumerate(keys):
       panels.write_legend(fig, [key], 0.13 + 0.22 * i, layout.left)
@@ -376,8 +354,7 @@ def _draw(
     canvas.write(fig, left, above + middle, change, ha=align, **look)
     for j, estimate in enumerate(row.estimates):
       middle = above + layout.numbers + layout.line * j
-      words = texts.missing
-      _write_numbers(fig, study.metric.column, estimate, middle, layout, words, **look)
+      _write_numbers(fig, study.metric.column, estimate, middle, layout, look)
   return fig
 
 
@@ -453,7 +430,7 @@ def _mark(
       estimate.marker,
       color=colour,
       markersize=_SIZES[estimate.marker],
-      markerfacecolor=estimate.face,
+      markerfacecolor=colour if estimate.is_filled else canvas.PAPER,
       markeredgewidth=1.2,
     )
 
@@ -464,15 +441,14 @@ def _write_numbers(
   estimate: Estimate,
   middle: float,
   layout: _Layout,
-  missing: str,
-  **look: Any,
+  look: Mapping[str, Any],
 ) -> None:
   """The estimate in figures, smaller where there is no room, and its verdict."""
   left = layout.numbers_left
   if not estimate.is_measured:
-    words, colour = estimate.diverged or missing, canvas.SOFT
+    words, colour = 'no pairs of runs yet', canvas.SOFT
     if estimate.diverged:
-      words, colour = f'× {words}', canvas.ORANGE
+      words, colour = f'× {estimate.diverged}', canvas.ORANGE
     canvas.write(fig, left, middle, words, fontsize=7, color=colour, **look)
     return
   numbers = formats.delta(column, estimate.value)
@@ -483,15 +459,5 @@ def _write_numbers(
   canvas.write(fig, left, middle, numbers, fontsize=points, **look)
   colour = canvas.VERDICTS.get(estimate.verdict, canvas.SOFT)
   weight = 'bold' if estimate.verdict and estimate.claimed else 'normal'
-  look |= {'ha': 'right', 'fontsize': 7, 'weight': weight}
+  look = {**look, 'ha': 'right', 'fontsize': 7, 'weight': weight}
   canvas.write(fig, layout.width, middle, words, color=colour, **look)
-
-
-def _explain(study: study_lib.Study, rows: Sequence[Row]) -> list[str]:
-  """What dashes and the shaded band mean, where there are any."""
-  sentences = []
-  if any(e.descriptive and e.is_measured for row in rows for e in row.estimates):
-    sentences.append('Dashed intervals are Student-t, descriptive only.')
-  if study.margin:
-    sentences.append('Shaded: the declared margin of equivalence.')
-  return sentences
