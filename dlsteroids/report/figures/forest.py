@@ -120,7 +120,7 @@ def draw_effects(source: summary.Source) -> canvas.Drawing | None:
   if len(states) > 1:
     caption.append('Circles: as configured. Diamonds: tuned, an equal grid per arm.')
   caption.append('Filled marks carry a verdict; hollow ones are descriptive.')
-  claims = any(not formats.missing(effect['verdict']) for effect in effects)
+  claims = any(estimate.verdict for row in rows for estimate in row.estimates)
   if claims and any(contrast.kind == 'remove' for contrast in study.contrasts):
     caption.append('A removed component helps where the arm is worse without it.')
   parts = [f'{row.arm} {row.estimates[-1].describe(column)}' for row in rows]
