@@ -35,7 +35,8 @@ def publish(workdir: pathlib.Path, page: pathlib.Path) -> None:
   home = f'studies/{page.name}'  # where the command puts it for a reader
   (page / 'README.md').write_text(text.replace(str(workdir), home))
   shutil.rmtree(page / 'figures', ignore_errors=True)
-  shutil.copytree(workdir / 'figures', page / 'figures')
+  pictures = shutil.ignore_patterns('*.svg', '*.pdf')  # pages show the PNG
+  shutil.copytree(workdir / 'figures', page / 'figures', ignore=pictures)
   there = [f'{name}.csv' for name in MORE if (workdir / f'{name}.csv').is_file()]
   for name in (*FILES, *there):
     (page / name).write_text((workdir / name).read_text().replace(str(workdir), home))
