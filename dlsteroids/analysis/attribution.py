@@ -147,7 +147,7 @@ class _Part(NamedTuple):
 
 
 def attribute(
-  study: study_lib.AnyStudy,
+  study: study_lib.Study,
   all_runs: pd.DataFrame,
   alpha: float | None = None,
   tuned: int | None = None,
@@ -181,7 +181,7 @@ def attribute(
 
 
 def _attribute(
-  study: study_lib.AnyStudy, all_runs: pd.DataFrame, alpha: float | None, tuned: int
+  study: study_lib.Study, all_runs: pd.DataFrame, alpha: float | None, tuned: int
 ) -> Attribution:
   game, budgets = _make_game(study), _budgets(study)
   lows = budgets[:-1] or budgets  # a single budget is both
@@ -235,9 +235,7 @@ def _frames(parts: Sequence[_Part]) -> dict[str, Any]:
 # The budgets
 
 
-def _at(
-  study: study_lib.AnyStudy, all_runs: pd.DataFrame, budget: float
-) -> pd.DataFrame:
+def _at(study: study_lib.Study, all_runs: pd.DataFrame, budget: float) -> pd.DataFrame:
   """The runs of the declared regime at one budget and size 1."""
   close = lambda name, value: np.isclose(
     all_runs[name].astype(float), value, rtol=conditions_lib.CLOSE, atol=0
@@ -246,7 +244,7 @@ def _at(
   return all_runs[regime & close('budget', budget) & close('size', 1.0)]
 
 
-def _budgets(study: study_lib.AnyStudy) -> list[float]:
+def _budgets(study: study_lib.Study) -> list[float]:
   """Budgets of the declared regime at size 1, ascending."""
   return sorted(
     {
@@ -257,7 +255,7 @@ def _budgets(study: study_lib.AnyStudy) -> list[float]:
   )
 
 
-def _headline(study: study_lib.AnyStudy, ratios: Sequence[float]) -> float:
+def _headline(study: study_lib.Study, ratios: Sequence[float]) -> float:
   """The one of `ratios` that was declared; the largest if none was."""
   if not study.ratio:
     return max(ratios)
@@ -268,7 +266,7 @@ def _headline(study: study_lib.AnyStudy, ratios: Sequence[float]) -> float:
   raise _refuse('ratio', ratio=study.ratio, ratios=others)
 
 
-def _declared_notes(study: study_lib.AnyStudy, budgets: Sequence[float]) -> list[Note]:
+def _declared_notes(study: study_lib.Study, budgets: Sequence[float]) -> list[Note]:
   """What follows from the study's declarations alone."""
   if len(budgets) < 2:
     return [_note('one_budget'), _note('uncorrected')]
@@ -287,7 +285,7 @@ def _declared_notes(study: study_lib.AnyStudy, budgets: Sequence[float]) -> list
 _View = tuple[tuple[int, ...], Divide, list[Note]]
 
 
-def _make_game(study: study_lib.AnyStudy) -> _Game:
+def _make_game(study: study_lib.Study) -> _Game:
   """The game of the study's factors: the first level is present, the last absent."""
   ideas = tuple(factor.name for factor in study.factors)
   if study.design not in shapley_designs.GAMES or not ideas:
@@ -324,7 +322,7 @@ def _by_draw(game: _Game, added: np.ndarray) -> np.ndarray | None:
   return added.reshape(n, orders // game.together, game.together, *rest).mean(2)
 
 
-def _cells(study: study_lib.AnyStudy) -> dict[int, str]:
+def _cells(study: study_lib.Study) -> dict[int, str]:
   """The arm of every coalition, merged ones included; not of levels in between."""
   arms = {}
   for levels, arm in study.cells:
@@ -340,11 +338,11 @@ def _cells(study: study_lib.AnyStudy) -> dict[int, str]:
   return arms
 
 
-def _all(study: study_lib.AnyStudy, ideas: Sequence[str], cells: Mapping) -> _View:
+def _all(study: study_lib.Study, ideas: Sequence[str], cells: Mapping) -> _View:
   return tuple(range(2 ** len(ideas))), shapley.divide, []
 
 
-def _orders(study: study_lib.AnyStudy, ideas: Sequence[str], cells: Mapping) -> _View:
+def _orders(study: study_lib.Study, ideas: Sequence[str], cells: Mapping) -> _View:
   for names in study.permutations:
     if sorted(names) != sorted(ideas):
       raise ValueError(f'an order must hold every factor once, got {names}')
@@ -359,7 +357,7 @@ def _orders(study: study_lib.AnyStudy, ideas: Sequence[str], cells: Mapping) -> 
   return needed, divide, [_note('orders', count=len(orders), of=count)]
 
 
-def _fraction(study: study_lib.AnyStudy, ideas: Sequence[str], cells: Mapping) -> _View:
+def _fraction(study: study_lib.Study, ideas: Sequence[str], cells: Mapping) -> _View:
   k = len(ideas)
   fraction = shapley.find_fraction(cells, k)
   if fraction is None:
@@ -372,7 +370,7 @@ def _fraction(study: study_lib.AnyStudy, ideas: Sequence[str], cells: Mapping) -
   return needed, divide, [_note('fraction', count=len(fraction), of=2**k)]
 
 
-def _lack(study: study_lib.AnyStudy, missing: Sequence[int], count: int) -> _Refusal:
+def _lack(study: study_lib.Study, missing: Sequence[int], count: int) -> _Refusal:
   """Names the combinations without an arm, or what excludes them."""
   excluded = [
     f'{factor.name}={own} with {other}={level}'
@@ -434,7 +432,7 @@ def _gather(
 
 
 def _to_scale(
-  study: study_lib.AnyStudy, values: np.ndarray, scale: str
+  study: study_lib.Study, values: np.ndarray, scale: str
 ) -> tuple[np.ndarray, str]:
   """Values on a scale, higher being better; or why they have no place on it.
 
@@ -470,7 +468,7 @@ def _to_scale(
 
 
 def _measure(
-  study: study_lib.AnyStudy,
+  study: study_lib.Study,
   game: _Game,
   scores: Sequence[tuple[float, pairs.Scores]],
   alpha: float,

@@ -200,7 +200,7 @@ def make_ladder(
 
 
 def collect_ladders(
-  study: study_lib.AnyStudy, all_runs: pd.DataFrame, axis: str
+  study: study_lib.Study, all_runs: pd.DataFrame, axis: str
 ) -> tuple[dict[str, Ladder], list[Remark]]:
   """Every arm's ladder of separate runs, and a remark on the rungs left out.
 
@@ -239,7 +239,7 @@ def collect_ladders(
   return ladders, [Remark('short rungs', axis, values=tuple(short))] * bool(short)
 
 
-def deciding_scale(study: study_lib.AnyStudy, all_runs: pd.DataFrame) -> Scale:
+def deciding_scale(study: study_lib.Study, all_runs: pd.DataFrame) -> Scale:
   """The scale of the deciding metric, the same for every arm and condition."""
   column = pairs.deciding(study)
   if column not in all_runs:

@@ -52,7 +52,7 @@ class _Key(NamedTuple):
   runs_digest: str = ''  # while its report is incomplete
 
 
-def digest(study: study_lib.AnyStudy, runs: pd.DataFrame) -> str:
+def digest(study: study_lib.Study, runs: pd.DataFrame) -> str:
   """Sha256 hex of the statuses and scores of the study's runs, in any row order.
 
   Wall times do not count, and scores count to 12 digits, so that runs read back from a
@@ -69,7 +69,7 @@ def digest(study: study_lib.AnyStudy, runs: pd.DataFrame) -> str:
   return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
 
-def complete(study: study_lib.AnyStudy, runs: pd.DataFrame) -> bool:
+def complete(study: study_lib.Study, runs: pd.DataFrame) -> bool:
   """Whether every planned run of the claim has ended and no contrast lacks pairs.
 
   A run that failed has ended; a contrast with under 90 % of its pairs lacks some.
@@ -78,10 +78,10 @@ def complete(study: study_lib.AnyStudy, runs: pd.DataFrame) -> bool:
   if len(claimed) < len(study.arms) * len(study.seeds):
     return False
   scores = pairs.tabulate(study, runs, study.metric.column, study.tuned)
-  return all(pairs.match(c, scores).enough for c in study['contrasts'])
+  return all(pairs.match(c, scores).enough for c in study.contrasts)
 
 
-def question(study: study_lib.AnyStudy) -> str:
+def question(study: study_lib.Study) -> str:
   """Sha256 hex of what a study asks of its runs; another question is another look."""
   content = {
     'contrasts': [
@@ -98,7 +98,7 @@ def question(study: study_lib.AnyStudy) -> str:
   return hashlib.sha256(text.encode()).hexdigest()
 
 
-def state(study: study_lib.AnyStudy, runs: pd.DataFrame | None = None) -> Look:
+def state(study: study_lib.Study, runs: pd.DataFrame | None = None) -> Look:
   """The look that a report of `runs` is, whether or not it is logged already.
 
   Without `runs` it is the last look logged, or the first one to come. A report of the
@@ -119,7 +119,7 @@ def state(study: study_lib.AnyStudy, runs: pd.DataFrame | None = None) -> Look:
 
 
 def log(
-  study: study_lib.AnyStudy,
+  study: study_lib.Study,
   runs: pd.DataFrame,
   time: str,
   answers: Sequence[Sequence[str]] = (),
@@ -153,7 +153,7 @@ def log(
   return (*study.looks, record)
 
 
-def standing(study: study_lib.AnyStudy) -> study_lib.LookRecord | None:
+def standing(study: study_lib.Study) -> study_lib.LookRecord | None:
   """The record of the last declared look, whose answers stand; None without one."""
   looks, declared = _logged(study), max(study.looks_declared, 1)
   if len(looks) < declared or not looks[declared - 1].runs_digest:
@@ -165,12 +165,12 @@ def standing(study: study_lib.AnyStudy) -> study_lib.LookRecord | None:
   )
 
 
-def _of_these_data(study: study_lib.AnyStudy) -> list[study_lib.LookRecord]:
+def _of_these_data(study: study_lib.Study) -> list[study_lib.LookRecord]:
   """The logged looks at the study's present data; old records do not name theirs."""
   return [look for look in study.looks if look.data in ('', study.data.digest)]
 
 
-def _key(study: study_lib.AnyStudy, record: study_lib.LookRecord) -> _Key:
+def _key(study: study_lib.Study, record: study_lib.LookRecord) -> _Key:
   """The key of a logged look; old records lack their question."""
   return _Key(
     record.question or question(study),
@@ -189,7 +189,7 @@ def _place(looks: Sequence[_Key], key: _Key, whole: bool) -> int:
   return next((looks.index(c) for c in candidates if c in looks), len(looks))
 
 
-def _logged(study: study_lib.AnyStudy) -> list[_Key]:
+def _logged(study: study_lib.Study) -> list[_Key]:
   """The distinct looks so far, in order."""
   looks: list[_Key] = []
   for record in _of_these_data(study):

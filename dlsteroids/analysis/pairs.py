@@ -76,19 +76,19 @@ def are_enough(count: int, planned: int) -> bool:
   return planned > 0 and 10 * count >= round(10 * ENOUGH) * planned
 
 
-def declared(study: study_lib.AnyStudy) -> int:
+def declared(study: study_lib.Study) -> int:
   """The study's declared tuning state: 1 if its numbers are tuned, else 0."""
   return study.tuned
 
 
-def deciding(study: study_lib.AnyStudy) -> str:
+def deciding(study: study_lib.Study) -> str:
   """The deciding metric's column on the test split; ValueError on another split."""
   if study.metric.split != 'test':
     raise ValueError(f"claims are made on 'test', got split {study.metric.split!r}")
   return study.metric.column
 
 
-def metric(study: study_lib.AnyStudy, column: str) -> study_lib.Metric:
+def metric(study: study_lib.Study, column: str) -> study_lib.Metric:
   """The metric of a column such as 'final/test/accuracy'; ValueError if unknown."""
   name = column.removeprefix('final/').split('/', 1)[-1]
   by_name = {study.metric.name: study.metric, **study.metrics}
@@ -98,7 +98,7 @@ def metric(study: study_lib.AnyStudy, column: str) -> study_lib.Metric:
 
 
 def select(
-  study: study_lib.AnyStudy, runs: pd.DataFrame, tuned: int | None = None
+  study: study_lib.Study, runs: pd.DataFrame, tuned: int | None = None
 ) -> pd.DataFrame:
   """The rows of `runs` that are of the study's arms and seeds, in one tuning state.
 
@@ -120,7 +120,7 @@ def select(
 
 
 def tabulate(
-  study: study_lib.AnyStudy, runs: pd.DataFrame, column: str, tuned: int
+  study: study_lib.Study, runs: pd.DataFrame, column: str, tuned: int
 ) -> Scores:
   """Lays one metric column out by seed and arm.
 

@@ -28,12 +28,8 @@ class Reach(NamedTuple):
   reachable: bool
   seeds_needed: int | None
 
-  @property
-  def sentence(self) -> str:  # until regimes and scoreboard refuse in numbers
-    return f'This design could not have shown anything: {self}'
 
-
-def reach(study: study_lib.AnyStudy, alpha: float | None = None) -> Reach:
+def reach(study: study_lib.Study, alpha: float | None = None) -> Reach:
   """What the study's design can reach at `alpha`, by default that of its last look."""
   level = looks.state(study).alpha if alpha is None else alpha
   m, n = len(study.contrasts), len(study.seeds)
@@ -44,7 +40,7 @@ def reach(study: study_lib.AnyStudy, alpha: float | None = None) -> Reach:
   return Reach(m, n, level, smallest, m > 0 and smallest <= level, needed)
 
 
-def noise_floor(study: study_lib.AnyStudy, runs: pd.DataFrame, tuned: int) -> float:
+def noise_floor(study: study_lib.Study, runs: pd.DataFrame, tuned: int) -> float:
   """√2·σ over seeds of the reference arm on the deciding metric; nan if unknown.
 
   The arm is the first reference cell of the first contrast.

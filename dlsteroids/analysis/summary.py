@@ -41,12 +41,12 @@ class Tables(NamedTuple):
 class Source(NamedTuple):
   """Everything a report is made from: a study, its tables, its per-run arrays."""
 
-  study: study_lib.AnyStudy
+  study: study_lib.Study
   tables: Tables
   arrays: Arrays
 
 
-def intact_arm(study: study_lib.AnyStudy) -> str:
+def intact_arm(study: study_lib.Study) -> str:
   """The arm with every factor at its first level, else the first arm."""
   intact = {factor.name: factor.levels[0].name for factor in study.factors}
   for arm in study.arms:
@@ -55,13 +55,13 @@ def intact_arm(study: study_lib.AnyStudy) -> str:
   return study.arms[0].name
 
 
-def arms_intact_first(study: study_lib.AnyStudy) -> list[str]:
+def arms_intact_first(study: study_lib.Study) -> list[str]:
   """Names of the arms: the intact one, then the others as declared."""
   intact = intact_arm(study)
   return sorted((arm.name for arm in study.arms), key=lambda name: name != intact)
 
 
-def family(study: study_lib.AnyStudy) -> tuple[factors_lib.Contrast, ...]:
+def family(study: study_lib.Study) -> tuple[factors_lib.Contrast, ...]:
   """The contrasts that verdicts are made on, in the study's order.
 
   Those of the design; of a factorial its simple effects in the intact model, where the
@@ -145,7 +145,7 @@ class Count(NamedTuple):
   missing: tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def count_runs(study: study_lib.AnyStudy, runs: pd.DataFrame, tuned: int) -> Count:
+def count_runs(study: study_lib.Study, runs: pd.DataFrame, tuned: int) -> Count:
   """Compares the runs in one tuning state with those the study plans."""
   rows = pairs.select(study, runs, tuned)
   stored = set(zip(rows['arm'], rows['seed'].astype(int)))

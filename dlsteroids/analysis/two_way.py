@@ -1,12 +1,13 @@
 """Intervals over seeds and test examples together, from the score of every example."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from dlsteroids.analysis import pairs, statistics
+from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
 Arrays = Callable[..., Mapping[str, np.ndarray] | None]
@@ -33,10 +34,10 @@ class TwoWay(NamedTuple):
 
 
 def two_way(
-  study: study_lib.AnyStudy,
+  study: study_lib.Study,
   runs: pd.DataFrame,
   arrays: Arrays,
-  contrast: Any,
+  contrast: factors_lib.Contrast,
   alpha: float | None = None,
   metric: str = 'test/accuracy',
   tuned: int = 0,
@@ -110,10 +111,10 @@ def _by_block(table: np.ndarray, block: int) -> np.ndarray:
 
 
 def _differences(
-  study: study_lib.AnyStudy,
+  study: study_lib.Study,
   runs: pd.DataFrame,
   arrays: Arrays,
-  contrast: Any,
+  contrast: factors_lib.Contrast,
   metric: str,
   tuned: int,
   nested: bool,
@@ -127,7 +128,7 @@ def _differences(
   for seed in study.seeds:
     stored = {
       arm: (status.get((arm, seed), 'failed'), arrays(arm, seed, *state))
-      for side in pairs.cells(contrast)
+      for side in (contrast.arm_cells, contrast.reference_cells)
       for arm in side
     }
     pair = _difference(study, stored, contrast, seed, metric)
@@ -142,16 +143,16 @@ def _differences(
 
 
 def _difference(
-  study: study_lib.AnyStudy,
+  study: study_lib.Study,
   stored: Mapping[str, tuple[str, Mapping[str, np.ndarray] | None]],
-  contrast: Any,
+  contrast: factors_lib.Contrast,
   seed: int,
   metric: str,
 ) -> tuple[np.ndarray, np.ndarray] | None:
   """Sorted example indices [N] and the contrast's difference in score there."""
   index: np.ndarray | None = None
   means: list[np.ndarray | float] = []
-  for side in pairs.cells(contrast):
+  for side in (contrast.arm_cells, contrast.reference_cells):
     total: np.ndarray | float = 0.0
     for arm in side:
       state, run = stored[arm]

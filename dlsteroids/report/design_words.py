@@ -28,7 +28,7 @@ def warn_reach(design: reach.Reach) -> str:
   )
 
 
-def describe_look(study: study_lib.AnyStudy, look: looks.Look) -> str:
+def describe_look(study: study_lib.Study, look: looks.Look) -> str:
   """Why a look's verdicts are exploratory, a sentence; '' if they are claims."""
   if not look.exploratory:
     return ''

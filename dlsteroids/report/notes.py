@@ -155,8 +155,10 @@ def _variance(study: study_lib.Study) -> str:
   if study.data.official_test:
     return f'{text} The test split is the same for every seed.'
   return (
-    f'{text} There is no official test split: the seed draws the split too, and the '
-    'spread over seeds contains that.'
+    f'{text} There is no official test split: the seed draws the split too. The splits '
+    'overlap, so intervals over seeds speak of these data; for the population that the '
+    'data were drawn from, the wider interval beside them has Nadeau and Bengio’s '
+    'correction.'
   )
 
 

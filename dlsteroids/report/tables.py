@@ -76,6 +76,8 @@ def _effects(
   p, p_name = ('p_holm', 'p (Holm)') if decides else ('p', 'p')
   scored = column in ('test/accuracy', study.metric.column)
   two_ways = _intervals_with_examples(source, column, state) if scored else {}
+  crossed = study.data.official_test
+  population = 'over seeds × examples' if crossed else 'for the population'
   rows = []
   for row in summary.effects_of(source, column, state):
     interval = formats.interval(column, row['ci_low'], row['ci_high'])
@@ -90,7 +92,7 @@ def _effects(
         'Arm': formats.value(column, row['arm_mean']),
         difference: formats.delta(column, row['delta']),
         'Interval over seeds': interval,
-        'over seeds × examples': two_ways.get(_key(row), ''),
+        population: two_ways.get(_key(row), ''),
         p_name: '' if formats.missing(row[p]) else formats.p_value(row[p]),
         'P(better)': _probability(row),
         'Seeds': formats.count(row['n']),
@@ -119,15 +121,13 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _intervals_with_examples(
   source: summary.Source, column: str, state: int
 ) -> Mapping[tuple[str, ...], str]:
-  """Two-way bootstrap intervals of the contrasts, where examples' scores are stored."""
+  """Two-way intervals of the contrasts, where the scores of examples are stored."""
   study, runs = source.study, source.tables.runs
   alpha = looks.state(study, runs).alpha
   intervals = {}
   for contrast in dict.fromkeys((*summary.family(study), *study.contrasts)):
     try:
-      span = two_way.two_way(
-        study, runs, source.arrays, contrast._asdict(), alpha, column, state
-      )
+      span = two_way.two_way(study, runs, source.arrays, contrast, alpha, column, state)
     except ValueError:  # arms that see other examples have no example in common
       continue
     if span is not None:

@@ -336,10 +336,6 @@ class Study(Mapping):
     return len(self._json)
 
 
-# A `Study`, in signatures whose callers still annotate it as a mapping.
-AnyStudy = Any
-
-
 def from_json(tree: Mapping[str, Any]) -> Study:
   """A study from the content of study.json.
 
