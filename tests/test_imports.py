@@ -24,7 +24,7 @@ MAY = {
   'train': LEAVES | {'data', 'models', 'tasks'},
   'store': {'study', 'config', 'util'},
   'plan': TRAINING - {'plan'},
-  'analysis': NUMBERS | {'report'},
+  'analysis': NUMBERS,
   'report': NUMBERS | {'analysis'},
   'run': TRAINING | {'analysis', 'report'},
   'cluster': TRAINING | {'analysis', 'report', 'run'},

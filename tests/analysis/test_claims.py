@@ -419,6 +419,18 @@ def test_entries_may_leave_fields_out():
   assert row['why'] == 'the study has no verdict on it'
 
 
+@pytest.mark.parametrize('kind', ['remove', 'swap'])
+def test_a_claim_on_a_component_is_held_against_a_verdict_on_a_swap(kind):
+  """The arm lacks the component and is worse, so the component helps."""
+  study, runs = make({'a': -EIGHT})
+  study['contrasts'][0]['kind'] = kind
+  (row,) = score(study, runs, entry(direction='helps', number=0.0225))
+  assert row['outcome'] == 'agrees'
+  assert row['ours'].startswith('helps: +2.25 points')
+  verdict = effects.measure(study, runs)['verdict'].tolist()
+  assert verdict == ['hurts' if kind == 'swap' else 'helps']
+
+
 def board(*outcomes):
   rows = [('Doe 1999', 'it matters', 'helps', 'hurts', o, 'because') for o in outcomes]
   return pd.DataFrame(rows, columns=list(claim_words.COLUMNS))
