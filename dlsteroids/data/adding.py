@@ -52,7 +52,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
       'lookback': length,
       'unit': '',
     },
-    references={'mean': measure(arrays, split(0)['test'])},
+    references={'mean': _measure(arrays, split(0)['test'])},
   )
 
 
@@ -70,7 +70,7 @@ def transform(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
   }
 
 
-def measure(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, float]:
+def _measure(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, float]:
   """Scores of the constant 1, the mean of the sum; in expectation 1/6 and 1/3."""
   value = np.take_along_axis(arrays['value'][rows], arrays['mark'][rows], 1)
   error = value.astype(np.float64).sum(1) - 1

@@ -45,8 +45,8 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     UserError: files missing, damaged or of the wrong digest, or an option out of range.
   """
   config = options.complete(config, OPTIONS, 'data')
-  place = source.locate('cifar10', config, find, WANTED, [PUBLISHED])
-  tables = [parse(data, f'{place}/{name}') for name, data in read(place).items()]
+  place = source.locate('cifar10', config, _find, WANTED, [PUBLISHED])
+  tables = [parse(data, f'{place}/{name}') for name, data in _read(place).items()]
   table = np.concatenate(tables)
   # Stored channel by channel: [N, 3, 32, 32] → [N, 32, 32, 3]
   pixels = table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
@@ -61,7 +61,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   return images.make(parts, config)
 
 
-def find(place: pathlib.Path) -> pathlib.Path | None:
+def _find(place: pathlib.Path) -> pathlib.Path | None:
   """The archive or the folder of batches at or in `place`; None if there is none."""
   if place.is_file():
     return place
@@ -71,12 +71,8 @@ def find(place: pathlib.Path) -> pathlib.Path | None:
   return None
 
 
-def read(place: pathlib.Path) -> dict[str, bytes]:
-  """The bytes of the six batches, by file name in order.
-
-  Raises:
-    UserError: a batch missing, a damaged archive, or one of the wrong digest.
-  """
+def _read(place: pathlib.Path) -> dict[str, bytes]:
+  """The bytes of the six batches, by file name in order."""
   if place.is_file():
     actual = f'md5:{files.checksum(place, "md5")}'
     if actual != PUBLISHED.digest:

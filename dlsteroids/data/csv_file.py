@@ -36,7 +36,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   config = options.complete(config, OPTIONS, 'data')
   if not config['path']:
     raise errors.UserError('data.path is empty: give the .csv file')
-  path = source.locate('csv_file', config, find, 'a .csv file')
+  path = source.locate('csv_file', config, _find, 'a .csv file')
   exclude = None
   if config['exclude']:
     exclude = functools.partial(
@@ -55,12 +55,8 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   return series.make(parts, config)
 
 
-def find(place: pathlib.Path) -> pathlib.Path:
-  """`place`, if it is a file.
-
-  Raises:
-    UserError: it is a folder.
-  """
+def _find(place: pathlib.Path) -> pathlib.Path:
+  """`place`, if it is a file."""
   if place.is_dir():
     names = sorted(path.name for path in place.glob('*.csv'))
     raise errors.UserError(

@@ -51,19 +51,19 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     raise errors.UserError(
       f'data.rotate = {angle} needs square images; {base.name} has {height}×{width}'
     )
-  turned = turn(upright, invert, angle, LIGHTEST[name])
-  domains = ('upright', describe(invert, angle))
+  turned = _turn(upright, invert, angle, LIGHTEST[name])
+  domains = ('upright', _describe(invert, angle))
   x, y = two_domains.halves(base, domains, upright, turned)
   return two_domains.make(f'{base.name}-unpaired', x, y, config, base.classes)
 
 
-def turn(pixels: np.ndarray, invert: bool, angle: int, lightest: int) -> np.ndarray:
+def _turn(pixels: np.ndarray, invert: bool, angle: int, lightest: int) -> np.ndarray:
   """What domain Y shows of uint8 [N, H, W, C]; `angle` is to the left."""
   pixels = np.rot90(pixels, angle // 90, axes=(1, 2))
   return np.ascontiguousarray(lightest - pixels if invert else pixels)
 
 
-def describe(invert: bool, angle: int) -> str:
+def _describe(invert: bool, angle: int) -> str:
   """The name of domain Y."""
   changes = ['inverted'] * invert + [f'turned by {angle}°'] * bool(angle)
   return ', '.join(changes) or 'upright too'

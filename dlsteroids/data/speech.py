@@ -57,17 +57,17 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   published. Called `fsdd-unverified` unless the recordings are those of 26eb9aa.
 
   Raises:
-    UserError: nothing found, unreadable recordings, or an option out of range.
+    UserError: no recordings, unreadable ones, or an option out of range.
   """
   config = options.complete(config, OPTIONS, 'data')
   form = spectra.Form(RATE, config['bands'], config['frame'], config['hop'])
   spectra.check(form)
-  place = source.locate('fsdd', config, find, WANTED)
-  files = read(place)
-  by_name = {name: parse(name, place) for name in files}
+  place = source.locate('fsdd', config, _find, WANTED)
+  files = _read(place)
+  by_name = {name: _parse(name, place) for name in files}
   names = sorted(by_name, key=by_name.__getitem__)
   features = spectra.cached({name: files[name] for name in names}, form, str(place))
-  test = choose([by_name[name] for name in names], config['speaker'])
+  test = _choose([by_name[name] for name in names], config['speaker'])
   order = np.argsort(test, kind='stable')  # the test set last
   image, length = features.image[order][..., None], features.length[order]
   label = np.array([by_name[names[i]].digit for i in order], np.int32)
@@ -79,7 +79,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     name=name,
     arrays=arrays,
     split=split.make(label, sizes, config),
-    transform=make_transform(image[:train, ..., 0], length[:train]),
+    transform=_make_transform(image[:train, ..., 0], length[:train]),
     digest=digest.of(arrays, config, name, sizes, CLASSES),
     classes=CLASSES,
     facts={
@@ -93,12 +93,8 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   )
 
 
-def find(place: pathlib.Path) -> pathlib.Path | None:
-  """The archive, or the folder that holds .wav files, at or in `place`.
-
-  Raises:
-    UserError: a file that is not an archive.
-  """
+def _find(place: pathlib.Path) -> pathlib.Path | None:
+  """The archive, or the folder that holds .wav files, at or in `place`."""
   if place.is_file():
     return archive.openable(place)
   for path in [place / f'recordings{suffix}' for suffix in archive.SUFFIXES]:
@@ -116,12 +112,8 @@ def _is_wav(name: str) -> bool:
   return name.lower().endswith('.wav') and not hidden
 
 
-def read(place: pathlib.Path) -> dict[str, bytes]:
-  """The bytes of all WAV files by file name.
-
-  Raises:
-    UserError: a damaged archive, an unreadable file, two of one name, or none.
-  """
+def _read(place: pathlib.Path) -> dict[str, bytes]:
+  """The bytes of all WAV files by file name."""
   files: dict[str, bytes] = {}
   if place.is_dir():
     for path in sorted(place.iterdir()):
@@ -138,12 +130,8 @@ def read(place: pathlib.Path) -> dict[str, bytes]:
   return files
 
 
-def parse(name: str, place: pathlib.Path) -> Recording:
-  """Digit, speaker and number in a file's name.
-
-  Raises:
-    UserError: another name.
-  """
+def _parse(name: str, place: pathlib.Path) -> Recording:
+  """Digit, speaker and number in a file's name."""
   match = PATTERN.fullmatch(name)
   if not match:
     raise errors.UserError(
@@ -153,12 +141,8 @@ def parse(name: str, place: pathlib.Path) -> Recording:
   return Recording(int(match[1]), match[2], int(match[3]))
 
 
-def choose(recordings: list[Recording], speaker: str) -> list[bool]:
-  """Which recordings are the test set.
-
-  Raises:
-    UserError: an unknown speaker, or no recording of the official test set.
-  """
+def _choose(recordings: list[Recording], speaker: str) -> list[bool]:
+  """Which recordings are the test set."""
   speakers = sorted({recording.speaker for recording in recordings})
   if speaker and speaker not in speakers:
     raise errors.UserError(
@@ -176,7 +160,7 @@ def choose(recordings: list[Recording], speaker: str) -> list[bool]:
   return test
 
 
-def make_transform(image: np.ndarray, length: np.ndarray) -> Any:
+def _make_transform(image: np.ndarray, length: np.ndarray) -> Any:
   """The `Dataset.transform`, by the moments of the real frames of uint8 [N, T, bands].
 
   A band that hardly changes is divided by one step of the quantisation, not by less.

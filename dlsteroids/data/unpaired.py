@@ -38,7 +38,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   config = options.complete(config, OPTIONS, 'data')
   form = decode.Form(config['size'], config['channels'])
   if config['path_x'] or config['path_y']:
-    places = locate(config)
+    places = _locate(config)
     names = [archive.stem(place.resolve()) for place in places]
     name = config['label'] or '-'.join(names)
     pixels = [
@@ -61,18 +61,14 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     sides = np.repeat(np.tile([0, 1], len(counts)), np.ravel(counts))
     pixels = [stored[sides == side] for side in (0, 1)]
     sizes = list(zip(*counts, strict=True))
-  compare(pixels, names)
+  _compare(pixels, names)
   x, y = (two_domains.Side(*side) for side in zip(names, pixels, sizes, strict=True))
-  treatments = describe_changes(pixels, names, config)
+  treatments = _describe_changes(pixels, names, config)
   return two_domains.make(name, x, y, config, treatments=treatments)
 
 
-def locate(config: Mapping[str, Any]) -> list[pathlib.Path]:
-  """The folders or archives at `path_x` and `path_y`.
-
-  Raises:
-    UserError: a missing one, both the same, or `path` set as well.
-  """
+def _locate(config: Mapping[str, Any]) -> list[pathlib.Path]:
+  """The folders or archives at `path_x` and `path_y`."""
   places = []
   for key, other in (('path_x', 'path_y'), ('path_y', 'path_x')):
     if not config[key]:
@@ -95,7 +91,7 @@ def locate(config: Mapping[str, Any]) -> list[pathlib.Path]:
   return places
 
 
-def compare(pixels: Sequence[np.ndarray], names: Sequence[str]) -> None:
+def _compare(pixels: Sequence[np.ndarray], names: Sequence[str]) -> None:
   """Raises UserError unless the images of both domains are of one size."""
   sizes = [f'{part.shape[2]}×{part.shape[1]}' for part in pixels]
   if sizes[0] != sizes[1]:
@@ -105,7 +101,7 @@ def compare(pixels: Sequence[np.ndarray], names: Sequence[str]) -> None:
     )
 
 
-def describe_changes(
+def _describe_changes(
   pixels: Sequence[np.ndarray], names: Sequence[str], config: Mapping[str, Any]
 ) -> tuple[str, ...]:
   """What was done to the images, a sentence each."""

@@ -30,24 +30,24 @@ def remember(
   """
   file = files.cache_folder() / kind / f'{config_lib.digest(state)}.npz'
   try:
-    arrays = npz.read(file)
-    about, checksum = json.loads(str(arrays.pop('about')))
-    if _checksum(arrays, about) == checksum:
-      return arrays, about
+    stored = npz.read(file)
+    about, checksum = json.loads(str(stored.pop('about')))
+    if _checksum(stored, about) == checksum:
+      return stored, about
   except (OSError, ValueError, KeyError, TypeError):
     pass  # missing or damaged
-  made, about = make()
-  text = json.dumps([about, _checksum(made, about)])
+  arrays, about = make()
+  text = json.dumps([about, _checksum(arrays, about)])
   try:
     with files.replacing(file) as stream:
-      np.savez(stream, **{**made, 'about': np.array(text)})  # type: ignore[arg-type]
+      np.savez(stream, **{**arrays, 'about': np.array(text)})  # type: ignore[arg-type]
   except OSError as error:
     if required:
       raise errors.UserError(
         f'cannot cache the {kind} in {str(file.parent)!r}: {error.strerror}; set '
         'DLSTEROIDS_CACHE to a folder with room'
       ) from error
-  return made, json.loads(text)[0]
+  return arrays, json.loads(text)[0]
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], about: Any) -> str:

@@ -31,11 +31,7 @@ class Rows:
     return self.shape[0]
 
   def __getitem__(self, indices: Any) -> np.ndarray:
-    """The rows at integer `indices` [n], decoded by threads.
-
-    Raises:
-      UserError: unreadable files; more than `LIMIT` bytes.
-    """
+    """The rows at integer `indices` [n], decoded by threads."""
     wanted = np.arange(len(self))[indices]
     total = wanted.size * int(np.prod(self.shape[1:])) * self.dtype.itemsize
     if total > LIMIT:
@@ -77,12 +73,12 @@ def digest(
   state = [total.hexdigest(), str(root.resolve()), times(names, files)]
 
   def make() -> cache.Entry:
-    return {}, checksums(root, names)
+    return {}, _checksums(root, names)
 
   return str(cache.remember('contents', state, make, required=False)[1])
 
 
-def checksums(root: pathlib.Path, names: Sequence[str]) -> str:
+def _checksums(root: pathlib.Path, names: Sequence[str]) -> str:
   """sha256 (hex) of names and of every file's sha256, read by threads."""
 
   def one(name: str) -> str:

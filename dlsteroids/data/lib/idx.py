@@ -50,7 +50,7 @@ def read(data: bytes, name: str, dims: int) -> np.ndarray:
   Raises:
     UserError: another type, number of dimensions or length than the header says.
   """
-  shape = read_shape(data, name, dims)
+  shape = _read_shape(data, name, dims)
   header, size = 4 + 4 * dims, math.prod(shape)
   expected = header + size
   if len(data) != expected:
@@ -64,12 +64,8 @@ def read(data: bytes, name: str, dims: int) -> np.ndarray:
   return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
-def read_shape(data: bytes, name: str, dims: int) -> tuple[int, ...]:
-  """The shape in the header of an idx file.
-
-  Raises:
-    UserError: another type or number of dimensions.
-  """
+def _read_shape(data: bytes, name: str, dims: int) -> tuple[int, ...]:
+  """The shape in the header of an idx file."""
   if len(data) < 4 or data[:2] != b'\0\0':
     raise errors.UserError(f'{name!r} is not an idx file: it starts {data[:4]!r}')
   if data[2] != 8 or data[3] != dims:
@@ -103,7 +99,7 @@ def load(name: str, published: Published, config: Mapping[str, Any]) -> types.Da
     read(data, str(path), 3 if i % 2 == 0 else 1)
     for i, (data, path) in enumerate(zip(contents, paths, strict=True))
   ]
-  check(arrays, paths, len(published.classes))
+  _check(arrays, paths, len(published.classes))
   pixels = np.concatenate([arrays[0], arrays[2]])[..., None]
   labels = np.concatenate([arrays[1], arrays[3]]).astype(np.int32)
   sizes = (len(arrays[1]), 0, len(arrays[3]))
@@ -137,7 +133,7 @@ def unpack(path: pathlib.Path, dims: int) -> bytes:
       packed = file.read(2) == b'\x1f\x8b'
     with gzip.open(path) if packed else path.open('rb') as file:
       start = file.read(4 + 4 * dims)
-      size = math.prod(read_shape(start, str(path), dims))
+      size = math.prod(_read_shape(start, str(path), dims))
       if size > LIMIT:
         raise errors.UserError(
           f'{str(path)!r} announces {size:,} bytes, more than {LIMIT:,}'
@@ -159,7 +155,7 @@ def _take(file: Any, count: int) -> bytes:
   return b''.join(parts)
 
 
-def check(arrays: list[np.ndarray], paths: list[pathlib.Path], classes: int) -> None:
+def _check(arrays: list[np.ndarray], paths: list[pathlib.Path], classes: int) -> None:
   """Raises UserError unless the four arrays belong together."""
   for i in (0, 2):
     if len(arrays[i]) != len(arrays[i + 1]):

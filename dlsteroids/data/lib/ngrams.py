@@ -39,7 +39,7 @@ class Counts(NamedTuple):
   kinds: np.ndarray
 
 
-def number(text: np.ndarray, order: int, vocabulary: int) -> np.ndarray:
+def _number(text: np.ndarray, order: int, vocabulary: int) -> np.ndarray:
   """The number of the n-gram at each place of `text`: int64 [L - order + 1]."""
   count = max(len(text) - order + 1, 0)
   total = np.zeros(count, np.int64)
@@ -50,7 +50,7 @@ def number(text: np.ndarray, order: int, vocabulary: int) -> np.ndarray:
 
 def count(text: np.ndarray, order: int, vocabulary: int) -> Counts:
   """The n-grams of `order` in `text`, integers [L] below `vocabulary`."""
-  grams, times = np.unique(number(text, order, vocabulary), return_counts=True)
+  grams, times = np.unique(_number(text, order, vocabulary), return_counts=True)
   contexts, first = np.unique(grams // vocabulary, return_index=True)
   ends = np.append(first, len(grams))
   summed = np.append(0, np.cumsum(times))
@@ -63,7 +63,7 @@ def count(text: np.ndarray, order: int, vocabulary: int) -> Counts:
   )
 
 
-def look_up(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _look_up(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
   """The place of each of `wanted` in sorted `keys`; the last place if it is missing."""
   places = np.searchsorted(keys, wanted)
   return np.where(keys[places] == wanted, places, len(keys) - 1)
@@ -76,9 +76,9 @@ def likelihoods(
   chance = np.full(len(stretch) - 2, 1 / vocabulary)
   rows = [chance]
   for order, model in enumerate(models, 1):
-    grams = number(stretch[3 - order :], order, vocabulary)
-    at = look_up(model.contexts, grams // vocabulary)
-    times = model.times[look_up(model.grams, grams)]
+    grams = _number(stretch[3 - order :], order, vocabulary)
+    at = _look_up(model.contexts, grams // vocabulary)
+    times = model.times[_look_up(model.grams, grams)]
     total, kinds = model.totals[at], model.kinds[at]
     mixed = (times + kinds * chance) / np.maximum(total + kinds, 1)
     chance = np.where(total > 0, mixed, chance)

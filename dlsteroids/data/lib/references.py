@@ -53,13 +53,13 @@ def measure(problem: Problem) -> tuple[dict[str, dict[str, float]], list[str]]:
   may begin before the window; 'linear (ridge)' maps the whole window to the whole
   horizon, with the penalty of `PENALTIES` that has the least error on validation.
   """
-  forecasts: dict[str, Forecast] = {'persistence': persistence}
+  forecasts: dict[str, Forecast] = {'persistence': _persistence}
   notes = []
   if problem.season:
-    forecasts['seasonal naive'] = seasonal
+    forecasts['seasonal naive'] = _seasonal
   inputs = problem.lookback * problem.series.shape[1]
   if inputs <= INPUTS:
-    forecasts['linear (ridge)'] = fit_ridge(problem)[0]
+    forecasts['linear (ridge)'] = _fit_ridge(problem)[0]
   else:
     notes.append(
       f'The reference linear (ridge) is left out: a window has {inputs:,} numbers, '
@@ -68,20 +68,20 @@ def measure(problem: Problem) -> tuple[dict[str, dict[str, float]], list[str]]:
   scores = {
     name: {
       f'test/{metric}': value
-      for metric, value in score(problem, forecast, problem.starts['test']).items()
+      for metric, value in _score(problem, forecast, problem.starts['test']).items()
     }
     for name, forecast in forecasts.items()
   }
   return scores, notes
 
 
-def persistence(problem: Problem, starts: np.ndarray) -> np.ndarray:
+def _persistence(problem: Problem, starts: np.ndarray) -> np.ndarray:
   """The last value of the window for every row of the horizon; [n, H, D]."""
   last = problem.series[starts + problem.lookback - 1][:, problem.columns]
   return np.repeat(last[:, None], problem.horizon, axis=1)
 
 
-def seasonal(problem: Problem, starts: np.ndarray) -> np.ndarray:
+def _seasonal(problem: Problem, starts: np.ndarray) -> np.ndarray:
   """The latest value a whole number of periods before; [n, H, D]."""
   ahead = np.arange(problem.horizon)
   back = ahead - problem.season * (ahead // problem.season + 1)
@@ -89,32 +89,32 @@ def seasonal(problem: Problem, starts: np.ndarray) -> np.ndarray:
   return problem.series[rows[..., None], problem.columns]
 
 
-def fit_ridge(problem: Problem) -> tuple[Forecast, float]:
+def _fit_ridge(problem: Problem) -> tuple[Forecast, float]:
   """The linear forecast that is best on validation, and its penalty."""
-  mean, gram, cross = moments(problem, thin(problem.starts['train'], FIT_WINDOWS))
+  mean, gram, cross = _moments(problem, _thin(problem.starts['train'], FIT_WINDOWS))
   inputs = len(gram)
-  validation = thin(problem.starts['validation'], PENALTY_WINDOWS)
+  validation = _thin(problem.starts['validation'], PENALTY_WINDOWS)
   fits = []
   for penalty in PENALTIES:
     weight = scipy.linalg.solve(
       gram + penalty * np.eye(inputs), cross, assume_a='pos', check_finite=False
     )
     intercept = mean[inputs:] - mean[:inputs] @ weight
-    forecast = functools.partial(linear, weight, intercept)
-    fits.append((score(problem, forecast, validation)['mse'], penalty, forecast))
+    forecast = functools.partial(_linear, weight, intercept)
+    fits.append((_score(problem, forecast, validation)['mse'], penalty, forecast))
   _, penalty, forecast = min(fits, key=lambda fit: fit[0])
   return forecast, penalty
 
 
-def linear(
+def _linear(
   weight: np.ndarray, intercept: np.ndarray, problem: Problem, starts: np.ndarray
 ) -> np.ndarray:
   """The flattened windows [n, P] times weight [P, H·D], plus intercept; [n, H, D]."""
-  flat = inputs_of(problem, starts) @ weight + intercept
+  flat = _inputs_of(problem, starts) @ weight + intercept
   return flat.reshape(len(starts), problem.horizon, -1)
 
 
-def moments(
+def _moments(
   problem: Problem, starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Means [P + H·D] of windows and targets, and covariances [P, P] and [P, H·D]."""
@@ -122,9 +122,9 @@ def moments(
   outputs = problem.horizon * len(problem.columns)
   total = np.zeros(inputs + outputs)
   gram, cross = np.zeros((inputs, inputs)), np.zeros((inputs, outputs))
-  for part in chunks(starts, inputs + outputs):
-    x = inputs_of(problem, part)
-    y = targets_of(problem, part).reshape(len(part), -1)  # [n, H, D] → [n, H·D]
+  for part in _chunks(starts, inputs + outputs):
+    x = _inputs_of(problem, part)
+    y = _targets_of(problem, part).reshape(len(part), -1)  # [n, H, D] → [n, H·D]
     total[:inputs] += x.sum(0)
     total[inputs:] += y.sum(0)
     gram += x.T @ x
@@ -135,25 +135,27 @@ def moments(
   return mean, gram, cross
 
 
-def inputs_of(problem: Problem, starts: np.ndarray) -> np.ndarray:
+def _inputs_of(problem: Problem, starts: np.ndarray) -> np.ndarray:
   """The windows, flattened: [n, lookback · F]."""
   rows = starts[:, None] + np.arange(problem.lookback)
   return problem.series[rows].reshape(len(starts), -1)
 
 
-def targets_of(problem: Problem, starts: np.ndarray) -> np.ndarray:
+def _targets_of(problem: Problem, starts: np.ndarray) -> np.ndarray:
   """What follows the windows: [n, H, D]."""
   rows = (starts + problem.lookback)[:, None] + np.arange(problem.horizon)
   return problem.series[rows[..., None], problem.columns]
 
 
-def score(problem: Problem, forecast: Forecast, starts: np.ndarray) -> dict[str, float]:
+def _score(
+  problem: Problem, forecast: Forecast, starts: np.ndarray
+) -> dict[str, float]:
   """Mean squared and absolute errors of a forecast, standardised and original."""
   squared, absolute = np.zeros(len(problem.columns)), np.zeros(len(problem.columns))
   outputs = problem.horizon * len(problem.columns)
   width = outputs + problem.lookback * problem.series.shape[1]
-  for part in chunks(starts, width):
-    error = forecast(problem, part) - targets_of(problem, part)
+  for part in _chunks(starts, width):
+    error = forecast(problem, part) - _targets_of(problem, part)
     squared += np.square(error).sum((0, 1))
     absolute += np.abs(error).sum((0, 1))
   squared /= len(starts) * problem.horizon
@@ -166,12 +168,12 @@ def score(problem: Problem, forecast: Forecast, starts: np.ndarray) -> dict[str,
   }
 
 
-def thin(starts: np.ndarray, most: int) -> np.ndarray:
+def _thin(starts: np.ndarray, most: int) -> np.ndarray:
   """At most `most` of the starts, evenly spaced."""
   return starts[:: -(-len(starts) // most)]
 
 
-def chunks(starts: np.ndarray, width: int) -> Iterator[np.ndarray]:
+def _chunks(starts: np.ndarray, width: int) -> Iterator[np.ndarray]:
   """The starts in parts whose windows of `width` numbers hold about `CHUNK` numbers."""
   size = max(1, CHUNK // width)
   for begin in range(0, len(starts), size):

@@ -80,8 +80,8 @@ def make(parts: Parts, config: Mapping[str, Any]) -> types.Dataset:
   Raises:
     UserError: options out of range for these rows, or a constant column.
   """
-  starts = windows(parts.sizes, config)
-  series, mean, std = standardise(parts, 'exclude' in config)
+  starts = _windows(parts.sizes, config)
+  series, mean, std = _standardise(parts, 'exclude' in config)
   columns = np.array([parts.names.index(name) for name in parts.targets])
   problem = references.Problem(
     series=series.astype(np.float64),
@@ -109,14 +109,14 @@ def make(parts: Parts, config: Mapping[str, Any]) -> types.Dataset:
   return types.Dataset(
     name=parts.name,
     arrays={'series': series},
-    split=make_split(starts, config['examples']),
-    transform=unchanged,
+    split=_make_split(starts, config['examples']),
+    transform=_unchanged,
     digest=digest.of(
       {'series': series},
       {key: config[key] for key in ('lookback', 'horizon', 'stride', 'examples')},
       *(parts.name, parts.names, parts.targets, parts.sizes),
     ),
-    take=make_take(config['lookback'], config['horizon'], columns),
+    take=_make_take(config['lookback'], config['horizon'], columns),
     facts=facts,
     references=scores,
   )
@@ -171,14 +171,10 @@ def share(rows: int, config: Mapping[str, Any]) -> tuple[int, int, int]:
   return rows - validation - test, validation, test
 
 
-def windows(
+def _windows(
   sizes: tuple[int, int, int], config: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-  """The first rows of all windows of each split, int32.
-
-  Raises:
-    UserError: an option out of range, naming the largest that is possible.
-  """
+  """The first rows of all windows of each split, int32."""
   lookback, horizon, stride = (config[key] for key in ('lookback', 'horizon', 'stride'))
   train, validation, test = sizes
   for name, rows in zip(split.SPLITS, (train - 1, validation, test), strict=True):
@@ -205,7 +201,7 @@ def windows(
   return {name: rows.astype(np.int32) for name, rows in starts.items()}
 
 
-def standardise(
+def _standardise(
   parts: Parts, excludable: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """The used rows, float32 [L, F]; mean and standard deviation [F] of training rows.
@@ -213,9 +209,6 @@ def standardise(
   Args:
     parts: the table.
     excludable: whether the data set has the option to leave a column out.
-
-  Raises:
-    UserError: a column that is the same in every training row, or too large.
   """
   values = parts.values[: sum(parts.sizes)]
   train = values[: parts.sizes[0]]
@@ -238,7 +231,7 @@ def standardise(
   return series, mean, std
 
 
-def make_split(starts: Mapping[str, np.ndarray], examples: int) -> Any:
+def _make_split(starts: Mapping[str, np.ndarray], examples: int) -> Any:
   """The `Dataset.split`: `examples` of the training windows, nested, or all."""
 
   def draw(seed: int) -> dict[str, np.ndarray]:
@@ -251,7 +244,7 @@ def make_split(starts: Mapping[str, np.ndarray], examples: int) -> Any:
   return draw
 
 
-def make_take(lookback: int, horizon: int, columns: np.ndarray) -> Any:
+def _make_take(lookback: int, horizon: int, columns: np.ndarray) -> Any:
   """The `Dataset.take`: windows and targets that start at the indices."""
   window, target = np.arange(lookback), np.arange(lookback, lookback + horizon)
 
@@ -268,7 +261,7 @@ def make_take(lookback: int, horizon: int, columns: np.ndarray) -> Any:
   return take
 
 
-def unchanged(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
+def _unchanged(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
   """The `Dataset.transform`: windows are stored as the model sees them."""
   del keys, train
   return batch

@@ -133,7 +133,7 @@ def fetch(item: Item, folder: pathlib.Path) -> pathlib.Path:
 
   target = folder / item.name
   part = folder / f'{item.name}.part'
-  download = make_downloader(part)
+  download = _make_downloader(part)
   try:
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / f'{item.name}.lock'):
@@ -162,7 +162,7 @@ def fetch(item: Item, folder: pathlib.Path) -> pathlib.Path:
   return target
 
 
-def make_downloader(part: pathlib.Path) -> Callable[..., None]:
+def _make_downloader(part: pathlib.Path) -> Callable[..., None]:
   """A pooch downloader that continues `part` by HTTP Range after a dropped connection.
 
   It gives up when a connection brought no new byte. A server that ignores Range (and

@@ -74,7 +74,7 @@ def check(form: Form) -> None:
       f'data.hop must lie in [{1 / form.rate:g}, data.frame = {form.frame:g}] seconds, '
       f'not {form.hop:g}'
     )
-  empty = np.flatnonzero(~filters(form).any(1))
+  empty = np.flatnonzero(~_filters(form).any(1))
   if empty.size:
     raise errors.UserError(
       f'data.bands = {form.bands} are too many for frames of {form.frame:g} s: band '
@@ -95,25 +95,25 @@ def log_mel(samples: np.ndarray, form: Form) -> np.ndarray:
   padded[: len(samples)] = samples
   frames = np.lib.stride_tricks.sliding_window_view(padded, form.size)[:: form.shift]
   window = scipy.signal.get_window('hann', form.size)
-  spectrum = np.fft.rfft(frames * window, transform_size(form)) / window.sum()
-  power = (spectrum.real**2 + spectrum.imag**2) @ filters(form).T
+  spectrum = np.fft.rfft(frames * window, _transform_size(form)) / window.sum()
+  power = (spectrum.real**2 + spectrum.imag**2) @ _filters(form).T
   return 10 * np.log10(np.maximum(power, 10 ** (FLOOR / 10)))
 
 
-def transform_size(form: Form) -> int:
+def _transform_size(form: Form) -> int:
   """Samples of the Fourier transform: the next power of two."""
   return 1 << (form.size - 1).bit_length()
 
 
 @functools.lru_cache(4)
-def filters(form: Form) -> np.ndarray:
+def _filters(form: Form) -> np.ndarray:
   """Triangles of height 1, equally spaced from 0 to rate/2 in mel; [bands, bins].
 
   Mel as in HTK: 2595 · log10(1 + f / 700) (Young et al., The HTK Book, section 5.4).
   """
   top = 2595 * np.log10(1 + form.rate / 2 / 700)
   corners = 700 * (10 ** (np.linspace(0, top, form.bands + 2) / 2595) - 1)
-  bins = np.fft.rfftfreq(transform_size(form), 1 / form.rate)
+  bins = np.fft.rfftfreq(_transform_size(form), 1 / form.rate)
   rising = (bins - corners[:-2, None]) / np.diff(corners)[:-1, None]
   falling = (corners[2:, None] - bins) / np.diff(corners)[1:, None]
   return np.maximum(0, np.minimum(rising, falling))
@@ -143,12 +143,12 @@ def cached(files: Mapping[str, bytes], form: Form, place: str) -> Spectra:
   arrays, treatments = cache.remember(
     'speech',
     [FORMAT, form, FLOOR, STEP, content],
-    lambda: compute(files, form, place),
+    lambda: _compute(files, form, place),
   )
   return Spectra(arrays['image'], arrays['length'], content, tuple(treatments))
 
 
-def compute(files: Mapping[str, bytes], form: Form, place: str) -> cache.Entry:
+def _compute(files: Mapping[str, bytes], form: Form, place: str) -> cache.Entry:
   """The features of `files`, 'image' and 'length', and what was done to the sound."""
   parts, rates, mixed = [], collections.Counter[int](), 0
   for name, data in files.items():

@@ -118,7 +118,7 @@ def read(
   else:
     times = tuple(cell.strip() for cell in cells.columns[at])
     step = _step(cells, at)
-  values = [numbers(cells, i) for i in rest]
+  values = [_numbers(cells, i) for i in rest]
   return Table(
     names=tuple(cells.names[i] for i in rest),
     values=np.stack(values, axis=1),
@@ -233,11 +233,7 @@ def _separator(text: str) -> str:
 def _time_column(
   cells: Cells, date: str, header: bool, excluded: Sequence[str]
 ) -> int | None:
-  """Which column holds the times; None if the rows are counted.
-
-  Raises:
-    UserError: an unknown column, or a first column of numbers out of order.
-  """
+  """Which column holds the times; None if the rows are counted."""
   if date and date in cells.names:
     return cells.names.index(date)
   if date == INDEX:
@@ -268,12 +264,8 @@ def _time_column(
   )
 
 
-def numbers(cells: Cells, at: int) -> np.ndarray:
-  """The cells of a column as float64 [L].
-
-  Raises:
-    UserError: a cell that is missing, not a number, or not finite.
-  """
+def _numbers(cells: Cells, at: int) -> np.ndarray:
+  """The cells of a column as float64 [L]."""
   column, name = cells.columns[at], cells.names[at]
   values = [_number(cell, cells.decimal) for cell in column]
   if None not in values and np.isfinite(np.array(values, float)).all():
@@ -313,11 +305,11 @@ def _step(cells: Cells, at: int) -> str:
           f'Rows are trading days; {closed:,} times the step passes over days without '
           'a row.'
         )
-      return words(1, unit)
+      return _words(1, unit)
   elif any(_number(cell, cells.decimal) is None for cell in times):
     raise _not_a_time(cells, at, times, clock)
   else:
-    ticks = numbers(cells, at)
+    ticks = _numbers(cells, at)
   steps = np.diff(ticks)
   usual = np.sort(steps)[len(steps) // 2]
   wrong = steps != usual
@@ -326,7 +318,7 @@ def _step(cells: Cells, at: int) -> str:
   wrong |= steps <= 0
   if wrong.any():
     raise _irregular(cells, at, steps, usual, wrong, unit)
-  return words(usual, unit)
+  return _words(usual, unit)
 
 
 def _irregular(
@@ -354,8 +346,8 @@ def _irregular(
       f'sort the rows, oldest first ({COUNT_ROWS})'
     )
   return errors.UserError(
-    f'{where}: time {time!r} is {words(steps[i], unit)} after row {cells.row(i)}, '
-    f'where the usual step is {words(usual, unit)}{clocks}; steps must be equal '
+    f'{where}: time {time!r} is {_words(steps[i], unit)} after row {cells.row(i)}, '
+    f'where the usual step is {_words(usual, unit)}{clocks}; steps must be equal '
     f'({COUNT_ROWS})'
   )
 
@@ -436,7 +428,7 @@ def _ticks(clock: Any) -> tuple[np.ndarray, str]:
   return micros, 'microsecond'
 
 
-def words(step: float, unit: str) -> str:
+def _words(step: float, unit: str) -> str:
   """A step in a unit of `_ticks`, or of plain numbers, in words ('3 hours')."""
   if unit == '':
     return f'{step:g}'

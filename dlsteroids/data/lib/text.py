@@ -67,17 +67,17 @@ def make(
     UserError: an option out of range, a text that is empty, of one symbol, too short
       for the window, or not of that encoding.
   """
-  text, classes = symbols(name, content, config['symbols'], encoding)
-  trained, edges = regions(name, len(text), config)
+  text, classes = _symbols(name, content, config['symbols'], encoding)
+  trained, edges = _regions(name, len(text), config)
   arrays = {'text': text}
   return types.Dataset(
     name=name,
     arrays=arrays,
-    split=make_split(trained, edges, config),
+    split=_make_split(trained, edges, config),
     transform=transform,
     digest=digest.of(arrays, config, name, classes),
     classes=classes,
-    take=make_take(edges, config),
+    take=_make_take(edges, config),
     lanes=config['order'] == 'lanes',
     jitter=config['window'],
     facts={
@@ -85,26 +85,22 @@ def make(
       'symbols': len(text),
       'unit': 'byte' if config['symbols'] == 'bytes' else 'character',
       'vocabulary': len(classes),
-      'treatments': describe_line_ends(text, classes),
+      'treatments': _describe_line_ends(text, classes),
     },
     references=ngrams.references(text, trained, edges[1], len(classes)),
   )
 
 
-def symbols(
+def _symbols(
   name: str, content: bytes, kind: str, encoding: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-  """The text as integers [L] (uint8, or uint16 beyond 256 classes), and the classes.
-
-  Raises:
-    UserError: empty, too long, of one distinct symbol, or not of that encoding.
-  """
+  """The text as integers [L] (uint8, or uint16 beyond 256 classes), and the classes."""
   if not content:
     raise errors.UserError(f'{name}: the text is empty')
   if kind == 'bytes':
     codes = np.frombuffer(content, np.uint8)
   else:
-    text = read(name, content, encoding)
+    text = _read(name, content, encoding)
     codes = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), np.uint32)
   if len(codes) > LIMIT:
     raise errors.UserError(
@@ -128,12 +124,8 @@ def symbols(
   return place[codes], tuple(map(chr, present))
 
 
-def read(name: str, content: bytes, encoding: str) -> str:
-  """`content` decoded, strictly, without a byte order mark.
-
-  Raises:
-    UserError: an unknown encoding, or the first byte that does not belong to it.
-  """
+def _read(name: str, content: bytes, encoding: str) -> str:
+  """`content` decoded, strictly, without a byte order mark."""
   if encoding.lower().replace('_', '-') in ('utf-8', 'utf8'):
     encoding = MARKS.get(content[:2], encoding)
   try:
@@ -155,7 +147,7 @@ def read(name: str, content: bytes, encoding: str) -> str:
     ) from error
 
 
-def describe_line_ends(text: np.ndarray, classes: Sequence[str]) -> list[str]:
+def _describe_line_ends(text: np.ndarray, classes: Sequence[str]) -> list[str]:
   """A sentence if lines end as on Windows or old Macs, which is unlike most texts."""
   place = {name: i for i, name in enumerate(classes)}
   names = ('\r', '\n') if '\r' in place else ('\\x0d', '\\x0a')
@@ -172,14 +164,10 @@ def describe_line_ends(text: np.ndarray, classes: Sequence[str]) -> list[str]:
   ]
 
 
-def regions(
+def _regions(
   name: str, length: int, config: Mapping[str, Any]
 ) -> tuple[int, tuple[int, int, int]]:
-  """How many symbols are trained on; where validation and test begin; the end.
-
-  Raises:
-    UserError: an option too large for the text.
-  """
+  """How many symbols are trained on; where validation and test begin; the end."""
   validation, test = (round(config[key] * length) for key in ('validation', 'test'))
   left = length - validation - test
   if left < 2 or not validation or not test:
@@ -199,7 +187,7 @@ def regions(
   return trained, (left, left + validation, length)
 
 
-def make_split(
+def _make_split(
   trained: int, edges: tuple[int, int, int], config: Mapping[str, Any]
 ) -> Callable[[int], dict[str, np.ndarray]]:
   """The `Dataset.split`, the same for every seed: where windows begin.
@@ -218,7 +206,7 @@ def make_split(
   return lambda seed: dict(parts)
 
 
-def make_take(
+def _make_take(
   edges: tuple[int, int, int], config: Mapping[str, Any]
 ) -> Callable[..., types.Batch]:
   """The `Dataset.take`: {'input', 'target', 'weight'} [B, T] of windows of the text.

@@ -135,7 +135,7 @@ def make(
       image = move(image, key, flip=flip, pad=pad, frame=mean - middle if tanh else 0)
     image = image * scale
     if train and axes is not None:
-      image = shift_colour(image, rng.stream(key, 'colour'), axes)
+      image = _shift_colour(image, rng.stream(key, 'colour'), axes)
       image = jnp.clip(image, -1, 1) if tanh else image
     return {**batch, 'image': image}
 
@@ -147,7 +147,7 @@ def signed(image: types.Array) -> types.Array:
   return (jnp.asarray(image, jnp.float32) - HALF) * np.float32(1 / HALF)
 
 
-def shift_colour(image: types.Array, key: Any, axes: np.ndarray) -> types.Array:
+def _shift_colour(image: types.Array, key: Any, axes: np.ndarray) -> types.Array:
   """Adds `axes @ α`, α ~ N(0, 1) [3] drawn once per image; axes [3, 3] hold the sd."""
   alpha = jax.random.normal(key, (image.shape[0], 1, 1, 1, axes.shape[1]))
   # Not a matrix product: a GPU would round it to TF32, and it would count as FLOPs.

@@ -81,8 +81,8 @@ def make(
   return types.Dataset(
     name=name,
     arrays=arrays,
-    split=make_split(arrays, x, y, config),
-    transform=make_transform(x.images.shape[1:], config),
+    split=_make_split(arrays, x, y, config),
+    transform=_make_transform(x.images.shape[1:], config),
     digest=digest.of(arrays, config, x.sizes, y.sizes, classes),
     classes=classes,
     official_test=x.sizes[2] > 0,
@@ -140,7 +140,7 @@ def take(
   return batch
 
 
-def make_transform(
+def _make_transform(
   shape: tuple[int, ...], config: Mapping[str, Any]
 ) -> Callable[..., types.Batch]:
   """The `Dataset.transform`: images float32 in [-1, 1], x and y augmented in training.
@@ -148,9 +148,6 @@ def make_transform(
   Args:
     shape: (H, W, C) of either side.
     config: `flip`, `crop`.
-
-  Raises:
-    UserError: `crop` out of range.
   """
   flip, crop = config['flip'], config['crop']
   if crop > min(shape[:2]):
@@ -177,7 +174,7 @@ def make_transform(
   return apply
 
 
-def make_split(
+def _make_split(
   arrays: Mapping[str, np.ndarray], x: Side, y: Side, config: Mapping[str, Any]
 ) -> Callable[[int], dict[str, np.ndarray]]:
   """The `Dataset.split`, of rows of `pairs`.
@@ -187,9 +184,6 @@ def make_split(
     x: the first domain.
     y: the second.
     config: `validation`, `test`, `examples`.
-
-  Raises:
-    UserError: shares or `examples` that leave a split empty.
   """
   train, validation, test = (max(sizes) for sizes in zip(x.sizes, y.sizes, strict=True))
   short = min(x, y, key=lambda side: side.sizes[0])
@@ -198,7 +192,7 @@ def make_split(
     groups, (train, validation, test), config, f'images of {short.name}'
   )
   rows = [np.arange(group, train, groups, dtype=np.int32) for group in range(groups)]
-  order = make_order(strata(arrays, rows))
+  order = _make_order(_strata(arrays, rows))
 
   def draw(seed: int) -> list[np.ndarray]:
     parts = np.split(order(seed), np.cumsum(drawn[::-1]))
@@ -220,7 +214,7 @@ def make_split(
   return split_
 
 
-def strata(arrays: Mapping[str, np.ndarray], rows: list[np.ndarray]) -> np.ndarray:
+def _strata(arrays: Mapping[str, np.ndarray], rows: list[np.ndarray]) -> np.ndarray:
   """A number per group of rows: groups of one size and one pair of labels share it."""
   kinds = [np.array([len(row) for row in rows])]
   first = arrays['pairs'][[row[0] for row in rows]]
@@ -230,7 +224,7 @@ def strata(arrays: Mapping[str, np.ndarray], rows: list[np.ndarray]) -> np.ndarr
   return np.unique(np.stack(kinds), axis=1, return_inverse=True)[1].ravel()
 
 
-def make_order(strata: np.ndarray) -> Callable[[int], np.ndarray]:
+def _make_order(strata: np.ndarray) -> Callable[[int], np.ndarray]:
   """`seed ->` a permutation of the groups [G] whose prefixes hold the strata evenly.
 
   The strata follow one another in the same way at every seed, which draws the groups

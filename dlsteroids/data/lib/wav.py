@@ -1,7 +1,7 @@
-"""WAV files as people have them: scipy decodes the samples, the container is read here.
+"""WAV files as people have them: chunks are located here, scipy decodes the samples.
 
-scipy's reader takes truncated files for whole ones, and knows RF64 only in its latest
-versions; so the chunks are found here, and it is given a file of two sound ones.
+scipy's own reader accepts truncated files as whole ones and reads RF64 only in its
+latest versions, so it is handed a plain file with the format and the samples.
 """
 
 import io
@@ -77,11 +77,7 @@ def read(data: bytes, name: str) -> Sound:
 
 
 def _chunks(data: bytes, name: str) -> tuple[bytes, bytes, int]:
-  """The format chunk, the bytes of the sound, and their number as the header says.
-
-  Raises:
-    UserError: not a WAV file, or one that ends before its sound begins.
-  """
+  """The format chunk, the bytes of the sound, and their number as the header says."""
   wide = data.startswith(WAVE64)
   name_size, head, start = (16, 24, 40) if wide else (4, 8, 12)
   kind = data[24:28].upper() if wide else data[8:12]
