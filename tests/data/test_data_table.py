@@ -93,7 +93,10 @@ def test_regular_steps_are_told_in_words(tmp_path, step):
 
 
 def numbered(times, name='date'):
-  return [f'{name},x,y', *(f'{time},{i},{i * i % 7}' for i, time in enumerate(times))]
+  return [
+    f'{name},x,y',
+    *(f'{time},{i % 5},{i * i % 7}' for i, time in enumerate(times)),
+  ]
 
 
 def stamps(start, count=40, form='%Y-%m-%d %H:%M', **options):
@@ -110,6 +113,7 @@ PEOPLES = {
                           '1 month'),
   'quarters': ([f'{1990 + i // 4}Q{i % 4 + 1}' for i in range(40)], '3 months'),
   'ISO weeks': ([f'2021-W{i + 1:02}' for i in range(40)], '7 days'),
+  'packed months': (stamps('2005', form='%Y%m', freq='MS'), '1 month'),
   'packed hours': (stamps('2021', form='%Y%m%d%H', freq='h'), '1 hour'),
   'packed minutes': (stamps('2021', form='%Y%m%d%H%M', freq='5min'), '5 minutes'),
   'epoch minutes of eight digits': (range(26_824_320, 26_824_360), '1'),
@@ -156,6 +160,7 @@ def test_tables_as_pandas_writes_them(tmp_path):
       index=False
     ),
     ',\n'.join(days()) + ',',
+    'sep=;\n' + frame.to_csv(sep=';', decimal=',', index=False),
   ):
     dataset = load(write(tmp_path, [form.rstrip('\n')]))
     np.testing.assert_array_equal(dataset.arrays['series'], expected)
@@ -182,6 +187,25 @@ def test_columns_are_left_out_by_name(tmp_path):
       load(write(tmp_path, rows), exclude=exclude)
   plain = load(write(tmp_path, days()))
   assert load(write(tmp_path, rows), exclude='shop, same').digest == plain.digest
+
+
+def test_numbers_that_look_like_packed_times_stay_numbers(tmp_path):
+  rows = ['price,date', *(f'{200_001 + 37 * i % 500},{i}' for i in range(60))]
+  assert table.read(write(tmp_path, rows), date='date').names == ('price',)
+  assert table.read(write(tmp_path, rows), date='index').names == ('price', 'date')
+  dated = [
+    'price,day',
+    *(f'{200_001 + 37 * i % 500},2020-{i + 1:02}' for i in range(12)),
+  ]
+  assert table.read(write(tmp_path, dated)).names == ('price',)
+
+
+def test_a_column_that_counts_the_rows_is_reported(tmp_path):
+  rows = ['date,x,row', *(f'2020-01-{i + 1:02},{i % 7},{i}' for i in range(30))]
+  [sentence] = table.read(write(tmp_path, rows)).treatments
+  assert (
+    sentence == "Column 'row' only counts the rows; data.exclude=row leaves it out."
+  )
 
 
 def test_a_file_without_header_or_times(tmp_path):
@@ -250,6 +274,7 @@ MISTAKES = {
     spoil(9, '08/01/2020,1,2'),
     "row 9, .*'08/01/2020' is not an ISO 8601 time",
   ),
+  'number and word': (['t,x', '0,1', '1,3', 'end,4'], "row 4, .*'end' is not an ISO"),
   'impossible': (
     spoil(9, '2020-02-30,1,2'),
     "row 9, .*'2020-02-30' is not an ISO 8601",

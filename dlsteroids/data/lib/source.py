@@ -7,12 +7,12 @@ file gets its name. Downloads are pooch's, but for the transfer: pooch begins an
 every dropped connection, `make_downloader` continues.
 """
 
-import contextlib
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import filelock
 import pooch
 
 from dlsteroids.config import options
@@ -136,7 +136,7 @@ def fetch(item: Item, folder: pathlib.Path) -> pathlib.Path:
   download = _make_downloader(part)
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / f'{item.name}.lock'):
+    with filelock.FileLock(folder / f'{item.name}.lock'):  # for the `.part`
       resumed = part.exists()
       try:
         pooch.retrieve(item.url, item.digest, item.name, folder, downloader=download)
@@ -223,15 +223,6 @@ def _continue(url: str, part: pathlib.Path) -> bool:
         file.write(chunk)
         received += len(chunk)
   return expected in (-1, received)
-
-
-@contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[None]:
-  """Keeps two processes from continuing the same `.part`."""
-  import filelock  # needed only here
-
-  with filelock.FileLock(path):
-    yield
 
 
 def read_bytes(path: pathlib.Path, limit: int, place: str = '') -> bytes:

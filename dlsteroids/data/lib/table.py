@@ -26,7 +26,7 @@ UNITS = (
   ('minute', 60_000_000),
   ('second', 1_000_000),
 )  # in microseconds
-PACKED = {8: '%Y%m%d', 10: '%Y%m%d%H', 12: '%Y%m%d%H%M', 14: '%Y%m%d%H%M%S'}
+PACKED = {6: '%Y%m', 8: '%Y%m%d', 10: '%Y%m%d%H', 12: '%Y%m%d%H%M', 14: '%Y%m%d%H%M%S'}
 PERIOD = re.compile(r'(\d{4})-?([QW])(\d{1,2})')  # quarters and ISO weeks
 CLOSED_DAYS = 10  # working days in a row without a row, in a table of trading days
 CLOSED_SHARE = 0.1  # of the steps of trading days that may pass over closed days
@@ -101,7 +101,7 @@ def read(
   at = _time_column(cells, date, header, excluded)
   rest = [i for i, name in enumerate(cells.names) if i != at and name not in excluded]
   if at is None:
-    clocks = [i for i in rest if _is_time(cells.columns[i][0])]
+    clocks = [i for i in rest if _holds_times(cells.columns[i])]
     rest = [i for i in rest if i not in clocks]
     cells.treatments.extend(
       f'The rows are counted; the times in column {cells.names[i]!r} are left out.'
@@ -119,6 +119,12 @@ def read(
     times = tuple(cell.strip() for cell in cells.columns[at])
     step = _step(cells, at)
   values = [_numbers(cells, i) for i in rest]
+  for i, steps in zip(rest, map(np.diff, values), strict=True):
+    if steps[0] and (steps == steps[0]).all():
+      name = cells.names[i]
+      cells.treatments.append(
+        f'Column {name!r} only counts the rows; data.exclude={name} leaves it out.'
+      )
   return Table(
     names=tuple(cells.names[i] for i in rest),
     values=np.stack(values, axis=1),
@@ -132,6 +138,8 @@ def _parse(path: pathlib.Path, header: bool) -> Cells:
   """Names and cells, all rows of one length, at least two."""
   place = repr(str(path))
   text = _text(path, place)
+  if text.startswith('sep=') and text[5:6] in ('\r', '\n'):  # a hint of Excel's
+    text = text[5:].lstrip('\r\n')
   mark = _separator(text)
   reader = csv.reader(io.StringIO(text, newline=''), delimiter=mark, strict=True)
   rows: list[list[str]] = []
@@ -173,7 +181,7 @@ def _named(cells: Cells) -> Cells:
     del names[-1], columns[-1]  # every row ends with a separator
   if names[0] in ('', 'Unnamed: 0'):
     count = [_number(cell, '.') for cell in columns[0]]
-    dates = any(_is_time(column[0]) for column in columns[1:])
+    dates = any(map(_holds_times, columns[1:]))
     if dates and None not in count and (np.diff(np.array(count, float)) == 1).all():
       del names[0], columns[0]
       cells.treatments.append('The unnamed first column only counts the rows.')
@@ -246,7 +254,7 @@ def _time_column(
     )
   columns = [i for i, name in enumerate(cells.names) if name not in excluded]
   for i in columns:
-    if _is_time(cells.columns[i][0]):
+    if _holds_times(cells.columns[i]):
       return i
   first = columns[0] if columns else 0
   values = [_number(cell, cells.decimal) for cell in cells.columns[first]]
@@ -357,7 +365,8 @@ def _not_a_time(
 ) -> errors.UserError:
   """The error for the first cell that is not a time."""
   bad = clock.isna().to_numpy()
-  i = int(np.flatnonzero(bad)[0])
+  number = [_number(cell, cells.decimal) is not None for cell in times]
+  i = int(np.argmax(bad & ~np.array(number)))
   why = f'{times[i][:40]!r} is not an ISO 8601 time (like 2016-07-01 12:00) or a number'
   if times[i].lower() in MISSING:
     why = f'the time is missing ({times[i]!r})'
@@ -368,9 +377,15 @@ def _not_a_time(
   )
 
 
-def _is_time(cell: str) -> bool:
-  """Whether a cell holds a time that is not a plain number."""
-  clock = _parse_times([cell.strip()])
+def _holds_times(column: Sequence[str]) -> bool:
+  """Whether a column holds times, by its first cell, or by all if that is a number."""
+  number = _number(column[0], '.') is not None
+  return _is_time(column[0]) and (not number or _is_time(*column))
+
+
+def _is_time(*cells: str) -> bool:
+  """Whether cells hold times that are not plain numbers."""
+  clock = _parse_times([cell.strip() for cell in cells])
   return clock is not None and not clock.isna().any()
 
 
@@ -383,7 +398,7 @@ def _parse_times(times: Sequence[str]) -> Any:
     if form is None or not all(map(str.isdigit, times)):
       return None
     packed = pd.to_datetime(series, format=form, errors='coerce', utc=True)
-    return None if packed.isna().any() else packed
+    return packed if packed.dt.year.between(1600, 2200).all() else None
   if PERIOD.fullmatch(times[0]):
     series = series.map(_period)
   return pd.to_datetime(series, format='ISO8601', errors='coerce', utc=True)
@@ -419,7 +434,7 @@ def _ticks(clock: Any) -> tuple[np.ndarray, str]:
   if (steps > 0).all() and (same_day or len(set(steps)) == 1):
     return months, 'month'
   open_days = [day in set(clock.dt.day_of_week) for day in range(7)]
-  if 2 <= sum(open_days) < 7 and (np.diff(micros) > 0).all():
+  if 4 <= sum(open_days) < 7 and (np.diff(micros) > 0).all():
     dates = clock.to_numpy('datetime64[D]')
     days = np.busday_count(dates[0], dates, weekmask=open_days)
     steps = np.diff(days)
