@@ -15,7 +15,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.cli import flags
 from dlsteroids.config import files
 from dlsteroids.run import interrupt
-from dlsteroids.util import environment, errors, lock
+from dlsteroids.util import environment, errors, lock, terminal
 
 NAME = 'python -m dlsteroids'
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
       if _inform(argv[1:]):
         return 0
       command = parse(argv)
-      with _together(command.flags):
+      with environment.device_errors(), _together(command.flags):
         return _act(command)
     except errors.UserError as error:
       print(f'dlsteroids: {error}', file=sys.stderr)
@@ -100,6 +100,7 @@ def main(argv: Sequence[str]) -> int:
 @contextlib.contextmanager
 def _quiet_libraries():
   """Keeps libraries' notices off the terminal unless DLSTEROIDS_LOG asks for them."""
+  terminal.make_printable()
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   from absl import logging
 

@@ -194,8 +194,7 @@ def coerce(path: str, like: Any, value: Any) -> Any:
 
   NumPy's scalars and arrays are taken as Python's numbers and tuples.
   """
-  if hasattr(value, 'tolist') and hasattr(value, 'dtype'):
-    value = value.tolist()
+  value = plain(value)
   valid = type(like) is type(value)
   if isinstance(like, float) and isinstance(value, int) and type(value) is not bool:
     value, valid = float(value), True
@@ -212,6 +211,12 @@ def coerce(path: str, like: Any, value: Any) -> Any:
       f'{cure}'
     )
   return value
+
+
+def plain(value: Any) -> Any:
+  """NumPy's scalars and arrays as Python's numbers and lists; other values as is."""
+  is_array = hasattr(value, 'tolist') and hasattr(value, 'dtype')
+  return value.tolist() if is_array else value
 
 
 def unknown_path(path: str, tree: Mapping[str, Mapping[str, Any]]) -> str:

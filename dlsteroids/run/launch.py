@@ -145,7 +145,8 @@ def run(
   request = request_of(config, factors, arms)
   workdir = pathlib.Path(workdir).expanduser()
   default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-  with interrupt.handled(signal.SIGINT) if default else contextlib.nullcontext():
+  signals = interrupt.handled(signal.SIGINT) if default else contextlib.nullcontext()
+  with environment.device_errors(), signals:
     return train(request, workdir, watch, say)
 
 

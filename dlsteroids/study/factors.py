@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from dlsteroids.config import overrides as overrides_lib
 from dlsteroids.util import errors
 
 # Of runs.csv beside the factors and the metrics, whose names have a '/'.
@@ -381,6 +382,7 @@ def _check_name(what: str, name: Any) -> None:
 
 def _freeze(owner: str, value: Any) -> Any:
   """`value` with lists as tuples; UserError unless it is a bool, number, str, tuple."""
+  value = overrides_lib.plain(value)
   if isinstance(value, tuple | list):
     return tuple(_freeze(owner, item) for item in value)
   if type(value) not in (bool, int, float, str) or (

@@ -32,7 +32,7 @@ def build(config):
 DATA = """
 from dlsteroids.data import digits
 
-DEFAULTS = {**digits.DEFAULTS, 'invert': False}
+OPTIONS = {**digits.OPTIONS, 'invert': False}
 
 
 def load(config):
