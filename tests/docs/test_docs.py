@@ -1,0 +1,110 @@
+"""The pages in docs/: their files and commands run, their links and names exist."""
+
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import dlsteroids
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = sorted((ROOT / 'docs').glob('*.md'))
+BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.M | re.S)
+NAME = re.compile(r'# ([\w/]+\.py)\n')
+
+
+def blocks(page):
+  return BLOCK.findall((ROOT / 'docs' / page).read_text(encoding='utf-8'))
+
+
+def write_files(page, folder):
+  """Saves the Python blocks of a page that name their file in the first line."""
+  names = []
+  for language, text in blocks(page):
+    match = NAME.match(text)
+    if language == 'python' and match:
+      path = folder / match.group(1)
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_text(text.removeprefix(match.group(0)), encoding='utf-8')
+      names.append(match.group(1))
+  return names
+
+
+def run(folder, *words):
+  done = subprocess.run(
+    [sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False,
+    env=environment(),
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def environment():
+  import os
+
+  return {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'utf-8'}
+
+
+def test_the_tutorial_runs_as_written(tmp_path):
+  files = write_files('tutorial.md', tmp_path)
+  assert files == ['my_study.py', 'use_it.py']
+  commands = [text for language, text in blocks('tutorial.md') if language == 'sh']
+  outputs = []
+  for command in commands:
+    program, *words = shlex.split(command)
+    assert program == 'dlsteroids'
+    outputs.append(run(tmp_path, '-m', 'dlsteroids', *words))
+  assert 'report: ' in outputs[1].splitlines()[-1]
+  assert 'hidden layer' in outputs[0]
+  assert (tmp_path / 'my_results' / 'report.html').is_file()
+  assert '(32,)' in run(tmp_path, 'use_it.py').splitlines()[-1].replace('[', '(')
+
+
+@pytest.fixture(scope='module')
+def mylab(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('mylab')
+  write_files('extending.md', folder)
+  (folder / 'mylab' / '__init__.py').touch()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(folder))
+    yield folder
+
+
+@pytest.mark.parametrize('name', ['mylab.nets', 'mylab.rings', 'mylab.hinge'])
+def test_plugins_of_the_page_pass_their_check(mylab, name):
+  problems = dlsteroids.check(name)
+  assert not [line for line in problems if 'warning' not in line.lower()], problems
+
+
+def test_plugins_of_the_page_train_together(mylab, tmp_path):
+  config = dlsteroids.base(model='mylab.nets', data='mylab.rings', task='mylab.hinge')
+  config.study.name, config.study.seeds = 'rings', 2
+  config.study.metric, config.task.metrics = 'margin', 'mylab.margins'
+  config.train.steps, config.train.batch_size, config.train.evaluations = 20, 32, 2
+  factors = [dlsteroids.factor('square', 'model.square', True, False)]
+  answer = dlsteroids.run(config, tmp_path / 'rings', factors=factors)
+  assert answer.runs['test/margin'].notna().all()
+  assert answer.report.is_file()
+
+
+@pytest.mark.parametrize('page', [*PAGES, ROOT / 'README.md'], ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+  for target in re.findall(r'\]\(([^)#\s]+)(?:#[^)]*)?\)', page.read_text('utf-8')):
+    if not target.startswith('http'):
+      assert (page.parent / target).exists(), target
+
+
+def test_the_api_page_names_everything_public():
+  text = (ROOT / 'docs' / 'api.md').read_text('utf-8')
+  missing = [name for name in dlsteroids.__all__ if f'`{name}' not in text]
+  assert not missing
+
+
+@pytest.mark.parametrize('page', ['extending.md', 'concepts.md', 'api.md'])
+def test_the_pages_name_files_that_exist(page):
+  text = (ROOT / 'docs' / page).read_text('utf-8')
+  for path in re.findall(r'`((?:dlsteroids|configs|experiments|tests)/[\w/.]*)`', text):
+    assert (ROOT / path).exists(), path
