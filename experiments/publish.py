@@ -2,19 +2,18 @@
 --workdir=studies/mnist_cnn --page=experiments/results/mnist_cnn
 """
 
+import json
 import pathlib
 import shutil
 
 from absl import app, flags
 
-FILES = ('runs.csv', 'effects.csv', 'study.json', 'plan.json')
-MORE = (
-  'attribution',
-  'attribution_orders',
-  'attribution_interactions',
-  'gains',
-  'regimes',
-  'claims',
+from dlsteroids.store import results
+
+SEALED = ('study.json', 'plan.json')  # JSON with a checksum
+TABLES = (
+  *('runs.csv', 'effects.csv', 'attribution.csv', 'attribution_orders.csv'),
+  *('attribution_interactions.csv', 'gains.csv', 'regimes.csv', 'claims.csv'),
 )
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'a finished study', required=True)
@@ -22,24 +21,31 @@ PAGE = flags.DEFINE_string('page', None, 'the folder of its page', required=True
 
 
 def publish(workdir: pathlib.Path, page: pathlib.Path) -> None:
-  """report.md becomes the page's README.md; figures and small tables go with it.
+  """report.md becomes the page's README.md; figures and small tables are copied.
 
-  What a person adds, as how the result compares with published ones, lies in notes.md
-  beside it and follows the report.
+  What a person adds, such as how the result compares with published ones, stands in
+  notes.md beside it and follows the report. Paths of this machine's workdir become
+  those of the reader's; study.json and plan.json are sealed again.
   """
   page.mkdir(parents=True, exist_ok=True)
-  text = (workdir / 'report.md').read_text()
+  text = (workdir / 'report.md').read_text(encoding='utf-8')
   notes = page / 'notes.md'
   if notes.is_file():
-    text = f'{text.rstrip()}\n\n{notes.read_text()}'
+    text = f'{text.rstrip()}\n\n{notes.read_text(encoding="utf-8")}'
   home = f'studies/{page.name}'  # where the command puts it for a reader
-  (page / 'README.md').write_text(text.replace(str(workdir), home))
+  rename = lambda text: text.replace(str(workdir), home)
+  (page / 'README.md').write_text(rename(text), encoding='utf-8')
   shutil.rmtree(page / 'figures', ignore_errors=True)
   pictures = shutil.ignore_patterns('*.svg', '*.pdf')  # pages show the PNG
   shutil.copytree(workdir / 'figures', page / 'figures', ignore=pictures)
-  there = [f'{name}.csv' for name in MORE if (workdir / f'{name}.csv').is_file()]
-  for name in (*FILES, *there):
-    (page / name).write_text((workdir / name).read_text().replace(str(workdir), home))
+  for name in TABLES:
+    if (workdir / name).is_file():
+      (page / name).write_text(
+        rename((workdir / name).read_text(encoding='utf-8')), encoding='utf-8'
+      )
+  for name in SEALED:
+    tree = results.read_json(workdir / name)
+    results.write_json(page / name, json.loads(rename(json.dumps(tree))))
 
 
 def main(argv: list[str]) -> None:

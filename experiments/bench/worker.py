@@ -33,10 +33,10 @@ MODULES = {  # where the function lies that makes an offer of this kind
   'streams': 'streaming',
   'saves': 'long',
   'statistics': 'long',
-  'train_torch': 'torch',
+  'train_torch': 'torch_images',
   'train_torch_game': 'torch_gan',
   'train_torch_text': 'torch_text',
-  'torch_versions': 'torch',
+  'torch_versions': 'torch_images',
 }
 MARK = 'bench '  # begins a worker's own lines; libraries print to stdout, too
 

@@ -126,7 +126,7 @@ def test_every_number_of_devices_is_compared_with_one():
 @pytest.mark.parametrize('name', cases_lib.CASES)
 def test_torch_trains_a_network_of_the_same_size(name):
   pytest.importorskip('torch', reason='torch is not installed')
-  from experiments.bench import torch as torch_lib
+  from experiments.bench import torch_images as torch_lib
 
   case = cases_lib.CASES[name]
   config = config_lib.resolve(cases_lib.make_config(name, 512))
