@@ -293,7 +293,7 @@ def _demand(option: Option) -> str:
   """'be at least 1', 'be above 0', 'lie in [0, 1)'."""
   left = option.closed in ('left', 'both')
   if option.high == INF:
-    return f'be {"at least" if left else "above"} {option.low:g}'
+    return f'be {"at least" if left else "above"} {option.low:.10g}'
   return f'lie in {interval(option)}'
 
 
@@ -304,7 +304,7 @@ def interval(option: Option) -> str:
   left, right = option.closed in ('left', 'both'), option.closed in ('right', 'both')
   start = '[' if left and option.low > -INF else '('
   end = ']' if right and option.high < INF else ')'
-  return f'{start}{option.low:g}, {option.high:g}{end}'
+  return f'{start}{option.low:.10g}, {option.high:.10g}{end}'
 
 
 class Row(NamedTuple):

@@ -54,6 +54,7 @@ def test_containers_as_people_bring_them():
   wave64 += b'data' + next(guids) + struct.pack('<Q', 24 + len(sound)) + sound
   for file in (
     riff(fmt, chunk(b'data', sound, unknown), size=unknown),  # streamed
+    riff(fmt, chunk(b'data', sound, 2**31 - 37), size=2**31 - 1),  # arecord's
     riff(fmt, chunk(b'data', sound, 0), size=0),
     riff(chunk(b'bext', bytes(603)) + b'\0', fmt, data),
     riff(chunk(b'JUNK', b''), fmt, chunk(b'LIST', b'abc') + b'\0', data),

@@ -20,7 +20,7 @@ LONGEST = 600  # seconds of a recording
 EXTENSIBLE = 0xFFFE  # a format tag whose actual tag lies 24 bytes on
 PCM, FLOAT = 1, 3  # format tags
 WIDTHS = {PCM: (8, 16, 24, 32), FLOAT: (32, 64)}  # bits of a sample
-UNKNOWN = (0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)  # sizes written before the end is known
+UNKNOWN = 0x7FFF0000  # bytes; programs write this or more for a size not known yet
 # Sony's Wave64: 16-byte names, which begin with those of RIFF, and 64-bit sizes that
 # include the header, padded to 8 bytes.
 WAVE64 = b'riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00'
@@ -36,8 +36,8 @@ class Sound(NamedTuple):
 def read(data: bytes, name: str) -> Sound:
   """The sound in the bytes of a WAV file: 8 to 32-bit PCM or 32 or 64-bit floats.
 
-  Sizes of 0xFFFFFFFF (or, for the last chunk, 0) are those of a stream, whose sound
-  reaches to the end of the file. RIFF, RF64 and Wave64 are read, and any chunks before
+  Sizes of 2 GB and more (or, in a file without a size, 0) are those of a stream, whose
+  sound reaches to the end of the file. RIFF, RF64 and Wave64 are read; chunks before
   the format or the sound are skipped.
 
   Raises:
@@ -90,17 +90,17 @@ def _chunks(data: bytes, name: str) -> tuple[bytes, bytes, int]:
     chunk = data[at : at + 4]
     size = int.from_bytes(data[at + name_size : at + head], 'little')
     if wide:
-      size = max(size - head, 0) if size not in UNKNOWN else size
+      size = size if size >= 1 << 63 else max(size - head, 0)
     begin = at + head
     if chunk == b'ds64':  # the sizes of RF64
       large = int.from_bytes(data[begin + 8 : begin + 16], 'little')
     elif chunk == b'fmt ':
       form = data[begin : begin + min(size, 64)]
     elif chunk == b'data' and len(form) >= 16:
-      if data.startswith(b'RF64') and size in UNKNOWN:
+      if data.startswith(b'RF64') and size >= UNKNOWN:
         size = large
       body = data[begin:]
-      unknown = size in UNKNOWN[1:] or (size == 0 and len(body) > 0 and _streamed(data))
+      unknown = size >= UNKNOWN or (size == 0 and _streamed(data))
       size = len(body) if unknown else size
       return form, body[:size], size
     at = begin + (-(-size // 8) * 8 if wide else size + size % 2)
@@ -112,7 +112,8 @@ def _chunks(data: bytes, name: str) -> tuple[bytes, bytes, int]:
 
 def _streamed(data: bytes) -> bool:
   """Whether the size of the whole file was unknown when its header was written."""
-  return int.from_bytes(data[4:8], 'little') in UNKNOWN
+  size = int.from_bytes(data[4:8], 'little')
+  return size == 0 or size >= UNKNOWN
 
 
 def _decode(tag: int, channels: int, rate: int, bits: int, body: bytes) -> np.ndarray:
