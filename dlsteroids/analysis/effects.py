@@ -94,7 +94,7 @@ def measure(
       is_family = (column, tuned) == (study.metric.column, study.tuned)
       others = () if is_family else family
       if study.design == 'factorial':
-        others = (*others, *study.contrasts)
+        others = (*others, *(c for c in study.contrasts if c not in family))
       rows += [
         _row(study, contrast, column, tuned, pairs.match(contrast, scores), alpha)
         for contrast in others
@@ -162,7 +162,7 @@ def _row(
   better: Any = pairs.metric(study, column).better
   effect = ''
   if study.design == 'factorial':
-    effect = MAIN if contrast in study.contrasts else SIMPLE
+    effect = SIMPLE if contrast in summary.family(study) else MAIN
   return {
     'arm': contrast.arm,
     'factor': contrast.factor,
@@ -250,6 +250,11 @@ def _enter_verdicts(
       row['verdict'] = 'helps' if gain > 0 else 'hurts'
 
 
+def is_mostly_diverged(row: Mapping[Any, Any] | pd.Series) -> bool:
+  """Whether most runs of a side of a row of the effects diverged: no verdict."""
+  return max(row['share_diverged_arm'], row['share_diverged_reference']) > 0.5
+
+
 def _mean(values: np.ndarray) -> float:
   return float(values.mean()) if len(values) else math.nan
 
@@ -281,7 +286,7 @@ def contradictions(
   pairs_of_rows = [
     Contradiction(row, main[row['factor'], str(row['level'])])
     for row in rows
-    if row['effect'] == SIMPLE
+    if row['effect'] == SIMPLE and (row['factor'], str(row['level'])) in main
   ]
   return [
     pair

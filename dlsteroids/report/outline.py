@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dlsteroids.analysis import compute, looks, summary
+from dlsteroids.analysis import compute, effects, looks, summary
 from dlsteroids.report import (
   attribution,
   claims,
@@ -112,6 +112,9 @@ def _answer(
   if answers.refusal:
     parts.append(Prose(answers.refusal, 'strong'))
   else:
+    parts += _alarms(source)
+    opposite = sentences.contradictions(source.study, source.tables.effects)
+    parts += [Prose(text, 'strong') for text in opposite]
     flips = regimes.flips(source.study, result.regimes) if result.regimes else ()
     parts += [Prose(text, 'strong') for text in flips]
     if answers.standing:
@@ -125,6 +128,18 @@ def _answer(
     parts.append(now)
   parts.append(sections.Tiles(tuple(_tiles(source))))
   return Section('The answer', parts, 'answer')
+
+
+def _alarms(source: summary.Source) -> list[Any]:
+  """What stands instead of verdicts on arms most of whose runs diverged."""
+  study = source.study
+  parts: list[Any] = []
+  for arm in effects.diverged_arms(study, source.tables.runs):
+    if arm.most:
+      parts.append(Prose(notes.describe_divergence(arm), 'alarm'))
+      parts.append(Prose('To replay one of them, with finite checks:'))
+      parts.append(sections.Code(replay_command(study, arm.arm, arm.seeds[0])))
+  return parts
 
 
 def _verdicts(answers: Iterable[sentences.Answer]) -> sections.Verdicts:

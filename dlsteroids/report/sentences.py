@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.analysis import looks, reach
 from dlsteroids.analysis import summary as summary_lib
-from dlsteroids.report import design_words, facts, formats
+from dlsteroids.report import design_words, facts, formats, tables
 from dlsteroids.study import factors
 from dlsteroids.study import study as study_lib
 
 MARKS = {'helps': '▲', 'hurts': '▼', 'equivalent': '=', 'inconclusive': '?'}
 Row = facts.Row
-_KINDS = {'reference': 'remove', 'arm': 'add'}
 
 
 class Answer(NamedTuple):
@@ -31,12 +31,14 @@ class Answers(NamedTuple):
   Attributes:
     refusal: why nothing can be claimed; '' if something can.
     answers: in the study's order; empty with a refusal.
+    unanswered: factors without a verdict, most of whose runs diverged.
     standing: the verdicts that stand, where those of this look are exploratory.
     look: the number of the look at which they were made.
   """
 
   refusal: str
   answers: tuple[Answer, ...]
+  unanswered: tuple[str, ...] = ()
   standing: tuple[Answer, ...] = ()
   look: int = 0
 
@@ -64,44 +66,87 @@ def gather(source: summary_lib.Source) -> Answers:
   if not design.reachable:
     return Answers(design_words.describe_reach(design), ())
   rows = summary_lib.effects_of(source, study.metric.column, study.tuned)
-  answers = tuple(
-    Answer(
-      str(row['factor'] or row['arm']),
-      str(row['arm']),
-      str(row['verdict']),
-      sentence(study, row, look),
-    )
-    for row in rows
-    if not formats.missing(row['verdict'])
-  )
+  main = {_change_key(row): row for row in rows if row['effect'] == effects_lib.MAIN}
+  spans = tables.intervals_with_examples(source, study.metric.column, study.tuned)
+  answers, unanswered = [], []
+  for row in rows:
+    if formats.missing(row['verdict']):
+      if row['effect'] != effects_lib.MAIN and effects_lib.is_mostly_diverged(row):
+        unanswered.append(str(row['factor']))
+      continue
+    texts = [sentence(study, row, look)]
+    if _change_key(row) in main and row['effect'] == effects_lib.SIMPLE:
+      texts.append(_beside(study, main[_change_key(row)]))
+    low, high = spans.get(tables.key_of(row), (1.0, 1.0))
+    if row['verdict'] in ('helps', 'hurts') and low <= 0 <= high:
+      interval = Effect(study, row).interval(low, high)
+      where = 'Over seeds and test examples together'
+      if not study.data.official_test:
+        where = 'For the population that the data were drawn from'
+      texts.append(
+        f'{where} the interval, {interval}, contains 0: on other examples there may be '
+        'no difference.'
+      )
+    name = str(row['factor'] or row['arm'])
+    answers.append(Answer(name, str(row['arm']), str(row['verdict']), ' '.join(texts)))
   late = look.number > max(study.looks_declared, 1)
   record = looks.standing(study) if late else None
   if record is None:
-    return Answers('', answers)
+    return Answers('', tuple(answers), tuple(unanswered))
   standing = tuple(Answer(*answer) for answer in record.answers)
-  return Answers('', answers, standing, record.look)
+  return Answers('', tuple(answers), tuple(unanswered), standing, record.look)
+
+
+def _change_key(row: Row) -> tuple[str, str]:
+  return str(row['factor']), str(row['level'])
+
+
+def _beside(study: study_lib.Study, row: Row) -> str:
+  """The main effect of a factorial, which stands beside the simple one."""
+  contrast = facts.find_contrast(study, row)
+  if contrast is None:
+    return ''
+  deed = describe(study, contrast).deed.split(', averaged')[0]
+  return f'Averaged over the other factors, {deed} {Effect(study, row).moved()}.'
+
+
+def contradictions(study: study_lib.Study, effects: pd.DataFrame) -> list[str]:
+  """Where a factorial's intact model shows the opposite of the average over cells."""
+  texts = []
+  for simple, main in effects_lib.contradictions(study, effects):
+    contrast = facts.find_contrast(study, simple)
+    if contrast is None:
+      continue
+    change, moved = describe(study, contrast), Effect(study, simple).moved()
+    texts.append(
+      f'{change.subject} acts both ways: {change.deed} {moved}, but averaged over the '
+      f'other factors it {Effect(study, main).moved()}. What it '
+      'does depends on the other parts; the verdict is on the intact model.'
+    )
+  return texts
 
 
 def bottom_line(answers: Answers) -> str:
   """How many parts matter, and which: '1 of 5 parts matters: pooling.'; or ''."""
-  parts: dict[str, set[str]] = {}
+  verdicts: dict[str, set[str]] = {}
   for answer in answers.standing or answers.answers:
-    parts.setdefault(answer.factor, set()).add(answer.verdict)
-  if answers.refusal or not parts:
+    verdicts.setdefault(answer.factor.replace('_', ' '), set()).add(answer.verdict)
+  if answers.refusal or not verdicts:
     return ''
-  matter = [
-    name.replace('_', ' ')
-    for name, verdicts in parts.items()
-    if verdicts & {'helps', 'hurts'}
-  ]
-  if not matter:
-    if len(parts) == 1:
-      return f'{formats.sentence_case(next(iter(parts)))} was not shown to matter.'
-    return f'None of the {len(parts)} parts was shown to matter.'
-  if len(parts) == 1:
-    return f'{formats.sentence_case(matter[0])} matters.'
-  verb = 'matters' if len(matter) == 1 else 'matter'
-  return f'{len(matter)} of {len(parts)} parts {verb}: {formats.listing(matter)}.'
+  matter = [name for name, one in verdicts.items() if one & {'helps', 'hurts'}]
+  count = len(verdicts)
+  if count == 1:
+    verb = 'matters' if matter else 'was not shown to matter'
+    text = f'{formats.sentence_case(next(iter(verdicts)))} {verb}'
+  elif not matter:
+    text = f'None of the {count} parts was shown to matter'
+  else:
+    verb = 'matters' if len(matter) == 1 else 'matter'
+    text = f'{len(matter)} of {count} parts {verb}: {formats.listing(matter)}'
+  if answers.unanswered:
+    names = [name.replace('_', ' ') for name in dict.fromkeys(answers.unanswered)]
+    text += f'; no verdict on {formats.listing(names)}, as most runs diverged'
+  return f'{text}.'
 
 
 def summary(
@@ -118,7 +163,9 @@ def summary(
   design = reach.reach(study, look.alpha)
   if not design.reachable:
     return [design_words.describe_reach(design)]
-  family = table[table['verdict'].isin(MARKS)]
+  deciding = table['metric'] == study.metric.column
+  family = table[deciding & (table['tuned'] == study.tuned)]
+  family = family[family['effect'] != effects_lib.MAIN]
   return [sentence(study, row, look) for _, row in family.iterrows()]
 
 
@@ -127,7 +174,7 @@ def sentence(study: study_lib.Study, row: Row, look: looks.Look | None = None) -
 
   Args:
     study: the study.
-    row: a row of the effects table that has a verdict.
+    row: a row of the family in the effects table.
     look: the report's `looks.state(study, runs)`; the last one logged if None.
 
   Returns:
@@ -136,13 +183,16 @@ def sentence(study: study_lib.Study, row: Row, look: looks.Look | None = None) -
     raw units; p is Holm's.
 
   Raises:
-    ValueError: the row has no verdict.
+    ValueError: the row is not of the family.
   """
   look = look or looks.state(study)
   design = reach.reach(study, look.alpha)
   if not design.reachable:
     return design_words.describe_reach(design)
   contrast = facts.find_contrast(study, row)
+  if contrast is not None and effects_lib.is_mostly_diverged(row):
+    name = contrast.factor.replace('_', ' ')
+    return f'{_diverged(row)}So there is no verdict on {name}.'
   if contrast is None or row['verdict'] not in MARKS:
     raise ValueError(f'a row without a verdict has no sentence: {dict(row)}')
   change = describe(study, contrast)
@@ -155,14 +205,16 @@ def _body(
   study: study_lib.Study, row: Row, change: Change, effect: 'Effect', significant: bool
 ) -> str:
   """The sentence, without what the look adds."""
-  name, verdict = change.subject, row['verdict']
+  name, verdict = f'{_diverged(row)}{change.subject}', row['verdict']
   moved = f'{change.deed} {effect.moved()}'
-  p, notes = _p(row['p_holm']), _notes(study, row)
+  if _diverged(row) and not formats.missing(row['delta_finite']):
+    moved += f', by {effect.amount(row["delta_finite"])} where no run diverged'
+  p, notes = _p(row['p_holm']), _notes(study, row, effect)
   margin = f'the margin of ±{effect.plain(study.margin)}'
   if verdict in ('helps', 'hurts') and change.swap:
-    return f'{name}: {moved} ({verdict}; {p}, {notes}).'
+    return f'{name}: {moved} ({verdict}{_skew(row)}; {p}, {notes}).'
   if verdict in ('helps', 'hurts'):
-    return f'{name} {verdict}: {moved} ({p}, {notes}).'
+    return f'{name} {verdict}{_skew(row)}: {moved} ({p}, {notes}).'
   if verdict == 'equivalent' and significant:
     return (
       f'{name} makes a real but negligible difference: {moved}, significantly more '
@@ -187,37 +239,59 @@ def describe(study: study_lib.Study, contrast: factors.Contrast) -> Change:
   factor = {one.name: one for one in study.factors}.get(contrast.factor)
   new, old = facts.levels_of(study, contrast)
   has_levels = factor is not None and new is not None and old is not None
-  kind = getattr(contrast, 'kind', _KINDS[contrast.component])
   subject = formats.sentence_case(contrast.factor.replace('_', ' '))
+  kind = contrast.kind
   where = ''
   if len(set(contrast.arm_cells)) > 1:
     where = ', averaged over the other factors,'
   elif study.design == 'factorial':
     where = ' in the intact model'
+  elif study.design == 'ladder' and kind != 'remove':
+    where = f' {"to" if kind == "add" else "in"} {contrast.reference}'
   if kind == 'swap' or not has_levels:
     if not has_levels:
-      new, old = contrast.arm, contrast.reference
-      if kind == 'remove':
-        subject = f'What {new} lacks'
-    is_swap = kind == 'swap'
-    return Change(subject, f'{new} in place of {old}{where}', is_swap)
-  if kind == 'add':
-    if study.design == 'ladder':
-      where = f' to {contrast.reference}'
-    return Change(subject, f'adding it ({new} instead of {old}){where}')
-  return Change(subject, f'removing it ({new} instead of {old}){where}')
+      new, old, where = contrast.arm, contrast.reference, ''
+      subject = f'What {new} lacks' if kind == 'remove' else subject
+    return Change(subject, f'{new} in place of {old}{where}', kind == 'swap')
+  verb = 'adding' if kind == 'add' else 'removing'
+  return Change(subject, f'{verb} it ({new} instead of {old}){where}')
 
 
-def _notes(study: study_lib.Study, row: Row) -> str:
-  """Seeds, and the runs that diverged, for the closing parenthesis."""
-  planned = len(study.seeds)
-  seeds = f'{row["n"]} of {planned}' if row['n'] != planned else f'{planned}'
-  text = f'{seeds} seed{"s" if planned != 1 else ""}'
+def _diverged(row: Row) -> str:
+  """'3 of 10 runs of dropout=0.0 diverged. ', which leads the sentence; or ''."""
+  texts = []
   for side in ('arm', 'reference'):
     count = int(row[f'n_diverged_{side}'])
     if count:
-      text += f'; {count} run{"s" if count > 1 else ""} of {row[side]} diverged'
-  return text
+      ended = round(count / row[f'share_diverged_{side}'])
+      texts.append(f'{count} of {formats.plural(ended, "run")} of {row[side]} diverged')
+  return f'{formats.listing(texts)}. ' if texts else ''
+
+
+def _skew(row: Row) -> str:
+  return ', with a skewed difference' if str(row['skewed']) == 'True' else ''
+
+
+def _notes(study: study_lib.Study, row: Row, effect: 'Effect') -> str:
+  """Seeds, and what the verdict hangs on, for the closing parenthesis."""
+  planned = len(study.seeds)
+  seeds = f'{row["n"]} of {planned}' if row['n'] != planned else f'{planned}'
+  texts = [f'{seeds} seed{"s" if planned != 1 else ""}']
+  if _skew(row):
+    texts.append(f'median {effect.amount(row["delta_median"])}')
+  for side in ('arm', 'reference'):
+    count = int(row[f'n_bounded_{side}'])
+    if count:
+      runs = formats.plural(count, 'run')
+      texts.append(f'{runs} of {row[side]} worse than the fallback, counted as it')
+  seeds = row['pivotal_seeds']
+  pivotal = [] if formats.missing(seeds) else str(seeds).split()
+  if pivotal and row['verdict'] in ('helps', 'hurts'):
+    seed = f'seed {pivotal[0]}'
+    if len(pivotal) > 1:
+      seed = f'any one of seeds {formats.listing(pivotal)}'
+    texts.append(f'without {seed} this is inconclusive')
+  return '; '.join(texts)
 
 
 def _p(value: float) -> str:
@@ -237,9 +311,9 @@ class Effect:
     self.scale = 100 if points else 1
     self.suffix = ' points' if points else ''
     self.delta = row['delta'] * self.scale
-    self.ends = [row[end] * self.scale for end in ('ci_low', 'ci_high')]
+    self.raw_ends = row['ci_low'], row['ci_high']
     # decimals: one more than the first digit of the interval's width needs, points none
-    width = self.ends[1] - self.ends[0]
+    width = (self.raw_ends[1] - self.raw_ends[0]) * self.scale
     size = max(width if math.isfinite(width) else 0, abs(self.delta) / 100)
     digits = -math.floor(math.log10(size)) if size > 0 else 1
     self.digits = min(max(digits + (0 if points else 1), 1), 8)
@@ -249,21 +323,28 @@ class Effect:
     value = round(value, self.digits) or 0.0  # no negative zero
     return f'{value:.{self.digits}f}'.replace('-', formats.MINUS)
 
+  def amount(self, delta: float) -> str:
+    """A difference as `moved` counts it: positive in the direction of the mean."""
+    sign = -1 if self.delta < 0 else 1
+    return f'{self.number(sign * delta * self.scale)}{self.suffix}'
+
   def plain(self, value: float) -> str:
     """A declared number, such as the margin, in the row's unit."""
     return f'{value * self.scale:g}{self.suffix}'
 
-  def moved(self, what: str = '') -> str:
-    """'lowers test accuracy by 1.2 points [0.8, 1.6]', of `what` if it is named."""
+  def moved(self) -> str:
+    """'lowers test accuracy by 1.2 points [0.8, 1.6]'."""
     verb, sign = ('lowers', -1) if self.delta < 0 else ('raises', 1)
     if not round(self.delta, self.digits):
       verb, sign = 'changes', 1
-    low, high = (
-      f'{self.number(end)}'.replace('inf', '∞')
-      for end in sorted(sign * end for end in self.ends)
-    )
     amount = f'{self.number(sign * self.delta)}{self.suffix}'
-    return f'{verb} {what or self.what} by {amount} [{low}, {high}]'
+    return f'{verb} {self.what} by {amount} {self.interval(*self.raw_ends)}'
+
+  def interval(self, low: float, high: float) -> str:
+    """An interval of differences, positive in the direction of the mean."""
+    sign = -self.scale if self.delta < 0 else self.scale
+    ends = (self.number(end) for end in sorted((sign * low, sign * high)))
+    return f'[{", ".join(ends)}]'.replace('inf', '∞')
 
 
 def silence(frame: pd.DataFrame) -> pd.DataFrame:

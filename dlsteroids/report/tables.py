@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.analysis import looks, summary, two_way
 from dlsteroids.report import facts, formats, sections
 from dlsteroids.study import study as study_lib
@@ -43,6 +44,8 @@ def make_effects(source: summary.Source) -> list[sections.Table]:
     title = 'Tuned per arm' if state else 'As configured'
     if len(states) > 1:
       title += ' (decides)' if state == study.tuned else ' (descriptive)'
+    elif looks.state(study, source.tables.runs).exploratory:
+      title += ' (exploratory)'
     tables.append(_effects(source, title, study.metric.column, state))
   return tables
 
@@ -75,7 +78,7 @@ def _effects(
   difference = f'Difference, {unit}' if unit else 'Difference'
   p, p_name = ('p_holm', 'p (Holm)') if decides else ('p', 'p')
   scored = column in ('test/accuracy', study.metric.column)
-  two_ways = _intervals_with_examples(source, column, state) if scored else {}
+  two_ways = intervals_with_examples(source, column, state) if scored else {}
   crossed = study.data.official_test
   population = 'over seeds × examples' if crossed else 'for the population'
   rows = []
@@ -83,25 +86,40 @@ def _effects(
     interval = formats.interval(column, row['ci_low'], row['ci_high'])
     if 'descriptive' in str(row['ci_kind']) and interval != formats.NOTHING:
       interval += '*'
-    rows.append(
-      {
-        'Factor': str(row['factor'] or row['arm']),
-        'Change': facts.name_change(study, row),
-        VERDICT: '' if formats.missing(row['verdict']) else str(row['verdict']),
-        'Reference': formats.value(column, row['reference_mean']),
-        'Arm': formats.value(column, row['arm_mean']),
-        difference: formats.delta(column, row['delta']),
-        'Interval over seeds': interval,
-        population: two_ways.get(_key(row), ''),
-        p_name: '' if formats.missing(row[p]) else formats.p_value(row[p]),
-        'P(better)': _probability(row),
-        'Seeds': formats.count(row['n']),
-      }
-    )
+    cells = {
+      'Factor': _name_row(row),
+      'Change': facts.name_change(study, row),
+      VERDICT: _verdict_cell(row),
+      'Reference': formats.value(column, row['reference_mean']),
+      'Arm': formats.value(column, row['arm_mean']),
+      difference: formats.delta(column, row['delta']),
+      'Median': formats.delta(column, row['delta_median']),
+      'Interval over seeds': interval,
+      population: _interval_cell(column, two_ways.get(key_of(row))),
+      p_name: '' if formats.missing(row[p]) else formats.p_value(row[p]),
+      'P(better)': _probability(row),
+      'Seeds': formats.count(row['n']),
+    }
+    if effects_lib.is_mostly_diverged(row):  # no evidence of anything
+      names = (*_NAMES, 'Reference', 'Seeds')
+      cells = {name: cell if name in names else '' for name, cell in cells.items()}
+    rows.append(cells)
   heads = [head for head in rows[0] if any(row[head] for row in rows)] if rows else []
   columns = [(head, head not in _NAMES) for head in heads or _NAMES]
-  cells = [[row[head] or formats.NOTHING for head in heads] for row in rows]
-  return make(title, columns, cells)
+  filled = [[row[head] or formats.NOTHING for head in heads] for row in rows]
+  return make(title, columns, filled)
+
+
+def _name_row(row: Mapping[str, Any]) -> str:
+  name = str(row['factor'] or row['arm'])
+  is_main = row['effect'] == effects_lib.MAIN
+  return f'{name} (main effect)' if is_main else name
+
+
+def _verdict_cell(row: Mapping[str, Any]) -> str:
+  if not formats.missing(row['verdict']):
+    return str(row['verdict'])
+  return 'none: diverged' if effects_lib.is_mostly_diverged(row) else ''
 
 
 def _probability(row: Mapping[str, Any]) -> str:
@@ -114,13 +132,18 @@ def _probability(row: Mapping[str, Any]) -> str:
   return f'{share} [{", ".join(ends)}]' if has_interval else share
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _interval_cell(column: str, ends: tuple[float, float] | None) -> str:
+  return formats.interval(column, *ends) if ends else ''
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+  """What tells the contrasts of a study apart."""
   return tuple(str(row[name]) for name in ('arm', 'factor', 'level', 'reference'))
 
 
-def _intervals_with_examples(
+def intervals_with_examples(
   source: summary.Source, column: str, state: int
-) -> Mapping[tuple[str, ...], str]:
+) -> Mapping[tuple[str, ...], tuple[float, float]]:
   """Two-way intervals of the contrasts, where the scores of examples are stored."""
   study, runs = source.study, source.tables.runs
   alpha = looks.state(study, runs).alpha
@@ -131,8 +154,7 @@ def _intervals_with_examples(
     except ValueError:  # arms that see other examples have no example in common
       continue
     if span is not None:
-      words = formats.interval(column, span.low, span.high)
-      intervals[_key(contrast._asdict())] = words
+      intervals[key_of(contrast._asdict())] = span.low, span.high
   return intervals
 
 

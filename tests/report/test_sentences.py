@@ -1,11 +1,14 @@
 """Verdicts in words: what is said must follow from the numbers."""
 
+import re
+
 import numpy as np
 import pytest
 
 from dlsteroids.analysis import effects, looks
-from dlsteroids.report import sentences
-from tests.fixtures import studies
+from dlsteroids.report import facts, latex, sentences
+from dlsteroids.study import factors
+from tests.fixtures import studies, study_cases
 
 HALF = np.linspace(-0.004, 0.004, 10)
 
@@ -95,12 +98,14 @@ def test_missing_pairs_and_divergences_are_told():
   lost = studies.set_run(runs, 'dropout=no', 0, status='failed')
   lost = studies.set_run(lost, 'dropout=no', 1, status='diverged')
   (text,) = sentences.summary(study, effects.measure(study, lost))
-  assert text.endswith('9 of 10 seeds; 1 run of dropout=no diverged).')
+  assert text.startswith(
+    '1 of 9 runs of dropout=no diverged. Dropout helps, with a skewed difference: '
+  )
+  assert ', by 20.0 points where no run diverged (p=' in text
+  assert '9 of 10 seeds; median 20.0 points' in text
   lost = studies.set_run(lost, 'baseline', 5, status='failed')
   (text,) = sentences.summary(study, effects.measure(study, lost))
-  assert text.startswith(
-    'Dropout is inconclusive: only 8 of 10 pairs of runs are there'
-  )
+  assert 'Dropout is inconclusive: only 8 of 10 pairs of runs are there' in text
 
 
 def test_exploratory_looks_say_so():
@@ -149,3 +154,51 @@ def test_a_row_without_a_verdict_has_no_sentence():
   assert len(sentences.summary(study, table)) == 1
   with pytest.raises(ValueError, match='without a verdict'):
     sentences.sentence(study, table.iloc[1])
+
+
+SWAPPED = re.compile(r'(?:\((\S+) instead of (\S+)\)|(\S+) in place of (\S+))')
+
+
+@pytest.mark.parametrize('metric', ['accuracy', 'loss'])
+@pytest.mark.parametrize('kind', ['remove', 'add', 'swap'])
+@pytest.mark.parametrize('design', ['one_out', 'one_in', 'ladder', 'factorial', 'arms'])
+def test_every_sentence_is_oriented_as_its_numbers(design, kind, metric):
+  """Levels' means decide what raises, what lowers, and what the verdict must be."""
+  factor = factors.factor('dropout', 'model.dropout', 0.5, 0.25, 0.0, kind=kind)
+  arms = (factors.arm('bare', {'dropout': 0.0}),) if design == 'arms' else ()
+  made = study_cases.expand(design, factor, arms=arms)
+  for shift in (-0.2, 0.2):
+    means = {'0.5': 0.5, '0.25': 0.5 + shift, '0.0': 0.5 + 2 * shift}
+    study = studies.make_study((), 10, design)
+    study['factors'] = [
+      factor._asdict() | {'levels': [x._asdict() for x in factor.levels]}
+    ]
+    study['arms'] = [
+      {'name': arm.name, 'assignment': dict(arm.assignment)} for arm in made.arms
+    ]
+    study['contrasts'] = [contrast._asdict() for contrast in made.contrasts]
+    worst = {**study['metrics'][metric], 'fallback': 9.0 * (metric == 'loss')}
+    study['metrics'] = {metric: worst}
+    study['metric'] = {'name': metric, 'split': 'test', **worst}
+    scores = {
+      arm['name']: means[arm['assignment']['dropout']] + HALF for arm in study['arms']
+    }
+    table = effects.measure(study, studies.make_runs(study, scores, f'test/{metric}'))
+    texts = sentences.summary(study, table)
+    assert not sentences.contradictions(study, table)
+    assert len(texts) == len(made.contrasts) > 0
+    for text, (_, row) in zip(texts, table.iterrows()):
+      new, old = [level for level in SWAPPED.search(text).groups() if level]
+      assert ('raises' in text) == (means[new] > means[old])
+      assert facts.name_change(study, row) == f'{old} → {new}'
+      assert (row['delta'] > 0) == (means[new] > means[old])
+      better = (means[new] > means[old]) == (metric == 'accuracy')
+      side = old if 'removing it' in text else new  # of which the verdict speaks
+      assert (row['verdict'] == 'helps') == (better == (side == new))
+      assert row['verdict'] in text
+      assert row['prob_improvement'] == (row['verdict'] == 'helps')
+      if kind == 'swap':
+        assert f'{new} in place of {old}' in text
+        assert f'({row["verdict"]}' in text
+      line = next(x for x in latex.table(study, table).splitlines() if new in x)
+      assert line.rstrip(' \\').endswith(row['verdict'])
