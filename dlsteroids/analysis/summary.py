@@ -75,9 +75,14 @@ def family(study: study_lib.Study) -> tuple[factors_lib.Contrast, ...]:
     cells = list(zip(contrast.arm_cells, contrast.reference_cells))
     arm, reference = next((pair for pair in cells if intact in pair), ('', ''))
     if arm:
-      sides = {'arm': arm, 'reference': reference}
-      cell_sides = {'arm_cells': (arm,), 'reference_cells': (reference,)}
-      simple.append(contrast._replace(**sides, **cell_sides))
+      simple.append(
+        contrast._replace(
+          arm=arm,
+          reference=reference,
+          arm_cells=(arm,),
+          reference_cells=(reference,),
+        )
+      )
   return tuple(simple)
 
 
