@@ -95,7 +95,7 @@ def test_every_name_may_be_hostile(tmp_path):
   for block in report_reader.tables_of(outside):
     assert len({report_reader.count_cells(line) for line in block}) == 1
   files = {str(p.relative_to(tmp_path)) for p in (tmp_path / 'figures').iterdir()}
-  assert all(re.fullmatch(r'figures/[a-z_]+\.png', name) for name in files)
+  assert all(re.fullmatch(r'figures/[a-z_]+\.(png|svg|pdf)', name) for name in files)
 
 
 def report_of(case, folder):
