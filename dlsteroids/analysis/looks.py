@@ -4,7 +4,7 @@ Whatever showed a p-value or an interval is a look, a report of incomplete runs 
 look of an incomplete report is completed by the report of the runs that the same plan
 (question and seeds) asked for: its size was fixed before anything was shown. Changing
 the plan after a look, e.g. stopping at the seeds that have ended, makes another look.
-Looks at other data are no looks at these.
+Looks at other data, or at models trained otherwise, are no looks at these.
 """
 
 import hashlib
@@ -143,6 +143,7 @@ def log(
     time,
     study.data.digest,
     study.code,
+    study.training,
   )
   same = lambda entry: (
     (entry.runs_digest, entry.complete) == (record.runs_digest, record.complete)
@@ -166,8 +167,12 @@ def standing(study: study_lib.Study) -> study_lib.LookRecord | None:
 
 
 def _of_these_data(study: study_lib.Study) -> list[study_lib.LookRecord]:
-  """The logged looks at the study's present data; old records do not name theirs."""
-  return [look for look in study.looks if look.data in ('', study.data.digest)]
+  """The logged looks at the study's present data, trained as now."""
+  return [
+    look
+    for look in study.looks
+    if look.data in ('', study.data.digest) and look.training in ('', study.training)
+  ]
 
 
 def _key(study: study_lib.Study, record: study_lib.LookRecord) -> _Key:

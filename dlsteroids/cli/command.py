@@ -284,10 +284,11 @@ def _show_status(command: Command) -> None:
   from dlsteroids.run import status
 
   workdir = command.flags.workdir
-  if not workdir:
+  config = None
+  if command.config or not workdir:
     config = files.read_config(command.config, command.overrides)
-    workdir = default_workdir(command.config, config['study']['name'])
-  print('\n'.join(status.lines(pathlib.Path(workdir))))
+    workdir = workdir or default_workdir(command.config, config['study']['name'])
+  print('\n'.join(status.lines(pathlib.Path(workdir), config)))
 
 
 def _plan(command: Command, request: files.Request, workdir: pathlib.Path) -> None:

@@ -52,6 +52,7 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     + (f', {len(search)} to tune{more} and up to {tuned} tuned' if search else '')
     + f'; {len(runs) - len(missing)} stored, {len(missing)} to train',
     *(f'damaged: {path.name}: {text}' for path, text in index.damaged.items()),
+    *launch.changed(plan, manifest.read_study(workdir), runs, index),
     *launch.stale(plan, runs, index),
     f'programs to compile: {len(programs)}' + _layouts(plan, programs),
     *_idle(plan),

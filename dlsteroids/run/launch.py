@@ -16,6 +16,7 @@ import PIL.Image
 from dlsteroids import config as config_lib
 from dlsteroids.analysis import compute, effects, factorial, looks, reach, summary
 from dlsteroids.config import files
+from dlsteroids.plan import changes as changes_lib
 from dlsteroids.plan import manifest, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import claims, design_words, notes, report, sentences
@@ -220,7 +221,7 @@ def begin(
     index = read_store(workdir, say, plan.config['engine']['lease_seconds'])
     plan = study_plan.extend_grid(plan, index)
     runs = [run for unit in units.make(plan) for run in unit.runs(index)]
-    for line in stale(plan, runs, index):
+    for line in (*changed(plan, old, runs, index), *stale(plan, runs, index)):
       say(line)
     refuse_mixture(plan, index, None if elsewhere else environment.provenance())
     manifest.write_plan(plan, workdir, elsewhere)
@@ -338,6 +339,25 @@ def read_store(
   for line in results.clean(workdir, index, not leases.live(workdir, seconds)):
     say(f'damaged: {line}')
   return index
+
+
+def changed(
+  plan: study_plan.Plan,
+  old: study_lib.Study | None,
+  runs: Sequence[runs_lib.Run],
+  index: results.Index,
+) -> list[str]:
+  """A line on what changed since the stored runs, if runs are trained anew for it."""
+  missing = sum(run.fingerprint not in index.records for run in runs)
+  if old is None or not missing or not index.records:
+    return []
+  changes = changes_lib.describe(old, plan.config, plan.dataset(plan.config).digest)
+  if not changes:
+    return []
+  return [
+    f'changed since the last run: {changes}; {missing} runs are trained anew, and '
+    'looks at the results are counted anew'
+  ]
 
 
 def stale(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
+from dlsteroids.plan import changes as changes_lib
 from dlsteroids.plan import tuning
 from dlsteroids.report import formats
 from dlsteroids.run import leases
@@ -46,8 +47,12 @@ class Program(NamedTuple):
     return len(self.runs) - self.done - len(self.failed) - self.running
 
 
-def lines(workdir: pathlib.Path) -> list[str]:
+def lines(workdir: pathlib.Path, config: Mapping[str, Any] | None = None) -> list[str]:
   """The state of the study in a workdir, a line each.
+
+  Args:
+    workdir: of the study.
+    config: resolved, what `run` would be asked now; None: as in study.json.
 
   Raises:
     UserError: if there is none, or it can't be read.
@@ -64,7 +69,28 @@ def lines(workdir: pathlib.Path) -> list[str]:
   index = results.read(workdir)
   study = tuning.with_choices(study, index)
   states = gather(workdir, study, programs, index)
-  return [head(workdir, study, states, index), *rows(states), *trouble(states)]
+  changes = changed(study, config or study.config)
+  return [
+    head(workdir, study, states, index, changes),
+    *rows(states),
+    *trouble(states),
+  ]
+
+
+def changed(study: study_lib.Study, config: Mapping[str, Any]) -> str:
+  """What changed since study.json was written; '' if nothing did.
+
+  Data are read again only where they are the user's files.
+  """
+  paths = ('path', 'path_x', 'path_y')
+  data = study.data.digest
+  if any(config['data'].get(name) for name in paths):
+    try:
+      module = config_lib.find('data', config['data']['name'])
+      data = module.load(config['data']).digest
+    except errors.UserError as error:
+      return str(error)
+  return changes_lib.describe(study, config, data)
 
 
 def gather(
@@ -98,6 +124,7 @@ def head(
   study: study_lib.Study,
   states: Mapping[str, Program],
   index: results.Index,
+  changes: str = '',
 ) -> str:
   """The whole study in one line."""
   total = sum(len(p.runs) for p in states.values())
@@ -109,6 +136,8 @@ def head(
   failed = sum(len(p.failed) for p in states.values())
   parts += [f'{failed:,} failed'] if failed else []
   text = f'study {study.name} in {workdir}: {", ".join(parts)}'
+  if changes and not any(p.holder for p in states.values()):
+    return f'{text}, before this changed: {changes}; --action=run trains anew'
   if done == total and study.tuning and not study.tuning.final:
     return f'{text}; searches done, claims follow: repeat the command to continue'
   if done == total:

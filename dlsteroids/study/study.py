@@ -9,6 +9,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from dlsteroids import config as config_lib
 from dlsteroids.study import claims as claims_lib
 from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.study import factors as factors_lib
@@ -187,6 +188,7 @@ class LookRecord(NamedTuple):
     time: ISO 8601.
     data: digest of the data set; '' in old records.
     code: digest of the code that the runs depend on; '' in old records.
+    training: digest of how the baseline is trained; '' in old records.
   """
 
   look: int
@@ -198,6 +200,7 @@ class LookRecord(NamedTuple):
   time: str = ''
   data: str = ''
   code: str = ''
+  training: str = ''
 
 
 class Data(NamedTuple):
@@ -309,6 +312,17 @@ class Study(Mapping):
   def tuned(self) -> int:
     """The declared tuning state: 1 if arms are tuned, else 0."""
     return int(self.tuning is not None)
+
+  @property
+  def training(self) -> str:
+    """Digest of how the baseline is trained."""
+    values = {
+      f'{section}.{name}': value
+      for section in config_lib.TRAINING
+      for name, value in self.config.get(section, {}).items()
+    }
+    places = set(config_lib.PLACES)  # where data lie, not what they are
+    return config_lib.digest({k: v for k, v in values.items() if k not in places})
 
   def arm(self, name: str) -> StudyArm:
     """The arm called `name`; KeyError if there is none."""

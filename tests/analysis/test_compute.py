@@ -115,7 +115,7 @@ def test_no_page_without_studies(tmp_path):
 @pytest.mark.parametrize(
   ('word', 'expected'),
   [
-    ('--config.study.targets=95', 'accuracy is a share below 1, as 0.95, not 95'),
+    ('--config.study.targets=95', 'accuracy is a share below 1, such as 0.95, not 95'),
     ('--config.study.ratio=16', 'the budgets make 2; add 0.0625'),
     ('--config.study.regimes=flop', "unknown 'flop' (did you mean 'flops'?)"),
     ('--config.study.budgets=half', "expected numbers such as '0.25,1,4', not 'half'"),
