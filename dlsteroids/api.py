@@ -39,14 +39,14 @@ def run(
     >>> import dlsteroids
     >>> config = dlsteroids.base(model='mlp', data='digits')
     >>> config.train.steps = 20
-    >>> config.study.seeds = 2
+    >>> config.study.seeds = 6
     >>> config.model.hidden = (8,)
     >>> relu = dlsteroids.factor('activation', 'model.activation', 'relu', 'tanh')
     >>> answer = dlsteroids.run(config, workdir, [relu], say=print)
     >>> answer.per_seed().shape  # seeds, arms
-    (2, 2)
-    >>> answer.effects['factor'].tolist()
-    ['activation']
+    (6, 2)
+    >>> 'verdict' in answer.effects
+    True
   """
   with _shown(config, watch, say) as (show, tell):
     return launch.run(config, workdir, factors, arms, show, tell)
@@ -71,7 +71,7 @@ def plan(
     >>> import dlsteroids
     >>> text = dlsteroids.plan('digits_cnn:smoke', workdir)
     >>> text.partition(',')[0]
-    'study digits_cnn: digits'
+    'study digits_cnn_smoke: digits'
   """
   environment.prepare()
   request = launch.request_of(config, factors, arms)

@@ -34,7 +34,7 @@ def test_a_first_call_gets_as_far_as_its_arguments(call, tmp_path):
   )
   said = done.stdout + done.stderr
   assert 'circular' not in said
-  words = ('needs the factors', 'no config file', 'no such module')
+  words = ('needs factors=', 'no config file', 'no such module')
   assert any(word in said for word in words)
 
 

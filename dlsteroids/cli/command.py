@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
       if _inform(argv[1:]):
         return 0
       command = parse(argv)
-      with environment.device_errors(), _together(command.flags):
+      with _together(command.flags):
         return _act(command)
     except errors.UserError as error:
       print(f'dlsteroids: {error}', file=sys.stderr)

@@ -147,7 +147,7 @@ def run(
   workdir = pathlib.Path(workdir).expanduser()
   default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
   signals = interrupt.handled(signal.SIGINT) if default else contextlib.nullcontext()
-  with environment.device_errors(), signals:
+  with signals:
     return train(request, workdir, watch, say)
 
 

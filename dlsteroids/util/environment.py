@@ -59,18 +59,8 @@ def prepare() -> None:
   jax.config.update('jax_compilation_cache_dir', folder)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
-  try:
+  with device_errors():
     jax.devices()
-  except (
-    RuntimeError,
-    AssertionError,
-  ) as error:  # an assertion without a text: no CUDA
-    names = os.environ.get('JAX_PLATFORMS') or jax.config.read('jax_platforms') or ''
-    reason = errors.first_line(error) if str(error) else 'it has no such device'
-    raise errors.UserError(
-      f'JAX cannot use this machine with JAX_PLATFORMS={names!r}: {reason}; unset '
-      'JAX_PLATFORMS, or set it to cpu'
-    ) from error
 
 
 @contextlib.contextmanager

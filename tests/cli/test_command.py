@@ -157,3 +157,18 @@ def test_the_command_in_the_report_trains_the_study_whatever_the_action():
   assert found.rerun() == (
     "python -m dlsteroids --config=my.py '--config.study.name=a b' --workdir=w"
   )
+
+
+@pytest.mark.parametrize('encoding', ['ascii', 'latin-1', 'cp1252', 'utf-8'])
+def test_every_encoding_of_the_terminal_takes_the_help(encoding, tmp_path):
+  done = subprocess.run(
+    [sys.executable, '-m', 'dlsteroids', '--help'],
+    cwd=disk.ROOT,
+    env={**os.environ, 'PYTHONIOENCODING': encoding},
+    capture_output=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  text = done.stdout.decode(encoding)
+  assert ('…' if encoding in ('utf-8', 'cp1252') else '...') in text
+  assert '?' not in text.replace('which?', '')
