@@ -66,7 +66,7 @@ class Progress:
 
   def follow(self, done: int, total: int, facts: str) -> None:
     """Shows how far a study is that other processes train."""
-    self.screen.show('runs', done, total, facts)
+    self.screen.show('study', done, total, facts)
 
   def _time_left(self, status: local.Status, done: float, now: float) -> float | None:
     """Seconds: by the pace so far, at first by the rate of the batch."""
