@@ -1,6 +1,5 @@
 """Arrays that are slow to make, kept in the cache folder and verified when read."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlsteroids import config as config_lib
+from dlsteroids.data.lib import digest
 from dlsteroids.util import errors, files, npz
 
 Entry = tuple[Mapping[str, np.ndarray], Any]  # arrays by name, and JSON about them
@@ -51,8 +51,4 @@ def remember(
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], about: Any) -> str:
-  total = hashlib.sha256(config_lib.digest(about).encode())
-  for name in sorted(arrays):
-    total.update(f'{name}{arrays[name].dtype.str}{arrays[name].shape}'.encode())
-    total.update(np.ascontiguousarray(arrays[name]).data)
-  return total.hexdigest()
+  return digest.of_bytes([config_lib.digest(about)], sorted(arrays.items()))

@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import contextlib
 import io
+import itertools
 import pathlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -165,7 +166,8 @@ def every(
   workers = min(32, environment.cores())
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:
     try:
-      for task in _tasks(files):
+      files = iter(files)
+      for task in iter(lambda: list(itertools.islice(files, TASK)), []):
         if result is None:
           first = task[0][0]
           result = _allocate(len(rows), one(_bytes(task[0][1]), first, form).shape)
@@ -180,19 +182,6 @@ def every(
   if result is None or done != len(rows):
     raise errors.UserError(f'only {done:,} of {len(rows):,} images were found')
   return result
-
-
-def _tasks(
-  files: Iterable[tuple[str, bytes | pathlib.Path]],
-) -> Iterator[list[tuple[str, bytes | pathlib.Path]]]:
-  task = []
-  for file in files:
-    task.append(file)
-    if len(task) == TASK:
-      yield task
-      task = []
-  if task:
-    yield task
 
 
 def _bytes(data: bytes | pathlib.Path) -> bytes:

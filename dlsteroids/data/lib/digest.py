@@ -1,7 +1,7 @@
 """The digest of a data set: its arrays, and the options that shape its examples."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,13 @@ def of(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], *about: Any)
     config: the data section.
     about: what else identifies the data set, such as its name and classes.
   """
-  total = hashlib.sha256(config_lib.digest([shaping(config), *about]).encode())
-  for name, array in arrays.items():
+  return of_bytes([config_lib.digest([shaping(config), *about])], arrays.items())
+
+
+def of_bytes(texts: Iterable[str], arrays: Iterable[tuple[str, np.ndarray]]) -> str:
+  """sha256 (hex) of texts, then of the name, type, shape and bytes of each array."""
+  total = hashlib.sha256(''.join(texts).encode())
+  for name, array in arrays:
     total.update(f'{name}{array.dtype.str}{array.shape}'.encode())
     total.update(np.ascontiguousarray(array).data)
   return total.hexdigest()

@@ -1,6 +1,5 @@
 """From arrays of images and labels to a Dataset: what all image data sets share."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -79,9 +78,6 @@ def digest(parts: Parts, config: Mapping[str, Any]) -> str:
   shaping = digest_lib.shaping(config)
   if shaping.get('range') == 'standard':
     del shaping['range']
-  total = hashlib.sha256(config_lib.digest(shaping).encode())
-  total.update(config_lib.digest([parts.name, parts.sizes, parts.classes]).encode())
-  for array in (parts.images, parts.labels):
-    total.update(f'{array.dtype.str}{array.shape}'.encode())
-    total.update(np.ascontiguousarray(array).data)
-  return total.hexdigest()
+  about = [parts.name, parts.sizes, parts.classes]
+  texts = [config_lib.digest(shaping), config_lib.digest(about)]
+  return digest_lib.of_bytes(texts, [('', parts.images), ('', parts.labels)])
