@@ -69,7 +69,7 @@ def tell_orders(study: study_lib.Study, result: attribution.Attribution) -> list
   ]
 
 
-def name_scale(study: Any, scale: str) -> str:
+def name_scale(study: study_lib.Study, scale: str) -> str:
   """What a gain is counted in: 'test accuracy', 'log-error', 'the logarithm of …'."""
   words = facts.words(study, study.metric.column)
   if scale == LOG:
@@ -103,7 +103,9 @@ def tell_share(row: Row, digits: int = 1) -> tuple[str, str]:
   return f'{share}{formats.THIN}%', f'[{low}, {high}]'
 
 
-def tell_amount(study: Any, scale: str, amount: float, width: float = math.nan) -> str:
+def tell_amount(
+  study: study_lib.Study, scale: str, amount: float, width: float = math.nan
+) -> str:
   """A contribution with its sign, in the metric's unit or as a logarithm.
 
   Args:

@@ -19,16 +19,6 @@ FLOOR = 'real against real'
 Row = Mapping[str, Any] | pd.Series  # of the effects
 
 
-def of(study: Any) -> Mapping[str, Any]:
-  """The data's facts."""
-  return study.data.facts
-
-
-def references(study: Any) -> Mapping[str, Mapping[str, float]]:
-  """Scores of methods without gradient descent, by name, then by a run's column."""
-  return study.data.references
-
-
 def scores(study: study_lib.Study, column: str) -> dict[str, float]:
   """The finite scores of the reference methods on one column of the runs, by name."""
   values = {name: row.get(column) for name, row in study.data.references.items()}
@@ -47,7 +37,7 @@ def nature(names: Iterable[str]) -> str:
   return ' and '.join(parts)
 
 
-def words(study: Any, column: str) -> str:
+def words(study: study_lib.Study, column: str) -> str:
   """A column as a reader says it: 'test accuracy', 'test nats per character'."""
   text = formats.name(column)
   if formats.is_information(column):

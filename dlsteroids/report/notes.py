@@ -247,9 +247,17 @@ def _tuning(study: study_lib.Study) -> list[str]:
     for path, vs in study.tuning.grid.items()
   )
   seeds = ', '.join(map(str, study.tuning.seeds))
+  extended = [
+    f'The grid of {path} was extended from {len(values)} to '
+    f'{len(study.tuning.grid[path])} values, for all arms alike, as long as an end of '
+    'it was chosen.'
+    for path, values in study.tuning.declared.items()
+    if len(study.tuning.grid[path]) > len(values)
+  ]
   return [
     f'Tuned numbers come from an equal grid per arm ({grid}), chosen on validation '
     f'with seeds {seeds}, which take no part in the claim.',
+    *extended,
   ]
 
 

@@ -274,3 +274,31 @@ def test_loss_decides_as_well(tmp_path):
   assert 'raises test loss' in words
   assert 'arm better' in report_reader.Reader(text).text
   assert 'points' not in words.split('<details>')[0]
+
+
+def test_an_arm_that_diverged_has_a_red_box_and_no_verdict(tmp_path):
+  case = report_fixture.digits(10, tuned=False)
+  runs = case.tables.runs.copy()
+  lost = (runs['arm'] == 'normalization=none') & (runs['seed'] < 6)
+  runs.loc[lost, 'status'] = 'diverged'
+  runs.loc[lost, 'best_step'] = 100 + runs.loc[lost, 'seed']
+  runs.loc[lost, 'test/accuracy'] = 0.1
+  few = (runs['arm'] == 'dropout=0.0') & (runs['seed'] == 4)
+  runs.loc[few, 'status'] = 'diverged'
+  case.study['looks'] = []
+  case = report_fixture.finish(case.study, runs, case.tables.curves)
+  text, words = report_reader.write(case, tmp_path)
+  box = (
+    '6 of 10 runs of normalization=none diverged, with a loss or parameters that are '
+    'not finite: seed 0 at step 100, seed 1 at step 101, seed 2 at step 102 and 3 '
+    'more. There is no verdict on what this arm is compared for.'
+  )
+  assert f'<p class="notice alarm" role="note">{box}</p>' in text
+  assert f'> **Warning.** {box}' in words
+  assert '--action=replay --arm=normalization=none --seed=0' in words
+  assert 'no verdict on normalization, as most runs diverged.' in words
+  assert 'Normalization helps' not in words
+  assert (
+    '| normalization | batch → none | none: diverged | 98.61\u202f% | – | – |' in words
+  )
+  assert '1 of 10 runs of dropout=0.0 diverged. Dropout' in words

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from dlsteroids.analysis import effects, looks
+from dlsteroids.analysis import effects, looks, summary
 from dlsteroids.report import facts, latex, sentences
 from dlsteroids.study import factors
 from tests.fixtures import studies, study_cases
@@ -202,3 +202,108 @@ def test_every_sentence_is_oriented_as_its_numbers(design, kind, metric):
         assert f'({row["verdict"]}' in text
       line = next(x for x in latex.table(study, table).splitlines() if new in x)
       assert line.rstrip(' \\').endswith(row['verdict'])
+
+
+def answers_of(study, runs, arrays=lambda *run: None):
+  """What a report of these runs claims."""
+  table = effects.measure(study, runs)
+  return sentences.gather(
+    summary.Source(study, summary.Tables(runs, runs[:0], table), arrays)
+  )
+
+
+def test_an_arm_that_mostly_diverged_has_no_verdict():
+  study = studies.make_study(['focus', 'dropout'], 8)
+  runs = studies.make_runs(
+    study,
+    {'baseline': 0.9 + HALF, 'focus=no': 0.1 + 0 * HALF, 'dropout=no': 0.8 + HALF},
+  )
+  for seed in range(5):
+    runs = studies.set_run(runs, 'focus=no', seed, status='diverged')
+  answers = answers_of(study, runs)
+  assert [answer.factor for answer in answers.answers] == ['dropout']
+  assert answers.unanswered == ('focus',)
+  assert sentences.bottom_line(answers) == (
+    'Dropout matters; no verdict on focus, as most runs diverged.'
+  )
+  text, _ = sentences.summary(study, effects.measure(study, runs))
+  assert text == ('5 of 8 runs of focus=no diverged. So there is no verdict on focus.')
+
+
+@pytest.mark.parametrize(
+  ('shifts', 'line'),
+  [
+    ((-0.1, 0.0, 0.0), '1 of 3 parts matters: a.'),
+    ((-0.1, 0.1, 0.0), '2 of 3 parts matter: a and b.'),
+    ((0.0, 0.0, 0.0), 'None of the 3 parts was shown to matter.'),
+    ((0.1,), 'A matters.'),
+    ((0.0,), 'A was not shown to matter.'),
+  ],
+)
+def test_bottom_line_counts_the_parts_that_matter(shifts, line):
+  names = 'abc'[: len(shifts)]
+  study = studies.make_study(names, 10)
+  scores = {'baseline': 0.8 + HALF}
+  for name, shift in zip(names, shifts):
+    scores[f'{name}=no'] = 0.8 + HALF[::-1] + shift
+  assert (
+    sentences.bottom_line(answers_of(study, studies.make_runs(study, scores))) == line
+  )
+
+
+def test_a_verdict_that_hangs_on_one_seed_says_so():
+  study = studies.make_study(['dropout'], 7)
+  delta = np.array([-0.02, -0.03, -0.02, -0.03, -0.02, -0.04, -0.2])
+  runs = studies.make_runs(
+    study, {'baseline': 0.9, 'dropout=no': 0.9 + delta} | {'baseline': np.full(7, 0.9)}
+  )
+  table = effects.measure(study, runs)
+  (text,) = sentences.summary(study, table)
+  assert table['skewed'].iloc[0]
+  assert text.startswith('Dropout helps, with a skewed difference: removing it')
+  assert '; median 3.0 points' in text
+
+
+def test_the_main_effect_stands_beside_and_a_contradiction_leads():
+  levels = {'gate': ('on', 'off'), 'act': ('relu', 'tanh')}
+  study = studies.make_factorial(levels, 10)
+  means = {'on+relu': 0.80, 'off+relu': 0.75, 'on+tanh': 0.5, 'off+tanh': 0.7}
+  scores = {name: mean + HALF for name, mean in means.items()}
+  runs = studies.make_runs(study, scores)
+  gate = answers_of(study, runs).answers[0]
+  assert gate.verdict == 'helps'
+  assert gate.sentence.startswith(
+    'Gate helps: adding it (on instead of off) in the intact model raises test '
+    'accuracy by 5.0'
+  )
+  assert gate.sentence.endswith(
+    'Averaged over the other factors, adding it (on instead of off) lowers test '
+    'accuracy by 7.50 points [7.50, 7.50].'
+  )
+  (text,) = sentences.contradictions(study, effects.measure(study, runs))
+  assert text.startswith('Gate acts both ways: adding it (on instead of off) in the')
+  assert 'raises test accuracy by 5.0' in text
+  assert 'but averaged over the other factors it lowers test accuracy by 7.5' in text
+
+
+def test_an_interval_over_examples_that_contains_0_is_said():
+  study = studies.make_study(['dropout'], 8)
+  right = {'baseline': 0.6, 'dropout=no': 0.5}
+  draws = np.random.default_rng(0).random((8, 40))
+
+  def arrays(arm, seed, tuned=0):
+    hits = (draws[0] < right[arm]) ^ (draws[seed] < 0.02)
+    return {
+      'test/index': np.arange(40),
+      'test/label': np.ones(40, int),
+      'test/prediction': hits.astype(int),
+    }
+
+  scores = {
+    arm: [arrays(arm, seed)['test/prediction'].mean() for seed in range(8)]
+    for arm in right
+  }
+  (answer,) = answers_of(study, studies.make_runs(study, scores), arrays).answers
+  assert answer.verdict == 'helps'
+  assert 'Over seeds and test examples together the interval, [−' in answer.sentence
+  assert 'contains 0: on other examples there may be no difference.' in answer.sentence

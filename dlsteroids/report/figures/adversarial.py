@@ -7,7 +7,7 @@ from matplotlib import axes, figure
 
 from dlsteroids.analysis import curves as curves_lib
 from dlsteroids.analysis import summary
-from dlsteroids.report import facts, formats
+from dlsteroids.report import formats
 from dlsteroids.report.figures import canvas, curves, generated, panels, scales
 from dlsteroids.study import study as study_lib
 
@@ -57,7 +57,7 @@ def are_probabilities(study: study_lib.Study, arm: str) -> bool:
 
   The fact 'logistic' says so, by name of the loss or for the configured loss alone.
   """
-  logistic = facts.of(study).get('logistic') or False
+  logistic = study.data.facts.get('logistic') or False
   configured = (study.config.get('task') or {}).get('loss')
   loss = dict(study.arm(arm).overrides).get('task.loss', configured)
   if isinstance(logistic, Mapping):

@@ -42,7 +42,7 @@ def draw_forecasts(source: summary.Source) -> canvas.Drawing | None:
   keys += map(panels.Key, forecasts, _COLOURS, _DASHES)
   panels.write_legend(fig, keys)
   shown = min(past.shape[1], max(_LEAST_PAST, truth.shape[1]))
-  unit = str(facts.of(source.study).get('unit') or '')
+  unit = str(source.study.data.facts.get('unit') or '')
   for row, target in enumerate(targets):
     words = names[target] + (f', {unit}' if unit else '')
     above = grid.corner(row * count)[1] - 0.18
@@ -121,7 +121,7 @@ def draw_horizon(source: summary.Source) -> canvas.Drawing | None:
   else:
     return None
   references = {}
-  for reference, row in facts.references(study).items():
+  for reference, row in study.data.references.items():
     values = np.ravel(np.asarray(row.get(column, ()), float))
     if values.size and np.isfinite(values).all():
       steps = np.arange(1, values.size + 1)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlsteroids.analysis import probes, summary
-from dlsteroids.report import facts, formats
+from dlsteroids.report import formats
 from dlsteroids.report.figures import canvas, generated, tiles
 
 _KINDS = {
@@ -55,7 +55,7 @@ def draw_translations(source: summary.Source) -> canvas.Drawing | None:
   blocks = _arrange(shown)
   height = sum(block.height(row) for block in blocks) + _BETWEEN * (len(blocks) - 1)
   fig = tiles.make_figure(22 + height)
-  names = [str(name) for name in facts.of(source.study).get('domains') or ()]
+  names = [str(name) for name in source.study.data.facts.get('domains') or ()]
   x, y = names if len(names) == 2 else ('X', 'Y')
   lefts = {way: _LEFT + i * (width + _APART) for i, way in enumerate(ways)}
   for way, left in lefts.items():
