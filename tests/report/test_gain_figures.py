@@ -178,7 +178,7 @@ def test_the_words_are_those_of_the_gains(monkeypatch):
       assert f'{row["factor"]}=no {gain_words.describe(row)}' in drawing.alt
   assert {'batch_norm=no', 'conv=no', 'shift=no'} <= words
   assert 'test error against training FLOPs (nominal), both logarithmic' in words
-  assert 'beyond the runs that were made' in drawings['ladders'].caption
+  assert 'beyond the compute that was tried' in drawings['ladders'].caption
   assert 'arrow' in drawings['gains'].caption
 
 

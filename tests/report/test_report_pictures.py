@@ -195,7 +195,7 @@ def test_neighbours_stand_below_and_the_ratio_is_said(gan):
   mine, theirs, ratio = arrays['probe/sample/memory']
   assert ratio > 1
   assert f'images {mine:.2f}, of unseen test images {theirs:.2f}' in drawing.caption
-  assert f'a ratio of {ratio:.2f}: made ones lie no nearer' in drawing.caption
+  assert f'a ratio of {ratio:.2f}: generated ones lie no nearer' in drawing.caption
   assert 'other arms: generator_norm=none (0.89)' in drawing.caption
 
 

@@ -78,7 +78,7 @@ def test_forecasts_show_the_intact_and_the_most_different_arms(forecast):
     for arm, mean in means.items()
   }
   first, second, *_ = sorted(far, key=far.get, reverse=True)
-  assert drawing.alt == f'Forecasts of baseline, {first} and {second} beside what came.'
+  assert drawing.alt == f'Forecasts of baseline, {first} and {second} beside the truth.'
   assert '3 of 7 targets' in drawing.caption
   for name in ('HUFL, °C', 'MULL, °C', 'OT, °C'):
     assert name in drawing.svg

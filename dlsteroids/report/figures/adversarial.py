@@ -14,7 +14,7 @@ from dlsteroids.study import study as study_lib
 _OUTPUTS: Mapping[str, panels.Key] = {
   'd_real': panels.Key('D(x), loss of D', canvas.BLUE),
   'd_fake': panels.Key('D(G(z)), loss of G', canvas.ORANGE),
-  'd_made': panels.Key('after D’s move', canvas.ORANGE, (0, (1, 1.4))),
+  'd_made': panels.Key('after D’s update', canvas.ORANGE, (0, (1, 1.4))),
 }
 _LOSSES: Mapping[str, panels.Key] = {
   'd_loss': panels.Key('', canvas.BLUE),
@@ -72,7 +72,7 @@ def _draw(shown: Mapping[str, Curves], probabilities: Collection[str]) -> figure
   top = _TOP + _HEAD
   grid = panels.Grid(len(shown), columns, 0.45, 0.53, top, _HEIGHT, pitch, widest=2.9)
   fig = canvas.make_figure(_TOP + pitch * rows - _FOOT + 0.16)
-  title = 'what D says (above) and losses (below), against steps'
+  title = 'outputs of D (above) and losses (below), against steps'
   canvas.write(fig, 0.02, 0.16, title, fontsize=8)
   drawn = {name for lines in shown.values() for name in lines}
   keys = [key for name, key in _KEYS.items() if name in drawn and key.name]
@@ -98,7 +98,7 @@ def _plot(
   *,
   probability: bool = False,
 ) -> None:
-  """Lines from step 0; probabilities from 0 to 1, with a line where D cannot tell."""
+  """Lines from step 0; probabilities from 0 to 1, with a line where D is undecided."""
   for name, key in keys.items():
     if name in lines:
       width = 1.3 if key.dashes == 'solid' else 1.0
@@ -118,22 +118,22 @@ def _plot(
 def _caption(
   shown: Mapping[str, Curves], probabilities: Collection[str], *, several: bool
 ) -> str:
-  words = ['D(x): what the discriminator says of real images, D(G(z)) of made ones']
+  words = ['D(x): the discriminator’s output on real images, D(G(z)) on generated ones']
   moved = any('d_made' in lines for lines in shown.values())
-  words[0] += ', dotted after it has moved.' if moved else '.'
+  words[0] += ', dotted after its own update.' if moved else '.'
   if several:
     words.append('Lines: mean over seeds; bands: from the lowest to the highest seed.')
-  words.append('Means since the evaluation before.')
+  words.append('Each point is the mean since the previous evaluation.')
   if len(probabilities) == len(shown):
-    words.append('Dashed: ½, where D cannot tell one from the other.')
+    words.append('Dashed: ½, where D cannot distinguish them.')
   elif probabilities:
     words.append(
-      'Dashed: ½, where D cannot tell one from the other; panels without it show '
-      'scores, on axes of their own.'
+      'Dashed: ½, where D cannot distinguish them; panels without it show scores, on '
+      'axes of their own.'
     )
   else:
     words.append(
-      'What D says are scores here, not probabilities, on axes of their own.'
+      'D’s outputs are scores here, not probabilities, on axes of their own.'
     )
   words.append('Losses have axes of their own.')
   return ' '.join(words)
@@ -148,4 +148,4 @@ def _alt(shown: Mapping[str, Curves]) -> str:
       if name in lines
     ]
     parts += [f'{arm} ends at {" and ".join(ends)}'] if ends else []
-  return f'What the discriminator says over steps: {"; ".join(parts)}.'
+  return f'Outputs of the discriminator over steps: {"; ".join(parts)}.'

@@ -265,7 +265,7 @@ def _write_above(
 
 def _explain_waterfall(axis: _Axis, steps: Sequence[_Step]) -> str:
   words = [
-    'Each bar is what one player adds, averaged over all orders in which they may come '
+    'Each bar is what one player adds, averaged over all orders of adding them '
     '(its Shapley value); the whisker is its interval over seeds.'
   ]
   if any(step.words[1] for step in steps):
@@ -273,7 +273,9 @@ def _explain_waterfall(axis: _Axis, steps: Sequence[_Step]) -> str:
       'Numbers: its share of the whole gain, with the interval of the share.'
     )
   else:
-    words.append('The whole gain cannot be told from none: there are no shares.')
+    words.append(
+      'The whole gain cannot be distinguished from zero: there are no shares.'
+    )
   if not all(step.excludes_zero for step in steps):
     words.append('Pale: the interval includes 0.')
   if any(step.is_descriptive for step in steps):

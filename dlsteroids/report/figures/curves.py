@@ -91,7 +91,7 @@ def _make_panels(source: summary.Source, x: str) -> list[_Panel]:
     (c.arm, tuple(c.arm_cells), tuple(c.reference_cells)) for c in study.contrasts
   ]
   sides = sides or [(arm.name, (arm.name,), ()) for arm in study.arms]
-  cells = {side for _, *both in sides for side in both}
+  cells = {side for _, *pair in sides for side in pair}
   counts = {side: summary.diverged_runs(source, side, 0) for side in cells}
   silent = {side for side in cells if summary.is_mostly_diverged(*counts[side])}
   curves = curves_lib.learning(source, cells - silent, x)

@@ -1,4 +1,4 @@
-"""Forecasts: a few windows with what came, and errors along the horizon."""
+"""Forecasts: a few windows with the truth, and errors along the horizon."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -64,7 +64,7 @@ def draw_forecasts(source: summary.Source) -> canvas.Drawing | None:
     caption += (
       f' Beside {next(iter(forecasts))}: of all arms the most different from it.'
     )
-  alt = f'Forecasts of {formats.listing(list(forecasts))} beside what came.'
+  alt = f'Forecasts of {formats.listing(list(forecasts))} beside the truth.'
   return canvas.finish(fig, 'forecasts', 'Past, truth and forecasts', caption, alt)
 
 

@@ -248,9 +248,9 @@ def _explain_ladders(yardstick: gains_lib.Scale, rows: Sequence[Row]) -> str:
   ]
   censored = {row['censored'] for row in rows}
   if censored & {*_UPWARDS, *_DOWNWARDS}:
-    words.append('An arrowhead: beyond the runs that were made.')
+    words.append('An arrowhead: beyond the compute that was tried.')
   if censored & set(gains_lib.WITHOUT_NUMBER):
-    words.append('Dotted alone: no gain can be told there.')
+    words.append('Dotted alone: the gain is undefined there.')
   return ' '.join(words)
 
 
@@ -407,11 +407,11 @@ def _explain_gains(
     words.append(f'Whiskers: {100 * (1 - looks.state(study).alpha):.3g} % intervals.')
   if (_opens_up(frame) | _opens_down(frame)).any():
     words.append(
-      'An arrow: beyond what the runs tell, a hollow point where the gain itself is.'
+      'An arrow: unbounded by the runs; a hollow point: so is the gain itself.'
     )
   if frame['censored'].isin(gains_lib.WITHOUT_NUMBER).any():
     words.append(
-      'Crosses: no gain can be told, since the intact arm does not reach the target '
-      'or both arms do at once.'
+      'Crosses: the gain is undefined, since the intact arm does not reach the '
+      'target or both arms do at the least compute.'
     )
   return ' '.join(words + ([f'Targets: {scale.note}.'] if scale.note else []))

@@ -32,13 +32,13 @@ def probed_arms(source: summary.Source) -> dict[str, Arrays]:
       kind = _ABLATES.search(str(arm.overrides[0][0]))
       if kind:
         by_kind.setdefault(kind[0].lower(), arm.name)
-  found = {}
+  probed = {}
   for name in (intact, *by_kind.values()):
     stored = (source.arrays(name, int(s)) for s in sorted(source.study.seeds))
     arrays = next((arrays for arrays in stored if arrays is not None), {})
     if _filters(arrays) is not None:
-      found[name] = arrays
-  return found if intact in found else {}
+      probed[name] = arrays
+  return probed if intact in probed else {}
 
 
 def _filters(arrays: Arrays) -> np.ndarray | None:

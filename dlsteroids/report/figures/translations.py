@@ -1,4 +1,4 @@
-"""Translations between two domains: what went in, what came out, and the way back."""
+"""Translations between two domains: inputs, translations, and the way back."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -39,7 +39,7 @@ class _Block(NamedTuple):
 
 
 def draw_translations(source: summary.Source) -> canvas.Drawing | None:
-  """Inputs, every arm's translations and their way back, the truth if it is known."""
+  """Inputs, every arm's translations and their way back, the truth if known."""
   by_arm = _read(source)
   if not by_arm:
     return None
