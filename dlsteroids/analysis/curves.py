@@ -50,7 +50,7 @@ def learning(
     x: 'step' or 'flops' (nominal training FLOPs so far).
 
   Returns:
-    curves by side; sides without finite values are absent.
+    curves by side; sides without finite values are absent; other values are left out.
   """
   frame = source.tables.curves
   shown = frame['metric'] == source.study.metric.name
@@ -65,11 +65,12 @@ def _average(rows: pd.DataFrame, x: str) -> Curve | None:
   """The curve over seeds of `rows`; None if nothing in them is finite."""
   by_seed = rows.groupby(['evaluation', 'seed'])['value'].mean().unstack('seed')
   values = by_seed.to_numpy(float)
-  finite = np.isfinite(values).any(axis=1)
-  if not finite.any():
+  values = np.where(np.isfinite(values), values, np.nan)
+  measured = ~np.isnan(values).all(axis=1)
+  if not measured.any():
     return None
-  places = rows.groupby('evaluation')[x].mean().to_numpy(float)[finite]
-  values = values[finite]
+  places = rows.groupby('evaluation')[x].mean().to_numpy(float)[measured]
+  values = values[measured]
   return Curve(places, np.nanmean(values, axis=1), *spread(values, axis=1))
 
 

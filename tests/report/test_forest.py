@@ -123,3 +123,17 @@ def test_a_backend_of_pyplot_that_is_not_there_is_ignored(backend):
   )
   environment = {**os.environ, 'MPLBACKEND': backend}
   subprocess.run([sys.executable, '-c', code], check=True, env=environment)
+
+
+def test_values_that_are_not_finite_are_no_part_of_a_curve(diverged):
+  values = diverged.tables.curves.copy()
+  values.loc[values['seed'] == 3, 'value'] = np.inf
+  tables = diverged.tables._replace(curves=values)
+  others = values[values['seed'] != 3]
+  with canvas.style():
+    drawing = curves.draw_curves(diverged._replace(tables=tables), 'step')
+    wanted = curves.draw_curves(
+      diverged._replace(tables=tables._replace(curves=others)), 'step'
+    )
+  assert drawing.alt == wanted.alt
+  assert 'inf' not in drawing.svg

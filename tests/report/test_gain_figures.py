@@ -191,7 +191,7 @@ def test_both_axes_and_anytime_gains_are_told_apart(monkeypatch):
   assert len(figures['gains'].axes) == 2
   words = {text for text, _ in places['gains']}
   assert {'longer runs', 'wider models', 'anytime, within runs'} <= words
-  assert 'compute of the ablated arm over that of the intact one, by target (nats)' in (
+  assert 'compute of the ablated arm over that of the intact arm, by target (nats)' in (
     words
   )
   with canvas.style():
@@ -291,3 +291,23 @@ def test_a_panel_is_named_by_what_is_ablated():
   assert gains_lib.name_panel(study, {**row, 'factor': 'else'}) == 'batch_norm=no'
   study['arms'][1]['name'] = row['ablated'] = 'arm7'
   assert gains_lib.name_panel(study, {**row, 'factor': 'else'}) == 'arm7'
+
+
+@pytest.mark.parametrize(
+  ('kind', 'sides'),
+  [
+    ('remove', {'intact arm', 'ablated arm'}),
+    ('add', {'arm with the component', 'arm without it'}),
+    ('swap', {'intact arm', 'changed arm'}),
+  ],
+)
+def test_arms_are_called_by_the_kind_of_change(kind, sides, monkeypatch):
+  study, runs, _ = gain_study(4)
+  for contrast in study['contrasts']:
+    contrast['kind'] = kind
+    contrast['component'] = 'arm' if kind == 'add' else 'reference'
+  drawings, _, places = draw_all((study, runs, gains.gains(study, runs)), monkeypatch)
+  assert sides <= {text for text, _ in places['ladders']}
+  for name in sides:
+    assert name in drawings['ladders'].caption
+    assert any(name in text for text, _ in places['gains'])

@@ -82,7 +82,7 @@ def draw_ladders(
       ]
   if not groups:
     return None
-  yardstick = gains_lib.deciding_scale(study, runs)
+  error_scale = gains_lib.deciding_scale(study, runs)
   columns = min(3, max(map(len, groups.values())))
   titled = _TITLE * (len(groups) > 1)
   grids, top = [], 0.55
@@ -92,12 +92,11 @@ def draw_ladders(
     grids.append(grid)
     top += titled + grid.pitch * grid.rows
   fig = canvas.make_figure(top)
-  how = ', both logarithmic' if yardstick.logarithmic else ', logarithmic'
-  what = f'{_name_error(study, yardstick)} against training FLOPs (nominal){how}'
+  how = ', both logarithmic' if error_scale.logarithmic else ', logarithmic'
+  what = f'{_name_error(study, error_scale)} against training FLOPs (nominal){how}'
   canvas.write(fig, 0.02, 0.14, what, fontsize=8)
   keys = [
-    panels.Key('intact', canvas.GREY),
-    panels.Key('ablated', canvas.BLUE),
+    *map(panels.Key, _name_sides(study), (canvas.GREY, canvas.BLUE)),
     panels.Key('the gain at a target', canvas.ORANGE),
   ]
   panels.write_legend(fig, keys, 0.37)
@@ -108,7 +107,7 @@ def draw_ladders(
       place = grid.top - _NAME - _NOTE - titled + 0.16
       look: dict[str, Any] = {'fontsize': 8.5, 'color': canvas.INK}
       canvas.write(fig, 0.02, place, f'{what}, equal {equal}', **look)
-    _draw_ladder_panels(fig, study, items, yardstick, grid)
+    _draw_ladder_panels(fig, study, items, error_scale, grid)
   panel_rows = [panel.row for items in groups.values() for panel in items]
   parts = [
     f'{name_panel(study, row)} {gain_words.describe(row)} at '
@@ -116,48 +115,56 @@ def draw_ladders(
     for row in panel_rows
   ]
   alt = f'Error against training FLOPs; compute-equivalent gains: {"; ".join(parts)}.'
-  caption = _explain_ladders(yardstick, panel_rows)
+  caption = _explain_ladders(study, error_scale, panel_rows)
   return canvas.finish(fig, 'ladders', 'Error against compute', caption, alt)
 
 
-def _name_error(study: study_lib.Study, yardstick: gains_lib.Scale) -> str:
+def _name_sides(study: study_lib.Study) -> tuple[str, str]:
+  """What the arms of a contrast are called: the one with the component, the other."""
+  kinds = {contrast.kind for contrast in study.contrasts}
+  if 'add' in kinds:
+    return 'arm with the component', 'arm without it'
+  return 'intact arm', 'changed arm' if kinds == {'swap'} else 'ablated arm'
+
+
+def _name_error(study: study_lib.Study, error_scale: gains_lib.Scale) -> str:
   """What the axis shows: 'test error' for accuracies, else the metric."""
-  if formats.is_share(yardstick.column) and yardstick.higher:
-    return f'{yardstick.column.split("/")[0]} error'
-  return facts.words(study, yardstick.column)
+  if formats.is_share(error_scale.column) and error_scale.higher:
+    return f'{error_scale.column.split("/")[0]} error'
+  return facts.words(study, error_scale.column)
 
 
 def _draw_ladder_panels(
   fig: figure.Figure,
   study: study_lib.Study,
   items: Sequence[_Panel],
-  yardstick: gains_lib.Scale,
+  error_scale: gains_lib.Scale,
   grid: panels.Grid,
 ) -> None:
   """The panels over budgets or over widths, on the same scales."""
   arms = [ladder for panel in items for ladder in (panel.intact, panel.ablated)]
-  targets = [float(yardstick.error(panel.row['target'])) for panel in items]
+  targets = [float(error_scale.error(panel.row['target'])) for panel in items]
   ends = [
     errors
     for ladder in arms
     for errors in (*curves_lib.spread(ladder.errors), ladder.means)
   ]
   x = _flops_axis(np.concatenate([ladder.flops for ladder in arms]), grid.width)
-  y = _error_axis(yardstick, np.concatenate([*ends, targets]), grid.height)
+  y = _error_axis(error_scale, np.concatenate([*ends, targets]), grid.height)
   for i, panel in enumerate(items):
     target = float(panel.row['target'])
-    goal = formats.value(yardstick.column, target)
-    if yardstick.higher and formats.is_share(yardstick.column):
-      error = float(yardstick.error(target))
-      goal = f'{formats.value(yardstick.column, error)} error'
+    goal = formats.value(error_scale.column, target)
+    if error_scale.higher and formats.is_share(error_scale.column):
+      error = float(error_scale.error(target))
+      goal = f'{formats.value(error_scale.column, error)} error'
     note = f'{gain_words.describe(panel.row)} at {goal}'
     grid.name(fig, i, name_panel(study, panel.row), note)
     ax = grid.add(fig, i)
     scales.apply(ax, x, y, label_y=grid.is_first(i))
     ax.grid(axis='both')
-    _plot_ladder(ax, panel.intact, yardstick, canvas.GREY, -0.006)
-    _plot_ladder(ax, panel.ablated, yardstick, canvas.BLUE, 0.006)
-    _mark_gain(ax, panel, yardstick)
+    _plot_ladder(ax, panel.intact, error_scale, canvas.GREY, -0.006)
+    _plot_ladder(ax, panel.ablated, error_scale, canvas.BLUE, 0.006)
+    _mark_gain(ax, panel, error_scale)
 
 
 def _flops_axis(flops: np.ndarray, width: float) -> scales.Axis:
@@ -172,26 +179,26 @@ def _flops_axis(flops: np.ndarray, width: float) -> scales.Axis:
 
 
 def _error_axis(
-  yardstick: gains_lib.Scale, errors: np.ndarray, height: float
+  error_scale: gains_lib.Scale, errors: np.ndarray, height: float
 ) -> scales.Axis:
   """Errors by their places; of other metrics the values, better ones upwards."""
-  places = yardstick.place(errors)
+  places = error_scale.place(errors)
   air = 0.06 * float(np.ptp(places)) or 0.1
   limits = float(places.min()) - air, float(places.max()) + air
-  share = formats.is_share(yardstick.column)
-  if yardstick.logarithmic:
-    ends = np.exp(limits) - yardstick.shift
-    least = max(float(ends[0]), yardstick.shift or float(errors.min()))
+  share = formats.is_share(error_scale.column)
+  if error_scale.logarithmic:
+    ends = np.exp(limits) - error_scale.shift
+    least = max(float(ends[0]), error_scale.shift or float(errors.min()))
     ticks = scales.log_ticks(least, max(float(ends[1]), 1.5 * least))
     ticks = [tick for tick in ticks if not share or tick <= 1]
   else:
-    values = errors if share else yardstick.value(errors)
+    values = errors if share else error_scale.value(errors)
     ticks = scales.linear_ticks(float(values.min()), float(values.max()))
-  turned = yardstick.higher and not share
-  by_place = {float(yardstick.place(-t if turned else t)): t for t in ticks}
+  turned = error_scale.higher and not share
+  by_place = {float(error_scale.place(-t if turned else t)): t for t in ticks}
   room = (limits[1] - limits[0]) * 0.17 / height
   shown = scales.thin_out(sorted(by_place), room)
-  metric = 'error_rate' if share else yardstick.column
+  metric = 'error_rate' if share else error_scale.column
   labels = [scales.label(metric, by_place[place]) for place in shown]
   return scales.Axis(limits[::-1] if turned else limits, shown, labels)
 
@@ -199,7 +206,7 @@ def _error_axis(
 def _plot_ladder(
   ax: axes.Axes,
   ladder: gains_lib.Ladder,
-  yardstick: gains_lib.Scale,
+  error_scale: gains_lib.Scale,
   colour: str,
   aside: float,
 ) -> None:
@@ -207,19 +214,19 @@ def _plot_ladder(
   x = np.log10(ladder.flops)
   low, high = ax.get_xlim()
   beside = x + aside * (high - low)
-  ends = np.stack([yardstick.place(end) for end in curves_lib.spread(ladder.errors)])
+  ends = np.stack([error_scale.place(end) for end in curves_lib.spread(ladder.errors)])
   ax.plot(np.stack([beside, beside]), ends, color=colour, linewidth=3, alpha=0.25)
   # The first arm's dots show behind the second's where both are alike.
   size = 5 if aside < 0 else 3.6
-  ax.plot(x, yardstick.place(ladder.means), 'o', color=colour, markersize=size)
-  fit = yardstick.place(gains_lib.isotonic(ladder.means))
+  ax.plot(x, error_scale.place(ladder.means), 'o', color=colour, markersize=size)
+  fit = error_scale.place(gains_lib.isotonic(ladder.means))
   ax.plot(x, fit, color=colour, linewidth=1.4)
 
 
-def _mark_gain(ax: axes.Axes, panel: _Panel, yardstick: gains_lib.Scale) -> None:
+def _mark_gain(ax: axes.Axes, panel: _Panel, error_scale: gains_lib.Scale) -> None:
   """From the intact arm's cost at the target to the ablated one's."""
   row, censored = panel.row, panel.row['censored']
-  y = float(yardstick.place(yardstick.error(row['target'])))
+  y = float(error_scale.place(error_scale.error(row['target'])))
   dots: Any = (0, (1, 2.5))
   ax.axhline(y, linestyle=dots, color=canvas.ORANGE, linewidth=0.8)
   if censored in gains_lib.WITHOUT_NUMBER:
@@ -237,13 +244,16 @@ def _mark_gain(ax: axes.Axes, panel: _Panel, yardstick: gains_lib.Scale) -> None
     ax.plot(end, y, mark, color=canvas.ORANGE, markeredgewidth=1.4, **look)
 
 
-def _explain_ladders(yardstick: gains_lib.Scale, rows: Sequence[Row]) -> str:
-  share = formats.is_share(yardstick.column)
-  better = 'upwards' if yardstick.higher and not share else 'lower'
+def _explain_ladders(
+  study: study_lib.Study, error_scale: gains_lib.Scale, rows: Sequence[Row]
+) -> str:
+  intact, ablated = _name_sides(study)
+  share = formats.is_share(error_scale.column)
+  better = 'upwards' if error_scale.higher and not share else 'lower'
   words = [
     'Dots: means over seeds, each run with its full schedule; bars: 10th to 90th '
     'percentile of the seeds; lines: the isotonic fit from which gains are read. '
-    'Orange: from the compute of the intact arm to that of the ablated one at the '
+    f'Orange: from the compute of the {intact} to that of the {ablated} at the '
     f'target named above the panel. Better is {better}.'
   ]
   censored = {row['censored'] for row in rows}
@@ -275,7 +285,8 @@ def draw_gains(study: study_lib.Study, gains: gains_lib.Gains) -> canvas.Drawing
   what = facts.words(study, str(frame['metric'].iloc[0]))
   if frame['metric'].nunique() > 1:
     what = formats.name(study.metric.name)
-  text = f'compute of the ablated arm over that of the intact one, by target ({what})'
+  intact, ablated = _name_sides(study)
+  text = f'compute of the {ablated} over that of the {intact}, by target ({what})'
   canvas.write(fig, 0.02, 0.14, text, fontsize=8)
   if len(kinds) > 1:
     panels.write_legend(fig, [panels.Key(*_AXES[axis]) for axis in kinds], 0.37)
@@ -411,7 +422,7 @@ def _explain_gains(
     )
   if frame['censored'].isin(gains_lib.WITHOUT_NUMBER).any():
     words.append(
-      'Crosses: the gain is undefined, since the intact arm does not reach the '
-      'target or both arms do at the least compute.'
+      f'Crosses: the gain is undefined, since the {_name_sides(study)[0]} does not '
+      'reach the target or both arms do at the least compute.'
     )
   return ' '.join(words + ([f'Targets: {scale.note}.'] if scale.note else []))
