@@ -64,7 +64,9 @@ class Code(NamedTuple):
 
 
 def read(names: Iterable[str]) -> Code:
-  """The code of modules, the roots, and of all that they import.
+  """The code of modules, or of functions in them, and of all that they import.
+
+  A function of a module with source stands for the whole module.
 
   Raises:
     UserError: for code that cannot be read, or that runs code which imports do not
@@ -72,15 +74,19 @@ def read(names: Iterable[str]) -> Code:
   """
   names = [name for name in names if name.partition('.')[0] not in VERSIONED]
   roots = frozenset(name.partition('.')[0] for name in names)
+  homes = [module_of(name, undotted=True) or name for name in names]
+  functions: dict[str, set[str]] = {}
+  for home, name in zip(homes, names):
+    functions.setdefault(home, set()).add(name[len(home) + 1 :])
   modules: dict[str, Module] = {}
-  todo = list(names)
+  todo = list(homes)
   while todo:
     name = todo.pop()
     if name not in modules:
-      modules[name] = _read_module(name, roots)
+      modules[name] = _read_module(name, roots, functions.get(name, {''}))
       todo += [*modules[name].used, *modules[name].others]
   values = refine(modules)
-  total = digests_lib.digest([values.get(name, '') for name in names])
+  total = digests_lib.digest([values.get(home, '') for home in homes])
   own = {name: module.own for name, module in modules.items() if module.own}
   return Code(total, dict(sorted(own.items())))
 
@@ -151,8 +157,14 @@ def is_first_party(name: str, roots: frozenset[str] = frozenset()) -> bool:
   return not built_in and not parts & {'site-packages', 'dist-packages'}
 
 
-def _read_module(name: str, roots: frozenset[str]) -> Module:
-  """What one module says; nothing for a folder without `__init__.py`."""
+def _read_module(name: str, roots: frozenset[str], functions: set[str]) -> Module:
+  """What one module says; nothing for a folder without `__init__.py`.
+
+  Args:
+    name: of the module.
+    roots: see `is_first_party`.
+    functions: those of it that count, '' for all of a plug-in, if it has no source.
+  """
   spec = _spec(name) if name != '__main__' else None
   origin = spec.origin if spec else None
   # Importing a.b executes a, too. The packages of dlsteroids are none that matter.
@@ -166,7 +178,7 @@ def _read_module(name: str, roots: frozenset[str]) -> Module:
         f'module {name} cannot be read, so its runs have no digest'
       )
     own, used = memory.read(
-      sys.modules[name], lambda other: is_first_party(other, roots)
+      sys.modules[name], functions, lambda other: is_first_party(other, roots)
     )
     return Module(own, used, above)
   data = pathlib.Path(origin).read_bytes()

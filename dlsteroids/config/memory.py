@@ -22,18 +22,23 @@ GENERATED = {
 
 
 def read(
-  module: types.ModuleType, is_first_party: Callable[[str], bool]
+  module: types.ModuleType, names: set[str], is_first_party: Callable[[str], bool]
 ) -> tuple[str, tuple[str, ...]]:
-  """Digest of the functions, classes and values of a module; modules that they use.
+  """Digest of functions of a module and of all that they reach; modules they use.
+
+  Args:
+    module: in memory.
+    names: of the functions; '' stands for what makes a plug-in, `ENTRIES`.
+    is_first_party: whether a module, by name, counts.
 
   Raises:
     UserError: for a value that has no digest.
   """
   reader = _Reader(module.__name__, is_first_party)
+  names = names | set(ENTRIES) if '' in names else names
   own = {
-    name: reader.describe(value)
-    for name, value in sorted(vars(module).items())
-    if name in ENTRIES or getattr(value, '__module__', '') == module.__name__
+    name: reader.describe(vars(module)[name])
+    for name in sorted(names & vars(module).keys())
   }
   return hashlib.sha256(repr(own).encode()).hexdigest()[:32], tuple(reader.used)
 

@@ -118,14 +118,14 @@ def blame(what: str, every: bool = False) -> Any:
 
 
 def plugins(config: Mapping[str, Any]) -> tuple[str, ...]:
-  """Modules that a config names, in order: model, data set, task, dotted blocks."""
+  """Modules and functions that a config names: model, data set, task, blocks."""
   names: dict[str, None] = {}
   for section, kind in config_lib.PLUGINS.items():
     names[config_lib.find(kind, config[section]['name']).__name__] = None
     for value in config[section].values():
       if isinstance(value, str) and '.' in value:
-        for part in value.split(','):
-          names |= dict.fromkeys(filter(None, [code_lib.module_of(part.strip())]))
+        parts = map(str.strip, value.split(','))
+        names |= dict.fromkeys(filter(code_lib.module_of, parts))
   return tuple(names)
 
 

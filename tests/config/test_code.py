@@ -277,18 +277,24 @@ def inner(x):
 def other(x):
   return {other}
 
-print(code.read(['__main__']).digest)
+def build(config):
+  return act
+
+UNREADABLE = unrelated = lambda: open
+
+print(code.read([{name!r}]).digest)
 """
 
 
+@pytest.mark.parametrize('name', ['__main__', '__main__.act'])
 @pytest.mark.parametrize('way', ['stdin', 'file', '-c'])
-def test_functions_of_main_count(tmp_path, way):
+def test_functions_of_main_count(tmp_path, way, name):
   (tmp_path / 'neighbour.py').write_text('def f():\n  return 1\n')
   root = str(pathlib.Path(__file__).parents[2])
 
   def run(slope=1, doc='One.', other=1):
     text = MAIN.format(
-      root=root, folder=str(tmp_path), slope=slope, doc=doc, other=other
+      root=root, folder=str(tmp_path), slope=slope, doc=doc, other=other, name=name
     )
     script = tmp_path / 'script.py'
     script.write_text(text)
@@ -302,6 +308,7 @@ def test_functions_of_main_count(tmp_path, way):
 
   first = run()
   assert run(doc='Two.') == first
+  assert run(other=2) == first  # it is not reached
   assert run(slope=2) != first
   (tmp_path / 'neighbour.py').write_text('def f():\n  return 2\n')
   assert run() != first
