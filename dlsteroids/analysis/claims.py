@@ -155,7 +155,7 @@ def _unknown(kind: str, *values: Any) -> Part:
 
 
 def _compare_direction(results: _Results, claim: claims_lib.Claim) -> Part:
-  deciding = pairs.deciding(results.study)
+  deciding = results.study.metric.column
   if _column(results, claim) != deciding:
     return _unknown('not the deciding metric', deciding)
   contrast = _contrast(results.study, claim)
@@ -231,7 +231,7 @@ def _column(results: _Results, claim: claims_lib.Claim) -> str:
   """The column of the runs that a claim's metric is; '' if there is none."""
   name = claim.metric
   column = f'test/{name}' if name in results.study.metrics else name
-  column = column or pairs.deciding(results.study)
+  column = column or results.study.metric.column
   runs = results.runs
   numeric = column in runs and pd.api.types.is_numeric_dtype(runs[column])
   return column if numeric else ''

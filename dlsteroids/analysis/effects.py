@@ -120,7 +120,7 @@ def measure_family(
 def _measure_family(
   study: study_lib.Study, runs: pd.DataFrame, alpha: float, regime: str
 ) -> list[dict[str, Any]]:
-  column = pairs.deciding(study)
+  column = study.metric.column
   scores = pairs.tabulate(study, runs, column, study.tuned)
   family = summary.family(study)
   matched = [pairs.match(contrast, scores) for contrast in family]
@@ -134,7 +134,7 @@ def _measure_family(
 
 def _columns(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
   """The columns to measure: the deciding one, other test metrics, the last step's."""
-  first = pairs.deciding(study)
+  first = study.metric.column
   others = [f'test/{name}' for name in study.metrics if f'test/{name}' != first]
   last = [f'final/{name}' for name in (first, *others)]
   return [first] + [c for c in others + last if c in runs and runs[c].notna().any()]
@@ -278,7 +278,7 @@ def contradictions(
     study: the study.
     effects: its `measure`.
   """
-  deciding = effects['metric'] == pairs.deciding(study)
+  deciding = effects['metric'] == study.metric.column
   rows = effects[deciding & (effects['tuned'] == study.tuned)].to_dict('records')
   main = {
     (row['factor'], str(row['level'])): row for row in rows if row['effect'] == MAIN

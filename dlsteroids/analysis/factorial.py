@@ -48,7 +48,7 @@ def interactions(
   if study.design == 'factorial':
     if alpha is None:
       alpha = looks.state(study, runs).alpha
-    column = pairs.deciding(study)
+    column = study.metric.column
     value = pairs.tabulate(study, runs, column, study.tuned).value
     for factor, level, other, other_level, plus, minus in _quartets(study):
       sums = value[plus].to_numpy().sum(1) - value[minus].to_numpy().sum(1)
@@ -103,7 +103,7 @@ def anova(study: study_lib.Study, runs: pd.DataFrame) -> pd.DataFrame:
   empty = pd.DataFrame([], columns=list(ANOVA))
   if study.design != 'factorial':
     return empty
-  scores = pairs.tabulate(study, runs, pairs.deciding(study), study.tuned)
+  scores = pairs.tabulate(study, runs, study.metric.column, study.tuned)
   table = _long(study, scores.value)
   terms = _terms(study, table)
   if not terms:

@@ -241,7 +241,7 @@ def collect_ladders(
 
 def deciding_scale(study: study_lib.Study, all_runs: pd.DataFrame) -> Scale:
   """The scale of the deciding metric, the same for every arm and condition."""
-  column = pairs.deciding(study)
+  column = study.metric.column
   if column not in all_runs:
     raise ValueError(f'no column {column!r} in runs; it has {list(all_runs.columns)}')
   return make_scale(study, column, all_runs[column].to_numpy(float))
@@ -582,7 +582,7 @@ def gains(
   Raises:
     ValueError: the table lacks the deciding metric, or has a run twice.
   """
-  column = pairs.deciding(study)
+  column = study.metric.column
   sides, remarks = list_sides(study)
   if not sides:
     return _refuse(column, [Remark('no contrast')], remarks)
@@ -624,10 +624,10 @@ def anytime(
   """
   sides, remarks = list_sides(study)
   if not sides:
-    return _refuse(pairs.deciding(study), [Remark('no contrast')], remarks)
+    return _refuse(study.metric.column, [Remark('no contrast')], remarks)
   ladders, scale = collect_curves(study, curves)
   if scale is None or not any(len(ladder.flops) > 1 for ladder in ladders.values()):
-    return _refuse(pairs.deciding(study), [Remark('no curve')], remarks)
+    return _refuse(study.metric.column, [Remark('no curve')], remarks)
   rows, new_remarks = _compare(study, sides, ladders, ANYTIME, scale, alpha)
   if not rows:
     return _refuse(scale.column, new_remarks, remarks)

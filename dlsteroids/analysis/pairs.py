@@ -1,11 +1,11 @@
 """The runs of one contrast, paired by seed."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
 STATUSES = ('ok', 'diverged', 'failed')
@@ -76,18 +76,6 @@ def are_enough(count: int, planned: int) -> bool:
   return planned > 0 and 10 * count >= round(10 * ENOUGH) * planned
 
 
-def declared(study: study_lib.Study) -> int:
-  """The study's declared tuning state: 1 if its numbers are tuned, else 0."""
-  return study.tuned
-
-
-def deciding(study: study_lib.Study) -> str:
-  """The deciding metric's column on the test split; ValueError on another split."""
-  if study.metric.split != 'test':
-    raise ValueError(f"claims are made on 'test', got split {study.metric.split!r}")
-  return study.metric.column
-
-
 def metric(study: study_lib.Study, column: str) -> study_lib.Metric:
   """The metric of a column such as 'final/test/accuracy'; ValueError if unknown."""
   name = column.removeprefix('final/').split('/', 1)[-1]
@@ -152,14 +140,12 @@ def tabulate(
   return Scores(*frames)
 
 
-def cells(contrast: Any) -> tuple[list[str], list[str]]:
+def cells(contrast: factors_lib.Contrast) -> tuple[list[str], list[str]]:
   """The arms that are averaged on each side: the arm's, then the reference's."""
-  if isinstance(contrast, Mapping):  # until every room reads typed contrasts
-    return list(contrast['arm_cells']), list(contrast['reference_cells'])
   return list(contrast.arm_cells), list(contrast.reference_cells)
 
 
-def match(contrast: Any, scores: Scores) -> Pairs:
+def match(contrast: factors_lib.Contrast, scores: Scores) -> Pairs:
   """Pairs the two sides of a contrast by seed, dropping seeds with a missing score."""
   sides = cells(contrast)
   for name in sides[0] + sides[1]:

@@ -166,7 +166,7 @@ def _measure(
   study: study_lib.Study, all_runs: pd.DataFrame, regime: str, alpha: float
 ) -> list[_Reading]:
   """Every contrast in one regime, by the rule of the declared one's verdicts."""
-  column = pairs.deciding(study)
+  column = study.metric.column
   runs = select(all_runs, regime)
   table = effects.measure_family(study, runs, alpha, regime)
   scores = pairs.tabulate(study, runs, column, study.tuned)
@@ -215,10 +215,11 @@ def _flip(
 ) -> Flip | None:
   """Where a contrast reads differently between regimes; None if nowhere.
 
-  Regimes with under 90 % of their pairs take no part, nor does one with the very same
-  differences: another reading of those comes from the other contrasts in its family.
+  Regimes with under 90 % of their pairs or without a reading take no part, nor does one
+  with the very same differences: another reading of those comes from the other
+  contrasts in its family.
   """
-  able = [reading for reading in readings if reading.pair.enough]
+  able = [reading for reading in readings if reading.pair.enough and reading.word]
   if not able:
     return None
   first = able[0]

@@ -107,14 +107,14 @@ def states(source: Source) -> list[int]:
   effects = source.tables.effects
   if not len(effects):
     return []
-  deciding = effects[effects['metric'] == pairs.deciding(source.study)]
+  deciding = effects[effects['metric'] == source.study.metric.column]
   return sorted(int(tuned) for tuned in deciding['tuned'].unique())
 
 
 def scores_of(source: Source, tuned: int) -> pairs.Scores:
   """The deciding metric of every arm and seed in one tuning state."""
   study = source.study
-  return pairs.tabulate(study, source.tables.runs, pairs.deciding(study), tuned)
+  return pairs.tabulate(study, source.tables.runs, study.metric.column, tuned)
 
 
 def diverged_runs(source: Source, cells: Sequence[str], tuned: int) -> tuple[int, int]:

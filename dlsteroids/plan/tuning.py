@@ -166,6 +166,8 @@ def choose(
     ]
     if len(scores) < len(fingerprints):
       return None
+    # A run without this number is no candidate for the best.
+    scores = [s if math.isfinite(s) else metric.fallback for s in scores]
     means.append(metric.sign * sum(scores) / len(scores))
   return points[max(range(len(points)), key=lambda i: (means[i], -i))]
 

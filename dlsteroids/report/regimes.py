@@ -88,7 +88,7 @@ def _phrase(
     ends = row['ci_low'], row['ci_high']
     numbers = _numbers(study, row['component'], row['delta'], *ends)
     if named and not places:
-      numbers = f'{facts.words(study, pairs.deciding(study))} {numbers}'
+      numbers = f'{facts.words(study, study.metric.column)} {numbers}'
     kind = '' if row['declared'] else ', descriptive'
     places.append(f'at {WORDS[row["regime"]]} ({numbers}{kind})')
   return f'{_READINGS[rows[0]["reading"]]} {formats.listing(places)}'
@@ -96,7 +96,7 @@ def _phrase(
 
 def _numbers(study: study_lib.Study, component: str, delta: float, *ends: float) -> str:
   """The metric with the component minus without it, and its interval."""
-  metric = pairs.deciding(study)
+  metric = study.metric.column
   sign = 1 if component == 'arm' else -1
   low, high = sorted(sign * end for end in ends)
   points = formats.is_share(metric)  # the name of another metric says its unit

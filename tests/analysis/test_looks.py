@@ -172,8 +172,8 @@ def test_seeds_needed_as_the_formula_says(m):
     assert ('could not have shown anything' in text) == (seeds < needed)
   # the best a study can do: every delta of one sign
   study = studies.make_study(names, needed)
-  scores = {'baseline': np.zeros(needed)}
-  scores |= {f'{name}=no': -np.arange(1, needed + 1) for name in names}
+  scores = {'baseline': np.full(needed, 0.9)}
+  scores |= {f'{name}=no': 0.9 - np.arange(1, needed + 1) / 1000 for name in names}
   table = effects.measure(study, studies.make_runs(study, scores))
   assert table['p_holm'].min() == m * 2.0 ** (1 - needed)
   assert (table['verdict'] == 'helps').all()
