@@ -301,25 +301,58 @@ def _make_game(study: study_lib.Study) -> _Game:
   if any(len(factor.levels) > 2 for factor in study.factors):
     notes.append(_note('levels_between'))
   arms = tuple(cells[mask] for mask in needed)
+  exact = study.design != 'fraction'
+  sampling = _count_draws(study)
+  return _Game(ideas, needed, arms, divide, exact, *sampling, tuple(notes))
+
+
+def samples_orders(study: study_lib.Study) -> bool:
+  """Whether the study's orders are a sample of all of them."""
+  return _count_draws(study)[1] > 0
+
+
+def _count_draws(study: study_lib.Study) -> tuple[int, int]:
+  """How many consecutive orders are one draw, and how many different draws there are.
+
+  The second is 0 where no orders were sampled: another design, or all of them.
+  """
   orders = study.permutations if study.design == 'permutations' else ()
   paired = orders and orders[1::2] == tuple(order[::-1] for order in orders[::2])
   together = 2 if paired else 1
-  draws = math.factorial(len(ideas)) // together
-  if len(orders) in (0, draws * together):
-    draws = 0
-  exact = study.design != 'fraction'
-  return _Game(ideas, needed, arms, divide, exact, together, draws, tuple(notes))
+  draws = math.factorial(len(study.factors)) // together
+  return together, 0 if len(orders) in (0, draws * together) else draws
 
 
-def _by_draw(game: _Game, added: np.ndarray) -> np.ndarray | None:
-  """What was added order by order [n, orders, ...] as means of the draws [n, m, ...].
-
-  None where every order was run, so that none was sampled.
-  """
-  if not game.draws:
-    return None
+def _by_draw(together: int, added: np.ndarray) -> np.ndarray:
+  """What was added by order [n, orders, ...] as means of the draws [n, m, ...]."""
   n, orders, *rest = added.shape
-  return added.reshape(n, orders // game.together, game.together, *rest).mean(2)
+  return added.reshape(n, orders // together, together, *rest).mean(2)
+
+
+def added_by_draw(
+  study: study_lib.Study, factor: str, values: pd.DataFrame
+) -> tuple[np.ndarray, int] | None:
+  """What a factor adds to those before it, per seed and draw of orders.
+
+  Args:
+    study: the study.
+    factor: its name.
+    values: scores by seed and arm [n, arms].
+
+  Returns:
+    [n, m], in the metric's unit, and how many draws there are; None unless the orders
+    are a sample.
+  """
+  together, draws = _count_draws(study)
+  if not draws:
+    return None
+  arms, bits = _cells(study), {f.name: 1 << i for i, f in enumerate(study.factors)}
+  steps = []
+  for order in study.permutations:
+    before = sum(bits[name] for name in order[: order.index(factor)])
+    after = arms[before | bits[factor]]
+    steps.append(values[after].to_numpy() - values[arms[before]].to_numpy())
+  return _by_draw(together, np.stack(steps, 1)), draws
 
 
 def _cells(study: study_lib.Study) -> dict[int, str]:
@@ -523,28 +556,24 @@ def _divide(
   tested = span.kind == statistics.INVERSION  # with few seeds nothing is claimed
   divisible = tested and (span.low > 0 or span.high < 0)
   rows = _Rows(total, alpha, divisible, game.draws)
-  by_draw: dict[str, np.ndarray] = {}
-  draws = None if division.added is None else _by_draw(game, division.added)
-  if draws is not None:
-    by_draw = dict(zip(names, np.moveaxis(draws, 2, 0)))
-    by_draw[IDEAS] = draws[:, :, : len(game.ideas)].sum(2)
+  draws = _draws_of(game, division)
   notes = []
   if not divisible:
     notes.append(_note('no_shares', scale=scale, few=not tested))
   if not game.has_ends:
     notes.append(_note('estimated_gain', scale=scale))
-  if divisible and draws is not None and draws.shape[1] > 1:
-    error = draws.mean(0).std(0, ddof=1).max() / math.sqrt(draws.shape[1])
-    share = float(error / abs(total.mean()))
-    notes.append(_note('order_error', scale=scale, share=share))
-  interactions = []
-  for (i, j), index in division.pairs.items():
-    added = division.pairs_added.get((i, j))
-    test = rows.test('index', index, None if added is None else _by_draw(game, added))
-    interactions.append({'player': names[i], 'with': names[j], **test})
+  if divisible and draws:
+    notes += _order_error(draws, total, scale)
   return _Part(
-    [rows.player(name, gains, by_draw.get(name)) for name, gains in phi.items()],
-    interactions,
+    [rows.player(name, gains, draws.get(name)) for name, gains in phi.items()],
+    [
+      {
+        'player': names[i],
+        'with': names[j],
+        **rows.test('index', index, draws.get((i, j))),
+      }
+      for (i, j), index in division.pairs.items()
+    ],
     [{'bare': float(bare.mean()), 'full': float(full.mean())}],
     [
       {'order': order, **rows.player(name, shapley.snap(gains, values))}
@@ -553,6 +582,30 @@ def _divide(
     ],
     notes,
   )
+
+
+def _draws_of(game: _Game, division: shapley.Division) -> dict[Any, np.ndarray]:
+  """What was added [n, m] by player and by pair of players; empty if none sampled."""
+  if not game.draws or division.added is None:
+    return {}
+  added = _by_draw(game.together, division.added)
+  draws: dict[Any, np.ndarray] = {
+    pair: _by_draw(game.together, gaps) for pair, gaps in division.pairs_added.items()
+  }
+  draws |= dict(zip([*game.ideas, COMPUTE], np.moveaxis(added, 2, 0)))
+  return draws | {IDEAS: added[:, :, : len(game.ideas)].sum(2)}
+
+
+def _order_error(
+  draws: Mapping[Any, np.ndarray], total: np.ndarray, scale: str
+) -> list[Note]:
+  """The largest standard error of a player that the draw of orders adds."""
+  players = [name for name in draws if isinstance(name, str) and name != IDEAS]
+  means = np.stack([draws[name].mean(0) for name in players])
+  if means.shape[1] < 2:
+    return []
+  error = means.std(1, ddof=1).max() / math.sqrt(means.shape[1])
+  return [_note('order_error', scale=scale, share=float(error / abs(total.mean())))]
 
 
 def _compute_and_ideas(

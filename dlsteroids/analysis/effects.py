@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dlsteroids.analysis import looks, pairs, reach, statistics, summary
+from dlsteroids.analysis import attribution, looks, pairs, reach, statistics, summary
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
@@ -96,8 +96,7 @@ def measure(
       if study.design == 'factorial':
         others = (*others, *(c for c in study.contrasts if c not in family))
       rows += [
-        _row(study, contrast, column, tuned, pairs.match(contrast, scores), alpha)
-        for contrast in others
+        _row(study, contrast, column, tuned, scores, alpha) for contrast in others
       ]
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -125,8 +124,8 @@ def _measure_family(
   family = summary.family(study)
   matched = [pairs.match(contrast, scores) for contrast in family]
   rows = [
-    _row(study, contrast, column, study.tuned, pair, alpha) | {'regime': regime}
-    for contrast, pair in zip(family, matched)
+    _row(study, contrast, column, study.tuned, scores, alpha) | {'regime': regime}
+    for contrast in family
   ]
   _enter_verdicts(study, family, rows, matched, alpha)
   return rows
@@ -153,12 +152,13 @@ def _row(
   contrast: factors_lib.Contrast,
   column: str,
   tuned: int,
-  pair: pairs.Pairs,
+  scores: pairs.Scores,
   alpha: float,
 ) -> dict[str, Any]:
   """One row of the table, without a claim."""
+  pair = pairs.match(contrast, scores)
   delta = pair.delta
-  interval = statistics.interval(delta, alpha)
+  interval, p = _test(study, contrast, pair, scores, alpha)
   better: Any = pairs.metric(study, column).better
   effect = ''
   if study.design == 'factorial':
@@ -186,7 +186,7 @@ def _row(
     'ci_low': interval.low,
     'ci_high': interval.high,
     'ci_kind': interval.kind,
-    'p': math.nan if pair.mostly_diverged else statistics.sign_flip(delta),
+    'p': math.nan if pair.mostly_diverged else p,
     'p_holm': math.nan,
     'prob_improvement': math.nan
     if pair.mostly_diverged
@@ -200,6 +200,22 @@ def _row(
     'exploratory': '',
     'verdict': '',
   }
+
+
+def _test(
+  study: study_lib.Study,
+  contrast: factors_lib.Contrast,
+  pair: pairs.Pairs,
+  scores: pairs.Scores,
+  alpha: float,
+) -> tuple[statistics.Interval, float]:
+  """The interval and p of a contrast, with sampled orders over seeds and orders."""
+  values = scores.value.loc[list(pair.seeds)]
+  added = attribution.added_by_draw(study, contrast.factor, values)
+  if added is None:
+    return statistics.interval(pair.delta, alpha), statistics.sign_flip(pair.delta)
+  table, draws = added
+  return statistics.crossed(table, alpha, draws)
 
 
 def _sides(
@@ -240,10 +256,12 @@ def _enter_verdicts(
     )
     row['verdict'] = 'inconclusive'
     # One-sided tests reach alpha one seed earlier than the interval; no claim then.
-    can_claim = (
-      reachable and matched[i].enough and row['ci_kind'] == statistics.INVERSION
-    )
-    if can_claim and p_equivalence[i] <= alpha:
+    crossed = row['ci_kind'] == statistics.CROSSED
+    tested = crossed or row['ci_kind'] == statistics.INVERSION
+    can_claim = reachable and matched[i].enough and tested
+    if crossed:  # no sign flips: neither equivalence nor single seeds are tested
+      row['pivotal_seeds'] = ''
+    if can_claim and not crossed and p_equivalence[i] <= alpha:
       row['verdict'] = 'equivalent'
     elif can_claim and p_difference[i] <= alpha:
       gain = row['delta'] * sign_of_gain(study, contrast, row['metric'])

@@ -26,6 +26,7 @@ SKEW_DRAWS = 20_000  # simulated rows behind that quantile
 MARGIN_TIE = 1e-5  # relative to the margin: more than the rounding of float32 scores
 INVERSION = 'inversion'
 STUDENT = 'student-t (descriptive)'
+CROSSED = 'student-t over seeds and orders'
 
 
 class Interval(NamedTuple):
@@ -33,7 +34,7 @@ class Interval(NamedTuple):
 
   Attributes:
     low, high: its ends; nan where there is none (fewer than two deltas).
-    kind: `INVERSION` or `STUDENT`, the `ci_kind` of the effects table.
+    kind: `INVERSION`, `STUDENT` or `CROSSED`, the `ci_kind` of the effects table.
   """
 
   low: float
@@ -276,7 +277,7 @@ def crossed(
   """
   mean, (error, freedom) = float(table.mean()), crossed_error(table, population)
   freedom = min(freedom, min(table.shape) - 1)
-  span = t_interval(mean, error, freedom, alpha)
+  span = t_interval(mean, error, freedom, alpha)._replace(kind=CROSSED)
   if error == 0:
     return span, float(mean == 0)
   return span, float(2 * scipy.stats.t.sf(abs(mean) / error, freedom))

@@ -6,7 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from dlsteroids.analysis import effects, looks, reach, statistics, summary
+from dlsteroids.analysis import (
+  attribution,
+  effects,
+  looks,
+  reach,
+  statistics,
+  summary,
+)
 from dlsteroids.report import design_words, facts, formats, regimes
 from dlsteroids.study import conditions
 from dlsteroids.study import study as study_lib
@@ -97,6 +104,11 @@ def list_notes(source: summary.Source) -> list[str]:
     'The best step is chosen on validation, by the same rule in every arm; the test '
     'split has no part in it.',
   ]
+  if attribution.samples_orders(study):
+    notes.append(
+      'The orders in which components are added are a sample: differences are tested '
+      'by Student’s t over seeds and orders, with its interval.'
+    )
   notes += [
     describe_divergence(arm)
     for arm in effects.diverged_arms(study, source.tables.runs)

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
-from dlsteroids.analysis import attribution, shapley, statistics
+from dlsteroids.analysis import attribution, effects, pairs, shapley, statistics
 from dlsteroids.report import attribution as attribution_words
 from dlsteroids.report import attribution_notes
 from tests.fixtures import attribution_cases as cases
@@ -400,6 +401,53 @@ def test_what_the_drawn_orders_add_to_the_error():
   two = cases.make_orders('abc', ['abc', 'cba'], **whole)
   notes = notes_of(attribution.attribute(two, cases.make_runs(two, truth)))
   assert 'standard error' not in ' '.join(notes)
+
+
+def test_sampled_orders_widen_intervals_and_tests():
+  orders = ['abcd', 'dcba', 'bdac', 'cadb', 'dabc', 'cbad']
+  study = cases.make_orders('abcd', orders, budgets=(1.0,))
+  # b adds .2 where a is there, whatever the seed
+  truth = lambda ideas, budget, seed: (
+    0.3 + 0.2 * ({'a', 'b'} <= ideas) + 0.1 * ('c' in ideas) + 0.001 * cases.noise(seed)
+  )
+  runs = cases.make_runs(study, truth)
+  row = row_of(attribution.attribute(study, runs), 'b', 1, 'raw')
+  # by draws of an order and its reverse: b comes after a in .1 of each
+  assert (row['phi'], row['ci_kind']) == (pytest.approx(0.1), statistics.CROSSED)
+  alone = cases.make_orders('abcd', ['abcd', 'bacd', 'cbad', 'cabd'], budgets=(1.0,))
+  runs = cases.make_runs(alone, truth)
+  row = row_of(attribution.attribute(alone, runs), 'b', 1, 'raw')
+  # .2, 0, 0, .2 of 24 orders, equal at all seeds; Student's t of three degrees
+  error = 0.2 / math.sqrt(3) / 2 * math.sqrt(1 - 4 / 24)
+  half = scipy.stats.t.ppf(0.975, 3) * error
+  assert row['ci_high'] - row['phi'] == pytest.approx(half, rel=1e-3)
+  assert row['p'] == pytest.approx(2 * scipy.stats.t.sf(0.1 / error, 3), rel=1e-3)
+  # the share's interval has no less: the total does not depend on orders
+  assert row['share_high'] - row['share'] == pytest.approx(half / 0.3, rel=1e-3)
+  total = row_of(attribution.attribute(alone, runs), 'total', 1, 'raw')
+  assert total['ci_kind'] == statistics.INVERSION
+
+
+def test_effects_of_sampled_orders_are_over_seeds_and_orders():
+  study = cases.make_orders('abc', ['abc', 'bac', 'cba', 'cab'], budgets=(1.0,))
+  runs = cases.make_runs(study, cases.additive({'a': 0.9, 'b': 0.5, 'c': 0.2}, 0))
+  steps = [('a', ''), ('a+b', 'b'), ('a+b+c', 'b+c'), ('a+c', 'c')]
+  contrast = studies.make_contrast('a', 'no', 'a', 'bare', False)
+  contrast['arm_cells'] = [after for after, _ in steps]
+  contrast['reference_cells'] = [before or 'bare' for _, before in steps]
+  study['contrasts'] = [contrast]
+  declared = runs[(runs['regime'] == 'flops') & (runs['size'] == 1)]
+  row = effects.measure(study, declared).iloc[0]
+  table = pairs.tabulate(study, declared, 'test/accuracy', 1)
+  added, draws = attribution.added_by_draw(study, 'a', table.value)
+  assert (added.shape, draws) == ((10, 4), 6)
+  assert row['delta'] == pytest.approx(added.mean())
+  span, p = statistics.crossed(added, 0.05, 6)
+  assert (row['ci_low'], row['ci_high'], row['p']) == (span.low, span.high, p)
+  assert (row['ci_kind'], row['verdict']) == (statistics.CROSSED, 'helps')
+  assert row['pivotal_seeds'] == ''
+  whole = study | {'permutations': [list(o) for o in itertools.permutations('abc')]}
+  assert attribution.added_by_draw(whole, 'a', table.value) is None
 
 
 def test_all_orders_are_exact():
