@@ -108,11 +108,10 @@ def _with_figures(section: Section, drawings: Drawings) -> Section:
 def _answer(
   source: summary.Source, answers: sentences.Answers, result: compute.Analyses
 ) -> Section:
-  parts: list[Any] = []
+  parts: list[Any] = _alarms(source)
   if answers.refusal:
     parts.append(Prose(answers.refusal, 'strong'))
   else:
-    parts += _alarms(source)
     opposite = sentences.contradictions(source.study, source.tables.effects)
     parts += [Prose(text, 'strong') for text in opposite]
     flips = regimes.flips(source.study, result.regimes) if result.regimes else ()
@@ -120,9 +119,9 @@ def _answer(
     if answers.standing:
       title = f'The verdicts that stand, of look {answers.look}'
       parts.append(Section(title, (_verdicts(answers.standing),)))
-    now: Any = Prose('The study compares no arms yet.')
-    if answers.answers:
-      now = _verdicts(answers.answers)
+    now: Any = _verdicts(answers.answers)
+    if not (answers.answers or answers.unanswered):
+      now = Prose('The study compares no arms yet.')
     if answers.standing:
       now = Section('Exploratory, at this look', (now,))
     parts.append(now)

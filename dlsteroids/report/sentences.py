@@ -72,7 +72,7 @@ def gather(source: summary_lib.Source) -> Answers:
   for row in rows:
     if formats.missing(row['verdict']):
       if row['effect'] != effects_lib.MAIN and effects_lib.is_mostly_diverged(row):
-        unanswered.append(str(row['factor']))
+        unanswered.append(str(row['factor']).replace('_', ' '))
       continue
     texts = [sentence(study, row, look)]
     if _change_key(row) in main and row['effect'] == effects_lib.SIMPLE:
@@ -131,11 +131,14 @@ def bottom_line(answers: Answers) -> str:
   verdicts: dict[str, set[str]] = {}
   for answer in answers.standing or answers.answers:
     verdicts.setdefault(answer.factor.replace('_', ' '), set()).add(answer.verdict)
-  if answers.refusal or not verdicts:
+  lost = [n for n in dict.fromkeys(answers.unanswered) if n not in verdicts]
+  if answers.refusal or not (verdicts or lost):
     return ''
   matter = [name for name, one in verdicts.items() if one & {'helps', 'hurts'}]
-  count = len(verdicts)
-  if count == 1:
+  count = len(verdicts) + len(lost)
+  if not verdicts:
+    text = ''
+  elif count == 1:
     verb = 'matters' if matter else 'was not shown to matter'
     text = f'{formats.sentence_case(next(iter(verdicts)))} {verb}'
   elif not matter:
@@ -143,9 +146,9 @@ def bottom_line(answers: Answers) -> str:
   else:
     verb = 'matters' if len(matter) == 1 else 'matter'
     text = f'{len(matter)} of {count} parts {verb}: {formats.listing(matter)}'
-  if answers.unanswered:
-    names = [name.replace('_', ' ') for name in dict.fromkeys(answers.unanswered)]
-    text += f'; no verdict on {formats.listing(names)}, as most runs diverged'
+  if lost:
+    what = f'no verdict on {formats.listing(lost)}, as most runs diverged'
+    text = f'{text}; {what}' if text else formats.sentence_case(what)
   return f'{text}.'
 
 

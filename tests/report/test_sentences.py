@@ -224,8 +224,10 @@ def test_an_arm_that_mostly_diverged_has_no_verdict():
   assert [answer.factor for answer in answers.answers] == ['dropout']
   assert answers.unanswered == ('focus',)
   assert sentences.bottom_line(answers) == (
-    'Dropout matters; no verdict on focus, as most runs diverged.'
+    '1 of 2 parts matters: dropout; no verdict on focus, as most runs diverged.'
   )
+  alone = sentences.Answers('', (), ('focus',))
+  assert sentences.bottom_line(alone) == ('No verdict on focus, as most runs diverged.')
   text, _ = sentences.summary(study, effects.measure(study, runs))
   assert text == ('5 of 8 runs of focus=no diverged. So there is no verdict on focus.')
 
