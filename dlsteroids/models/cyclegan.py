@@ -73,7 +73,7 @@ FINE = 256  # pixels from which on there are nine blocks
 
 
 class Net(nn.Module):
-  """What both players are made of."""
+  """Layers that generator and discriminator share."""
 
   norm: str
   affine: bool
@@ -217,7 +217,7 @@ class Discriminator(Net):
 def check_sizes(config: Mapping[str, Any]) -> None:
   """Raises UserError unless images of `shape` fit a player's halvings and padding."""
   sides = config['shape'][:2]
-  given = f'these have {sides[0]}x{sides[1]}'
+  sizes = f'these have {sides[0]}x{sides[1]}'
   for option in ('downsamples', 'blocks', 'patch_layers'):
     if config[option] < 0:
       raise errors.UserError(
@@ -229,7 +229,7 @@ def check_sizes(config: Mapping[str, Any]) -> None:
       most = max(n for n in range(layers_) if n == 0 or 3 * 2**n <= min(sides))
       raise errors.UserError(
         f'cyclegan with config.model.patch_layers={layers_} judges images of at least '
-        f'{least} pixels; {given}: at most {most} fits'
+        f'{least} pixels; {sizes}: at most {most} fits'
       )
     return
   for option in ('kernel', 'stem_kernel'):
@@ -241,7 +241,7 @@ def check_sizes(config: Mapping[str, Any]) -> None:
   if min(sides) < least or any(side % scale for side in sides):
     raise errors.UserError(
       f'cyclegan with config.model.downsamples={config["downsamples"]} translates '
-      f'images whose sides are multiples of {scale}, at least {least}; {given}'
+      f'images whose sides are multiples of {scale}, at least {least}; {sizes}'
     )
 
 

@@ -150,14 +150,14 @@ class Discriminator(nn.Module):
       x = self.activation(x, hyper['model.slope'])
       self.sow('intermediates', f'conv{index}_out', x)
     flat = x.reshape(x.shape[0], -1)  # [B, H * W * C]
-    found = adversarial.Dense(1, name='output', **common)(flat, train=train)
+    logit = adversarial.Dense(1, name='output', **common)(flat, train=train)
     if self.classes:
       code = adversarial.one_hot(label, self.classes, self.dtype)
       embedding = adversarial.Dense(
         features=x.shape[-1], use_bias=False, name='embedding', **common
       )(code, train=train)
-      found += (embedding * x.sum((1, 2))).sum(-1, keepdims=True)
-    return blocks.logits(found)[:, 0]
+      logit += (embedding * x.sum((1, 2))).sum(-1, keepdims=True)
+    return blocks.logits(logit)[:, 0]
 
 
 def count_doublings(config: Mapping[str, Any]) -> int:
@@ -204,7 +204,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   height, width, channels = config['shape']
   choose, norms = config_lib.choose, adversarial.NORMS
   upsample = choose('model.upsample', config['upsample'], adversarial.UPSAMPLES)
-  found: dict[str, dict[str, Any]] = {
+  shared: dict[str, dict[str, Any]] = {
     name: {
       'kernel': config['kernel'],
       'norm': choose(f'model.{name}_norm', config[f'{name}_norm'], norms),
@@ -220,11 +220,11 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   if player == 'discriminator':
     first = config['discriminator_width']
     widths = tuple(first * 2**index for index in range(depth))
-    return Discriminator(widths=widths, **found[player])
+    return Discriminator(widths=widths, **shared[player])
   return Generator(
     channels=channels,
     base=(height >> depth, width >> depth),
     widths=tuple(config['width'] * 2**index for index in reversed(range(depth))),
     upsample=upsample,
-    **found[player],
+    **shared[player],
   )

@@ -132,14 +132,14 @@ class Discriminator(nn.Module):
     }
     x = x.reshape(x.shape[0], -1).astype(self.dtype)  # [B, H * W * C]
     x = self.stack(name='stack')(x, train=train, hyper=hyper)
-    found = adversarial.Dense(1, name='output', **common)(x, train=train)
+    logit = adversarial.Dense(1, name='output', **common)(x, train=train)
     if self.classes:
       code = adversarial.one_hot(label, self.classes, self.dtype)
       embedding = adversarial.Dense(
         features=x.shape[-1], use_bias=False, name='embedding', **common
       )(code, train=train)
-      found += (embedding * x).sum(-1, keepdims=True)
-    return blocks.logits(found)[:, 0]
+      logit += (embedding * x).sum(-1, keepdims=True)
+    return blocks.logits(logit)[:, 0]
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:

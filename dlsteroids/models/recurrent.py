@@ -55,8 +55,8 @@ def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
   """
   make_cell = blocks.block('model.cell', config['cell'], cells.CELLS)
   cells.check_switches(config)
-  known = getattr(make_cell, '__dataclass_fields__', {})
-  given = {
+  available = getattr(make_cell, '__dataclass_fields__', {})
+  values = {
     'init': ('kernel_init', blocks.initializer('model.init', config['init'])),
     'recurrent_init': (
       'recurrent_kernel_init',
@@ -64,11 +64,11 @@ def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
     ),
     'dtype': ('dtype', blocks.dtype(config['dtype'])),
   }
-  fields = {field: value for field, value in given.values() if field in known}
+  fields = {field: value for field, value in values.values() if field in available}
   shipped = ('norm', 'remat', 'kernel', 'recurrent_dropout', 'recurrent_mask')
-  for option in (*shipped, *given):
-    field, _ = given.get(option, ('', None))
-    if config[option] != OPTIONS[option].default and field not in known:
+  for option in (*shipped, *values):
+    field, _ = values.get(option, ('', None))
+    if config[option] != OPTIONS[option].default and field not in available:
       missing = f': its class has no field {field}' if field else ''
       raise errors.UserError(
         f'config.model.{option}={config[option]!r} is for the shipped cells '

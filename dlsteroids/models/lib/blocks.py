@@ -44,20 +44,20 @@ def block(path: str, name: str, table: Mapping[str, Any]) -> Any:
   """The function called `name`: from `table`, or `package.module.function`.
 
   Raises:
-    UserError: naming the config path, what was asked for, and what exists.
+    UserError: naming the config path, the requested name, and what exists.
   """
   if '.' not in name:
     return table[config_lib.choose(path, name, table)]
   module, _, attribute = name.rpartition('.')
   try:
-    found = getattr(importlib.import_module(module), attribute)
+    function = getattr(importlib.import_module(module), attribute)
   except Exception as error:  # whatever the user's module raises at import
     raise errors.UserError(
       f'config.{path}: cannot find {name!r}: {type(error).__name__}: {error}'
     ) from error
-  if not callable(found):
-    raise errors.UserError(f'config.{path}: {name!r} is no function: {found!r}')
-  return found
+  if not callable(function):
+    raise errors.UserError(f'config.{path}: {name!r} is not a function: {function!r}')
+  return function
 
 
 def dropout(x: Any, rate: Any, key: Any) -> Any:
@@ -280,9 +280,9 @@ def check_images(model: str, config: Mapping[str, Any]) -> None:
   """Raises UserError unless `config['shape']` is that of images, [H, W, C]."""
   shape = config.get('shape')
   if shape is None or len(shape) != 3:
-    given = 'symbols' if shape is None else f'examples of shape {list(shape)}'
+    examples = 'symbols' if shape is None else f'examples of shape {list(shape)}'
     raise errors.UserError(
-      f'model {model} needs images [H, W, C]; the data set has {given}'
+      f'model {model} needs images [H, W, C]; the data set has {examples}'
     )
 
 

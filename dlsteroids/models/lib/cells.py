@@ -1,4 +1,4 @@
-"""Recurrent cells as pure functions: what one step does once the products are made.
+"""Recurrent cells as pure functions: one step, given the matrix products.
 
 Notation of Greff et al. 2017 (LSTM: A Search Space Odyssey): x(t) input, y(t) output,
 W input weights, R recurrent weights, p peepholes, b biases, sigma the logistic
@@ -162,10 +162,10 @@ def lstm(config: Mapping[str, Any]) -> Cell:
     f = 1.0 - i if coupled else gate('forget', vectors, x, before)
     cell = (z if i is None else z * i) + (before if f is None else before * f)
     o = gate('output', vectors, x, cell)
-    seen = cell
+    exposed = cell
     if normed:
-      seen = normalise(cell) * vectors['norm_cell'] + vectors['shift_cell']
-    y = output_act(seen) if o is None else output_act(seen) * o
+      exposed = normalise(cell) * vectors['norm_cell'] + vectors['shift_cell']
+    y = output_act(exposed) if o is None else output_act(exposed) * o
     gates = {'candidate': z, 'input': i, 'forget': f, 'output': o}
     gates = {name: value for name, value in gates.items() if value is not None}
     return (y, cell, *(gates[name] for name in fed)), gates

@@ -98,7 +98,7 @@ class Layer(nn.Module):
     additive = self.cell.additive and not self.normed
     form = recurrence.Form(self.step, additive, self.reverse)
     if self.is_mutable_collection('intermediates'):
-      self.look(form, vectors, kernel, inputs, first)
+      self.sow_traces(form, vectors, kernel, inputs, first)
     steps = self.remat if train and x.shape[0] > self.remat else 0
     run = recurrence.recur if not steps else functools.partial(pieces, size=steps)
     outputs, last = run(form, vectors, kernel, inputs, first)
@@ -140,8 +140,8 @@ class Layer(nn.Module):
     for name in cell.gates:
       parts = [weight(f'{name}_recurrent')]
       for other in cell.fed:  # the block input sees no gates
-        seen = name in cell.fed
-        parts.append(weight(f'{name}_from_{other}') if seen else jnp.zeros(shape))
+        fed_back = name in cell.fed
+        parts.append(weight(f'{name}_from_{other}') if fed_back else jnp.zeros(shape))
       feeds[name] = jnp.concatenate(parts)
     initial = dict(cell.vectors)
     if self.normed:
@@ -181,22 +181,22 @@ class Layer(nn.Module):
     ones = jnp.ones(shape, self.dtype)
     return blocks.dropout(ones, rate, self.make_rng('dropout'))
 
-  def look(self, form: Any, vectors: Any, kernel: Any, inputs: Any, carry: Any) -> None:
+  def sow_traces(self, form: Any, vectors: Any, kernel: Any, inputs: Any, carry: Any) -> None:
     """Sows gates and states of every step, [T, B, H] each, for the report."""
 
     def body(carry, now):
       u = carry[0] @ kernel
       parts = (now.x + u,) if form.additive else (now.x, u)
       new, gates = self.advance(vectors, carry, *parts)
-      seen = {f'gates/{name}': value for name, value in gates.items()}
-      seen['hidden'] = new[0][..., : self.units]
+      traces = {f'gates/{name}': value for name, value in gates.items()}
+      traces['hidden'] = new[0][..., : self.units]
       if len(new) > 1:
-        seen['cell'] = new[1]
-      return new, seen
+        traces['cell'] = new[1]
+      return new, traces
 
     undropped = inputs._replace(mask=None)
-    _, seen = jax.lax.scan(body, carry, undropped, reverse=self.reverse)
-    for name, value in seen.items():
+    _, traces = jax.lax.scan(body, carry, undropped, reverse=self.reverse)
+    for name, value in traces.items():
       self.sow('intermediates', name, value)
 
 

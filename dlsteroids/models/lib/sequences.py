@@ -79,12 +79,12 @@ class Stack(nn.Module):
         x = self.final(x, lengths)
       drop = blocks.Dropout(name=f'dropout{index}')
       x = drop(x, hyper['model.dropout'], train=train)
-    found = x.swapaxes(0, 1) if self.every else x  # [B, T, H] or [B, H]
-    found = blocks.dense(
+    outputs = x.swapaxes(0, 1) if self.every else x  # [B, T, H] or [B, H]
+    outputs = blocks.dense(
       self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
-    )(found)
-    found = blocks.logits(found)
-    return found if carry is None else (found, tuple(last))
+    )(outputs)
+    outputs = blocks.logits(outputs)
+    return outputs if carry is None else (outputs, tuple(last))
 
   def read(self, x: Any) -> Any:
     """The input as features, time first [T, B, F]."""

@@ -181,7 +181,7 @@ def _is_zero(tangent: Any) -> bool:
   return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
 
 
-# In both rules a residual is None when the gradient that needs it is not asked for:
+# In both rules a residual is None when the gradient that needs it is not requested:
 # a first layer computes no gradient of the images.
 
 
@@ -199,12 +199,15 @@ def _conv(x: Any, kernel: Any, geometry: _Geometry) -> Any:
 
 
 def _conv_forward(x: Any, kernel: Any, geometry: _Geometry) -> Any:
-  kept = (x.value if kernel.perturbed else None, kernel.value if x.perturbed else None)
-  return _conv(x.value, kernel.value, geometry), kept
+  residuals = (
+    x.value if kernel.perturbed else None,
+    kernel.value if x.perturbed else None,
+  )
+  return _conv(x.value, kernel.value, geometry), residuals
 
 
-def _conv_backward(geometry: _Geometry, kept: Any, dy: Any) -> Any:
-  x, kernel = kept
+def _conv_backward(geometry: _Geometry, residuals: Any, dy: Any) -> Any:
+  x, kernel = residuals
   if _is_zero(dy):
     return None, None
   dx = None if kernel is None else _conv(dy, _turn(kernel), _adjoint(geometry))
@@ -228,13 +231,15 @@ def _weigh_share(x: Any, dy: Any, geometry: _Geometry) -> Any:
     # One channel: the patches are planes, and one matrix product beats the
     # convolution, whose batch is the channels (5x5, 1 to 32: 2.4 against 6.5 ms).
     planes = jnp.stack([part[..., 0] for part in _parts(x, dy, geometry)])
-    found = lax.dot_general(planes, dy, (((1, 2, 3), (0, 1, 2)), ((), ())))
-    return found.reshape(*geometry.window, 1, units)
+    gradient = lax.dot_general(planes, dy, (((1, 2, 3), (0, 1, 2)), ((), ())))
+    return gradient.reshape(*geometry.window, 1, units)
   if geometry.spread == (1, 1) and inputs in (2, 3) and taps <= 25:
     # Colours: a product per tap (3x3, 3 to 32: 5.5 against 9 to 14 ms).
     sums = (((0, 1, 2), (0, 1, 2)), ((), ()))
-    found = jnp.stack([lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)])
-    return found.reshape(*geometry.window, inputs, units)
+    gradient = jnp.stack(
+      [lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)]
+    )
+    return gradient.reshape(*geometry.window, inputs, units)
   by_patches = _PATCHES and geometry.spread == (1, 1) and taps <= 9
   size, count = x.shape[0], _CHUNK
   if by_patches:
@@ -260,8 +265,8 @@ def _multiply(x: Any, dy: Any, geometry: _Geometry) -> Any:
   """`_weigh` as one matrix product of slopes and patches."""
   inputs, units = x.shape[3], dy.shape[3]
   patches = jnp.concatenate(_parts(x, dy, geometry), 3)  # [B, Ho, Wo, kh * kw * Cin]
-  found = lax.dot_general(dy, patches, (((0, 1, 2), (0, 1, 2)), ((), ())))
-  return found.reshape(units, *geometry.window, inputs).transpose(1, 2, 3, 0)
+  gradient = lax.dot_general(dy, patches, (((0, 1, 2), (0, 1, 2)), ((), ())))
+  return gradient.reshape(units, *geometry.window, inputs).transpose(1, 2, 3, 0)
 
 
 def _correlate(x: Any, dy: Any, geometry: _Geometry) -> Any:
@@ -270,7 +275,7 @@ def _correlate(x: Any, dy: Any, geometry: _Geometry) -> Any:
   for image, kernel, _, extent, lo in _spans(geometry):
     padding.append((lo, kernel - 1 + extent - image - lo))
   with jax.named_scope(KERNEL_GRADIENT):
-    found = lax.conv_general_dilated(
+    gradient = lax.conv_general_dilated(
       x.transpose(3, 1, 2, 0),  # [Cin, H, W, B]
       dy.transpose(1, 2, 0, 3),  # [Ho, Wo, B, Cout]
       geometry.dilation,
@@ -279,7 +284,7 @@ def _correlate(x: Any, dy: Any, geometry: _Geometry) -> Any:
       geometry.strides,
       _LAYOUT,
     )
-  return found.transpose(1, 2, 0, 3)  # [kh, kw, Cin, Cout]
+  return gradient.transpose(1, 2, 0, 3)  # [kh, kw, Cin, Cout]
 
 
 def _parts(x: Any, dy: Any, geometry: _Geometry) -> list[Any]:
@@ -291,12 +296,12 @@ def _parts(x: Any, dy: Any, geometry: _Geometry) -> list[Any]:
 
 
 def _weigh_forward(x: Any, dy: Any, geometry: _Geometry) -> Any:
-  kept = (x.value if dy.perturbed else None, dy.value if x.perturbed else None)
-  return _weigh(x.value, dy.value, geometry), kept
+  residuals = (x.value if dy.perturbed else None, dy.value if x.perturbed else None)
+  return _weigh(x.value, dy.value, geometry), residuals
 
 
-def _weigh_backward(geometry: _Geometry, kept: Any, dkernel: Any) -> Any:
-  x, dy = kept
+def _weigh_backward(geometry: _Geometry, residuals: Any, dkernel: Any) -> Any:
+  x, dy = residuals
   if _is_zero(dkernel):
     return None, None
   dx = None if dy is None else _conv(dy, _turn(dkernel), _adjoint(geometry))

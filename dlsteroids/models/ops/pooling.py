@@ -20,7 +20,7 @@ def max_pool(
 ) -> jax.Array:
   """The greatest value of each window, in value and gradient as flax's `nn.max_pool`.
 
-  Of equal values the first, row by row, takes the gradient; NaN is kept.
+  Of equal values the first, row by row, takes the gradient; NaN stays.
 
   Args:
     x: floating, [B, H, W, C].
@@ -246,10 +246,10 @@ _scatter.defvjp(_scatter_forward, _scatter_backward)
 def _gather(x: Any, index: Any, grid: _Grid) -> Any:
   """Of each window the value its tap `index` sees; the transpose of `_scatter`."""
   first, *others = _slices(x, grid, 0.0)
-  found = first
+  values = first
   for tap, value in enumerate(others, 1):
-    found = jnp.where(index == tap, value, found)
-  return found
+    values = jnp.where(index == tap, value, values)
+  return values
 
 
 def _gather_forward(x: Any, index: Any, grid: _Grid) -> Any:

@@ -57,7 +57,7 @@ def recur(
   """Runs a step over time.
 
   Under `ops.plain()` the gradient is JAX's own, which forward mode needs, too. Memory
-  grows linearly with T: of every step its carry and its products are kept.
+  grows linearly with T: the carry and the products of every step are stored.
 
   Args:
     form: the step, and how it runs.
@@ -127,17 +127,20 @@ def _forward(form: Form, params: Any, kernel: Any, inputs: Inputs, carry: Carry)
   return (outputs, last), (params, kernel, *masks, carry[0], outputs, steps)
 
 
-def _backward(form: Form, kept: Any, slopes: Any) -> Any:
-  # Where the examples run in what was kept, in the slopes, and in the gradients.
-  kept_axes = (None, None, 1, 1, 0, 1, 1)
+def _backward(form: Form, residuals: Any, gradients: Any) -> Any:
+  # The axis of examples: of residuals here, of incoming and outgoing gradients below.
+  residual_axes = (None, None, 1, 1, 0, 1, 1)
   back = functools.partial(_backward_share, form)
   return sharding.apart(
-    back, (kept, slopes), (kept_axes, (1, 0)), (None, None, Inputs(1, None, None), 0)
+    back,
+    (residuals, gradients),
+    (residual_axes, (1, 0)),
+    (None, None, Inputs(1, None, None), 0),
   )
 
 
-def _backward_share(form: Form, kept: Any, slopes: Any) -> Any:
-  params, kernel, mask, valid, first, outputs, steps = kept
+def _backward_share(form: Form, residuals: Any, gradients: Any) -> Any:
+  params, kernel, mask, valid, first, outputs, steps = residuals
   scanned, shared = _scanned(Inputs(None, mask, valid))
   turned = kernel.T
 
@@ -153,7 +156,7 @@ def _backward_share(form: Form, kept: Any, slopes: Any) -> Any:
     d_carry = (d_carry[0] + d_fed, *d_carry[1:])
     return (d_carry, jax.tree.map(jnp.add, d_params, more)), d_parts
 
-  d_outputs, d_last = slopes
+  d_outputs, d_last = gradients
   start = (d_last, jax.tree.map(jnp.zeros_like, params))
   (d_first, d_params), d_parts = lax.scan(
     body, start, (d_outputs, steps, scanned), reverse=not form.reverse
@@ -164,7 +167,7 @@ def _backward_share(form: Form, kept: Any, slopes: Any) -> Any:
     before = jnp.concatenate([first[None], outputs[:-1]])
   before = before if mask is None else before * mask
   rows = [a.reshape(-1, a.shape[-1]) for a in (before, d_parts[-1])]  # [T*B, ...]
-  d_kernel = rows[0].T @ rows[1]  # one product; einsum would make another of it
+  d_kernel = rows[0].T @ rows[1]  # one product; einsum would choose another
   return d_params, d_kernel, Inputs(d_parts[0], None, None), d_first
 
 

@@ -45,10 +45,10 @@ def is_native() -> bool:
 
 def pair(name: str, value: Sequence[int]) -> Pair:
   """`value` as two positive ints (height, width), or ValueError naming `name`."""
-  found = tuple(int(item) for item in value)
-  if len(found) != 2 or min(found) < 1:
+  sides = tuple(int(item) for item in value)
+  if len(sides) != 2 or min(sides) < 1:
     raise ValueError(f'{name} must be two positive ints (H, W), not {value!r}')
-  return found[0], found[1]
+  return sides[0], sides[1]
 
 
 def pads(
@@ -66,18 +66,18 @@ def pads(
         f"padding must be 'SAME', 'VALID' or ((low, high), (low, high)), "
         f'not {padding!r}'
       )
-    found = [(int(lo), int(hi)) for lo, hi in _named(size, reach, strides, padding)]
+    pairs = [(int(lo), int(hi)) for lo, hi in _named(size, reach, strides, padding)]
   else:
-    found = [(int(lo), int(hi)) for lo, hi in padding]
-  if len(found) != 2:
+    pairs = [(int(lo), int(hi)) for lo, hi in padding]
+  if len(pairs) != 2:
     raise ValueError(f'padding must have a pair for H and one for W, not {padding!r}')
-  for n, (lo, hi), m in zip(size, found, reach):
+  for n, (lo, hi), m in zip(size, pairs, reach):
     if n + lo + hi < m:
       raise ValueError(
         f'a window of {reach[0]}x{reach[1]} pixels does not fit an image of '
-        f'{size[0]}x{size[1]} padded by {tuple(found)}'
+        f'{size[0]}x{size[1]} padded by {tuple(pairs)}'
       )
-  return found[0], found[1]
+  return pairs[0], pairs[1]
 
 
 def _named(
@@ -90,11 +90,11 @@ def outputs(
   size: Pair, window: Pair, strides: Pair, padding: Pairs, dilation: Pair = (1, 1)
 ) -> Pair:
   """How many windows there are along H and along W."""
-  found = [
+  counts = [
     (n + lo + hi - (m - 1) * r - 1) // s + 1
     for n, m, s, (lo, hi), r in zip(size, window, strides, padding, dilation)
   ]
-  return found[0], found[1]
+  return counts[0], counts[1]
 
 
 def pad(x: jax.Array, padding: Pairs, value: float = 0.0) -> jax.Array:
@@ -113,12 +113,12 @@ def slices(
   Each is [B, count[0], count[1], C]. Slices and not `conv_general_dilated_patches`,
   whose gradient is up to a thousand times slower.
   """
-  found = []
+  views = []
   for i in range(window[0]):
     for j in range(window[1]):
       low = (i * dilation[0], j * dilation[1])
       high = tuple(a + (o - 1) * s + 1 for a, o, s in zip(low, count, strides))
-      found.append(
+      views.append(
         lax.slice(x, (0, *low, 0), (x.shape[0], *high, x.shape[3]), (1, *strides, 1))
       )
-  return found
+  return views

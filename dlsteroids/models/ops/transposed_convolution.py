@@ -86,8 +86,8 @@ def conv_transpose(
     for s, k, (lo, _), n, out in zip(steps, window, pads, size, places)
   ]
   compute = _multiply if kernel.shape[3] <= _THIN else _convolve
-  found = compute(x, kernel, grid)  # of each phase [B, Q, P, Cout]
-  wide = jnp.stack([jnp.stack(row, 3) for row in found], 2)  # [B, Q, sh, P, sw, Cout]
+  phases = compute(x, kernel, grid)  # of each phase [B, Q, P, Cout]
+  wide = jnp.stack([jnp.stack(row, 3) for row in phases], 2)  # [B, Q, sh, P, sw, Cout]
   batch, q, a, p, b, channels = wide.shape
   image = wide.reshape(batch, q * a, p * b, channels)
   return image[:, : places[0], : places[1]]
@@ -106,14 +106,14 @@ def _pads(
     raise ValueError(
       f"padding must be 'SAME', 'VALID' or ((low, high), (low, high)), not {padding!r}"
     )
-  found = []
+  pairs = []
   for k, s in zip(window, strides):
     if padding == 'VALID':
-      found.append((k - 1, k + s - 2 + max(k - s, 0) - (k - 1)))
+      pairs.append((k - 1, k + s - 2 + max(k - s, 0) - (k - 1)))
     else:
       low = k - 1 if s > k - 1 else -(-(k + s - 2) // 2)
-      found.append((low, k + s - 2 - low))
-  return found[0], found[1]
+      pairs.append((low, k + s - 2 - low))
+  return pairs[0], pairs[1]
 
 
 class _Phase(NamedTuple):
