@@ -53,18 +53,18 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
 
   def apply(variables, batch, keys, hyper, train, mutable):
     x, extra = read(batch)
-    found = net.apply(variables, x, keys, hyper, train=train, mutable=mutable, **extra)
-    logits = found if mutable is False else found[0]
+    output = net.apply(variables, x, keys, hyper, train=train, mutable=mutable, **extra)
+    logits = output if mutable is False else output[0]
     if jnp.shape(logits) != (len(batch['image']), classes):
       raise errors.UserError(
         f'model {config["model"]["name"]} must return logits [B, {classes}]; a batch '
         f'of {len(batch["image"])} gave {list(jnp.shape(logits))}'
       )
-    return found
+    return output
 
   def loss(variables, batch, keys, hyper):
-    mine = variables['model']
-    logits, new = apply(mine, batch, keys, hyper, True, network.states(mine))
+    own = variables['model']
+    logits, new = apply(own, batch, keys, hyper, True, network.states(own))
     losses = cross_entropy(logits, batch['label'], hyper['task.label_smoothing'])
     right = (logits.argmax(-1) == batch['label']).mean(dtype=jnp.float32)
     value = losses.mean()
@@ -75,8 +75,8 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     return {'logits': logits, 'label': batch['label'], 'mask': batch['mask']}
 
   def show(variables, batch, keys, hyper):
-    mine = variables['model']
-    _, state = apply(mine, batch, keys, hyper, False, ['intermediates'])
+    own = variables['model']
+    _, state = apply(own, batch, keys, hyper, False, ['intermediates'])
     maps = {
       f'activation/{name}': value
       for name, value in network.sown(state).items()
@@ -87,7 +87,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
       return cross_entropy(logits, batch['label'], 0.0).sum()
 
     x, extra = read(batch)
-    return {**maps, **network.look(net, mine, x, keys, hyper, final, **extra)}
+    return {**maps, **network.look(net, own, x, keys, hyper, final, **extra)}
 
   return types.Task(
     players={'model': net.player},

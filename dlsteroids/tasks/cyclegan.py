@@ -100,14 +100,16 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     ),
     'discriminators': types.Player(init, faster),
   }
-  known = [way for way, (_, name) in WAYS.items() if name in dataset.arrays]
+  directions = [way for way, (_, name) in WAYS.items() if name in dataset.arrays]
   return types.Task(
     players=players,
     turns=tuple(turns),
-    outputs=translation.make_outputs(makers, extractor, known),
-    metrics=network.extra_metrics(config, translation.make(known, extractor, dataset)),
+    outputs=translation.make_outputs(makers, extractor, directions),
+    metrics=network.extra_metrics(
+      config, translation.make(directions, extractor, dataset)
+    ),
     shared=types.Pass('generators', make_translations(makers)),
-    show=translation.make_show(makers, known),
+    show=translation.make_show(makers, directions),
     sample=translation.make_sample(makers),
     digest=extractor.digest if extractor else '',
     facts={**translation.facts(extractor, dataset), **gan_losses.told()},
@@ -130,7 +132,7 @@ def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
   config_lib.choose('task.cycle', options['cycle'], CYCLES)
   if not options['adversarial'] and options['cycle'] == 'none':
     raise errors.UserError(
-      'config.task: with adversarial=False and cycle=none nothing is asked of the '
+      'config.task: with adversarial=False and cycle=none nothing is required of the '
       'generators'
     )
   if options['pool'] < 0:
@@ -181,13 +183,11 @@ def make_translations(makers: couple.Couple) -> Callable[..., Any]:
   """Both translations of a batch, by name."""
 
   def run(variables, batch, keys, hyper):
-    mine = variables['generators']
-    found = {}
+    own = variables['generators']
+    fakes = {}
     for source, (_, name) in WAYS.items():
-      found[name], mine = makers.apply(
-        mine, name, batch[source], keys, hyper, train=True
-      )
-    return found, {'generators': {kind: mine[kind] for kind in network.states(mine)}}
+      fakes[name], own = makers.apply(own, name, batch[source], keys, hyper, train=True)
+    return fakes, {'generators': {kind: own[kind] for kind in network.states(own)}}
 
   return run
 
@@ -198,19 +198,19 @@ def discriminator_loss(
   """Each domain's real images against the translations that the pool shows."""
 
   def turn(variables, batch, keys, hyper):
-    mine = dict(variables['discriminators'])
-    pools, new = mine.pop('pool', {}), {}
+    own = dict(variables['discriminators'])
+    pools, new = own.pop('pool', {}), {}
     value, scalars = 0.0, {'d_real': 0.0, 'd_fake': 0.0}
     for domain, name in WAYS.values():
       fake = batch['shared'][name]
       if name in pools:
         fake, new[name] = image_pool.exchange(pools[name], fake, keys(f'pool_{name}'))
-      real, mine = judges.apply(mine, domain, batch[domain], keys, hyper, train=True)
-      made, mine = judges.apply(mine, domain, fake, keys, hyper, train=True)
-      value += loss.discriminator(real, made, 0.0)
-      for key, logits in (('d_real', real), ('d_fake', made)):
+      real, own = judges.apply(own, domain, batch[domain], keys, hyper, train=True)
+      fake_logits, own = judges.apply(own, domain, fake, keys, hyper, train=True)
+      value += loss.discriminator(real, fake_logits, 0.0)
+      for key, logits in (('d_real', real), ('d_fake', fake_logits)):
         scalars[key] += gan_losses.says(loss, logits) / len(WAYS)
-    changed = {kind: mine[kind] for kind in network.states(mine)}
+    changed = {kind: own[kind] for kind in network.states(own)}
     if pools:
       changed['pool'] = new
     return value, ({'discriminators': changed}, {'d_loss': value, **scalars})
@@ -224,24 +224,24 @@ def generator_loss(
   loss: gan_losses.Loss,
   options: Mapping[str, Any],
 ) -> Callable[..., Any]:
-  """What is asked of both generators; the paper's eq. 3, and its identity term."""
+  """The loss of both generators: the paper's eq. 3 and its identity term."""
   back = {'x': 'y_as_x', 'y': 'x_as_y'}  # who makes images of this domain
 
   def turn(variables, batch, keys, hyper):
-    mine, made = variables['generators'], batch['shared']
+    own, fakes = variables['generators'], batch['shared']
     value: Any = 0.0
     scalars: dict[str, Any] = {'g_loss': 0.0, 'd_made': 0.0}
     judge = {k: v for k, v in variables['discriminators'].items() if k != 'pool'}
     if options['adversarial']:
       for domain, name in WAYS.values():
-        logits, _ = judges.apply(judge, domain, made[name], keys, hyper, train=True)
+        logits, _ = judges.apply(judge, domain, fakes[name], keys, hyper, train=True)
         scalars['g_loss'] += loss.generator(logits)
         scalars['d_made'] += gan_losses.says(loss, logits) / len(WAYS)
       value += scalars['g_loss']
     weight = hyper['task.cycle_weight']
     for source in CYCLES[options['cycle']]:
       _, name = WAYS[source]
-      again, _ = makers.apply(mine, back[source], made[name], keys, hyper, train=True)
+      again, _ = makers.apply(own, back[source], fakes[name], keys, hyper, train=True)
       gap = jnp.abs(again - batch[source]).mean()
       value += weight * gap
       scalars['cycle_loss'] = scalars.get('cycle_loss', 0.0) + gap
@@ -249,7 +249,7 @@ def generator_loss(
       scalars['identity_loss'] = 0.0
       for source in WAYS:
         same, _ = makers.apply(
-          mine, back[source], batch[source], keys, hyper, train=True
+          own, back[source], batch[source], keys, hyper, train=True
         )
         scalars['identity_loss'] += jnp.abs(same - batch[source]).mean()
       value += weight * hyper['task.identity_weight'] * scalars['identity_loss']

@@ -42,8 +42,8 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     )
   config_lib.choose('task.loss', config['task']['loss'], ('mse', 'mae'))
   columns = np.asarray(facts.get('columns', ()), int)  # of targets among the inputs
-  known = see(dataset, dataset.split(0)['test'][:1])
-  frame = frames.make(config['task'], facts, np.shape(known['window'])[-1])
+  example = see(dataset, dataset.split(0)['test'][:1])
+  frame = frames.make(config['task'], facts, np.shape(example['window'])[-1])
   net = network.make(
     config,
     lambda batch: (frame.enter(batch['window']), {}),
@@ -53,15 +53,15 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
 
   def predict(variables, batch, keys, hyper, train, mutable=False):
     x = batch['window']
-    found = net.apply(
+    output = net.apply(
       variables, frame.enter(x), keys, hyper, train=train, mutable=mutable
     )
-    answer, new = found if mutable is not False else (found, {})
+    answer, new = output if mutable is not False else (output, {})
     return frame.leave(answer, x), new
 
   def loss(variables, batch, keys, hyper):
-    mine = variables['model']
-    answer, new = predict(mine, batch, keys, hyper, True, network.states(mine))
+    own = variables['model']
+    answer, new = predict(own, batch, keys, hyper, True, network.states(own))
     error = answer - batch['target']
     mse, mae = (error**2).mean(), jnp.abs(error).mean()
     value = mse if config['task']['loss'] == 'mse' else mae
@@ -74,19 +74,19 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
   scale, shift = np.asarray(facts['std']), np.asarray(facts['mean'])
 
   def show(variables, batch, keys, hyper):
-    mine, x, target = variables['model'], batch['window'], batch['target']
+    own, x, target = variables['model'], batch['window'], batch['target']
 
     def final(answer):
       return ((frame.leave(answer, x) - target) ** 2).mean((1, 2)).sum()
 
-    found = network.look(net, mine, frame.enter(x), keys, hyper, final)
+    arrays = network.look(net, own, frame.enter(x), keys, hyper, final)
     if len(columns):
-      answer, _ = predict(mine, batch, keys, hyper, False)
-      found['forecast/window'] = x[..., columns]
-      found['forecast/target'], found['forecast/mean'] = target, answer
+      answer, _ = predict(own, batch, keys, hyper, False)
+      arrays['forecast/window'] = x[..., columns]
+      arrays['forecast/target'], arrays['forecast/mean'] = target, answer
       for name in ('window', 'target', 'mean'):
-        found[f'forecast/{name}'] = found[f'forecast/{name}'] * scale + shift
-    return found
+        arrays[f'forecast/{name}'] = arrays[f'forecast/{name}'] * scale + shift
+    return arrays
 
   return types.Task(
     players={'model': net.player},
@@ -109,8 +109,8 @@ def guess(dataset: types.Dataset) -> np.ndarray:
 
   def targets(indices):
     parts = np.split(indices, range(CHUNK, len(indices), CHUNK))
-    found = [np.asarray(see(dataset, part)['target'], np.float64) for part in parts]
-    return np.concatenate(found)
+    rows = [np.asarray(see(dataset, part)['target'], np.float64) for part in parts]
+    return np.concatenate(rows)
 
   train = split['train'][:: max(1, len(split['train']) // MEAN_OF)]
   return targets(split['test']) - targets(train).mean((0, 1))
@@ -124,7 +124,7 @@ def make_metrics(scale: np.ndarray, errors: np.ndarray) -> dict[str, types.Metri
     errors: of that guess on the test split, standardised [N, H, D].
   """
   kinds = {'mse': lambda e: e**2, 'mae': abs}
-  found = {}
+  metrics = {}
   for name, size in kinds.items():
     for suffix, factor in (('', np.ones_like(scale)), ('_original', scale)):
 
@@ -133,7 +133,7 @@ def make_metrics(scale: np.ndarray, errors: np.ndarray) -> dict[str, types.Metri
         return values, jnp.broadcast_to(out['mask'][:, None, None], values.shape)
 
       worst = float(size(errors * factor).mean())
-      found[f'{name}{suffix}'] = network.mean_metric(measure, 'lower', worst)
+      metrics[f'{name}{suffix}'] = network.mean_metric(measure, 'lower', worst)
 
     def by_step(out, size=size):
       values = size(out['error']).mean(-1)  # [B, H]
@@ -142,10 +142,10 @@ def make_metrics(scale: np.ndarray, errors: np.ndarray) -> dict[str, types.Metri
     def by_window(out, size=size):
       return size(out['error']).mean((1, 2))  # [B]
 
-    found[f'{name}_rows'] = types.Metric(
+    metrics[f'{name}_rows'] = types.Metric(
       by_window, lambda rows: {'': rows}, '', merge='concat'
     )
-    found[f'{name}_by_step'] = types.Metric(
+    metrics[f'{name}_by_step'] = types.Metric(
       by_step, lambda m: {'': m['sum'] / m['n']}, ''
     )
-  return found
+  return metrics

@@ -1,17 +1,16 @@
-"""Adversarial training: a generator and a discriminator, and the moves they take.
+"""Adversarial training: the turns of a generator and a discriminator.
 
 The discriminator D is trained towards D(x) = 1 and D(G(z)) = 0, the generator towards
-D(G(z)) = 1; where they meet D cannot tell and says 1/2 (Goodfellow et al. 2014,
-proposition 1). That both were trained towards 1, as is sometimes read, is not so: then
-they would agree, and nothing would be learned.
+D(G(z)) = 1; at the equilibrium D cannot tell them apart and outputs 1/2 (Goodfellow et
+al. 2014, proposition 1).
 
-A step is one move of D (`critic_steps` of WGAN's), then one of G against the D so
-moved. Both see the same images: they are made once a step (`types.Pass`), and G's
-gradient goes back through them (Radford et al. 2016 draw the noise once, too).
+A step is one update of D (`critic_steps` of a WGAN), then one of G against the updated
+D. Both use the same images: they are generated once per step (`types.Pass`), and G's
+gradient flows back through them (Radford et al. 2016 draw the noise once, too).
 
-Batch norm: D sees real and made images in batches of their own, real ones first, and
-its running averages follow in that order; of G's move they are left as they were (in
-torch's example they move there, too). G's running averages move in G's own turn.
+Batch norm: D sees real and generated images in separate batches, real ones first, and
+its running averages are updated in that order; G's turn leaves them as they are (in
+torch's example they are updated there, too). G's are updated in G's turn.
 """
 
 from collections.abc import Callable, Mapping
@@ -54,7 +53,7 @@ OPTIONS = {
   'augment': Option('', 'of what D sees: colour, translation, cutout, comma-separated'),
   'ema': Option(
     0.0,
-    "decay of the average of G's parameters that is judged; 0: none",
+    "decay of the average of G's parameters that is evaluated; 0: none",
     0,
     1,
     traced=True,
@@ -112,7 +111,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
 
 
 def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
-  """The loss that a config names; UserError for what does not go together."""
+  """The loss that a config names; UserError for options that contradict each other."""
   options = config['task']
   if 'image' not in dataset.arrays:
     raise errors.UserError(
@@ -121,14 +120,14 @@ def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
     )
   if dataset.stream:
     raise errors.UserError(
-      'task gan needs images that fit in the memory, as it holds its pictures against '
+      'task gan needs images that fit in memory, since it compares its images with '
       f'all of them; {dataset.name!r} streams: use data.name=image_folder'
     )
   if dataset.facts.get('range') != 'tanh':
-    known = 'range' in config['data']
+    settable = 'range' in config['data']
     raise errors.UserError(
       'task gan needs images in [-1, 1], the range of its generators: '
-      + ('set data.range=tanh' if known else f'{dataset.name!r} has none')
+      + ('set data.range=tanh' if settable else f'{dataset.name!r} has none')
     )
   name = config_lib.choose('task.loss', options['loss'], gan_losses.LOSSES)
   loss = gan_losses.LOSSES[name]
@@ -146,7 +145,7 @@ def check(config: Mapping[str, Any], dataset: types.Dataset) -> gan_losses.Loss:
 
 
 def make_images(game: game_lib.Game) -> Callable[..., Any]:
-  """As many images as the batch has, and G's running averages after them."""
+  """Generates as many images as the batch has; new: G's running averages."""
 
   def run(variables, batch, keys, hyper):
     z, label = game.noise(len(batch['image']), keys), game.labels(batch)
@@ -159,21 +158,21 @@ def make_images(game: game_lib.Game) -> Callable[..., Any]:
 def discriminator_loss(
   game: game_lib.Game, loss: gan_losses.Loss, options: Mapping[str, Any]
 ) -> Callable[..., Any]:
-  """D's turn: real images, then made ones, then the penalty."""
+  """D's turn: real images, then generated ones, then the penalty."""
   augment = diffaugment.make(options['augment'])
 
   def turn(variables, batch, keys, hyper):
-    mine, label = variables['discriminator'], game.labels(batch)
+    own, label = variables['discriminator'], game.labels(batch)
     real, fake = batch['image'], batch['shared']
 
-    def judge(mine, images, stream):
-      seen = augment(images, keys(stream))
-      return game.judge(mine, seen, label, keys, hyper, train=True)
+    def judge(own, images, stream):
+      augmented = augment(images, keys(stream))
+      return game.judge(own, augmented, label, keys, hyper, train=True)
 
     def critic(images):
-      return game.judge(mine, images, label, keys, hyper, train=True)[0]
+      return game.judge(own, images, label, keys, hyper, train=True)[0]
 
-    logits, after = judge(mine, real, 'augment_real')
+    logits, after = judge(own, real, 'augment_real')
     fooled, after = judge(after, fake, 'augment_fake')
     value = loss.discriminator(logits, fooled, hyper['task.label_smoothing'])
     scalars = {
@@ -188,7 +187,7 @@ def discriminator_loss(
     if options['penalty'] != 'none':
       value += hyper['task.penalty_weight'] * extra
       scalars['penalty'] = extra
-    new = {name: after[name] for name in network.states(mine)}
+    new = {name: after[name] for name in network.states(own)}
     return value, ({'discriminator': new}, scalars)
 
   return turn
@@ -197,14 +196,14 @@ def discriminator_loss(
 def generator_loss(
   game: game_lib.Game, loss: gan_losses.Loss, options: Mapping[str, Any]
 ) -> Callable[..., Any]:
-  """G's turn: the images that D has just seen, before the D that has moved."""
+  """G's turn: the images of this step, judged by the updated D."""
   augment = diffaugment.make(options['augment'])
 
   def turn(variables, batch, keys, hyper):
     label = game.labels(batch)
-    seen = augment(batch['shared'], keys('augment_fake'))
+    augmented = augment(batch['shared'], keys('augment_fake'))
     logits, _ = game.judge(
-      variables['discriminator'], seen, label, keys, hyper, train=True
+      variables['discriminator'], augmented, label, keys, hyper, train=True
     )
     value = loss.generator(logits)
     return value, ({}, {'g_loss': value, 'd_made': gan_losses.says(loss, logits)})
@@ -215,12 +214,12 @@ def generator_loss(
 def make_outputs(
   game: game_lib.Game, extractor: features.Extractor
 ) -> Callable[..., Any]:
-  """As many made images as real ones, and what the extractor sees in both."""
+  """Generates as many images as there are real ones; features of both."""
 
-  def seen(images):
-    found, logits = extractor.apply(images)
-    return {'features': found} if logits is None else {
-      'features': found, 'logits': logits
+  def describe(images):
+    feature_rows, logits = extractor.apply(images)
+    return {'features': feature_rows} if logits is None else {
+      'features': feature_rows, 'logits': logits
     }  # fmt: skip
 
   def outputs(variables, batch, keys, hyper):
@@ -229,13 +228,13 @@ def make_outputs(
     fake, _ = game.generate(
       pictures.averaged(variables), z, label, keys, hyper, train=False
     )
-    found = {'real': seen(real), 'fake': seen(fake), 'mask': batch['mask']}
-    return found if label is None else {**found, 'label': label}
+    result = {'real': describe(real), 'fake': describe(fake), 'mask': batch['mask']}
+    return result if label is None else {**result, 'label': label}
 
   return outputs
 
 
 def agreement(out: types.Outputs) -> tuple[Any, Any]:
-  """Whether a made image is taken for the class that was asked for, [B]."""
+  """Whether a generated image is classified as the requested class, [B]."""
   right = out['fake']['logits'].argmax(-1) == out['label']
   return right.astype(jnp.float32), out['mask']

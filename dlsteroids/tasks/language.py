@@ -72,19 +72,19 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     return {**variables, 'carry': zeros}
 
   def loss(variables, batch, keys, hyper):
-    mine = dict(variables['model'])
-    carry = mine.pop('carry', ())
+    own = dict(variables['model'])
+    carry = own.pop('carry', ())
     if carried:
       carry = jax.tree.map(lambda c: jnp.where(batch['first'], 0, c), carry)
     result, new = net.apply(
-      mine, batch['input'], keys, hyper, train=True, mutable=network.states(mine),
+      own, batch['input'], keys, hyper, train=True, mutable=network.states(own),
       carry=carry,
     )  # fmt: skip
     logits, carry = result if recurrent else (result, ())
-    found = score(logits, batch)
+    scores = score(logits, batch)
     count = jnp.maximum(batch['weight'].sum(), 1.0)
-    value = (found['nats'] * batch['weight']).sum() / count
-    right = (found['right'] * batch['weight']).sum() / count
+    value = (scores['nats'] * batch['weight']).sum() / count
+    right = (scores['right'] * batch['weight']).sum() / count
     new = {**new, 'carry': carry} if carried else dict(new)
     return value, ({'model': new}, {'nats': value, 'accuracy': right})
 
@@ -96,13 +96,13 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     return {**score(logits, batch), 'weight': weight, 'mask': batch['mask']}
 
   def sample(variables, prompt, keys, hyper, options):
-    mine = without_carry(variables)
+    own = without_carry(variables)
 
     def predict(x, carry):
-      return net.apply(mine, x[None], keys, hyper, train=False, carry=carry)
+      return net.apply(own, x[None], keys, hyper, train=False, carry=carry)
 
     def read_window(x):
-      return net.apply(mine, x[None], keys, hyper, train=False)
+      return net.apply(own, x[None], keys, hyper, train=False)
 
     if not recurrent:
       predict = refeed(read_window, config['data']['window'])
@@ -112,15 +112,15 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     def final(logits):
       return score(logits, batch)['nats'][:, -1].sum()
 
-    mine, x = without_carry(variables), batch['input']
-    found = network.look(net, mine, x, keys, hyper, final)
-    found['trace/text'] = x[0]
+    own, x = without_carry(variables), batch['input']
+    arrays = network.look(net, own, x, keys, hyper, final)
+    arrays['trace/text'] = x[0]
     if 'unit' in dataset.facts:
       prompt = x[0, : min(PROMPT, x.shape[1])]
       options = {'length': LENGTH, 'temperature': TEMPERATURE, 'top_k': 0}
-      found['text/prompt'] = prompt
-      found['text/sample'] = sample(variables, prompt, keys, hyper, options)
-    return found
+      arrays['text/prompt'] = prompt
+      arrays['text/sample'] = sample(variables, prompt, keys, hyper, options)
+    return arrays
 
   return types.Task(
     players={'model': net.player._replace(init=init)},

@@ -219,7 +219,7 @@ def test_show_and_sample_are_bytes_of_both_directions():
     ({'task.pool': -1}, 'pool must be at least 0, not -1'),
     (
       {'task.cycle': 'none', 'task.adversarial': False},
-      'nothing is asked of the generators',
+      'nothing is required of the generators',
     ),
     ({'task.loss': 'squares'}, 'least_squares'),
   ],

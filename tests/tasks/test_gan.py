@@ -444,10 +444,9 @@ def test_runs_are_measured_filmed_and_reproduce():
   ],
 )
 def test_mistakes_are_one_line(model, changes, wanted):
-  config = make_config(model, changes)
-  dataset = digits.load(config['data'])
-
   def build():
+    config = make_config(model, changes)
+    dataset = digits.load(config['data'])
     member = member_lib.make(config, dataset)
     slot = member_lib.slot(config, dataset, 0)
     jax.eval_shape(member.init, slot, dataset.arrays)

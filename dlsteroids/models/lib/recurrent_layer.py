@@ -181,7 +181,9 @@ class Layer(nn.Module):
     ones = jnp.ones(shape, self.dtype)
     return blocks.dropout(ones, rate, self.make_rng('dropout'))
 
-  def sow_traces(self, form: Any, vectors: Any, kernel: Any, inputs: Any, carry: Any) -> None:
+  def sow_traces(
+    self, form: Any, vectors: Any, kernel: Any, inputs: Any, carry: Any
+  ) -> None:
     """Sows gates and states of every step, [T, B, H] each, for the report."""
 
     def body(carry, now):

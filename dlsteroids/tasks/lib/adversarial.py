@@ -20,7 +20,7 @@ class Game(NamedTuple):
     judge: `(variables, images, label, keys, hyper, *, train) -> (logits, variables)`,
       with the collections that the pass changed.
     latent: Z.
-    classes: how many G and D are told; 0 without labels.
+    classes: of the labels that G and D are given; 0 without labels.
   """
 
   players: Mapping[str, types.Player]
@@ -51,14 +51,15 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Game:
   latent = config['model'].get('latent', 0)
   if not latent:
     raise errors.UserError(
-      f'task gan needs a model that makes images of noise (its option latent at least '
-      f'1), as dcgan or dense_gan, not {config["model"]["name"]} with latent={latent}'
+      'task gan needs a model that makes images from noise (its option latent at '
+      f'least 1), such as dcgan or dense_gan, not {config["model"]["name"]} with '
+      f'latent={latent}'
     )
   classes = len(dataset.classes) if 'label' in dataset.arrays else 0
-  told = classes if config['model'].get('conditional') else 0
+  labels = classes if config['model'].get('conditional') else 0
 
   def label(batch):
-    return {'label': batch['label']} if told else {}
+    return {'label': batch['label']} if labels else {}
 
   def one(player, read):
     return network.make(
@@ -77,36 +78,36 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Game:
 
   def called(net, variables, x, label, keys, hyper, train):
     extra = {} if label is None else {'label': label}
-    mine = {k: v for k, v in variables.items() if k != 'ema'}
-    mutable = network.states(mine) if train else []
-    found, new = net.apply(mine, x, keys, hyper, train=train, mutable=mutable, **extra)
-    return found, dict(new)
+    own = {k: v for k, v in variables.items() if k != 'ema'}
+    mutable = network.states(own) if train else []
+    output, new = net.apply(own, x, keys, hyper, train=train, mutable=mutable, **extra)
+    return output, dict(new)
 
   def generate(variables, z, label, keys, hyper, *, train):
     return called(generator, variables, z, label, keys, hyper, train)
 
   def judge(variables, images, label, keys, hyper, *, train):
-    found, new = called(discriminator, variables, images, label, keys, hyper, train)
-    return found, {**variables, **new}
+    output, new = called(discriminator, variables, images, label, keys, hyper, train)
+    return output, {**variables, **new}
 
   def init_generator(keys, batch):
     variables = generator.player.init(keys, batch)
-    kept = {k: v for k, v in variables.items() if k in ('params', 'batch_stats')}
-    return {**variables, 'ema': kept}
+    averaged = {k: v for k, v in variables.items() if k in ('params', 'batch_stats')}
+    return {**variables, 'ema': averaged}
 
   def init_discriminator(keys, batch):
     variables = discriminator.player.init(keys, batch)
     if options['penalty'] != 'none' and 'batch_stats' in variables:
       raise errors.UserError(
         f'config.task.penalty={options["penalty"]} with batch norm in the '
-        'discriminator: there every image changes the logits of the others, so a '
+        'discriminator: every image changes the logits of the others, so a '
         'gradient per image is not defined; use discriminator_norm=layer, instance, '
         'spectral or none'
       )
     return variables
 
   def faster(hyper):
-    # Its schedule counts its own moves.
+    # Its schedule counts its own updates.
     steps = hyper['train.steps'] * options['critic_steps']
     rate = hyper['optimizer.learning_rate'] * hyper['task.discriminator_rate']
     own = {**hyper, 'optimizer.learning_rate': rate, 'train.steps': steps}
@@ -116,4 +117,4 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Game:
     'generator': types.Player(init_generator, generator.player.optimizer),
     'discriminator': types.Player(init_discriminator, faster),
   }
-  return Game(players, generate, judge, latent, told)
+  return Game(players, generate, judge, latent, labels)

@@ -39,7 +39,7 @@ HOW = 'make one from a finished run of task classify: --action=export'
 
 
 class Classifier(NamedTuple):
-  """A classifier that is only asked, never trained.
+  """A trained classifier, only evaluated.
 
   Attributes:
     meta: as `pack` took it.
@@ -163,13 +163,13 @@ def tuples(value: Any) -> Any:
 def check_variables(
   module: nn.Module, variables: Any, shape: tuple[int, ...], hyper: Any, name: str
 ) -> None:
-  """Raises ValueError unless variables are such as the module would begin with."""
+  """Raises ValueError unless variables have the shapes of the module's initial ones."""
 
   calls = itertools.count()
 
   def count(call, args, kwargs, context):
     del context
-    if next(calls) > CALLS * (1 + len(found)):  # a depth of a billion, say
+    if next(calls) > CALLS * (1 + len(loaded)):  # a depth of a billion, say
       raise ValueError(f'its arrays do not fit model {name}: it has more layers')
     return call(*args, **kwargs)
 
@@ -182,37 +182,37 @@ def check_variables(
     flat = traverse_util.flatten_dict(dict(tree), sep='/')
     return {name: tuple(value.shape) for name, value in flat.items()}
 
-  found = shapes(variables)
+  loaded = shapes(variables)
   wanted = shapes(jax.eval_shape(init))
-  for path in sorted(wanted.keys() | found.keys()):
-    if wanted.get(path) != found.get(path):
+  for path in sorted(wanted.keys() | loaded.keys()):
+    if wanted.get(path) != loaded.get(path):
       raise ValueError(
         f'its arrays do not fit model {name} of this version: {path} is '
-        f'{found.get(path, "missing")}, the model has {wanted.get(path, "none")}'
+        f'{loaded.get(path, "missing")}, the model has {wanted.get(path, "none")}'
       )
 
 
 def ask(module: nn.Module, variables: Any, x: Any, hyper: Any) -> tuple[Any, Any]:
-  """What enters the layer called 'output', and what the network answers.
+  """The inputs of the layer called 'output', and the logits.
 
   Raises:
     UserError: if the network has no such layer.
   """
-  found = []
+  inputs = []
 
   def look(call, args, kwargs, context):
     if context.module.path == ('output',) and context.method_name == '__call__':
-      found.append(args[0])
+      inputs.append(args[0])
     return call(*args, **kwargs)
 
   with nn.intercept_methods(look):
     logits = module.apply(variables, x, train=False, hyper=hyper)
-  if len(found) != 1:
+  if len(inputs) != 1:
     raise errors.UserError(
       f"{type(module).__name__} has no layer named 'output', whose inputs would be the "
       'features'
     )
-  return found[0], logits
+  return inputs[0], logits
 
 
 def pixels(images: Any, shape: tuple[int, ...]) -> Any:

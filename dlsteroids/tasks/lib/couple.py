@@ -39,10 +39,10 @@ class Couple(NamedTuple):
     train: bool,
   ) -> tuple[Any, dict[str, Any]]:
     """The output of network `name`, and the player's variables after it."""
-    mine = self.own(variables, name)
-    mutable = network.states(mine) if train else []
-    found, new = self.networks[name].apply(
-      mine, x, keys, hyper, train=train, mutable=mutable
+    own = self.own(variables, name)
+    mutable = network.states(own) if train else []
+    output, new = self.networks[name].apply(
+      own, x, keys, hyper, train=train, mutable=mutable
     )
     changed = {kind: {**variables[kind], name: part} for kind, part in new.items()}
-    return found, {**variables, **changed}
+    return output, {**variables, **changed}

@@ -1,7 +1,7 @@
 """Differentiable augmentation of what a discriminator sees (Zhao et al. 2020).
 
-Real and made images are changed alike, in both turns, so the generator is not taught
-the changes. Pure JAX; images [B, H, W, C] in [-1, 1].
+Real and generated images are changed alike, in both turns, so that the generator does
+not learn the changes. Pure JAX; images [B, H, W, C] in [-1, 1].
 """
 
 from collections.abc import Callable, Mapping
@@ -39,8 +39,8 @@ def translation(x: Any, key: Any) -> Any:
 
   (rows, seen_rows), (columns, seen_columns) = shift(0, height), shift(1, width)
   moved = x[jnp.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
-  seen = seen_rows[:, :, None] & seen_columns[:, None, :]
-  return moved * seen[..., None]
+  inside = seen_rows[:, :, None] & seen_columns[:, None, :]
+  return moved * inside[..., None]
 
 
 def cutout(x: Any, key: Any) -> Any:

@@ -26,18 +26,18 @@ class Moments(NamedTuple):
 
 def remember(measure: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
   """`measure(rows, ...)` that knows the results of the latest rows by their bytes."""
-  known: collections.OrderedDict[Any, np.ndarray] = collections.OrderedDict()
+  cache: collections.OrderedDict[Any, np.ndarray] = collections.OrderedDict()
 
   @functools.wraps(measure)
   def recall(rows: np.ndarray, *options: Any) -> np.ndarray:
     digest = hashlib.blake2b(np.ascontiguousarray(rows).data).digest()
     key = (digest, rows.shape, *options)
-    if key not in known:
-      known[key] = measure(rows, *options)
-    known.move_to_end(key)
-    if len(known) > REMEMBERED:
-      known.popitem(last=False)
-    return known[key]
+    if key not in cache:
+      cache[key] = measure(rows, *options)
+    cache.move_to_end(key)
+    if len(cache) > REMEMBERED:
+      cache.popitem(last=False)
+    return cache[key]
 
   return recall
 
@@ -136,10 +136,10 @@ def blocks(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
 def radii(rows: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
   """Squared distance [N] of each row to its k-th nearest other row."""
   k = min(k, len(rows) - 1)
-  found = np.zeros(len(rows))
+  distances = np.zeros(len(rows))
   for part, block in blocks(rows, rows):
-    found[part] = np.partition(block, k, axis=1)[:, k]  # itself is the nearest
-  return found
+    distances[part] = np.partition(block, k, axis=1)[:, k]  # itself is the nearest
+  return distances
 
 
 def covered(rows: np.ndarray, centres: np.ndarray, k: int = NEIGHBOURS) -> float:

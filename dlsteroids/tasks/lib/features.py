@@ -1,14 +1,14 @@
 """Feature extractors: classifiers that this project trained, or a network of yours.
 
-Distances between sets of images are measured on what a classifier makes of them. Those
+Distances between sets of images are measured on the features of a classifier. Those
 of `digits` and `mnist` come with the package; `--action=export` makes another from any
-finished run of task classify (`classifier.pack` tells what is in the file).
+finished run of task classify (the format: `classifier.pack`).
 
 **Another network**, such as Inception for the true FID: name a module of your own that
 has `make(dataset) -> Extractor`, or such a function ('mylab.inception.make'). Its
 `apply` is pure JAX: images [B, H, W, C] in [-1, 1], of any H and W, to (features
 float32 [B, D], logits float32 [B, K] or None); it must resize by itself and say in
-`note` by which rule. `digest` must tell its weights (the sha256 of their file); the
+`note` by which rule. `digest` must identify its weights (the sha256 of their file); the
 digest of the module's code is added here. Weights it closes over become constants of
 the compiled program.
 """
@@ -33,7 +33,7 @@ CHUNK = 500  # images at a time
 
 
 class Extractor(NamedTuple):
-  """A network that is only asked, never trained.
+  """A network that is only evaluated, never trained.
 
   Attributes:
     name: as results name it.
@@ -42,9 +42,9 @@ class Extractor(NamedTuple):
     dims: features per image, D.
     apply: `images [B, H, W, C] in [-1, 1] -> (features float32 [B, D], logits float32
       [B, K] or None)`, pure.
-    classes: what it tells apart, in the order of its logits; () without logits.
-    accuracy: share of its test images that it names right; nan if not known.
-    note: one line: what it is, and what it does to images before it looks.
+    classes: that it distinguishes, in the order of its logits; () without logits.
+    accuracy: share of its test images that it classifies right; nan if unknown.
+    note: one line: what it is, and how it preprocesses images.
     worst: largest distances to be expected, by metric: what a diverged run scores
       (`quality.worst`); {} if not known.
   """
@@ -75,13 +75,13 @@ def load(name: str, dataset: types.Dataset) -> Extractor:
   Raises:
     UserError: if there is none, or it is damaged, of another kind, or does not fit.
   """
-  known = name if name != 'auto' else dataset.name
-  if known in shipped():
-    found = of_file(SHIPPED / f'{known}.npz')
+  chosen = name if name != 'auto' else dataset.name
+  if chosen in shipped():
+    extractor = of_file(SHIPPED / f'{chosen}.npz')
   elif name.endswith('.npz'):
-    found = of_file(pathlib.Path(name).expanduser())
+    extractor = of_file(pathlib.Path(name).expanduser())
   elif '.' in name:
-    found = own(name, dataset)
+    extractor = own(name, dataset)
   else:
     what = 'auto: no' if name == 'auto' else f'{name!r}: no such'
     raise errors.UserError(
@@ -91,8 +91,8 @@ def load(name: str, dataset: types.Dataset) -> Extractor:
     )
   image = dataset.arrays.get('image')
   if image is not None:
-    check(found, name, image.shape[1:])
-  return found
+    check(extractor, name, image.shape[1:])
+  return extractor
 
 
 def of_file(path: pathlib.Path) -> Extractor:
@@ -104,17 +104,17 @@ def of_file(path: pathlib.Path) -> Extractor:
   return of_classifier(classifier.read(path), path.stem)
 
 
-def of_classifier(found: classifier.Classifier, name: str) -> Extractor:
+def of_classifier(loaded: classifier.Classifier, name: str) -> Extractor:
   """The extractor that a classifier is."""
-  meta = found.meta
+  meta = loaded.meta
   return Extractor(
     name=name,
-    digest=found.digest,
-    dims=found.dims,
-    apply=found.apply,
+    digest=loaded.digest,
+    dims=loaded.dims,
+    apply=loaded.apply,
     classes=tuple(meta['classes']),
     accuracy=meta['accuracy'],
-    note=describe(meta, found.dims),
+    note=describe(meta, loaded.dims),
     worst=meta['worst'],
   )
 
@@ -137,7 +137,7 @@ def check(extractor: Extractor, name: str, shape: tuple[int, ...]) -> None:
   images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
   try:
     features, logits = jax.eval_shape(extractor.apply, images)
-    found = [(x.shape, x.dtype.name) for x in (features, logits) if x is not None]
+    returned = [(x.shape, x.dtype.name) for x in (features, logits) if x is not None]
   except errors.UserError:
     raise
   except Exception as error:  # whatever the user's function raises
@@ -147,11 +147,11 @@ def check(extractor: Extractor, name: str, shape: tuple[int, ...]) -> None:
     ) from error
   classes = len(extractor.classes)
   wanted = [((2, width), 'float32') for width in (extractor.dims, classes) if width]
-  if found != wanted:
+  if returned != wanted:
     raise errors.UserError(
       f'config.task.features={name}: apply must give float32 features '
       f'[B, {extractor.dims}] and logits [B, {classes}] (None without classes); two '
-      f'images gave {", ".join(f"{kind} {list(size)}" for size, kind in found)}'
+      f'images gave {", ".join(f"{kind} {list(size)}" for size, kind in returned)}'
     )
 
 
@@ -181,7 +181,7 @@ def own(name: str, dataset: types.Dataset) -> Extractor:
   module = name if code_lib.exists(name) else name.rpartition('.')[0]
   function = name[len(module) + 1 :] or 'make'
   try:
-    found = getattr(importlib.import_module(module), function)(dataset)
+    extractor = getattr(importlib.import_module(module), function)(dataset)
   except errors.UserError:
     raise
   except Exception as error:  # whatever the user's module raises
@@ -189,14 +189,14 @@ def own(name: str, dataset: types.Dataset) -> Extractor:
       f'config.task.features: {name!r} must be a module with make(dataset), or such a '
       f'function: {errors.describe(error)}'
     ) from error
-  if not isinstance(found, Extractor) or not found.note:
+  if not isinstance(extractor, Extractor) or not extractor.note:
     raise errors.UserError(
       f'config.task.features: {name!r} must return a features.Extractor whose note '
-      f'states the resize rule, not {type(found).__name__}'
+      f'states the resize rule, not {type(extractor).__name__}'
     )
   code = code_lib.read([module]).digest
-  return found._replace(
-    digest=config_lib.digest({'code': code, 'weights': found.digest})
+  return extractor._replace(
+    digest=config_lib.digest({'code': code, 'weights': extractor.digest})
   )
 
 
@@ -210,13 +210,13 @@ def scaled(images: np.ndarray) -> np.ndarray:
 def measure(extractor: Extractor, images: np.ndarray) -> tuple[np.ndarray, Any]:
   """Features [N, D] and logits [N, K] or None of uint8 images, or floats in [-1, 1].
 
-  Nothing is compiled as a whole: for thousands of images, not inside of training.
+  Not compiled as a whole: for thousands of images outside of training.
   """
   rows = [
     extractor.apply(jnp.asarray(scaled(images[start : start + CHUNK])))
     for start in range(0, len(images), CHUNK)
   ]
-  features = np.concatenate([np.asarray(found) for found, _ in rows])
+  features = np.concatenate([np.asarray(part) for part, _ in rows])
   if not extractor.classes:
     return features, None
   return features, np.concatenate([np.asarray(logits) for _, logits in rows])

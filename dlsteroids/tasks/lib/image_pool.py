@@ -24,16 +24,16 @@ def exchange(pool: dict[str, Any], images: Any, key: Any) -> tuple[Any, dict[str
   places = jax.random.randint(place, (len(images),), 0, size)
 
   def body(state, now):
-    kept, filled = state
+    stored_images, filled = state
     image, swapped, at = now
     full = filled >= size
     at = jnp.where(full, at, jnp.minimum(filled, size - 1))
-    old = jax.lax.dynamic_index_in_dim(kept, at, 0, keepdims=False)
+    old = jax.lax.dynamic_index_in_dim(stored_images, at, 0, keepdims=False)
     stored = jnp.where(~full | swapped, image, old)
     shown = jnp.where(full & swapped, old, image)
-    kept = jax.lax.dynamic_update_index_in_dim(kept, stored, at, 0)
-    return (kept, jnp.minimum(filled + 1, size)), shown
+    stored_images = jax.lax.dynamic_update_index_in_dim(stored_images, stored, at, 0)
+    return (stored_images, jnp.minimum(filled + 1, size)), shown
 
   start = (pool['images'], pool['filled'])
-  (kept, filled), shown = jax.lax.scan(body, start, (images, swaps, places))
-  return shown, {'images': kept, 'filled': filled}
+  (stored_images, filled), shown = jax.lax.scan(body, start, (images, swaps, places))
+  return shown, {'images': stored_images, 'filled': filled}

@@ -21,7 +21,7 @@ class Network(NamedTuple):
     player: it and its optimizer.
     apply: `(variables, x, keys, hyper, *, train, mutable, **extra) -> output`, with
       the changed collections beside it if `mutable`.
-    takes: names of the optional inputs that the model knows ('carry', 'lengths').
+    takes: names of the optional inputs that the model accepts ('carry', 'lengths').
   """
 
   player: types.Player
@@ -41,15 +41,15 @@ def make(
   Args:
     config: resolved.
     read: `batch -> (x, optional inputs)`, what the model is called with.
-    stream: that draws its initial values; of two networks each has its own.
+    stream: the PRNG stream of its initial values; two networks have one each.
     **options: what the task adds to the model's own: `outputs`, `shape` …
   """
   section = {**config['model'], **options}
   module = config_lib.find('models', config['model']['name']).build(section)
-  known = frozenset(inspect.signature(type(module).__call__).parameters)
+  inputs = frozenset(inspect.signature(type(module).__call__).parameters)
 
   def optional(extra: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in extra.items() if name in known}
+    return {name: value for name, value in extra.items() if name in inputs}
 
   def apply(variables, x, keys, hyper, *, train, mutable=False, **extra):
     return module.apply(
@@ -70,7 +70,7 @@ def make(
     )
 
   player = types.Player(init, lambda h: optimizer.make(config['optimizer'], h), module)
-  return Network(player, apply, known)
+  return Network(player, apply, inputs)
 
 
 def states(variables: Mapping[str, Any]) -> list[str]:
@@ -85,7 +85,7 @@ def name_leaf(path: Any) -> str:
 
 
 def sown(state: Mapping[str, Any]) -> dict[str, Any]:
-  """What a forward pass sowed as intermediates, by name."""
+  """The intermediates that a forward pass sowed, by name."""
   leaves = jax.tree_util.tree_leaves_with_path(state.get('intermediates', {}))
   return {name_leaf(path): leaf for path, leaf in leaves}
 
@@ -102,10 +102,10 @@ def look(
   final: Callable[[Any], Any],
   **extra: Any,
 ) -> dict[str, Any]:
-  """What a recurrent network does over a few sequences, for the report.
+  """Gates, states and gradients of a recurrent network on a few sequences.
 
   Args:
-    net: the network; if it takes no `nudge` there is nothing to see.
+    net: the network; if it takes no `nudge` the result is empty.
     variables: its own.
     x: a batch's input.
     keys: of the streams.
@@ -116,16 +116,16 @@ def look(
   Returns:
     'trace/cell', 'trace/hidden', 'trace/gates/forget' …: the first example's steps
     in the first layer's first units, [T, U]; and 'lag/norms' [T], the gradient of
-    `final` by what was read so many steps before the last real one, its norm's mean
-    over the examples that are as long.
+    `final` with respect to the input t steps before the last real one: the mean norm
+    over the examples that are long enough.
   """
   if 'nudge' not in net.takes:
     return {}
   _, state = net.apply(
     variables, x, keys, hyper, train=False, mutable=['intermediates'], **extra
   )
-  found = sown(state)
-  read = found['read']  # [T, B, F]
+  intermediates = sown(state)
+  read = intermediates['read']  # [T, B, F]
 
   def loss(nudge):
     return final(
@@ -141,7 +141,7 @@ def look(
   lag = (shifted * there).sum(1) / jnp.maximum(there.sum(1), 1)
   traces = {
     f'trace/{name.removeprefix("layer0.")}': value[:, 0, :TRACED_UNITS]
-    for name, value in found.items()
+    for name, value in intermediates.items()
     if name.startswith('layer0.') and value.ndim == 3
   }
   return {**traces, 'lag/norms': lag}
@@ -155,7 +155,7 @@ def extra_metrics(
   Raises:
     UserError: if a module fails, or a metric's name is taken.
   """
-  found = dict(own)
+  metrics = dict(own)
   for name in filter(None, map(str.strip, config['task']['metrics'].split(','))):
     try:
       added = dict(importlib.import_module(name).make(config))
@@ -164,13 +164,13 @@ def extra_metrics(
         f'config.task.metrics: {name!r} must be a module with make(config): '
         f'{type(error).__name__}: {error}'
       ) from error
-    taken = sorted(added.keys() & found.keys())
+    taken = sorted(added.keys() & metrics.keys())
     if taken:
       raise errors.UserError(
         f'config.task.metrics: {name} makes {taken[0]!r}, which exists already'
       )
-    found |= added
-  return found
+    metrics |= added
+  return metrics
 
 
 def mean_metric(

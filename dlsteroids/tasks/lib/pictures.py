@@ -16,17 +16,17 @@ def average(
   variables: Mapping[str, types.Variables], keys: Any, hyper: types.Hyper
 ) -> Mapping[str, types.Variables]:
   """Moves G's averages; early they follow faster, by min(ema, (1 + t) / (10 + t))."""
-  mine, step = variables['generator'], jnp.asarray(keys.step, jnp.float32)
+  own, step = variables['generator'], jnp.asarray(keys.step, jnp.float32)
   keep = jnp.minimum(hyper['task.ema'], (1 + step) / (10 + step))
-  now = {name: mine[name] for name in mine['ema']}
-  moved = jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, mine['ema'], now)
-  return {**variables, 'generator': {**mine, 'ema': moved}}
+  now = {name: own[name] for name in own['ema']}
+  moved = jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, own['ema'], now)
+  return {**variables, 'generator': {**own, 'ema': moved}}
 
 
 def averaged(variables: Mapping[str, types.Variables]) -> types.Variables:
   """G as it counts: with its averaged parameters."""
-  mine = dict(variables['generator'])
-  return {**mine, **mine.pop('ema')}
+  own = dict(variables['generator'])
+  return {**own, **own.pop('ema')}
 
 
 def as_bytes(images: Any) -> Any:
@@ -45,8 +45,8 @@ def make_sample(game: game_lib.Game) -> Callable[..., Any]:
     if asked >= 0:
       label = jnp.full(count, asked)
     z = game.noise(count, keys)
-    mine = averaged(variables)
-    images, _ = game.generate(mine, z, label, keys, hyper, train=False)
+    own = averaged(variables)
+    images, _ = game.generate(own, z, label, keys, hyper, train=False)
     return {'image': as_bytes(images)}
 
   return sample
@@ -57,8 +57,8 @@ def make_film(game: game_lib.Game) -> Callable[..., Any]:
 
   def film(variables, keys, hyper):
     z, label = game.noise(SHOWN, keys)[:FILMED], game.cycle(FILMED)
-    mine = averaged(variables)
-    return as_bytes(game.generate(mine, z, label, keys, hyper, train=False)[0])
+    own = averaged(variables)
+    return as_bytes(game.generate(own, z, label, keys, hyper, train=False)[0])
 
   return film
 
@@ -68,10 +68,10 @@ def make_show(game: game_lib.Game) -> Callable[..., Any]:
 
   def show(variables, batch, keys, hyper):
     del batch
-    mine = averaged(variables)
+    own = averaged(variables)
 
     def draw(z, label):
-      return as_bytes(game.generate(mine, z, label, keys, hyper, train=False)[0])
+      return as_bytes(game.generate(own, z, label, keys, hyper, train=False)[0])
 
     z, label = game.noise(SHOWN, keys), game.cycle(SHOWN)
     # On a quarter circle z keeps its variance: a straight way's middle is too short.

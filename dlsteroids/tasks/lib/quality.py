@@ -30,12 +30,12 @@ FAR = {'classifier_fid': 1e3, 'classifier_kid': 1e1}
 
 
 def both(out: types.Outputs) -> dict[str, Any]:
-  """Features of real and made images; all that are measured on them share this.
+  """Features of real and generated images; all that are measured on them share this.
 
   With 'at', 'real' and 'fake' int32 [B], rows of one number are one image, come again.
   """
-  found = {'real': out['real']['features'], 'fake': out['fake']['features']}
-  return found | ({'at': out['at']} if 'at' in out else {})
+  features = {'real': out['real']['features'], 'fake': out['fake']['features']}
+  return features | ({'at': out['at']} if 'at' in out else {})
 
 
 def distinct(values: Mapping[str, Any], name: str) -> np.ndarray:
@@ -83,14 +83,14 @@ def make(extractor: features_lib.Extractor) -> dict[str, types.Metric]:
   'mask'}, and are nan as soon as one image's features are not finite:
 
   * classifier_fid, classifier_kid: Fréchet and kernel distance; lower is better. A
-    diverged run scores what the worst of images do (`worst`).
-  * precision, recall: share of the made images that look real, of the real ones that
-    could have been made, by nearest neighbours. Noise can have precision: a classifier
-    maps what it never saw between its classes.
-  * diversity: mean distance of two made images over that of two real ones (root mean
-    square, of features): 1 is as varied as the real ones, 0 a collapse.
+    diverged run scores what the worst images do (`worst`).
+  * precision, recall: share of the generated images that look real, and of the real
+    ones that could have been generated, by nearest neighbours. Noise can have
+    precision: a classifier maps what it never saw between its classes.
+  * diversity: mean distance of two generated images over that of two real ones (root
+    mean square, of features): 1 is as varied as the real ones, 0 a collapse.
 
-  And if it classifies, of the made images only:
+  And if it classifies, of the generated images only:
 
   * classes: how many are seen in at least `SHARE` of an even share (1 % of the images
     for ten classes).
@@ -102,7 +102,7 @@ def make(extractor: features_lib.Extractor) -> dict[str, types.Metric]:
   def metric(measure, better, fallback):
     return types.Metric(both, compared(measure), better, fallback, merge='concat')
 
-  found = {
+  metrics = {
     'classifier_fid': metric(frechet, 'lower', far['classifier_fid']),
     'classifier_kid': metric(distances.kernel_distance, 'lower', far['classifier_kid']),
     'precision': metric(precision, 'higher', 0.0),
@@ -110,12 +110,12 @@ def make(extractor: features_lib.Extractor) -> dict[str, types.Metric]:
     'diversity': metric(diversity, 'higher', 0.0),
   }
   if len(extractor.classes) > 1:
-    found |= make_predicted(len(extractor.classes))
-  return found
+    metrics |= make_predicted(len(extractor.classes))
+  return metrics
 
 
 def make_predicted(classes: int) -> dict[str, types.Metric]:
-  """The metrics of what class the made images are taken for."""
+  """The metrics of the classes that generated images are classified as."""
 
   def count(out):
     logits, mask = out['fake']['logits'], out['mask']
@@ -240,7 +240,7 @@ def remember(path: pathlib.Path, values: Mapping[str, float]) -> None:
 def worst(
   extractor: features_lib.Extractor, real: tuple[np.ndarray, Any], shape: Any
 ) -> dict[str, float]:
-  """The largest distances that made images can be expected to have from real ones.
+  """The largest distances that generated images can be expected to have from real ones.
 
   The worst of grey noise, of black and white noise, and of a collapse onto one real
   image of any class that is seen: a run that ended in no numbers must not beat one that
@@ -257,11 +257,11 @@ def worst(
   sets = [features_lib.measure(extractor, images)[0] for images in (grey, binary)]
   _, firsts = np.unique(real[1].argmax(-1), return_index=True)
   sets += [np.repeat(real[0][at][None], count, 0) for at in firsts]
-  found = {}
+  fallbacks = {}
   for name in FAR:
     finish = make(extractor)[name].finish
-    found[name] = max(finish({'real': real[0], 'fake': rows})[''] for rows in sets)
-  return found
+    fallbacks[name] = max(finish({'real': real[0], 'fake': rows})[''] for rows in sets)
+  return fallbacks
 
 
 def facts(

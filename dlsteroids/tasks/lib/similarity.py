@@ -65,9 +65,9 @@ def band(length: int, size: int) -> np.ndarray:
   offsets = np.arange(size) - (size - 1) / 2
   weights = np.exp(-(offsets**2) / (2 * SIGMA**2))
   places = np.arange(length - size + 1)
-  found = np.zeros((len(places), length), np.float32)
-  found[places[:, None], places[:, None] + np.arange(size)] = weights / weights.sum()
-  return found
+  matrix = np.zeros((len(places), length), np.float32)
+  matrix[places[:, None], places[:, None] + np.arange(size)] = weights / weights.sum()
+  return matrix
 
 
 # Neighbours, in numpy and float64, a block of rows at a time
@@ -94,10 +94,10 @@ def nearest(
     many = flat(train_images[start : start + step])
     for part, block in distances.blocks(few, many):
       at = block.argmin(1)
-      found = block[np.arange(len(at)), at]
-      closer = found < lowest[part]
+      candidates = block[np.arange(len(at)), at]
+      closer = candidates < lowest[part]
       indices[part] = np.where(closer, at + start, indices[part])
-      lowest[part] = np.where(closer, found, lowest[part])
+      lowest[part] = np.where(closer, candidates, lowest[part])
   # Once more without cancellation: a copy has distance 0.
   gap = few - flat(train_images[indices])
   return indices, np.sqrt(np.square(gap).sum(1))
@@ -124,9 +124,9 @@ def memorised(
     'ratio', the former by the latter (nan if that is 0). Below 1 hints at memorising,
     though a blurred image also lies near others in pixels.
   """
-  mine, theirs = (
+  to_samples, to_test = (
     float(np.median(nearest(images, train_images)[1]))
     for images in (samples, test_images)
   )
-  ratio = mine / theirs if theirs else float('nan')
-  return {'samples': mine, 'test': theirs, 'ratio': ratio}
+  ratio = to_samples / to_test if to_test else float('nan')
+  return {'samples': to_samples, 'test': to_test, 'ratio': ratio}

@@ -1,4 +1,4 @@
-"""How well images were translated: against the truth where it is known."""
+"""Quality of translations between two domains, against the truth where it exists."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -26,40 +26,42 @@ MEASURES: Mapping[str, tuple[Callable[[Any, Any], Any], Any, float]] = {
 
 
 def make_outputs(
-  makers: couple.Couple, extractor: features.Extractor | None, known: Sequence[str]
+  makers: couple.Couple, extractor: features.Extractor | None, directions: Sequence[str]
 ) -> Callable[..., types.Outputs]:
-  """Both translations, the way back, and, if asked for, what a classifier says."""
+  """Both translations, their way back and, with an extractor, their features."""
 
   def outputs(variables, batch, keys, hyper):
-    mine, found = variables['generators'], {'mask': batch['mask']}
+    own, result = variables['generators'], {'mask': batch['mask']}
 
     def apply(name, images):
-      return makers.apply(mine, name, images, keys, hyper, train=False)[0]
+      return makers.apply(own, name, images, keys, hyper, train=False)[0]
 
     for source, name in NAMES.items():
-      made = apply(name, batch[source])
-      again = apply(NAMES[OTHER[source]], made)
-      found[f'cycle_{source}'] = similarity.l1(again, batch[source])
-      if source in known:
+      translated = apply(name, batch[source])
+      again = apply(NAMES[OTHER[source]], translated)
+      result[f'cycle_{source}'] = similarity.l1(again, batch[source])
+      if source in directions:
         for key, (measure, _, _) in MEASURES.items():
-          found[f'{key}_{source}'] = measure(made, batch[name])
+          result[f'{key}_{source}'] = measure(translated, batch[name])
       if source == 'y' and extractor is not None:
         if 'at_x' in batch:
-          found['at'] = {'real': batch['at_x'], 'fake': batch['at_y']}
-        for side, images in (('real', batch['x']), ('fake', made)):
-          seen, logits = extractor.apply(images)
-          found[side] = {'features': seen}
+          result['at'] = {'real': batch['at_x'], 'fake': batch['at_y']}
+        for side, images in (('real', batch['x']), ('fake', translated)):
+          representation, logits = extractor.apply(images)
+          result[side] = {'features': representation}
           if logits is not None:
-            found[side]['logits'] = logits
+            result[side]['logits'] = logits
         if 'label_y' in batch:
-          found['label'] = batch['label_y']
-    return found
+          result['label'] = batch['label_y']
+    return result
 
   return outputs
 
 
 def make(
-  known: Sequence[str], extractor: features.Extractor | None, dataset: types.Dataset
+  directions: Sequence[str],
+  extractor: features.Extractor | None,
+  dataset: types.Dataset,
 ) -> dict[str, types.Metric]:
   """The metrics that the data and the extractor allow.
 
@@ -69,7 +71,7 @@ def make(
   * with an extractor of domain X, of the y translated into X: those of `quality.make`,
     and agreement: how often the class of y is still seen.
   """
-  found: dict[str, types.Metric] = {}
+  metrics: dict[str, types.Metric] = {}
 
   def mean(key, sources, better, fallback):
     def measure(out):
@@ -78,21 +80,21 @@ def make(
 
     return network.mean_metric(measure, better, fallback), lambda out: measure(out)[0]
 
-  measures = dict(MEASURES) if known else {}
+  measures = dict(MEASURES) if directions else {}
   for key, (_, better, fallback) in measures.items():
-    found[key], rows = mean(key, known, better, fallback)
-    found[f'{key}_rows'] = types.Metric(rows, lambda r: {'': r}, '', merge='concat')
-    if len(known) > 1:
-      for source in known:
-        found[f'{key}_{source}'], _ = mean(key, (source,), better, fallback)
-  found['cycle'], rows = mean('cycle', tuple(NAMES), 'lower', 2.0)
-  found['cycle_rows'] = types.Metric(rows, lambda r: {'': r}, '', merge='concat')
+    metrics[key], rows = mean(key, directions, better, fallback)
+    metrics[f'{key}_rows'] = types.Metric(rows, lambda r: {'': r}, '', merge='concat')
+    if len(directions) > 1:
+      for source in directions:
+        metrics[f'{key}_{source}'], _ = mean(key, (source,), better, fallback)
+  metrics['cycle'], rows = mean('cycle', tuple(NAMES), 'lower', 2.0)
+  metrics['cycle_rows'] = types.Metric(rows, lambda r: {'': r}, '', merge='concat')
   if extractor is not None:
-    found |= quality.make(extractor)
+    metrics |= quality.make(extractor)
     classes = len(extractor.classes)
     if 'label_y' in dataset.arrays and classes == len(dataset.classes):
-      found['agreement'] = network.mean_metric(agreement, 'higher', 1 / classes)
-  return found
+      metrics['agreement'] = network.mean_metric(agreement, 'higher', 1 / classes)
+  return metrics
 
 
 def agreement(out: types.Outputs) -> tuple[Any, Any]:
@@ -116,37 +118,37 @@ def make_sample(makers: couple.Couple) -> Callable[..., Any]:
 
   def sample(variables, prompt, keys, hyper, options):
     del options
-    mine = variables['generators']
-    found: dict[str, Any] = {}
+    own = variables['generators']
+    images_by_name: dict[str, Any] = {}
     for source, name in NAMES.items():
-      made, _ = makers.apply(mine, name, prompt[source], keys, hyper, train=False)
-      found |= {source: prompt[source], name: made}
-    return {name: pictures.as_bytes(images) for name, images in found.items()}
+      translated, _ = makers.apply(own, name, prompt[source], keys, hyper, train=False)
+      images_by_name |= {source: prompt[source], name: translated}
+    return {name: pictures.as_bytes(images) for name, images in images_by_name.items()}
 
   return sample
 
 
-def make_show(makers: couple.Couple, known: Iterable[str]) -> Callable[..., Any]:
+def make_show(makers: couple.Couple, directions: Iterable[str]) -> Callable[..., Any]:
   """A few images, their translations, the way back and the truth, for the report."""
-  known = tuple(known)
+  directions = tuple(directions)
 
   def show(variables, batch, keys, hyper):
-    mine, found = variables['generators'], {}
+    own, arrays = variables['generators'], {}
 
     def apply(name, images):
-      return makers.apply(mine, name, images, keys, hyper, train=False)[0]
+      return makers.apply(own, name, images, keys, hyper, train=False)[0]
 
     for source, name in NAMES.items():
-      made = apply(name, batch[source])
+      translated = apply(name, batch[source])
       triple = {
         'input': batch[source],
-        'translated': made,
-        'again': apply(NAMES[OTHER[source]], made),
+        'translated': translated,
+        'again': apply(NAMES[OTHER[source]], translated),
       }
-      if source in known:
+      if source in directions:
         triple['truth'] = batch[name]
       for kind, images in triple.items():
-        found[f'translation/{source}/{kind}'] = pictures.as_bytes(images)
-    return found
+        arrays[f'translation/{source}/{kind}'] = pictures.as_bytes(images)
+    return arrays
 
   return show
