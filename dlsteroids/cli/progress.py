@@ -168,7 +168,7 @@ class Terminal:
     self.bar.update(self.task, **changes)
 
   def say(self, line: str) -> None:
-    self.bar.console.print(line, markup=False, highlight=False)
+    self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
   def close(self) -> None:
     self.bar.stop()

@@ -24,8 +24,8 @@ class Trained:
   Attributes:
     arm, seed: which run.
     config: resolved, with the tuned numbers if the study tuned.
-    modules: the flax module of each player, by name ('model' in supervised tasks).
-    variables: final variables of each player, by name: {'params': …, …}.
+    players: flax module and final variables {'params': …, …} of each player, by name;
+      supervised tasks have one, 'model'.
     task: how the run was taught: losses, outputs, metrics.
     dataset: what it was trained on; its `transform` is the preprocessing.
     scores: final metrics by column, such as 'final/test/accuracy'.
@@ -38,8 +38,7 @@ class Trained:
   arm: str
   seed: int
   config: Mapping[str, Any]
-  modules: Mapping[str, Any]
-  variables: Mapping[str, types.Variables]
+  players: Mapping[str, tuple[Any, types.Variables]]
   task: types.Task
   dataset: types.Dataset
   scores: Mapping[str, float]
@@ -47,7 +46,12 @@ class Trained:
   @property
   def module(self) -> Any:
     """The flax module of the first player."""
-    return next(iter(self.modules.values()))
+    return next(iter(self.players.values()))[0]
+
+  @property
+  def variables(self) -> types.Variables:
+    """The final variables of the first player: `module.apply(variables, …)`."""
+    return next(iter(self.players.values()))[1]
 
   @property
   def hyper(self) -> dict[str, jax.Array]:
@@ -89,8 +93,10 @@ class Trained:
     }
     return dict(self.dataset.transform(raw, rng.Keys(rng.root(self.seed)), train=False))
 
-  def apply(self, inputs: Any) -> dict[str, jax.Array]:
-    """The task's outputs for raw examples, such as 'logits' [B, K] of a classifier.
+  def apply(self, inputs: Any) -> Any:
+    """The output for raw examples, such as the logits [B, K] of a classifier.
+
+    By name where the task has several outputs.
 
     Args:
       inputs: as `preprocess` takes them.
@@ -100,9 +106,13 @@ class Trained:
     keys = rng.Keys(rng.root(self.seed))
     with jax.default_matmul_precision(self.config['train']['matmul']):
       outputs = self.task.outputs(
-        self.variables, {**batch, 'mask': jnp.ones(count)}, keys, self.hyper
+        {name: variables for name, (_, variables) in self.players.items()},
+        {**batch, 'mask': jnp.ones(count)},
+        keys,
+        self.hyper,
       )
-    return {name: x for name, x in outputs.items() if name not in ('mask', 'label')}
+    outputs = {k: x for k, x in outputs.items() if k not in ('mask', 'label')}
+    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
 
 def load(
@@ -123,11 +133,11 @@ def load(
     >>> import dlsteroids
     >>> trained = dlsteroids.load(workdir, arm='activation=tanh')
     >>> images = trained.dataset.arrays['image'][:5]  # uint8 [5, 8, 8, 1]
-    >>> trained.apply(images)['logits'].shape
+    >>> trained.apply(images).shape
     (5, 10)
     >>> x = trained.preprocess(images)['image']  # to fine-tune on, float32
     >>> logits = trained.module.apply(
-    ...   trained.variables['model'], x, train=False, hyper=trained.hyper
+    ...   trained.variables, x, train=False, hyper=trained.hyper
     ... )
     >>> logits.shape
     (5, 10)
@@ -160,9 +170,11 @@ def load(
   config = config_of(record)
   dataset = config_lib.find('data', config['data']['name']).load(config['data'])
   task = config_lib.find('tasks', config['task']['name']).build(config, dataset)
-  modules = {name: player.module for name, player in task.players.items()}
+  players = {
+    name: (player.module, variables[name]) for name, player in task.players.items()
+  }
   scores = dict(record.run['values'])
-  return Trained(arm, seed, config, modules, variables, task, dataset, scores)
+  return Trained(arm, seed, config, players, task, dataset, scores)
 
 
 def config_of(record: results.Record) -> dict[str, Any]:

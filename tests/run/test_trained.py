@@ -33,7 +33,7 @@ def test_a_loaded_run_predicts_as_it_did_when_it_was_trained(study):
   for arm in ('baseline', 'dropout=0.0', 'rate=0.05'):
     trained = dlsteroids.load(study.workdir, arm=arm, seed=1)
     test = trained.dataset.split(1)['test']
-    logits = trained.apply(trained.dataset.arrays['image'][test])['logits']
+    logits = trained.apply(trained.dataset.arrays['image'][test])
     right = np.asarray(logits).argmax(-1) == trained.dataset.arrays['label'][test]
     assert right.mean() == pytest.approx(trained.scores['final/test/accuracy'])
     assert trained.config['model']['dropout'] == (0.0 if arm == 'dropout=0.0' else 0.2)
@@ -48,11 +48,11 @@ def test_a_loaded_run_can_be_tuned_further(study):
   x = trained.preprocess(images)['image']
 
   def loss(params):
-    variables = {**trained.variables['model'], 'params': params}
+    variables = {**trained.variables, 'params': params}
     logits = trained.module.apply(variables, x, train=False, hyper=trained.hyper)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-  params = trained.variables['model']['params']
+  params = trained.variables['params']
   step = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(loss)(params))
   assert loss(step) < loss(params)
   assert jnp.isfinite(loss(step))
