@@ -113,9 +113,9 @@ def test_who_slept_too_long_notices_and_leaves_the_successor_alone(tmp_path):
       first.check()  # it does not know yet
       first.released.set()
       first.thread.join()
-      first.over.clear()
+      first.released.clear()
       first.every = 0.01
-      first.live()  # it wakes
+      first._beat()  # it wakes
       with pytest.raises(leases.Lost, match='another process has taken over'):
         first.check()
       second.check()
