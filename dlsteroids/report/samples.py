@@ -1,4 +1,4 @@
-"""Texts that trained models wrote, made safe to show."""
+"""Texts that trained models generated, escaped where they would disturb a page."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ _PICTURES = 0x2400  # Unicode's pictures of control characters, in their order
 _DELETE = 0x7F
 _UNKNOWN = '\ufffd'
 _MARKS = {' ': '·', '\n': '↵', '\t': '⇥'}
-# Categories that draw nothing or move what stands around them; and the two separators
-# of lines and paragraphs, which some readers break at.
-_UNSEEN = ('Cc', 'Cf', 'Cn', 'Co', 'Cs', 'Zl', 'Zp')
+# Unicode categories that draw nothing or move their neighbours, and the separators of
+# lines and paragraphs, at which some readers break.
+_INVISIBLE = ('Cc', 'Cf', 'Cn', 'Co', 'Cs', 'Zl', 'Zp')
 
 
 def gather(source: summary.Source, limit: int) -> list[sections.Text]:
@@ -46,7 +46,7 @@ def decode(ids: np.ndarray, classes: Sequence[str]) -> str:
   ]
   join = ' ' if are_words(classes) else ''
   return ''.join(
-    letter if letter in '\n\t' else _shown(letter) for letter in join.join(symbols)
+    letter if letter in '\n\t' else _visible(letter) for letter in join.join(symbols)
   )
 
 
@@ -57,14 +57,14 @@ def are_words(classes: Sequence[str]) -> bool:
 
 def glyph(symbol: str) -> str:
   """A symbol under a picture, never blank: '·' a space, '↵' a line break."""
-  return ''.join(_MARKS.get(letter, _shown(letter)) for letter in symbol)
+  return ''.join(_MARKS.get(letter, _visible(letter)) for letter in symbol)
 
 
-def _shown(letter: str) -> str:
-  """A character, or what stands for one that can't be seen."""
+def _visible(letter: str) -> str:
+  """A character, or the picture or the number of one that cannot be seen."""
   code = ord(letter)
   if code < 0x20:
     return chr(_PICTURES + code)
   if code == _DELETE:
     return '\u2421'
-  return f'\\u{code:04x}' if unicodedata.category(letter) in _UNSEEN else letter
+  return f'\\u{code:04x}' if unicodedata.category(letter) in _INVISIBLE else letter
