@@ -250,7 +250,7 @@ def by_loop(intact, ablated, flops, target, n, alpha):
     never += math.isinf(theirs[1])
     low.append(theirs[0] - ours[1])
     high.append(theirs[1] - ours[0])
-  rank = max(1, int(gains.tail(n, alpha) * (len(low) + 1)))
+  rank = max(1, int(statistics.expanded_tail(n, alpha) * (len(low) + 1)))
   ends = math.exp(sorted(low)[rank - 1]), math.exp(sorted(high)[-rank])
   bounds = math.exp(sorted(high)[rank - 1]), math.exp(sorted(low)[-rank])
   shown = [b if e in (0, math.inf) else e for e, b in zip(ends, bounds)]
@@ -276,8 +276,8 @@ def test_bootstrap_equals_a_loop(target):
 
 def test_percentiles_are_expanded_by_student_s_t():
   # t = 2.3646 of 7 degrees of freedom, times sqrt(8 / 7): 2.5279 of the normal
-  assert gains.tail(8, 0.05) == pytest.approx(0.005738, rel=1e-3)
-  assert gains.tail(100_000, 0.05) == pytest.approx(0.025, rel=1e-3)
+  assert statistics.expanded_tail(8, 0.05) == pytest.approx(0.005738, rel=1e-3)
+  assert statistics.expanded_tail(100_000, 0.05) == pytest.approx(0.025, rel=1e-3)
 
 
 def test_some_replicates_never_reach_it():
@@ -337,7 +337,7 @@ def test_without_expansion_few_seeds_would_be_too_narrow(monkeypatch):
     return np.mean([gain.low <= 1.5 <= gain.high for gain in found])
 
   expanded = cover()
-  monkeypatch.setattr(gains, 'tail', lambda n, alpha: alpha / 2)
+  monkeypatch.setattr(statistics, 'expanded_tail', lambda n, alpha: alpha / 2)
   plain = cover()
   print(f'coverage at 5 seeds: {plain:.3f} plain, {expanded:.3f} expanded')
   assert plain < 0.9
