@@ -1,4 +1,4 @@
-"""The five types everything hangs on: named tuples of pure functions.
+"""The types that tie the rooms together: named tuples of pure functions.
 
 They hold functions, so they are closed over and never passed through `jax.jit`.
 """
@@ -60,13 +60,13 @@ class Turn(NamedTuple):
 
 
 class Pass(NamedTuple):
-  """What several turns see of one player: made once a step, before the first turn.
+  """A forward pass that several turns share, run once a step before the first turn.
 
   Attributes:
-    player: whose parameters it is made with. It must move once a step, last.
+    player: whose parameters it uses. This player must move once a step, last.
     run: `(variables by player, batch, keys, hyper) -> (value, new)`: the value, a tree
       that the losses find as `batch['shared']`, and changed collections by player,
-      which count in the turn of `player`. That turn's gradient goes on through it.
+      which take effect in the turn of `player`. That turn's gradient passes through.
 
   Example:
     >>> Pass('generator', lambda variables, batch, keys, hyper: (batch['x'], {})).player
@@ -116,10 +116,10 @@ class Task(NamedTuple):
 
   Attributes:
     players: by name.
-    turns: in order, made once per step.
+    turns: in order, each taken once per step.
     outputs: `(variables by player, batch, keys, hyper) -> Outputs` for the metrics.
     metrics: by name; the study's deciding metric is one of them.
-    shared: a pass that all turns see, made once; or None.
+    shared: a forward pass that all turns share; or None.
     after_step: `(variables, keys, hyper) -> variables` (moving averages).
     show: `(variables by player, batch, keys, hyper) -> {name: array}` of a few test
       examples, for the report's probes ('activation/stage0', 'trace/gates/forget').
@@ -127,10 +127,10 @@ class Task(NamedTuple):
       model generates: symbols [T] after a prompt [P], or pictures by name, uint8
       [n, H, W, C], of a prompt that is a batch; None if it generates nothing.
     film: `(variables by player, keys, hyper) -> uint8 [n, H, W, C]`, a few pictures
-      that are taken at every evaluation; None if there is nothing to see.
-    digest: of what a run's result depends on besides config, data and code; '' if
-      nothing.
-    facts: what the report needs to know; JSON.
+      at every evaluation; None if there are none.
+    digest: of whatever a run's result depends on besides config, data and code, such
+      as the weights of a feature extractor; '' if nothing.
+    facts: for the report; JSON.
     references: as the data set's.
 
   Example:
@@ -179,13 +179,13 @@ Example = Callable[[Request], Mapping[str, np.ndarray]]
 
 
 class Stream(NamedTuple):
-  """Examples that are read as they are needed: they do not fit in the memory.
+  """Examples that do not fit in memory and are read as they are needed.
 
   Attributes:
     shapes: (shape, dtype) of each array of a raw example, by name.
-    example: `Request -> raw example` as numpy arrays: nothing but the request decides
-      its bits, so neither order nor threads nor a resumed run can change them. It can
-      be pickled, for worker processes, and asks nothing of JAX.
+    example: `Request -> raw example` as numpy arrays: its bits depend on the request
+      only, so neither order nor threads nor a resumed run can change them. It can be
+      pickled, for worker processes, and does not use JAX.
 
   Example:
     >>> def example(request):
@@ -200,11 +200,11 @@ class Stream(NamedTuple):
 
 
 class Dataset(NamedTuple):
-  """Examples that lie on the device as they are stored, and how to see them.
+  """Examples that lie on the device as stored, and how batches are made of them.
 
   Attributes:
-    name: as results name it.
-    arrays: what examples are made of, as stored; images uint8 [N, H, W, C], labels
+    name: as in results.
+    arrays: the stored data that examples are made of; images uint8 [N, H, W, C], labels
       int32 [N], a text uint8 [L], a series float32 [L, F].
     split: `seed -> {'train', 'validation', 'test'}` of int32 indices of examples;
       their sizes do not depend on the seed.
@@ -215,15 +215,15 @@ class Dataset(NamedTuple):
     official_test: whether the test split is the published one (else the seed draws it).
     take: `(arrays, indices [B], *, train) -> raw batch`, pure; rows of the arrays, or
       windows that start at the indices.
-    lanes: batches continue one another, so that a state can be carried: lane b of step
-      s is training example b * (N // B) + s % (N // B), and `batch['first']` tells
-      whether the lanes begin. Otherwise every epoch is shuffled.
+    lanes: whether batches continue one another, so that a state can be carried: lane b
+      of step s is training example b * (N // B) + s % (N // B), and `batch['first']` is
+      True where the lanes begin. Otherwise every epoch is shuffled.
     jitter: training indices move by one offset in [0, jitter) per epoch.
-    facts: what a task or the report needs to know; JSON.
+    facts: for the task and the report; JSON.
     references: scores of methods without gradient descent, by name, on a run's columns
       ('test/mse').
-    stream: how examples are read if they do not fit in the memory; `arrays` then have
-      shape, dtype and rows, but large ones lie on disk, and no program is given them.
+    stream: how examples are read if they do not fit in memory; `arrays` then have
+      shape, dtype and rows, but large ones lie on disk and enter no program.
 
   Example:
     >>> parts = {'train': [0, 1], 'validation': [2], 'test': [3]}
@@ -254,5 +254,5 @@ class Dataset(NamedTuple):
 
   @property
   def resident(self) -> Mapping[str, np.ndarray]:
-    """The arrays that programs are given: none of a stream."""
+    """The arrays that enter programs; none of a stream."""
     return {} if self.stream else self.arrays

@@ -4,19 +4,16 @@ A config is a nested dict: the sections `model`, `data` and `task`, whose option
 plug-ins declare, and those of `options.SECTIONS`.
 """
 
-from dlsteroids.config.digests import digest, digest_text, text
-from dlsteroids.config.options import DESIGNS, SECTIONS, Option, choose, defaults
+from dlsteroids.config import options
+from dlsteroids.config.digests import digest
+from dlsteroids.config.options import DESIGNS, choose
 from dlsteroids.config.overrides import (
   base,
-  check,
   coerce,
-  defaults_of,
   get,
   override,
   override_text,
-  parse,
   resolve,
-  unknown_path,
 )
 from dlsteroids.config.plugins import PLUGINS, available, declared, find, rows
 from dlsteroids.config.views import (
@@ -29,38 +26,18 @@ from dlsteroids.config.views import (
   training,
 )
 
-DEFAULTS = {name: defaults(table) for name, table in SECTIONS.items()}
+DEFAULTS = {name: options.defaults(table) for name, table in options.SECTIONS.items()}
 
-__all__ = [
-  'DEFAULTS',
-  'DESIGNS',
-  'PLACES',
-  'PLUGINS',
-  'SECTIONS',
-  'TRAINING',
-  'Option',
-  'available',
-  'base',
-  'check',
+__all__ = ['DEFAULTS', 'DESIGNS', 'PLACES', 'PLUGINS', 'TRAINING', 'available', 'base']
+__all__ += [
   'choose',
   'coerce',
   'declared',
-  'defaults',
-  'defaults_of',
   'digest',
-  'digest_text',
   'find',
   'get',
   'hyper',
   'override',
-  'override_text',
-  'parse',
-  'places',
-  'resolve',
-  'rows',
-  'static',
-  'text',
-  'traced_paths',
-  'training',
-  'unknown_path',
 ]
+__all__ += ['override_text', 'places', 'resolve', 'rows', 'static', 'traced_paths']
+__all__ += ['training']

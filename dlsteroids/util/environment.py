@@ -74,11 +74,11 @@ def device_errors() -> Iterator[None]:
     bridge = frames[-1].filename.endswith('xla_bridge.py')
     if not bridge and 'initialize backend' not in text:
       raise
-    text = text or type(error).__name__
     platforms = os.environ.get('JAX_PLATFORMS', '')
-    asked = f'JAX_PLATFORMS={platforms}: ' if platforms else ''
+    wanted = f'JAX_PLATFORMS={platforms}: ' if platforms else ''
     raise errors.UserError(
-      f'{asked}JAX finds no such device ({text}); unset JAX_PLATFORMS, or set it to cpu'
+      f'{wanted}JAX finds no such device{f" ({text})" if text else ""}; unset '
+      'JAX_PLATFORMS, or set it to cpu'
     ) from error
 
 

@@ -1,4 +1,4 @@
-"""The npz files of strangers: no pickles, and no array beyond the bytes that hold it.
+"""Untrusted npz files: no pickles, and no array larger than the bytes that hold it.
 
 `numpy.load` allocates what an array's header claims before it reads a byte.
 """
@@ -33,12 +33,12 @@ def read(
 
   Args:
     source: the file, or its bytes.
-    keep: asked about every name.
-    limit: bytes that all arrays of the file may have together; None: as many as the
-      file has, which none exceeds that is not compressed.
+    keep: whether the array of a name is read.
+    limit: bytes that all arrays may have together; None: the size of the file, which
+      suffices for any that is not compressed.
 
   Raises:
-    ValueError: if it is none, is damaged, holds objects, or exceeds the limit.
+    ValueError: if it is not an npz file, is damaged, holds objects, or is larger.
   """
   file = io.BytesIO(source) if isinstance(source, bytes) else source
   try:
@@ -48,12 +48,12 @@ def read(
       total = sum(info.file_size for info in infos)
       if total > (size if limit is None else limit):
         raise ValueError(f'its arrays claim {total:,} bytes')
-      found = {}
+      arrays = {}
       for info in infos:
         name = info.filename.removesuffix(SUFFIX)
         if name != info.filename and keep(name):
-          found[name] = array(archive.read(info))
-      return found
+          arrays[name] = array(archive.read(info))
+      return arrays
   except DAMAGE as error:
     text = ' '.join(str(error).split())[:200] or type(error).__name__
     raise ValueError(f'it is damaged or no npz file ({text})') from error
@@ -63,7 +63,7 @@ def array(data: bytes) -> np.ndarray:
   """The array in the bytes of an npy file.
 
   Raises:
-    ValueError: if it holds objects, or not just what its header says.
+    ValueError: if it holds objects, or other bytes than its header says.
   """
   stream = io.BytesIO(data)
   version = np.lib.format.read_magic(stream)

@@ -7,9 +7,12 @@ import copy
 import math
 
 import ml_collections
+import numpy as np
 import pytest
 
 from dlsteroids import config as config_lib
+from dlsteroids.config import code
+from dlsteroids.plan import runs
 from dlsteroids.util import errors
 
 PLUGIN = """
@@ -276,3 +279,51 @@ def test_places_on_the_command_line_replace_those_of_the_config_file():
   assert (data['path'], data['path_x'], data['label']) == ('', 'a', '')
   data = config_lib.override_text(cyclegan_color.get_config(), {'data.flip': 'False'})
   assert data['data']['path'] == 'cifar10-jpeg'
+
+
+def test_a_plug_in_may_be_a_module_without_dots(monkeypatch, tmp_path):
+  name = f'nets_{tmp_path.name}'
+  (tmp_path / f'{name}.py').write_text(PLUGIN)
+  monkeypatch.syspath_prepend(tmp_path)
+  tree = config_lib.resolve(config_lib.base(name, 'digits'))
+  assert tree['model'] == {'name': name, 'depth': 3, 'gain': 1.0, 'rate': 0.5} | {
+    'dropout': 0.0
+  }
+  for wrong in ('random', 'numpyy', 'no such'):
+    assert 'unknown models module' in refused(config_lib.base, wrong, 'digits')
+
+
+@pytest.mark.parametrize(
+  ('path', 'value', 'expected'),
+  [
+    ('optimizer.learning_rate', np.float64(0.03), 0.03),
+    ('optimizer.learning_rate', np.logspace(-2, -1, 2)[0], 0.01),
+    ('train.steps', np.int64(7), 7),
+    ('model.widths', np.array([8, 16]), (8, 16)),
+    ('model.widths', (np.int32(8),), (8,)),
+    ('model.residual', np.bool_(True), True),
+    ('model.activation', np.str_('tanh'), 'tanh'),
+  ],
+)
+def test_numpys_values_are_pythons(tree, path, value, expected):
+  result = config_lib.get(config_lib.override(tree, [(path, value)]), path)
+  assert result == expected
+  assert type(result) is type(expected)
+  if isinstance(expected, tuple):
+    assert all(type(item) is int for item in result)
+
+
+def test_a_user_s_renamed_module_keeps_its_runs(monkeypatch, tmp_path):
+  """The fingerprint of a run, by its config and code, survives a rename."""
+  fingerprints = []
+  for name in ('first', 'second'):
+    package = tmp_path / f'lab_{name}_{tmp_path.name}'
+    package.mkdir()
+    (package / f'{name}.py').write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f'{package.name}.{name}'
+    tree = config_lib.resolve(config_lib.base(module, 'digits'))
+    digest = code.read([module]).digest
+    (run,) = runs.make_runs('baseline', [0], 0, tree, 'data', digest)
+    fingerprints.append(run.fingerprint)
+  assert fingerprints[0] == fingerprints[1]
