@@ -235,7 +235,7 @@ def test_provenance_is_not_mixed_unless_allowed(run, tmp_path):
 def test_tuned_runs_of_other_provenance_are_refused_too(run, tmp_path):
   work, config = tmp_path / 'work', disk.write(tmp_path)
   tune = '--config.study.tune=optimizer.learning_rate=0.02,0.2'
-  words = (tune, '--config.study.tune_seeds=1')
+  words = (tune, '--config.study.tune_seeds=1', '--config.study.tune_extend=0')
   assert run(config, work, *words)[0] == 0
   for path in (work / 'runs').glob('*.npz'):
     batch, runs = results.read_batch(path)
@@ -251,7 +251,8 @@ def test_tuned_runs_of_other_provenance_are_refused_too(run, tmp_path):
 def test_tuning_chooses_on_validation_and_shows_both(run, tmp_path):
   work, config = tmp_path / 'work', disk.write(tmp_path)
   tune = '--config.study.tune=optimizer.learning_rate=0.0001,0.1'
-  assert run(config, work, tune, '--config.study.tune_seeds=2')[0] == 0
+  own = ('--config.study.tune_seeds=2', '--config.study.tune_extend=0')
+  assert run(config, work, tune, *own)[0] == 0
   told = json.loads((work / 'study.json').read_text())
   chosen = told['tune']['chosen']
   records = results.read(work).records.values()
@@ -265,3 +266,30 @@ def test_tuning_chooses_on_validation_and_shows_both(run, tmp_path):
   assert len(tuned) == 4
   effects = disk.read(work)['effects.csv']
   assert {row.split(',')[5] for row in effects.splitlines()[1:]} == {'0', '1'}
+
+
+def test_a_grid_grows_for_every_arm_and_is_found_again(run, tmp_path):
+  """Rates too small by far: the largest is always the best of those tried."""
+  work, config = tmp_path / 'work', disk.write(tmp_path)
+  words = (
+    '--config.study.tune=optimizer.learning_rate=0.0001,0.001',
+    '--config.study.tune_seeds=1',
+    '--config.study.tune_extend=2',
+  )
+  code, said = run(config, work, *words)
+  assert code == 0
+  assert 'every arm also tries 0.01' in said
+  study = json.loads((work / 'study.json').read_text())
+  tune = study['tune']
+  assert tune['grid'] == {'optimizer.learning_rate': [0.0001, 0.001, 0.01, 0.1]}
+  assert tune['declared'] == {'optimizer.learning_rate': [0.0001, 0.001]}
+  assert tune['final']
+  assert {len(c['search']) for c in tune['candidates']} == {4}
+  assert any(
+    'was extended by 0.01,0.1 for every arm' in note for note in study['notes']
+  )
+  trained = disk.trained(work)
+  tables = disk.read(work)
+  assert run(config, work, *words)[0] == 0
+  assert disk.trained(work) == trained
+  assert disk.read(work) == tables

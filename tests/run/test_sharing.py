@@ -22,6 +22,7 @@ SINCE = '2001-02-03T04:05:06+00:00'
 TUNE = (
   '--config.study.tune=optimizer.learning_rate=0.01,0.1',
   '--config.study.tune_seeds=1',
+  '--config.study.tune_extend=0',
 )
 
 

@@ -181,6 +181,7 @@ def test_a_study_under_several_conditions_ends_with_all_of_them(tmp_path):
     study__budgets='0.5',
     study__tune='optimizer.learning_rate=0.03,0.1',
     study__tune_seeds=1,
+    study__tune_extend=0,
     train__steps=12,
   )
   answer = launch.run(config, tmp_path / 'work', FACTORS, say=lambda line: None)

@@ -18,6 +18,7 @@ SETTINGS = disk.SETTINGS + (
   '  config.study.seeds = 3\n'
   "  config.study.tune = 'optimizer.learning_rate=0.01,0.1'\n"
   '  config.study.tune_seeds = 1\n'
+  '  config.study.tune_extend = 0\n'
   '  config.train.steps = 40\n'
   '  config.engine.width = 2\n'
   '  config.engine.checkpoint_seconds = 0.0\n'
