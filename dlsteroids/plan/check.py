@@ -15,15 +15,32 @@ from dlsteroids import config as config_lib
 from dlsteroids import rng, types
 from dlsteroids.config import code as code_lib
 from dlsteroids.config import options
+from dlsteroids.data.lib import text as text_lib
 from dlsteroids.train import chunks
 from dlsteroids.train import member as member_lib
 from dlsteroids.util import errors
 
 CLASSES = 10
+STEPS = 6  # of the windows that sequence models are tried on
+WARNING = 'warning: '
+QUICK = {'xla_backend_optimization_level': 0}  # little is computed, once
+CONTRACT = (
+  'the contract of a model: build(config) gives a linen module; config holds the '
+  "module's options, 'outputs' (classes), 'shape' of an image, or 'symbols', 'every'; "
+  'module(x, *, train, hyper): x float32 [B, H, W, C] or int32 [B, T], train bool, '
+  "hyper {'model.OPTION': float32} of its traced numbers; it returns logits float32 "
+  '[B, outputs], or [B, T, outputs] for symbols'
+)
 
 
 def check(module: str) -> list[str]:
   """Problems of a model, data set, task or metric module, a line each; [] if none.
+
+  A model is `build(config)`: config holds its own options and `outputs`, `shape`
+  [H, W, C] for images, `symbols` and `every` for text. The linen module is called
+  `module(x, *, train, hyper)`: x float32 [B, H, W, C] (NHWC) or int32 [B, T], `hyper`
+  float32 by config path ('model.dropout'), and returns logits, float32 [B, outputs] or
+  [B, T, outputs]. Lines that begin with 'warning: ' concern some studies only.
 
   Args:
     module: dotted name, as a config would name it.
@@ -90,17 +107,25 @@ def check_defaults(name: str, module: ModuleType) -> Iterator[str]:
 
 
 def check_model(name: str, module: ModuleType) -> Iterator[str]:
-  """Builds the model for 8x8 and 32x32 images and looks at what it makes of them."""
-  traced = {
-    f'model.{key}': 0.1 for key, option in options.of(module).items() if option.traced
-  }
+  """Tries the model on images, or on symbols where it does not take images."""
+  lines = list(_check_images(name, module))
+  failed = lines and lines[0].startswith(f'{name} fails on images')
+  if failed and not list(_call_symbols(name, module))[1:]:
+    lines = list(_check_symbols(name, module))
+  yield from lines
+  if any(not line.startswith(WARNING) for line in lines):
+    yield CONTRACT
+
+
+def _check_images(name: str, module: ModuleType) -> Iterator[str]:
+  """Builds the model for images of several sizes, and trains it on the digits."""
   refusals = []
   for shape in ((8, 8, 1), (32, 32, 3), (224, 224, 3)):
     try:
-      model = module.build(
-        {**options.defaults(module), 'outputs': CLASSES, 'shape': shape}
+      model = _build(module, shape=shape)
+      yield from check_call(
+        name, model, jnp.ones((3, *shape)), (3, CLASSES), _hyper(module)
       )
-      yield from check_call(name, model, shape, traced)
       break
     except errors.UserError as error:
       refusals.append(str(error))
@@ -108,16 +133,74 @@ def check_model(name: str, module: ModuleType) -> Iterator[str]:
       yield f'{name} fails on images {shape}: {errors.describe(error)}'
       return
   else:
-    yield f'{name} refuses every image size tried: {refusals[-1]}'
+    yield f'{name} fails on images of every size tried: {refusals[-1]}'
     return
   if shape == (8, 8, 1):
     yield from attempt(f'{name}: training a step on the digits', name, 'model')
 
 
+def _call_symbols(name: str, module: ModuleType) -> Iterator[str]:
+  """One item if the model reads symbols; its failure as a second one if not."""
+  yield ''
+  try:
+    model = _build(module, symbols=CLASSES, every=True)
+    x = jnp.zeros((3, STEPS), jnp.int32)
+    jax.eval_shape(
+      lambda: model.init_with_output(
+        rng.Keys(rng.root(0))('init'), x, train=False, hyper=_hyper(module)
+      )
+    )
+  except Exception as error:
+    yield f'{name} fails on symbols [B, T]: {errors.describe(error)}'
+
+
+def _check_symbols(name: str, module: ModuleType) -> Iterator[str]:
+  """Builds the model for windows of symbols, and trains it on text."""
+  model, hyper = _build(module, symbols=CLASSES, every=True), _hyper(module)
+  x = jnp.arange(3 * STEPS).reshape(3, STEPS) % CLASSES
+  problems = list(check_call(name, model, x, (3, STEPS, CLASSES), hyper))
+  yield from problems
+  if any(not line.startswith(WARNING) for line in problems):
+    return
+  keys = rng.Keys(rng.root(0))
+  variables = model.init(keys('init'), x, train=False, hyper=hyper)
+  answers = [
+    np.asarray(model.apply(variables, x, train=False, hyper=hyper)[:, :-1])
+    for x in (x, x.at[:, -1].add(1) % CLASSES)
+  ]
+  if (answers[0] != answers[1]).any():
+    yield (
+      f'{name}: the answer at a step depends on later symbols, which task language '
+      'asks it to predict; mask them'
+    )
+  yield from attempt(f'{name}: training a step on text', name, 'model', text=True)
+
+
+def _build(module: ModuleType, **more: Any) -> Any:
+  return module.build({**options.defaults(module), 'outputs': CLASSES, **more})
+
+
+def _hyper(module: ModuleType) -> dict[str, Any]:
+  """A value for every traced number of the model."""
+  return {
+    f'model.{key}': jnp.float32(0.1)
+    for key, option in options.of(module).items()
+    if option.traced
+  }
+
+
 def check_call(
-  name: str, model: Any, shape: tuple[int, ...], hyper: Mapping[str, float]
+  name: str, model: Any, x: Any, shape: tuple[int, ...], hyper: Mapping[str, Any]
 ) -> Iterator[str]:
-  """Signature, output, names and initial values of one linen module."""
+  """Signature, output, names and initial values of one linen module.
+
+  Args:
+    name: of the plug-in.
+    model: the module.
+    x: its input.
+    shape: expected of its output.
+    hyper: traced numbers by config path.
+  """
   parameters = inspect.signature(type(model).__call__).parameters
   train = parameters.get('train')
   if train is None or train.kind is not train.KEYWORD_ONLY:
@@ -127,29 +210,39 @@ def check_call(
   if 'hyper' not in parameters:
     yield f'{name}: __call__ must take hyper, the traced numbers by config path'
     return
-  x = jnp.ones((3, *shape))
-  keys = rng.Keys(rng.root(0))
-  numbers = {path: jnp.float32(value) for path, value in hyper.items()}
-  variables = model.init(keys('init'), x, train=False, hyper=numbers)
-  out = jax.eval_shape(
-    lambda v: model.apply(v, x, train=False, hyper=numbers), variables
-  )
-  if getattr(out, 'shape', None) != (3, CLASSES):
-    yield f'{name}: expected outputs [3, {CLASSES}] for 3 images, got {out}'
+  out, variables = jax.jit(
+    lambda x: model.init_with_output(
+      rng.Keys(rng.root(0))('init'), x, train=False, hyper=hyper
+    )
+  )(x)
+  if getattr(out, 'shape', None) != shape:
+    yield (
+      f'{name}: expected logits {list(shape)} for input {list(x.shape)}, got '
+      f'{getattr(out, "shape", type(out).__name__)}'
+    )
   elif out.dtype != jnp.float32:
-    yield f'{name}: outputs are {out.dtype}; return float32 so that the loss is exact'
-  for path, leaf in jax.tree_util.tree_leaves_with_path(variables['params']):
-    text = jax.tree_util.keystr(path)
+    yield f'{name}: logits are {out.dtype}; return float32 so that the loss is exact'
+  yield from _check_params(name, variables.get('params', {}))
+
+
+def _check_params(name: str, params: Any) -> Iterator[str]:
+  """One line per layer at most for each kind of problem."""
+  lines: dict[str, None] = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    *layers, _ = (str(key.key) for key in path)
+    layer = '.'.join(layers) or 'the module itself'
     if leaf.dtype != jnp.float32:
-      yield f'{name}: parameter {text} is {leaf.dtype}, not float32'
+      lines[f'{name}: parameters of {layer} are {leaf.dtype}, not float32'] = None
     if not bool(jnp.isfinite(leaf).all()):
-      yield f'{name}: initial values of {text} are not finite'
-    auto = re.search(r"\['([A-Z]\w*_\d+)'\]", text)
-    if auto:
-      yield (
-        f'{name}: {auto.group(1)} is an automatic name; give every submodule a name=, '
-        'or ablating one layer changes the initial values of the next'
-      )
+      lines[f'{name}: initial values of {layer} are not finite'] = None
+    for part in layers:
+      if re.fullmatch(r'[A-Z]\w*_\d+', part):
+        lines[
+          f'{WARNING}{name}: {part} is an automatic name, which a factor that adds or '
+          'removes a layer before it would change, and with it the initial values; '
+          'give it a name='
+        ] = None
+  yield from lines
 
 
 def check_data(name: str, module: ModuleType) -> Iterator[str]:
@@ -207,22 +300,37 @@ def check_metrics(name: str) -> Iterator[str]:
   yield from attempt(f'{name}: evaluating on the digits', name, 'metrics')
 
 
-def try_out(name: str, kind: str) -> dict[str, Any]:
+def try_out(name: str, kind: str, text: bool = False) -> dict[str, Any]:
   """A small config that uses the plug-in: an mlp on the digits otherwise."""
-  given = {'model': 'mlp', 'data': 'digits', 'task': 'classify'}
-  config = config_lib.base(**{**given, **({kind: name} if kind in given else {})})
+  names = {'model': 'mlp', 'data': 'digits', 'task': 'classify'}
+  if text:
+    names |= {'data': 'python_docs', 'task': 'language'}
+  config = config_lib.base(**{**names, **({kind: name} if kind in names else {})})
   with config.unlocked():
     config.train.batch_size = 4
     if kind == 'metrics':
       config.task.metrics = name
+    if text:
+      config.data.window = config.data.eval_window = STEPS
+      config.data.context = 0
   return config_lib.resolve(config)
 
 
-def attempt(what: str, name: str, kind: str) -> Iterator[str]:
-  """Traces a program that uses the plug-in, then trains and evaluates two steps."""
+def attempt(what: str, name: str, kind: str, text: bool = False) -> Iterator[str]:
+  """Trains and evaluates two steps of a program that uses the plug-in.
+
+  Args:
+    what: a problem's line begins with it.
+    name: of the plug-in's module.
+    kind: 'model', 'data', 'task' or 'metrics'.
+    text: whether it is tried on text instead of the digits.
+  """
   try:
-    config = try_out(name, kind)
-    dataset = config_lib.find('data', config['data']['name']).load(config['data'])
+    config = try_out(name, kind, text)
+    if text:
+      dataset = text_lib.make('text', b'to be or not to be ' * 40, config['data'])
+    else:
+      dataset = config_lib.find('data', config['data']['name']).load(config['data'])
     member = member_lib.make(config, dataset)
     slot = member_lib.slot(config, dataset, 0)
     arrays = {key: jnp.asarray(array) for key, array in dataset.resident.items()}
@@ -236,7 +344,7 @@ def attempt(what: str, name: str, kind: str) -> Iterator[str]:
       return state, member.evaluate(state, slot | seen, arrays)
 
     slots = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), slot)
-    state, values = jax.jit(jax.vmap(both))(slots)
+    state, values = jax.jit(jax.vmap(both), compiler_options=QUICK)(slots)
   except errors.UserError as error:
     yield f'{what}: {error}'
     return

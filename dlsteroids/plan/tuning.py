@@ -99,8 +99,8 @@ def describe_extension(
 ) -> list[str]:
   """A line for each path whose grid grew."""
   return [
-    f'tuning: an arm chose an end of {path}={_join(old[path])}; every arm also tries '
-    f'{_join([value for value in values if value not in old[path]])}'
+    f'tuning: an arm chose an end of {path}={_join(sorted(old[path]))}; every arm also '
+    f'tries {_join([value for value in values if value not in old[path]])}'
     for path, values in new.items()
     if values != old[path]
   ]
