@@ -26,7 +26,6 @@ from dlsteroids.study import study as study_lib
 
 FILES = (  # written beside the report
   ('runs.csv', 'every run, its scores and costs'),
-  ('curves.csv', 'every evaluation'),
   ('effects.csv', 'every contrast'),
   ('study.json', 'the study as it was planned'),
 )
