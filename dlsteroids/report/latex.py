@@ -50,12 +50,14 @@ def table(study: study_lib.Study, effects: pd.DataFrame) -> str:
   column = study.metric.column
   family = effects[(effects['metric'] == column) & (effects['tuned'] == study.tuned)]
   family = family[family['effect'] != effects_lib.MAIN]
+  marks = family['exploratory'].astype(str)
+  exploratory = ' Exploratory.' if (marks == 'True').any() else ''
   unit = formats.unit_of(column, short=True)
   unit = f' ({unit})' if unit else ''
   lines = [
     r'\begin{table}',
     r'  \centering',
-    rf'  \caption{{{escape(_caption(study))}}}',
+    rf'  \caption{{{escape(_caption(study) + exploratory)}}}',
     r'  \begin{tabular}{llrrrrl}',
     r'    \toprule',
     rf'    Factor & Change & Reference & $\Delta${unit} & Interval & $p$ & Verdict \\',

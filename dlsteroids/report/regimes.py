@@ -88,7 +88,7 @@ def _phrase(
     ends = row['ci_low'], row['ci_high']
     numbers = _numbers(study, row['component'], row['delta'], *ends)
     if named and not places:
-      numbers = f'{facts.words(study, study.metric.column)} {numbers}'
+      numbers = f'with it, {facts.words(study, study.metric.column)} {numbers}'
     kind = '' if row['declared'] else ', descriptive'
     places.append(f'at {WORDS[row["regime"]]} ({numbers}{kind})')
   return f'{_READINGS[rows[0]["reading"]]} {formats.listing(places)}'

@@ -39,13 +39,14 @@ def make(
 def make_effects(source: summary.Source) -> list[sections.Table]:
   """Effects on the deciding metric, the tuning state that decides first."""
   study, states = source.study, summary.states(source)
+  exploratory = looks.state(study, source.tables.runs).exploratory
   tables = []
   for state in sorted(states, key=lambda state: state != study.tuned):
+    decides = state == study.tuned
+    marks = ['decides' if decides else 'descriptive'] if len(states) > 1 else []
+    marks += ['exploratory'] if decides and exploratory else []
     title = 'Tuned per arm' if state else 'As configured'
-    if len(states) > 1:
-      title += ' (decides)' if state == study.tuned else ' (descriptive)'
-    elif looks.state(study, source.tables.runs).exploratory:
-      title += ' (exploratory)'
+    title += f' ({", ".join(marks)})' if marks else ''
     tables.append(_effects(source, title, study.metric.column, state))
   return tables
 

@@ -98,7 +98,8 @@ def test_an_effect_that_turns_round_leads():
   assert found.reachable
   (flip,) = regime_words.flips(study, found)
   assert flip.replace('\u202f', ' ') == (
-    'A helps at equal steps (test accuracy +2.25 points [+1.17, +3.33]) but hurts at '
+    'A helps at equal steps (with it, test accuracy +2.25 points [+1.17, +3.33]) but '
+    'hurts at '
     'equal parameters (−0.22 points [−0.33, −0.12], descriptive).'
   )
   # less is better: the same runs, read the other way
@@ -108,7 +109,7 @@ def test_an_effect_that_turns_round_leads():
   assert found.frame['reading'].tolist() == ['hurts', 'helps']
   assert found.frame['gain'].tolist() == pytest.approx([-4.5 / 200, 0.45 / 200])
   assert regime_words.flips(study, found)[0].startswith(
-    'A hurts at equal steps (test loss +0.0225 ['
+    'A hurts at equal steps (with it, test loss +0.0225 ['
   )
   assert (
     'but helps at equal parameters (test' not in regime_words.flips(study, found)[0]
@@ -172,14 +173,17 @@ def test_a_lost_effect_tells_by_how_much_it_changes():
   ]
   text = [flip.replace('\u202f', ' ') for flip in regime_words.flips(study, found)]
   assert text[0].startswith(
-    'A helps at equal steps (test accuracy +2.25 points [+1.17, +3.33]) but is '
+    'A helps at equal steps (with it, test accuracy +2.25 points [+1.17, +3.33]) but '
+    'is '
     'inconclusive at equal parameters (+0.75 points ['
   )
   assert text[0].endswith(
     ', descriptive); from equal steps to equal parameters the effect changes by −1.50 '
     'points [−1.50, −1.50], descriptive.'
   )
-  assert text[1].startswith('B hurts at equal steps (test accuracy −2.25 points')
+  assert text[1].startswith(
+    'B hurts at equal steps (with it, test accuracy −2.25 points'
+  )
   # an effect that is merely no longer significant need not differ
   noise = np.array([9, -9, 9, -9, 9, -9, 9, -9]) / 200
   scores['params'] = ablate({'a': noise - EIGHT, 'b': EIGHT})
@@ -197,7 +201,7 @@ def test_equivalence_ends_an_effect_and_opposites_come_first():
     'params': ablate({'a': HALF - 0.04, 'b': few, 'c': HALF - 0.04}),
   }
   first, second = flips(study, run(study, scores))
-  assert first.startswith('B helps at equal steps (test accuracy +5.00')
+  assert first.startswith('B helps at equal steps (with it, test accuracy +5.00')
   assert ') but hurts at equal FLOPs (−5.00' in first
   assert 'and makes no difference that matters at equal parameters (' in first
   assert 'changes' not in first
@@ -214,7 +218,9 @@ def test_the_verdict_comes_before_descriptive_readings():
     'params': ablate({'a': HALF[::-1]}),
   }
   (flip,) = flips(study, run(study, scores))
-  assert flip.startswith('A is inconclusive at equal FLOPs (test accuracy 0.00')
+  assert flip.startswith(
+    'A is inconclusive at equal FLOPs (with it, test accuracy 0.00'
+  )
   assert ') and at equal parameters (0.00' in flip
   assert ', descriptive) but helps at equal steps (+2.00' in flip
   assert 'from equal FLOPs to equal steps the effect changes by +2.00' in flip
