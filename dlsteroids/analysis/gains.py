@@ -191,10 +191,10 @@ def make_ladder(
   Raises:
     ValueError: FLOPs that are not finite and above 0.
   """
-  known = np.asarray(flops, np.float64)
-  if not (np.isfinite(known) & (known > 0)).all():
+  costs = np.asarray(flops, np.float64)
+  if not (np.isfinite(costs) & (costs > 0)).all():
     raise ValueError(f'arm {arm!r}: FLOPs must be finite and above 0, got {flops}')
-  rising, first, group = np.unique(known, return_index=True, return_inverse=True)
+  rising, first, group = np.unique(costs, return_index=True, return_inverse=True)
   merged = [errors[:, group == i].mean(1) for i in range(len(rising))]
   return Ladder(arm, np.asarray(rungs, float)[first], rising, np.stack(merged, 1))
 

@@ -145,8 +145,8 @@ def mean_of(source: Source, arm: str, column: str, tuned: int) -> float:
 class Count(NamedTuple):
   """How far a study has come: runs planned and stored, and by arm the missing seeds."""
 
-  wanted: int
-  found: int
+  planned: int
+  stored: int
   missing: tuple[tuple[str, tuple[int, ...]], ...]
 
 

@@ -79,7 +79,9 @@ def partial(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
       continue
     kind = 'tuned runs' if state else 'runs'
     bare = [arm for arm, seeds in count.missing if len(seeds) == len(study.seeds)]
-    text = f'This report is partial: {count.found} of {count.wanted} {kind} have ended'
+    text = (
+      f'This report is partial: {count.stored} of {count.planned} {kind} have ended'
+    )
     if bare:
       text += f'; no runs yet of {formats.listing(bare)}'
     warnings.append(f'{text}.')
