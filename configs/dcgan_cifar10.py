@@ -6,12 +6,12 @@ configs/dcgan_cifar10.py:cpu is what a CPU allows, a quarter of the width and a
 fiftieth of the steps, in about fifteen minutes on 2 cores; :smoke, which measures on
 mere pixels, takes seconds.
 
-    python -m experiments.launch --config=configs/cifar10_cnn.py:jpeg
+    dlsteroids configs/cifar10_cnn.py:jpeg
       --config.study.seeds=1 --workdir=studies/cifar10_classifier
-    python -m experiments.launch --config=configs/cifar10_cnn.py:jpeg
+    dlsteroids configs/cifar10_cnn.py:jpeg
       --config.study.seeds=1 --workdir=studies/cifar10_classifier
       --action=export --target=cifar10.npz
-    python -m experiments.launch --config=configs/dcgan_cifar10.py:cpu
+    dlsteroids configs/dcgan_cifar10.py:cpu
       --config.task.features=cifar10.npz
 """
 
