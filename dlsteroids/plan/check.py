@@ -1,4 +1,4 @@
-"""What is wrong with a plug-in, told to its author before a study does."""
+"""Checks of a plug-in: its problems in a line each, before a study meets them."""
 
 import importlib
 import inspect
@@ -62,19 +62,19 @@ def problems(name: str) -> Iterator[str]:
     return
   kinds = {'load': 'data', 'build': 'models', 'make': 'metrics'}
   loaded = load(name)
-  found = [kind for attribute, kind in kinds.items() if hasattr(loaded, attribute)]
-  if not found:
+  defined = [kind for attribute, kind in kinds.items() if hasattr(loaded, attribute)]
+  if not defined:
     yield (
       f'{name} defines none of load(config) (data), build(config) (model), '
       'build(config, dataset) (task), make(config) (metrics)'
     )
     return
-  if found[0] == 'metrics':
+  if defined[0] == 'metrics':
     yield from check_metrics(name)
     return
-  loaded = config_lib.find(found[0], name)
+  loaded = config_lib.find(defined[0], name)
   yield from check_defaults(name, loaded)
-  if found[0] == 'data':
+  if defined[0] == 'data':
     yield from check_data(name, loaded)
   elif len(inspect.signature(loaded.build).parameters) == 2:
     yield from attempt(f'{name}: training a step with the digits', name, 'task')
@@ -280,9 +280,9 @@ def check_stream(name: str, stream: types.Stream) -> Iterator[str]:
   """Reads an example twice, in training and for evaluation."""
   for epoch in (-1, 0):
     one, other = (stream.example(types.Request(0, epoch=epoch)) for _ in range(2))
-    found = {key: (np.shape(x), np.asarray(x).dtype.name) for key, x in one.items()}
-    if found != dict(stream.shapes):
-      yield f'{name}: stream.example gives {found}, but its shapes are {stream.shapes}'
+    shapes = {key: (np.shape(x), np.asarray(x).dtype.name) for key, x in one.items()}
+    if shapes != dict(stream.shapes):
+      yield f'{name}: stream.example gives {shapes}, but its shapes are {stream.shapes}'
     elif any(not np.array_equal(one[key], other[key]) for key in one):
       yield f'{name}: stream.example gives two answers to one request'
 
@@ -292,7 +292,7 @@ def check_metrics(name: str) -> Iterator[str]:
   module = load(name)
   for key, metric in module.make(try_out(name, '')).items():
     if not isinstance(metric, types.Metric):
-      yield f'{name}: {key} is no dlsteroids.types.Metric'
+      yield f'{name}: {key} is not a dlsteroids.types.Metric'
     elif metric.better not in ('higher', 'lower', ''):
       yield f"{name}: {key}.better is {metric.better!r}, not 'higher', 'lower' or ''"
     elif metric.better and not np.isfinite(metric.fallback):
@@ -334,14 +334,14 @@ def attempt(what: str, name: str, kind: str, text: bool = False) -> Iterator[str
     member = member_lib.make(config, dataset)
     slot = member_lib.slot(config, dataset, 0)
     arrays = {key: jnp.asarray(array) for key, array in dataset.resident.items()}
-    fed, seen = (
+    train_chunk, evaluation_chunk = (
       member.chunks.one(kind) if member.chunks else {} for kind in chunks.KINDS
     )
 
     def both(slot):
       state = member.init(slot, arrays)
-      state = member.stretch(state, slot | fed, arrays, 0, 2, True)
-      return state, member.evaluate(state, slot | seen, arrays)
+      state = member.stretch(state, slot | train_chunk, arrays, 0, 2, True)
+      return state, member.evaluate(state, slot | evaluation_chunk, arrays)
 
     slots = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), slot)
     state, values = jax.jit(jax.vmap(both), compiler_options=QUICK)(slots)

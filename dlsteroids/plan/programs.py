@@ -16,7 +16,7 @@ SHARED = ('dlsteroids.train.loop', 'dlsteroids.train.program')  # code of every 
 
 
 class Programs:
-  """The data sets, members and facts of configs, each made once.
+  """Data sets, members and facts of configs, each computed once.
 
   Attributes:
     datasets: by digest of the config section that made them.
