@@ -13,8 +13,10 @@ from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import report
 from dlsteroids.run import interrupt, local
 from dlsteroids.store import results
+from dlsteroids.study import study as study_lib
 from dlsteroids.train import checkpoint, program
 from dlsteroids.util import lock
+from tests.fixtures import studies
 from tests.fixtures import studies_on_disk as disk
 
 
@@ -228,8 +230,8 @@ def test_a_workdir_without_the_right_to_write(fails, tmp_path, monkeypatch):
 def test_a_workdir_of_another_study(fails, tmp_path, action):
   work = tmp_path / 'work'
   work.mkdir()
-  told = {'name': 'other', 'runs': [], 'looks': []}
-  results.write_json(work / 'study.json', told)
+  other = studies.typed(studies.make_study(('part',), 2, name='other'))
+  results.write_json(work / 'study.json', study_lib.to_json(other))
   fails([f'--action={action}'], "holds study 'other', this is 'tiny'", '--workdir')
 
 
