@@ -530,8 +530,10 @@ def test_pages_are_whole(name, request):
     grey = np.asarray(PIL.Image.open(folder / f'figures/{stem}.png').convert('L'))
     edges = np.concatenate([grey[:3].ravel(), grey[-3:].ravel(), grey[:, -3:].ravel()])
     assert (edges == 255).all(), f'{stem}: something is cut off at the edge'
-  folded = text.index('<details>')  # what they draw comes before what is folded away
-  assert text.index(f'figures/{"samples" if name == "painted" else "tr"}') < folded
+  before = text[: text.index(f'figures/{"samples" if name == "painted" else "tr"}')]
+  assert before.count('<details>') == before.count(
+    '</details>'
+  )  # it is not folded away
   assert ('Did a run collapse?' in page) == (name == 'painted')
   for svg in re.findall(r'<svg.*?</svg>', page, re.S):
     assert not re.findall(r'(?:fill|stroke): (#[0-9a-f]{6})', svg)
