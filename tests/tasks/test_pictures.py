@@ -128,7 +128,7 @@ def test_a_class_can_be_asked_for_and_else_they_take_turns(study, planned, tmp_p
 MISTAKES = [
   ({'count': 0}, '--count must be at least 1, not 0'),
   ({'draw': -1}, '--draw must be at least 0, not -1'),
-  ({'label': '3'}, '--label=3: the model is told no classes'),
+  ({'label': '3'}, '--label=3: the model is not conditional'),
   (
     {'arm': 'told=True', 'label': 'cat'},
     '--label=cat: no class of digits; there are 0',
@@ -174,7 +174,7 @@ def test_a_translator_is_given_test_images_and_colour_is_kept(tmp_path):
   """Of every kind all pictures; with fewer test images than asked for, again."""
   dataset = digits_unpaired.load({'examples': 40})
   config = {'model': {'name': 'cyclegan'}}
-  run = types.SimpleNamespace(config=config, seed=3)
+  run = types.SimpleNamespace(config=config, seed=3, arm='baseline')
   options = sample.Options(count=190, target=str(tmp_path))
   given = {}
 
