@@ -3,7 +3,7 @@
 import pandas as pd
 
 from dlsteroids.analysis import effects as effects_lib
-from dlsteroids.report import facts, formats
+from dlsteroids.report import facts, formats, tables
 from dlsteroids.study import study as study_lib
 
 _ESCAPES = {
@@ -71,8 +71,10 @@ def table(study: study_lib.Study, effects: pd.DataFrame) -> str:
       formats.delta(column, row['delta']),
       formats.interval(column, row['ci_low'], row['ci_high']),
       formats.p_value(row['p_holm']),
-      '' if formats.missing(row['verdict']) else str(row['verdict']),
+      tables.verdict_cell(row),
     ]
+    if effects_lib.is_mostly_diverged(row):  # no evidence of anything
+      cells[3:6] = [formats.NOTHING] * 3
     lines.append(f'    {" & ".join(escape(cell) for cell in cells)} \\\\')
   lines += [r'    \bottomrule', r'  \end{tabular}', r'\end{table}']
   return '\n'.join(lines) + '\n'

@@ -123,7 +123,7 @@ def _answer(
       now = Prose('The study compares no arms yet.')
     if answers.standing:
       now = Section('Exploratory, at this look', (now,))
-    parts.append(now)
+    parts += [now] if answers.answers or not answers.unanswered else []
   parts.append(sections.Tiles(tuple(_tiles(source))))
   return Section('The answer', parts, 'answer')
 

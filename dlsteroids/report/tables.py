@@ -90,7 +90,7 @@ def _effects(
     cells = {
       'Factor': _name_row(row),
       'Change': facts.name_change(study, row),
-      VERDICT: _verdict_cell(row),
+      VERDICT: verdict_cell(row),
       'Reference': formats.value(column, row['reference_mean']),
       'Arm': formats.value(column, row['arm_mean']),
       difference: formats.delta(column, row['delta']),
@@ -117,7 +117,8 @@ def _name_row(row: Mapping[str, Any]) -> str:
   return f'{name} (main effect)' if is_main else name
 
 
-def _verdict_cell(row: Mapping[str, Any]) -> str:
+def verdict_cell(row: facts.Row) -> str:
+  """The verdict; of a contrast without one why, or ''."""
   if not formats.missing(row['verdict']):
     return str(row['verdict'])
   return 'none: diverged' if effects_lib.is_mostly_diverged(row) else ''
