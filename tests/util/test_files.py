@@ -110,7 +110,8 @@ def unspecified(tree):
       at = 0 if name == 'read_text' else 1
       bad = 'encoding' not in keywords and len(node.args) <= at
     elif name in ('open', 'fdopen'):
-      owner = getattr(getattr(node.func, 'value', None), 'id', '')
+      value = getattr(node.func, 'value', None)
+      owner = getattr(value, 'id', getattr(value, 'attr', ''))
       binary = any('b' in mode for mode in modes)
       others = ('os', 'wave', 'zipfile', 'tarfile', 'gzip', 'Image', 'self', 'shift')
       bad = not binary and 'encoding' not in keywords and owner not in others
