@@ -49,7 +49,7 @@ __all__ = [
   'status',
 ]
 
-# `run`, `plan` and `report` are also rooms: packages that can be called.
+# `run`, `plan` and `report` are also packages, which can be called.
 _MODULES = {
   'status': 'api',
   'base': 'config',

@@ -1,4 +1,4 @@
-"""The types that tie the rooms together: named tuples of pure functions.
+"""What data sets, models, tasks and training exchange: named tuples of pure functions.
 
 They hold functions, so they are closed over and never passed through `jax.jit`.
 """
@@ -22,7 +22,7 @@ class Player(NamedTuple):
     init: `(keys, batch) -> Variables`, the initial values for one member.
     optimizer: `hyper -> optax.GradientTransformation`, built inside the trace so that
       its numbers can be traced.
-    module: the flax module whose variables these are; None if there is not just one.
+    module: the flax module whose variables these are; None unless there is exactly one.
 
   Example:
     >>> import optax
@@ -38,13 +38,13 @@ class Player(NamedTuple):
 
 
 class Turn(NamedTuple):
-  """One gradient move by one player while the others are held fixed.
+  """One gradient update of one player while the others are held fixed.
 
   Attributes:
-    player: name of the player that moves.
+    player: name of the player that is updated.
     loss: `(variables by player, batch, keys, hyper) -> (scalar, (new, scalars))`, where
       `new` holds changed collections by player and `scalars` what is worth logging.
-    repeat: how often the move is made per step, each time on the next batch.
+    repeat: updates per step, each on the next batch.
 
   Example:
     >>> def loss(variables, batch, keys, hyper):
@@ -63,7 +63,7 @@ class Pass(NamedTuple):
   """A forward pass that several turns share, run once a step before the first turn.
 
   Attributes:
-    player: whose parameters it uses. This player must move once a step, last.
+    player: whose parameters it uses. This player must be updated once a step, last.
     run: `(variables by player, batch, keys, hyper) -> (value, new)`: the value, a tree
       that the losses find as `batch['shared']`, and changed collections by player,
       which take effect in the turn of `player`. That turn's gradient passes through.
@@ -112,26 +112,26 @@ def unchanged(variables: Mapping[str, Variables], keys: Any, hyper: Hyper) -> An
 
 
 class Task(NamedTuple):
-  """How something is taught: players, their turns, and how the result is measured.
+  """How models are trained: players, their turns, and how the result is measured.
 
   Attributes:
     players: by name.
-    turns: in order, each taken once per step.
+    turns: in order; a step takes each of them.
     outputs: `(variables by player, batch, keys, hyper) -> Outputs` for the metrics.
     metrics: by name; the study's deciding metric is one of them.
     shared: a forward pass that all turns share; or None.
     after_step: `(variables, keys, hyper) -> variables` (moving averages).
     show: `(variables by player, batch, keys, hyper) -> {name: array}` of a few test
       examples, for the report's probes ('activation/stage0', 'trace/gates/forget').
-    sample: `(variables by player, prompt, keys, hyper, options)`, what the trained
-      model generates: symbols [T] after a prompt [P], or pictures by name, uint8
-      [n, H, W, C], of a prompt that is a batch; None if it generates nothing.
+    sample: `(variables by player, prompt, keys, hyper, options) -> samples`: symbols
+      [T] that follow a prompt [P], or pictures by name, uint8 [n, H, W, C], for a
+      prompt that is a batch; None if the model generates nothing.
     film: `(variables by player, keys, hyper) -> uint8 [n, H, W, C]`, a few pictures
       at every evaluation; None if there are none.
     digest: of whatever a run's result depends on besides config, data and code, such
       as the weights of a feature extractor; '' if nothing.
-    facts: for the report; JSON.
-    references: as the data set's.
+    facts: JSON for the report.
+    references: as in `Dataset`.
 
   Example:
     >>> player = Player(init=lambda keys, batch: {'params': {}}, optimizer=None)
@@ -167,7 +167,7 @@ class Request(NamedTuple):
   Attributes:
     example: its index.
     seed: of the run.
-    epoch: from 0; -1 is how evaluation sees it, whatever the seed.
+    epoch: from 0; -1 in evaluation, where the seed does not matter.
   """
 
   example: int
@@ -203,7 +203,7 @@ class Dataset(NamedTuple):
   """Examples that lie on the device as stored, and how batches are made of them.
 
   Attributes:
-    name: as in results.
+    name: as results show it.
     arrays: the stored data that examples are made of; images uint8 [N, H, W, C], labels
       int32 [N], a text uint8 [L], a series float32 [L, F].
     split: `seed -> {'train', 'validation', 'test'}` of int32 indices of examples;
@@ -217,11 +217,11 @@ class Dataset(NamedTuple):
       windows that start at the indices.
     lanes: whether batches continue one another, so that a state can be carried: lane b
       of step s is training example b * (N // B) + s % (N // B), and `batch['first']` is
-      True where the lanes begin. Otherwise every epoch is shuffled.
+      True in the first step of an epoch. Otherwise every epoch is shuffled.
     jitter: training indices move by one offset in [0, jitter) per epoch.
-    facts: for the task and the report; JSON.
-    references: scores of methods without gradient descent, by name, on a run's columns
-      ('test/mse').
+    facts: JSON for the task and the report.
+    references: scores of methods without gradient descent, by name and then by a run's
+      columns ('test/mse').
     stream: how examples are read if they do not fit in memory; `arrays` then have
       shape, dtype and rows, but large ones lie on disk and enter no program.
 
@@ -254,5 +254,5 @@ class Dataset(NamedTuple):
 
   @property
   def resident(self) -> Mapping[str, np.ndarray]:
-    """The arrays that enter programs; none of a stream."""
+    """The arrays that enter programs; none if the data set streams."""
     return {} if self.stream else self.arrays

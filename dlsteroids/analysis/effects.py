@@ -58,14 +58,14 @@ def measure(
   The first rows are the family: all contrasts, in the study's order, on the deciding
   metric at the test split's best step, in the declared tuning state. Only they carry
   `p_holm`, an interval of `prob_improvement`, `skewed`, `pivotal_seeds` (without any
-  one of which the effect is not significant), `exploratory` and a `verdict`.
-  Descriptive rows follow: the other tuning state if it was run, the other metrics at
-  test, and every metric at the last step.
+  single one of which the effect would not be significant), `exploratory` and a
+  `verdict`. Descriptive rows follow: the other tuning state if it was run, the other
+  metrics at test, and every metric at the last step.
 
-  Of a factorial the family are the simple effects in the intact model; the main effects
+  The family of a factorial is the simple effects in the intact model; the main effects
   are descriptive, as is every other row. `effect` tells them apart.
 
-  A contrast with a side most of whose runs diverged has no test and no verdict.
+  If most runs of either side diverged, a contrast has neither p nor verdict.
   `delta_finite` is the mean difference at the seeds without a diverged run.
 
   Args:
@@ -139,10 +139,10 @@ def _columns(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
   return [first] + [c for c in others + last if c in runs and runs[c].notna().any()]
 
 
-def sign_of_gain(
+def sign_of_improvement(
   study: study_lib.Study, contrast: factors_lib.Contrast, column: str
 ) -> int:
-  """The sign that turns a delta into what the contrast's subject gains: 1 or -1."""
+  """1 where a positive delta speaks for the side that the verdict is on, else -1."""
   sign = pairs.metric(study, column).sign
   return sign if contrast.subject == 'arm' else -sign
 
@@ -155,7 +155,7 @@ def _row(
   scores: pairs.Scores,
   alpha: float,
 ) -> dict[str, Any]:
-  """One row of the table, without a claim."""
+  """One row of the table, without a verdict."""
   pair = pairs.match(contrast, scores)
   delta = pair.delta
   interval, p = _test(study, contrast, pair, scores, alpha)
@@ -209,7 +209,7 @@ def _test(
   scores: pairs.Scores,
   alpha: float,
 ) -> tuple[statistics.Interval, float]:
-  """The interval and p of a contrast, with sampled orders over seeds and orders."""
+  """The interval and p of a contrast: over seeds and, if orders are sampled, orders."""
   values = scores.value.loc[list(pair.seeds)]
   added = attribution.added_by_draw(study, contrast.factor, values)
   if added is None:
@@ -221,7 +221,7 @@ def _test(
 def _sides(
   contrast: factors_lib.Contrast, pair: pairs.Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Scores of the side of which the verdict speaks, and of the other."""
+  """Scores of the side that the verdict is on, then of the other."""
   if contrast.subject == 'reference':
     return pair.reference, pair.arm
   return pair.arm, pair.reference
@@ -234,7 +234,7 @@ def _enter_verdicts(
   matched: Sequence[pairs.Pairs],
   alpha: float,
 ) -> None:
-  """Enters what only the family's rows have, unless most runs of a side diverged."""
+  """Fills in what only the family's rows have, unless most runs of a side diverged."""
   p_difference = statistics.holm([row['p'] for row in rows])
   p_equivalence = np.ones(len(rows))
   if study.margin > 0:
@@ -255,7 +255,7 @@ def _enter_verdicts(
       *_sides(contrast, matched[i]), better, alpha
     )
     row['verdict'] = 'inconclusive'
-    # One-sided tests reach alpha one seed earlier than the interval; no claim then.
+    # One-sided tests reach alpha with one seed fewer than the interval: no claim yet.
     crossed = row['ci_kind'] == statistics.CROSSED
     tested = crossed or row['ci_kind'] == statistics.INVERSION
     can_claim = reachable and matched[i].enough and tested
@@ -264,12 +264,12 @@ def _enter_verdicts(
     if can_claim and not crossed and p_equivalence[i] <= alpha:
       row['verdict'] = 'equivalent'
     elif can_claim and p_difference[i] <= alpha:
-      gain = row['delta'] * sign_of_gain(study, contrast, row['metric'])
-      row['verdict'] = 'helps' if gain > 0 else 'hurts'
+      improvement = row['delta'] * sign_of_improvement(study, contrast, row['metric'])
+      row['verdict'] = 'helps' if improvement > 0 else 'hurts'
 
 
 def is_mostly_diverged(row: Mapping[Any, Any] | pd.Series) -> bool:
-  """Whether most runs of a side of a row of the effects diverged: no verdict."""
+  """Whether most runs of either side of a contrast diverged, so it has no verdict."""
   return max(row['share_diverged_arm'], row['share_diverged_reference']) > 0.5
 
 
@@ -289,8 +289,8 @@ def contradictions(
 ) -> list[Contradiction]:
   """Where the intact model shows the opposite of the average over a factorial's cells.
 
-  Listed are changes whose simple effect has the verdict 'helps' or 'hurts', or whose
-  main effect is significant, if the two differ in sign.
+  Only changes whose simple effect has the verdict 'helps' or 'hurts', or whose main
+  effect is significant, are listed.
 
   Args:
     study: the study.
@@ -315,14 +315,14 @@ def contradictions(
 
 
 class DivergedArm(NamedTuple):
-  """An arm of which runs diverged.
+  """An arm with diverged runs.
 
   Attributes:
     arm: its name.
     seeds: of the diverged runs, in order of the step at which they diverged.
     steps: those steps.
     ended: how many of its runs ended.
-    most: whether more than half of them diverged: no verdict is made on the arm.
+    most: whether more than half of them diverged, so that there is no verdict.
   """
 
   arm: str

@@ -173,7 +173,7 @@ def _measure(
   costs = _costs(study)
   readings = []
   for contrast, row in zip(summary.family(study), table.to_dict('records')):
-    sign = effects.sign_of_gain(study, contrast, column)
+    sign = effects.sign_of_improvement(study, contrast, column)
     low, high = sorted((sign * row['ci_low'], sign * row['ci_high']))
     new = {
       **{str(name): value for name, value in row.items() if name in COLUMNS},

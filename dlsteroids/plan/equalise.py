@@ -97,7 +97,7 @@ def with_steps(config: Mapping[str, Any], steps: float) -> dict[str, Any]:
 
 
 def scale(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
-  """The config with the widths that its model names by `WIDTHS` times `factor`.
+  """The config with the options that its model declares as widths times `factor`.
 
   Raises:
     UserError: if it names none, or they are all empty.
@@ -108,8 +108,9 @@ def scale(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
   widths = {f'model.{name}': wider(model[name], factor) for name in names}
   if not any(np.size(value) for value in widths.values()):
     raise errors.UserError(
-      f'model {model["name"]} has no widths to change: its module names options by '
-      "WIDTHS = ('hidden',); leave out config.study.sizes and regime params"
+      f'model {model["name"]} has no widths to change: none of its options '
+      'is an Option(..., width=True); add one, or leave out config.study.sizes and '
+      'regime params'
     )
   return replace(config, widths)
 

@@ -40,15 +40,16 @@ class Plan(NamedTuple):
     design: arms and contrasts.
     conditions: under which each arm is trained; the first is the declared one.
     arms: config under the declared condition by arm name.
-    at: config and residual by arm name and condition.
+    at: config, and how far it misses what its regime equalises, by arm name and
+      condition.
     datasets: by digest of the config section that made them.
     members: the pure functions by program id.
     facts: what is known of a program without training, by program id.
     layouts: by program id.
     code: what an arm runs, by arm name.
     grid: values that are searched by config path; {} without tuning.
-    final: whether the grid is not extended any more, so that claims follow.
-    claims: published ones to hold the results against.
+    final: whether the grid is complete, so that the runs that claim can be planned.
+    claims: published claims to compare the results with.
   """
 
   config: Mapping[str, Any]
@@ -126,11 +127,11 @@ def make(
     factors: from its `get_factors`.
     arms: from its `get_arms`, for the design 'arms'.
     layouts: of programs planned before, from plan.json.
-    only: name of the one arm to plan, under the declared condition, for what one run
-      is enough for; '' plans all.
+    only: name of the only arm to plan, under the declared condition, for actions on one
+      run; '' plans all.
     published: claims, from its `get_claims`.
-    programs: names of the arms that each trains, by id: nothing else is planned, and
-      checks of the whole study are left to the process that planned it.
+    programs: the only programs to plan: names of the arms that each trains, by id.
+      Checks of the whole study are left to the process that planned it.
 
   Raises:
     UserError: for any mistake in config, factors or data; among them a level that
@@ -194,7 +195,7 @@ def adjust(
   conditions: Sequence[conditions_lib.Condition],
   programs: programs_lib.Programs,
 ) -> dict[Key, equalise.Adjusted]:
-  """Every arm's config under every condition; UserErrors name both."""
+  """Every arm's config under every condition; a UserError names the two."""
   at: dict[Key, equalise.Adjusted] = {}
   for condition in conditions:
     for name, arm in configs.items():
@@ -235,7 +236,7 @@ def pick(arms: Mapping[str, Any], name: str) -> Any:
 
 
 def check_targets(study: Mapping[str, Any]) -> None:
-  """Raises UserError for a target of gains that no metric of its kind can take."""
+  """Raises UserError if the deciding metric can't reach a target."""
   targets = conditions_lib.numbers(study['targets'], 'study.targets')
   if metrics.is_share(study['metric']) and max(targets, default=0) >= 1:
     raise errors.UserError(
@@ -245,7 +246,7 @@ def check_targets(study: Mapping[str, Any]) -> None:
 
 
 def scalars(programs: programs_lib.Programs) -> set[str]:
-  """Names of what training curves show besides the task's metrics."""
+  """Names of the scalars that training curves show besides the task's metrics."""
   return {name for facts in programs.facts.values() for name in facts.scalars}
 
 
@@ -297,19 +298,19 @@ def layout(
     written: the program's entry in plan.json, if any.
 
   Raises:
-    UserError: if engine settings contradict the layout of runs trained before, or would
-      hang: jax 0.10's CPU runtime does, on large batched products inside a loop.
+    UserError: if engine settings contradict the layout of runs trained before, or may
+      hang: jax before 0.12 can, on CPUs, in large batched products inside a loop.
   """
   engine = config['engine']
-  old = written if written and 'width' in written else None  # else only planned
+  old = written if written and 'width' in written else None  # no width: not trained yet
   strategy = engine['strategy']
   if strategy == 'auto':
     strategy = old['strategy'] if old else best_strategy(facts)
   old_jax = jax.__version_info__ < (0, 12)
   if strategy == 'vmap' and jax.default_backend() == 'cpu' and facts.recurs and old_jax:
     raise errors.UserError(
-      f'config.engine.strategy=vmap: jax {jax.__version__} can hang on recurrences '
-      'side by side on a CPU; use map (or auto)'
+      f'config.engine.strategy=vmap: jax {jax.__version__} can hang on a CPU when '
+      'it trains recurrent models side by side; use map (or auto)'
     )
   width = engine['width'] or best_width(strategy, facts)
   if old and (not engine['width'] or old.get('halved_from') == width):
@@ -348,7 +349,7 @@ def best_width(strategy: str, facts: inspect.Facts) -> int:
 
 
 def searches(plan: Plan) -> dict[Key, list[list[runs_lib.Run]]]:
-  """By arm and condition, for every grid point, runs on seeds that no claim uses."""
+  """Tuning runs of each grid point, by arm and condition, on seeds no claim uses."""
   count = plan.config['study']['tune_seeds']
   seeds = [runs_lib.TUNE_SEED + i for i in range(count)]
   points = plan.points
@@ -362,16 +363,16 @@ def searches(plan: Plan) -> dict[Key, list[list[runs_lib.Run]]]:
 
 
 def extend_grid(plan: Plan, index: results.Index, failed: Collection[str] = ()) -> Plan:
-  """The plan with its grid extended as the searches in the store ask for.
+  """The plan with its grid extended as far as the searches in the store require.
 
   Args:
     plan: of the whole study.
     index: the store.
-    failed: fingerprints of runs that cannot be waited for; their arms have no choice.
+    failed: fingerprints of failed runs; an arm that needs one chooses no numbers.
 
   Returns:
-    a plan that is `final` if no chosen number lies at an end that may grow, or whose
-    search is not in the store yet.
+    A plan that is `final` if no chosen number lies at an end that may be extended, or
+    one that still has searches to run.
   """
   declared = tuning.parse_grid(plan.config['study']['tune'], plan.config)
   metric = deciding_metric(plan)
@@ -397,9 +398,9 @@ def deciding_metric(plan: Plan) -> study_lib.Metric:
 
 
 def claim_runs(plan: Plan) -> list[runs_lib.Run]:
-  """Every arm at every seed as configured, under the conditions that show it.
+  """The untuned runs: every arm at every seed, under every condition.
 
-  A study that tunes has untuned runs under the declared condition only.
+  A study that tunes has them under the declared condition only.
   """
   seeds = runs_lib.seeds(plan.config)
   conditions = plan.conditions[:1] if plan.grid else plan.conditions

@@ -1,4 +1,4 @@
-"""Verdicts in words: one sentence a contrast, saying no more than the numbers do."""
+"""Verdicts in words: a sentence per contrast that says no more than its numbers."""
 
 import math
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Answers(NamedTuple):
     answers: in the study's order; empty with a refusal.
     unanswered: factors without a verdict, most of whose runs diverged.
     standing: the verdicts that stand, where those of this look are exploratory.
-    look: the number of the look at which they were made.
+    look: the number of the look that made those verdicts.
   """
 
   refusal: str
@@ -48,13 +48,12 @@ class Change(NamedTuple):
 
   Attributes:
     subject: starts a sentence: 'Dropout'.
-    deed: the step from the reference to the arm, whose effect is told: 'removing it
-      (0.0 instead of 0.5)'.
-    swap: whether the verdict speaks of the deed itself, not of a component.
+    action: what turns the reference into the arm: 'removing it (0.0 instead of 0.5)'.
+    swap: whether the verdict is on the action itself, not on a component.
   """
 
   subject: str
-  deed: str
+  action: str
   swap: bool = False
 
 
@@ -76,7 +75,7 @@ def gather(source: summary_lib.Source) -> Answers:
       continue
     texts = [sentence(study, row, look)]
     if _change_key(row) in main and row['effect'] == effects_lib.SIMPLE:
-      texts.append(_beside(study, main[_change_key(row)]))
+      texts.append(_main_effect(study, main[_change_key(row)]))
     low, high = spans.get(tables.key_of(row), (1.0, 1.0))
     if row['verdict'] in ('helps', 'hurts') and low <= 0 <= high:
       interval = Effect(study, row).interval(low, high)
@@ -101,13 +100,13 @@ def _change_key(row: Row) -> tuple[str, str]:
   return str(row['factor']), str(row['level'])
 
 
-def _beside(study: study_lib.Study, row: Row) -> str:
-  """The main effect of a factorial, which stands beside the simple one."""
+def _main_effect(study: study_lib.Study, row: Row) -> str:
+  """A sentence on a factorial's main effect, to follow that on the simple effect."""
   contrast = facts.find_contrast(study, row)
   if contrast is None:
     return ''
-  deed = describe(study, contrast).deed.split(', averaged')[0]
-  return f'Averaged over the other factors, {deed} {Effect(study, row).moved()}.'
+  action = describe(study, contrast).action.split(', averaged')[0]
+  return f'Averaged over the other factors, {action} {Effect(study, row).moved()}.'
 
 
 def contradictions(study: study_lib.Study, effects: pd.DataFrame) -> list[str]:
@@ -119,9 +118,9 @@ def contradictions(study: study_lib.Study, effects: pd.DataFrame) -> list[str]:
       continue
     change, moved = describe(study, contrast), Effect(study, simple).moved()
     texts.append(
-      f'{change.subject} acts both ways: {change.deed} {moved}, but averaged over the '
-      f'other factors it {Effect(study, main).moved()}. What it '
-      'does depends on the other parts; the verdict is on the intact model.'
+      f'{change.subject} has opposite effects: {change.action} {moved}, but averaged '
+      f'over the other factors it {Effect(study, main).moved()}. What it does '
+      'depends on the other parts; the verdict is on the intact model.'
     )
   return texts
 
@@ -209,7 +208,7 @@ def _body(
 ) -> str:
   """The sentence, without what the look adds."""
   name, verdict = f'{_diverged(row)}{change.subject}', row['verdict']
-  moved = f'{change.deed} {effect.moved()}'
+  moved = f'{change.action} {effect.moved()}'
   if _diverged(row) and not formats.missing(row['delta_finite']):
     moved += f', by {effect.amount(row["delta_finite"])} where no run diverged'
   p, notes = _p(row['p_holm']), _notes(study, row, effect)
@@ -238,7 +237,7 @@ def _body(
 
 
 def describe(study: study_lib.Study, contrast: factors.Contrast) -> Change:
-  """What a contrast compares, oriented as its verdict is."""
+  """What a contrast compares, in the words that its verdict uses."""
   factor = {one.name: one for one in study.factors}.get(contrast.factor)
   new, old = facts.levels_of(study, contrast)
   has_levels = factor is not None and new is not None and old is not None
@@ -276,7 +275,7 @@ def _skew(row: Row) -> str:
 
 
 def _notes(study: study_lib.Study, row: Row, effect: 'Effect') -> str:
-  """Seeds, and what the verdict hangs on, for the closing parenthesis."""
+  """For the closing parenthesis: seeds, and what the verdict depends on."""
   planned = len(study.seeds)
   seeds = f'{row["n"]} of {planned}' if row['n'] != planned else f'{planned}'
   texts = [f'{seeds} seed{"s" if planned != 1 else ""}']
@@ -315,7 +314,8 @@ class Effect:
     self.suffix = ' points' if points else ''
     self.delta = row['delta'] * self.scale
     self.raw_ends = row['ci_low'], row['ci_high']
-    # decimals: one more than the first digit of the interval's width needs, points none
+    # As many decimals as show the first digit of the interval's width, and one more
+    # unless the numbers are points.
     width = (self.raw_ends[1] - self.raw_ends[0]) * self.scale
     size = max(width if math.isfinite(width) else 0, abs(self.delta) / 100)
     digits = -math.floor(math.log10(size)) if size > 0 else 1
@@ -351,5 +351,5 @@ class Effect:
 
 
 def silence(frame: pd.DataFrame) -> pd.DataFrame:
-  """The effects without test or claim, for a design that could not have shown any."""
+  """The effects without p and verdict, for a design too small to reach significance."""
   return frame.assign(verdict='', p=float('nan'), p_holm=float('nan'))

@@ -42,14 +42,14 @@ class Status(NamedTuple):
 
 
 class Compiling(NamedTuple):
-  """An execution waits for the compilation of program `number`, from 1, of `total`."""
+  """Training waits for the compilation of program `number` (from 1) of `total`."""
 
   number: int
   total: int
 
 
 Watch = Callable[[Status | Compiling], None]
-# XLA's allocators, the C++ runtime, and kernels that only fail (YNNPACK).
+# Of XLA's allocators, the C++ runtime, and YNNPACK, whose kernels give no reason.
 OUT_OF_MEMORY = (
   *('RESOURCE_EXHAUSTED', 'Out of memory', 'out of memory', 'bad_alloc'),
   *('Cannot allocate memory', 'MemoryError', 'YNNPACK operation failed'),
@@ -69,7 +69,7 @@ def execute(
   watch: Watch = no_watch,
   say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, str]:
-  """Trains what the store lacks of `runs`; returns reasons by failed fingerprint.
+  """Trains what the store lacks of `runs`; returns why runs failed, by fingerprint.
 
   A batch that fails is reported at once and the others continue. One that runs out of
   memory is tried again with half the members per device, which plan.json records. The
@@ -92,11 +92,11 @@ def execute(
     layout = layouts[batch.program]
     arms = ', '.join(dict.fromkeys(run.arm for run in batch.runs))
     try:
-      compiler.get(batch, layout, watch)  # a signal may end this wait, not training
+      compiler.get(batch, layout, watch)  # a signal may interrupt this, not training
       with interrupt.deferred():
         watch_batch = _watch_batch(watch, batch, finished, total)
         train_batch(plan, batch, compiler, layout, workdir, watch_batch, say)
-        processes.agree(None)  # whether it is stored
+        processes.agree(None)  # raises if another process failed to store it
     except (errors.UserError, leases.Lost):
       raise
     except Exception as error:
@@ -140,7 +140,7 @@ def _watch_batch(
 
 
 def _refuse_full_disk(error: Exception, workdir: pathlib.Path) -> None:
-  """Raises UserError if results cannot be written: no other batch could be, either."""
+  """Raises UserError if results cannot be written: other batches would fail, too."""
   reason = checkpoint.refusal(error)
   if reason:
     raise errors.UserError(
@@ -188,8 +188,8 @@ class Compiler:
     self, plan: study_plan.Plan, is_needed: Callable[[str], bool] = lambda program: True
   ):
     self.plan, self.is_needed = plan, is_needed
-    # XLA takes 1.4 cores a program: a second thread gained 15 % on two idle cores, and
-    # what trains meanwhile loses that.
+    # XLA takes 1.4 cores per program: a second thread gained 15 % on two idle cores, but
+    # slows a batch that trains meanwhile by as much.
     self.pool = concurrent.futures.ThreadPoolExecutor(
       min(8, max(1, environment.cores() // 2))
     )
@@ -262,7 +262,7 @@ class Compiler:
 def make_slots(
   plan: study_plan.Plan, batch: runs_lib.Batch, layout: program_lib.Layout
 ) -> list[dict[str, Any]]:
-  """The slots of a batch: runs in turn over the groups of devices, then padding.
+  """The slots of a batch: runs dealt out to the groups of devices, then padding.
 
   Raises:
     ValueError: more runs than the layout has members.
@@ -279,7 +279,7 @@ def make_slots(
 
 
 def position(i: int, layout: program_lib.Layout) -> int:
-  """Where the i-th run of a batch lies: group of devices by group in turn."""
+  """Where the i-th run of a batch lies: runs are dealt out to the groups in turn."""
   return (i % layout.groups) * layout.width + i // layout.groups
 
 
@@ -297,7 +297,7 @@ def train_batch(
   config = batch.runs[0].config
   dataset = plan.dataset(config)
   split = dataset.split(batch.runs[0].seed)
-  # Bits depend on both, so a checkpoint of others is not continued.
+  # Results depend on both to the bit: checkpoints of another origin are not continued.
   origin = config_lib.digest(processes.agree([layout, environment.provenance()]))[:8]
   folder = workdir / 'checkpoints' / f'{batch.name}-{origin}'
   slots = make_slots(plan, batch, layout)
@@ -368,8 +368,11 @@ def readers(engine: Mapping[str, Any]) -> reader.Readers:
 def run_arrays(
   plan: study_plan.Plan, run: runs_lib.Run, result: loop.Result, slot: Any, at: int
 ) -> dict[str, Any]:
-  """The arrays stored of a run that claims: predictions on the test split with their
-  truth, and for the first seed what the report shows of the trained network."""
+  """The arrays to store of a run; none of one that only searches a tuning grid.
+
+  They are predictions on the test split and their labels and, for the first seed, what
+  the report shows of the trained network.
+  """
   if run.tuned == runs_lib.SEARCH:
     return {}
   dataset = plan.dataset(run.config)
@@ -387,7 +390,7 @@ def run_arrays(
 
 
 def _narrow(value: Any) -> Any:
-  """Integers of a small range in one byte or two; everything else unchanged."""
+  """Small non-negative integers in one byte or two; everything else unchanged."""
   if value.dtype.kind == 'i' and value.size and value.min() >= 0:
     for kind in ('uint8', 'uint16'):
       if value.max() <= np.iinfo(kind).max:

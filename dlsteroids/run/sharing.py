@@ -31,7 +31,7 @@ def train(
   patience: float = float('inf'),
   extend: Extend | None = None,
 ) -> dict[str, str]:
-  """Trains what the store lacks of `todo`; returns reasons by failed fingerprint.
+  """Trains what the store lacks of `todo`; returns why runs failed, by fingerprint.
 
   Args:
     plan: the plan.
@@ -40,24 +40,24 @@ def train(
     watch: shows progress.
     say: prints a line for the user.
     patience: seconds to wait for units that other processes hold.
-    extend: gives the plan with a larger tuning grid, or with the final one; None where
-      the grid is another process's decision.
+    extend: returns the plan with a larger tuning grid, or with the final one; None if
+      another process decides on the grid.
 
   Raises:
     UserError: if results can't be written, or stored ones must not be mixed with those
       of this machine.
   """
-  with Shift(plan, todo, workdir, watch, say) as shift:
+  with Worker(plan, todo, workdir, watch, say) as worker:
     since = time.monotonic()
-    while shift.update_todo() or shift.extend_grid(extend):
-      if shift.take_one():
+    while worker.update_todo() or worker.extend_grid(extend):
+      if worker.take_one():
         since = time.monotonic()
       elif time.monotonic() - since > patience:
         break
       else:
-        shift.wait()
+        worker.wait()
     processes.agree('')  # tells `follow` that nothing is left
-  return shift.failed
+  return worker.failed
 
 
 def follow(
@@ -86,7 +86,7 @@ def _agree(
   unit: units.Unit,
   workdir: pathlib.Path,
 ) -> tuple[study_plan.Plan, Sequence[runs_lib.Run]]:
-  """The first process' runs and current layouts, in all processes."""
+  """The plan with the current layouts, and runs, as the first process has them."""
   layouts = manifest.read_layouts(workdir) if processes.first() else {}
   plan = manifest.lay_out(plan, processes.agree(layouts))
   names = processes.agree([run.fingerprint for run in runs])
@@ -98,8 +98,8 @@ def _agree(
   return plan, [by_name[name] for name in dict.fromkeys(names)]
 
 
-class Shift:
-  """One process' part in training units, as a context."""
+class Worker:
+  """Trains the units that are free; a context, in which programs compile ahead."""
 
   def __init__(
     self,
@@ -118,7 +118,7 @@ class Shift:
     self.compiler = local.Compiler(plan, self.is_free)
     self.lines: set[str] = set()  # printed so far
 
-  def __enter__(self) -> 'Shift':
+  def __enter__(self) -> 'Worker':
     self.compiler.__enter__()
     self.compile_ahead()
     return self
@@ -127,13 +127,13 @@ class Shift:
     self.compiler.__exit__(*error)
 
   def compile_ahead(self) -> None:
-    """Starts to compile what the first batch of each unit needs."""
+    """Queues the compilation of each unit's first batch."""
     for unit in self.todo:
       batches = self.batches(unit.missing(self.index))
       self.compiler.start(batches[:1], self.plan.layouts)
 
   def extend_grid(self, extend: Extend | None) -> bool:
-    """Plans the runs that follow from the searches; whether there may be any."""
+    """Extends the grid or makes it final; False if it was, or without `extend`."""
     if extend is None or self.plan.final:
       return False
     self.index = results.read(self.workdir)
@@ -160,7 +160,7 @@ class Shift:
     return runs_lib.batches(runs, lambda name: name in self.index.records, sizes)
 
   def update_todo(self) -> bool:
-    """Drops units that are done or have failed elsewhere; whether any is left."""
+    """Drops units that are done or failed elsewhere; returns whether any are left."""
     new_failures = failures.read(self.workdir)
     for unit in list(self.todo):
       failure = new_failures.get(unit.program)
@@ -171,11 +171,11 @@ class Shift:
       elif failure and failure != self.old_failures.get(unit.program):
         programs = {run.fingerprint: run.program for run in missing}
         self.failed |= failures.reasons(self.workdir, programs, {})
-        self.todo.remove(unit)  # another process tried
+        self.todo.remove(unit)  # another process has just tried it
     return bool(self.todo)
 
   def take_one(self) -> bool:
-    """Trains the first unit that is free; whether there was one."""
+    """Trains the first unit that is free; returns whether there was one."""
     for unit in self.todo:
       facts = {'provenance': environment.provenance()}
       lease = leases.take(self.workdir, unit.program, self.lease_seconds, facts)
@@ -197,7 +197,7 @@ class Shift:
   def train(self, unit: units.Unit, lease: leases.Lease) -> None:
     """Trains the runs that a unit lacks: those of the search, then those that claim."""
     failures.forget(self.workdir, unit.program)
-    processes.agree(unit.program)  # to those that `follow`
+    processes.agree(unit.program)  # `follow` receives these two
     processes.agree((self.plan.grid, self.plan.final))
     failed: dict[str, str] = {}
     for runs_of in (lambda: unit.search, lambda: unit.claim(self.index)):
@@ -216,7 +216,7 @@ class Shift:
     self.failed |= failed
 
   def wait(self) -> None:
-    """Reports once which processes it waits for, and waits a moment."""
+    """Says which processes it waits for, once, and waits a moment."""
     holders = leases.live(self.workdir, self.lease_seconds)
     for unit in self.todo:
       if unit.program in holders:
@@ -227,7 +227,7 @@ class Shift:
 
 
 class Tally:
-  """Counts the steps done and to do in all units, for the display and the lease."""
+  """Counts the steps of all units, done and to do; reports progress to the lease."""
 
   def __init__(self, watch: local.Watch):
     self.show = watch
@@ -240,18 +240,18 @@ class Tally:
     return self.lease.holder.token if self.lease else ''
 
   def begin(self, batches: Sequence[runs_lib.Batch], lease: leases.Lease) -> None:
-    """A stage begins; `batches` are those still to do in all units."""
+    """Begins a unit's search or claim; `batches` are those still to do in all units."""
     self.lease, self.last = lease, None
     work = sum(batch.steps * len(batch.runs) for batch in batches)
     self.total_steps = self.done_steps + work
 
   def end(self) -> None:
-    """The stage has ended."""
+    """Ends what `begin` began."""
     if self.last:
       self.done_steps += self.last.total_steps
 
   def watch(self, status: local.Status | local.Compiling) -> None:
-    """Shows the status of a stage as that of all units, and adds it to the lease."""
+    """Shows the progress over all units, and notes the batch's on the lease."""
     if self.lease:
       self.lease.check()
     if isinstance(status, local.Compiling):

@@ -26,7 +26,7 @@ class Trained:
     config: resolved, with the tuned numbers if the study tuned.
     players: flax module and final variables {'params': …, …} of each player, by name;
       supervised tasks have one, 'model'.
-    task: how the run was taught: losses, outputs, metrics.
+    task: how the run was trained: losses, outputs, metrics.
     dataset: what it was trained on; its `transform` is the preprocessing.
     scores: final metrics by column, such as 'final/test/accuracy'.
 

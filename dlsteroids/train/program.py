@@ -1,6 +1,6 @@
-"""One compiled program for all runs of equal static config, over devices.
+"""One compiled program for all runs with the same static config, spread over devices.
 
-The only place with jit, vmap, shardings and donation.
+Training is jitted, batched over members, sharded over them and donated here only.
 """
 
 import concurrent.futures
@@ -61,15 +61,16 @@ class Layout(NamedTuple):
 class Program(NamedTuple):
   """The functions of one program over a batch of S = width x groups members.
 
-  All arrays of slots and states have a leading axis S.
+  A slot says which run a member trains (`member.slot`), a state is its training state;
+  all their arrays have a leading axis S.
 
   Attributes:
     layout: of the members.
     member: the pure functions of one member.
     mesh: of devices, axes ('member', 'data').
     init: `(slots, data) -> states`. This and the next two are jitted, or compiled.
-    stretch: `(states, slots, data, start, stop, fresh) -> states`: the training steps
-      start..stop - 1; donates the states.
+    stretch: `(states, slots, data, start, stop, fresh) -> states`: takes the training
+      steps start..stop - 1; donates the states.
     evaluate: `(states, slots, data) -> values`.
   """
 
@@ -161,14 +162,14 @@ def over_members(
     mesh=mesh,
     in_specs=(P(AXIS), P(), *(P(),) * scalars),
     out_specs=P(AXIS),
-    # The axis of data is XLA's to partition, unless there is nothing to split.
+    # XLA partitions the data axis, unless a batch lies on one device.
     axis_names={AXIS} if layout.data > 1 else {AXIS, spread.AXIS},
     check_vma=False,
   )
 
 
 def finite(variables: Mapping[str, Any]) -> Any:
-  """Whether all parameters are finite; no loss has seen those of the last step yet."""
+  """Whether all parameters are finite: the last step's have entered no loss yet."""
   leaves = jax.tree.leaves([player['params'] for player in variables.values()])
   return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]))
 
@@ -272,7 +273,7 @@ def chunk_sharding(
 ) -> jax.sharding.NamedSharding:
   """How an array of a chunk lies on the mesh: [S, K, B, ...] by S and B, [S, E] by S.
 
-  Batches that the axis of data does not divide lie whole on all of it.
+  A batch whose size the data axis does not divide is replicated along it.
   """
   data = program.layout.data
   cut = data > 1 and len(shape) > 2 and shape[2] % data == 0
@@ -289,7 +290,7 @@ def place_chunk(chunk: Any, program: Program) -> Any:
 def place(slots: Sequence[Any], program: Program) -> Any:
   """The slots of a batch's members, stacked and placed on their devices.
 
-  Of a stream the indices of examples stay on the host, which reads them.
+  If the data set streams, example indices stay on the host, which reads the examples.
   """
   if program.member.chunks:
     names = slots[0].keys() - chunks.HOST

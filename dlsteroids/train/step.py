@@ -1,4 +1,4 @@
-"""One step for every task: each turn's gradient moves its player, inside a trace."""
+"""The training step of every task: each turn's gradient updates its player."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ State = dict[str, Any]
 
 
 def formulation() -> contextlib.AbstractContextManager[Any]:
-  """The form in which convolutions are traced: rewritten on CPUs, else the native one.
+  """A context that sets how convolutions are traced: rewritten on CPUs, else native.
 
   The rewritten forms were chosen on CPUs; GPU libraries recognise the native ones.
   """
@@ -80,7 +80,7 @@ def turn_gradient(
 ) -> tuple[Any, Any, Any, Any]:
   """A turn's loss, changed collections, scalars, and gradient in its player's params.
 
-  Where the turn's player also makes the shared pass, the gradient continues through it.
+  If the shared pass uses the same player, its gradient flows through that pass, too.
   """
   player = variables[turn.player]
 
@@ -109,9 +109,9 @@ def update_if(
 ) -> Any:
   """`update(old, *operands)` where `condition` holds, else `old`, to the bit.
 
-  A branch: selecting between old and new numbers copies both, which takes a tenth of an
-  MLP's step. Where a batch is spread over devices it is the selection nevertheless:
-  collectives inside a branch that not every group of devices takes would deadlock.
+  On one device this is a `cond`: a `where` copies old and new values, which takes a
+  tenth of an MLP's step. Where a batch is spread over devices it is a `where`:
+  collectives in a branch that not every group of devices takes would deadlock.
   """
   if spread.size() == 1:
     return jax.lax.cond(condition, update, lambda old, *_: old, old, *operands)
@@ -122,8 +122,8 @@ def update_if(
 def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]]:
   """`(state, batch, keys, hyper, alive=True) -> (state, scalars, finite)`.
 
-  `finite` is whether every turn's loss was finite. From the first loss that was not, or
-  if the run is not `alive`, the state stays as it is, to the bit. If turns repeat,
+  `finite` is whether every turn's loss was finite. From the first loss that is not, or
+  if the run is not `alive`, the state is kept, bit for bit. If turns repeat,
   `batch` has a leading axis as long as the largest `repeat`: the i-th update of every
   turn takes the i-th part of it, with PRNG streams of its own.
 
@@ -174,11 +174,11 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
     return part, rng.Keys(keys.root, keys.step * repeats + index)
 
   def shared_for(turn, index, state, batch, keys, hyper, first):
-    """The shared pass as a turn's update number `index` uses it."""
+    """The shared pass for update number `index` of a turn."""
     if shared is None or turn.player == shared.player:
       return first
     value = first.value
-    if index:  # another part of the batch: its pass is made anew
+    if index:  # another part of the batch: the pass is run again
       value, _ = shared.run(state['variables'], batch, keys, hyper)
       value = spread.alike(value, batch)
     return SharedPass(value, {}, None)

@@ -283,7 +283,8 @@ def test_the_main_effect_stands_beside_and_a_contradiction_leads():
     'accuracy by 7.50 points [7.50, 7.50].'
   )
   (text,) = sentences.contradictions(study, effects.measure(study, runs))
-  assert text.startswith('Gate acts both ways: adding it (on instead of off) in the')
+  start = 'Gate has opposite effects: adding it (on instead of off) in the'
+  assert text.startswith(start)
   assert 'raises test accuracy by 5.0' in text
   assert 'but averaged over the other factors it lowers test accuracy by 7.5' in text
 

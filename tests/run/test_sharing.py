@@ -69,14 +69,14 @@ def while_waiting(monkeypatch):
   """Has something happen as soon as a launch waits for others."""
 
   def happen(event):
-    wait = sharing.Shift.wait
+    wait = sharing.Worker.wait
 
     def wait_once(shift):
       wait(shift)
-      monkeypatch.setattr(sharing.Shift, 'wait', wait)
+      monkeypatch.setattr(sharing.Worker, 'wait', wait)
       event()
 
-    monkeypatch.setattr(sharing.Shift, 'wait', wait_once)
+    monkeypatch.setattr(sharing.Worker, 'wait', wait_once)
 
   monkeypatch.setattr(sharing, 'POLL', 0.01)
   return happen
@@ -171,7 +171,7 @@ def test_workers_train_a_tuned_study_between_them(run, config, tmp_path):
   # a launch that is gone before it trains anything
   fail = lambda *args, **options: 1 / 0
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr('dlsteroids.run.sharing.Shift.take_one', fail)
+    patch.setattr('dlsteroids.run.sharing.Worker.take_one', fail)
     with pytest.raises(ZeroDivisionError):
       run(config, work, *TUNE)
   for program in json.loads((work / 'plan.json').read_text())['programs']:

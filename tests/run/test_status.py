@@ -28,7 +28,7 @@ def work(tmp_path_factory):
   held = [leases.take(work, name, 60.0).__enter__() for name in (second, third)]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
-    patch.setattr('dlsteroids.run.sharing.Shift.wait', lambda shift: 1 / 0)
+    patch.setattr('dlsteroids.run.sharing.Worker.wait', lambda worker: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       launch.train(asked, work)
   held[1].__exit__()
