@@ -388,7 +388,7 @@ def test_out_of_memory_halves_the_width_and_says_so(tmp_path, monkeypatch, capsy
   assert 'out of memory' not in capsys.readouterr().err
   assert disk.trained(work) == 6
   assert command.main([*argv[:-1], '--config.engine.width=8']) == 2
-  assert 'bits depend on them' in capsys.readouterr().err
+  assert 'depend on them to the bit' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

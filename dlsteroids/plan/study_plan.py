@@ -321,8 +321,8 @@ def layout(
   if any(planned[name] != value for name, value in new.items()):
     words = [', '.join(f'{n}={x[n]}' for n in new) for x in (planned, new)]
     raise errors.UserError(
-      f'this workdir was planned with {words[0]}, not {words[1]}; bits depend on them: '
-      'use another --workdir'
+      f'this workdir was planned with {words[0]}, not {words[1]}; results '
+      'depend on them to the bit: use another --workdir'
     )
   groups = jax.device_count() // data
   if not groups:

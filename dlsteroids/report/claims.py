@@ -23,7 +23,7 @@ _REASONS = {
   'no arm': 'the study has no arm {}',
   'no value': 'not every run of {} has a value',
   'not above 0': 'a ratio needs numbers above 0',
-  'pairs': 'only {} of {} pairs of runs are there',
+  'pairs': 'only {} of {} pairs of runs are complete',
   'runs': 'only {} of {} runs are there',
   'few seeds': '{} seeds are too few for an interval that claims anything',
   'no interval': 'there is no interval',

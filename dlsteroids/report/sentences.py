@@ -230,8 +230,8 @@ def _body(
   planned = len(study.seeds)
   if 10 * row['n'] < 9 * planned:
     return (
-      f'{name} is inconclusive: only {row["n"]} of {planned} pairs of runs are there, '
-      f'under 90 % ({notes}).'
+      f'{name} is inconclusive: only {row["n"]} of {planned} pairs of runs are '
+      f'complete, under 90 % ({notes}).'
     )
   return f'{name} is inconclusive: {moved} ({p}, {notes}).'
 

@@ -188,8 +188,8 @@ class Compiler:
     self, plan: study_plan.Plan, is_needed: Callable[[str], bool] = lambda program: True
   ):
     self.plan, self.is_needed = plan, is_needed
-    # XLA takes 1.4 cores per program: a second thread gained 15 % on two idle cores, but
-    # slows a batch that trains meanwhile by as much.
+    # XLA takes 1.4 cores per program. On two idle cores a second thread gained 15 %,
+    # which a batch that trains meanwhile loses.
     self.pool = concurrent.futures.ThreadPoolExecutor(
       min(8, max(1, environment.cores() // 2))
     )

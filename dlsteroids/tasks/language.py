@@ -227,7 +227,7 @@ def generate(
     keys: the stream 'sample' draws; equal keys give equal samples.
     length: of the sample.
     temperature: divides the logits; 0 takes the likeliest symbol. May be traced.
-    top_k: keeps only so many of the likeliest; 0 keeps all.
+    top_k: how many of the likeliest symbols to keep; 0 keeps all.
 
   Returns:
     int32 [length].

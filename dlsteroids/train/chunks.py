@@ -50,7 +50,7 @@ class Chunks(NamedTuple):
     return unit * int(np.clip(fit, 1, most))
 
   def blank(self, kind: str, members: int) -> dict[str, Any]:
-    """What slots of so many members carry besides, all zeros."""
+    """What a chunk adds to the slots of `members` members, all zeros."""
     return self.zeros(kind, (members, self.length(kind, members)))
 
   def one(self, kind: str) -> dict[str, Any]:

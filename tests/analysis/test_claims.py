@@ -177,13 +177,13 @@ def test_missing_pairs_and_missing_intervals_can_tell_nothing():
   )
   assert direction['outcome'] == number['outcome'] == 'cannot tell'
   assert direction['why'] == 'exploratory: our verdict is inconclusive'
-  assert number['why'] == 'exploratory: only 7 of 8 pairs of runs are there'
+  assert number['why'] == 'exploratory: only 7 of 8 pairs of runs are complete'
   assert number['ours'].endswith('7 of 8 seeds')
   assert other['outcome'] == 'agrees'
   # no pair at all
   none = runs[runs['arm'] != 'a=no']
   (row,) = score(study, none, entry(number=0.02))
-  assert row['why'] == 'exploratory: only 0 of 8 pairs of runs are there'
+  assert row['why'] == 'exploratory: only 0 of 8 pairs of runs are complete'
   # an interval that is descriptive only, or nan
   study, runs = make({'a': -EIGHT})
   table = effects.measure(study, runs)
@@ -325,7 +325,7 @@ def test_ratios_are_geometric_means_over_seeds():
     ({'best_step': math.nan}, 'in 1 of 8 seeds a run has no best step'),
     ({'status': 'diverged'}, 'in 1 of 8 seeds a run has no best step'),
     ({'best_step': 0.0}, 'a ratio needs numbers above 0'),
-    ({'status': 'failed'}, 'exploratory: only 7 of 8 pairs of runs are there'),
+    ({'status': 'failed'}, 'exploratory: only 7 of 8 pairs of runs are complete'),
   ],
 )
 def test_a_ratio_of_what_was_never_reached_cannot_be_told(values, why):
@@ -366,7 +366,7 @@ def gains(*rows):
     ([{'ci_low': 0.0, 'ci_high': math.inf}], 'cannot tell', 'bounded on no side'),
     ([{'gain': math.nan}], 'cannot tell', 'bounded on no side'),
     ([{'ci_low': math.nan, 'ci_high': math.nan}], 'cannot tell', 'no interval'),
-    ([{'n': 5}], 'cannot tell', 'only 5 of 8 pairs of runs are there'),
+    ([{'n': 5}], 'cannot tell', 'only 5 of 8 pairs of runs are complete'),
     ([{'axis': 'anytime'}], 'cannot tell', 'no compute-equivalent gain of it'),
     ([{'factor': 'b'}], 'cannot tell', 'no compute-equivalent gain of it'),
     ([], 'cannot tell', 'no compute-equivalent gain was measured'),

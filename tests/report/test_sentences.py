@@ -105,7 +105,7 @@ def test_missing_pairs_and_divergences_are_told():
   assert '9 of 10 seeds; median 20.0 points' in text
   lost = studies.set_run(lost, 'baseline', 5, status='failed')
   (text,) = sentences.summary(study, effects.measure(study, lost))
-  assert 'Dropout is inconclusive: only 8 of 10 pairs of runs are there' in text
+  assert 'Dropout is inconclusive: only 8 of 10 pairs of runs are complete' in text
 
 
 def test_exploratory_looks_say_so():

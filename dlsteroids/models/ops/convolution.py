@@ -46,8 +46,8 @@ def conv(
 ) -> jax.Array:
   """Correlates images with a kernel.
 
-  Up to four groups run as one mended convolution each; more (depthwise) have no mended
-  form, as each would be a convolution of few channels, and are differentiated by JAX.
+  Up to four groups run as one rewritten convolution each; more (depthwise) have no
+  rewritten form, as each would have few channels, and are differentiated by JAX.
 
   Args:
     x: [B, H, W, Cin].

@@ -12,21 +12,22 @@ Pairs = tuple[Pair, Pair]
 Padding = str | Sequence[tuple[int, int]]
 
 # A user context and not a contextvar: it is part of the key of JAX's trace caches, so
-# a function that was jitted outside `plain` is traced again inside it.
+# a function that was jitted outside `plain` is traced again inside it. 'mended' means
+# the rewritten forms.
 _form = jax.make_user_context('mended')
 
 
 def plain() -> contextlib.AbstractContextManager[Any]:
-  """Within it every mended form (images and recurrences) traces to JAX's own.
+  """Within it every rewritten form (images and recurrences) traces to JAX's own.
 
-  For counting nominal FLOPs, for forward-mode differentiation (the mended forms are
+  For counting nominal FLOPs, for forward-mode differentiation (the rewritten forms are
   `custom_vjp`) and as an oracle.
   """
   return _form('plain')
 
 
 def native() -> contextlib.AbstractContextManager[Any]:
-  """Within it convolution and pooling trace to `lax`; recurrences stay mended.
+  """Within it convolution and pooling trace to `lax`; recurrences stay rewritten.
 
   For backends whose libraries know the gradients of native convolutions.
   """

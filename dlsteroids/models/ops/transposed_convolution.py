@@ -15,7 +15,7 @@ from jax import numpy as jnp
 
 from dlsteroids.models.ops import convolution, sliding
 
-# Up to so many output channels one matrix product beats the phases, whose convolutions
+# With at most this many output channels one matrix product beats the phases, which
 # are then too thin. Both gradients in a loop, 4x4 taps, strides 2, batch 64, jax 0.10,
 # two cores (ms; native is lax's own form):
 #   map, channels     native  phases  product

@@ -286,7 +286,7 @@ class _Layout(NamedTuple):
 
 
 def _lay_out(estimates: int, *, share: bool, narrow: bool) -> _Layout:
-  """For rows of so many estimates: in columns, or where it is narrow in lines."""
+  """For rows of `estimates` each: in columns or, where it is narrow, in lines."""
   if narrow:
     change = (_NARROW, 0.13, 'right')
     pitch = 0.28 + _NARROW_LINE * estimates

@@ -34,7 +34,7 @@ class _Block(NamedTuple):
   kinds: Sequence[str]
 
   def height(self, row: int) -> int:
-    """Pixels, for rows of so many."""
+    """The height of all rows in pixels, if one is `row` pixels high."""
     return len(self.kinds) * (row + _GAP) - _GAP + _NAME * bool(self.arm)
 
 
