@@ -132,7 +132,7 @@ def answer(families: Sequence[Family]) -> str:
   for family, found in zip(families, told):
     who = f'{family.name} on {family.data}'
     if found is None:
-      parts.append(f'{who}: the gain cannot be told from none.')
+      parts.append(f'{who}: the gain cannot be distinguished from zero.')
       continue
     name = attribution_words.name_player(family.found, 'compute')
     best = attribution_words.name_player(family.found, found.best['player'])

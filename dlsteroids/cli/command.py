@@ -119,7 +119,7 @@ def _together(values: absl_flags.FlagValues) -> contextlib.AbstractContextManage
 
 
 def _inform(words: Sequence[str]) -> bool:
-  """Prints what --help, --version or --list ask for; whether one was there."""
+  """Prints what --help, --version or --list ask for; returns whether one was given."""
   for word in words:
     name, _, topic = word.partition('=')
     if name in ('-h', '-help', '--help', '--helpfull', '--helpshort'):

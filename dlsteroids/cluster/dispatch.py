@@ -97,7 +97,7 @@ class Head:
     self.show()
 
   def update_todo(self) -> bool:
-    """Drops units that are done or have failed; whether any is left."""
+    """Drops units that are done or have failed; returns whether any are left."""
     new_failures = failures.read(self.workdir)
     for unit in list(self.todo):
       missing = unit.missing(self.index)

@@ -24,7 +24,7 @@ def work(
   watch: local.Watch,
   say: Callable[[str], None],
 ) -> Mapping[str, str]:
-  """Trains what the store lacks of programs; returns reasons by failed fingerprint.
+  """Trains what the store lacks of programs; returns why runs failed, by fingerprint.
 
   A mistake is also stored as the reason of its programs' failure: the launch that
   started this worker may be on another machine.

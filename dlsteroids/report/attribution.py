@@ -1,4 +1,4 @@
-"""The section on attribution: whose the gain is, and who gains more together."""
+"""The section on attribution: what brings the gain, and what gains more together."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,10 @@ def sentences(study: study_lib.Study, result: attribution.Attribution) -> list[s
   """The attribution in words, at the headline ratio; or the refusal.
 
   Returns:
-    What the gain is; on each scale whose it is, e.g. 'Compute (16×) accounts for 38 %
-    [31, 44] of the gain in log-error from bare to full model; convolution 30 %
-    [22, 37]; ideas together 62 % [56, 69].'; and who gains more, or less, together.
+    What the gain is; on each scale what brings it, e.g. 'Compute (16×) accounts for
+    38 % [31, 44] of the gain in log-error from bare to full model; convolution 30 %
+    [22, 37]; ideas together 62 % [56, 69].'; and which players gain more, or less,
+    together.
   """
   if result.refusal:
     return [attribution_notes.describe(result.refusal)]
@@ -145,7 +146,7 @@ def _tell_shares(
     )
     return (
       f'The improvement of {what} from bare to full model, {mean} [{low}, {high}], '
-      'cannot be told from none: it is not divided.'
+      'cannot be distinguished from zero: it is not divided.'
     )
   ideas = [row for name, row in by_player.items() if name not in attribution.RESERVED]
   ideas.sort(key=lambda row: row['share'], reverse=True)
@@ -196,7 +197,7 @@ def _tell_pairs(study: study_lib.Study, result: attribution.Attribution) -> list
 def _tables(
   study: study_lib.Study, result: attribution.Attribution
 ) -> list[sections.Table]:
-  """Players on each scale at the headline ratio, and who gains more together."""
+  """Players on each scale at the headline ratio, and which gain more together."""
   heads = (
     'Player',
     'Contribution',

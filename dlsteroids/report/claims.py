@@ -24,7 +24,7 @@ _REASONS = {
   'no value': 'not every run of {} has a value',
   'not above 0': 'a ratio needs numbers above 0',
   'pairs': 'only {} of {} pairs of runs are complete',
-  'runs': 'only {} of {} runs are there',
+  'runs': 'only {} of {} runs are complete',
   'few seeds': '{} seeds are too few for an interval that claims anything',
   'no interval': 'there is no interval',
   'unbounded': 'the gain is bounded on no side',

@@ -24,12 +24,12 @@ _SIGNS = {
   gains_lib.NEVER: '“>”: the ablated arm does not reach the target.',
   gains_lib.INTACT_AT_ONCE: '“≥”: the intact arm reaches it at its least compute.',
   gains_lib.ABLATED_AT_ONCE: '“≤”: the ablated arm reaches it at its least compute.',
-  gains_lib.BOTH_AT_ONCE: '“untold”: both arms reach it at their least compute.',
+  gains_lib.BOTH_AT_ONCE: '“unknown”: both arms reach it at their least compute.',
   gains_lib.INTACT_NEVER: '“undefined”: the intact arm does not reach it.',
 }
 WITHOUT_NUMBER = {
   gains_lib.INTACT_NEVER: 'undefined',
-  gains_lib.BOTH_AT_ONCE: 'untold',
+  gains_lib.BOTH_AT_ONCE: 'unknown',
 }
 _BOUNDS = {
   gains_lib.NEVER: '> ',

@@ -228,7 +228,7 @@ def test_no_gain_has_no_shares():
   assert found.players['phi'].notna().all()
   assert any('no shares (raw)' in note for note in notes_of(found))
   said = attribution_words.sentences(study, found)
-  assert 'cannot be told from none' in said[1]
+  assert 'cannot be distinguished from zero' in said[1]
   assert 'accounts for' not in ' '.join(said)
 
 

@@ -282,7 +282,7 @@ def test_levels_are_an_arms_mean():
   assert rows[3]['why'] == 'the study has no arm b=no'
   few = runs[(runs['arm'] != 'baseline') | (runs['seed'] > 0)]
   (row,) = score(study, few, entry('', number=0.92, quantity='level'))
-  assert row['why'] == 'exploratory: only 7 of 8 runs are there'
+  assert row['why'] == 'exploratory: only 7 of 8 runs are complete'
 
 
 def epochs():

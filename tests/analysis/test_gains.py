@@ -214,7 +214,7 @@ def test_reached_at_once_is_a_bound_on_the_other_side():
   )
   assert (made['ci_low'], made['ci_high']) == (0, pytest.approx(0.25))
   made = row(cheap, dear, 0.9)
-  assert (made['censored'], made['text']) == ('both at once', 'untold')
+  assert (made['censored'], made['text']) == ('both at once', 'unknown')
   assert math.isnan(made['gain'])
   assert (made['ci_low'], made['ci_high']) == (0, math.inf)
   made = row(cheap, dear, 0.01)
@@ -771,7 +771,7 @@ def test_the_headline_is_the_first_target_that_tells():
 
 
 def test_signs_are_explained_where_they_stand():
-  signs = ('“>”: ', '“≥”: ', '“≤”: ', '“untold”: ', '“undefined”: ')
+  signs = ('“>”: ', '“≥”: ', '“≤”: ', '“unknown”: ', '“undefined”: ')
   found = simple({1: 0.2, 4: 0.1, 8: 0.05}, {1: 0.8, 4: 0.4, 8: 0.2}, targets=[0.4])
   text = ' '.join(found.notes)
   assert [sign for sign in signs if sign in text] == ['“≥”: ']
