@@ -11,7 +11,7 @@ if TYPE_CHECKING:
   from dlsteroids.api import plan, report, run, status
   from dlsteroids.config import base
   from dlsteroids.config.options import Option
-  from dlsteroids.plan.check import check
+  from dlsteroids.plan.plugin_check import check
   from dlsteroids.rng import Keys
   from dlsteroids.run.launch import Answer
   from dlsteroids.run.trained import Trained, load
@@ -54,7 +54,7 @@ _MODULES = {
   'status': 'api',
   'base': 'config',
   'Option': 'config.options',
-  'check': 'plan.check',
+  'check': 'plan.plugin_check',
   'Keys': 'rng',
   'Answer': 'run.launch',
   **dict.fromkeys(('Trained', 'load'), 'run.trained'),

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from dlsteroids.cli import progress, summary
+from dlsteroids.cli import printout, progress
 from dlsteroids.run import launch, local
 from dlsteroids.run import status as status_lib
 from dlsteroids.util import environment, lock
@@ -76,7 +76,7 @@ def plan(
   environment.prepare()
   request = launch.request_of(config, factors, arms)
   folder = pathlib.Path(workdir).expanduser()
-  return '\n'.join(summary.lines(launch.plan_of(request, folder), folder))
+  return '\n'.join(printout.lines(launch.plan_of(request, folder), folder))
 
 
 def status(workdir: str | pathlib.Path) -> str:

@@ -15,7 +15,7 @@ from absl import app, flags
 
 from dlsteroids.analysis import attribution
 from dlsteroids.report import attribution as attribution_words
-from dlsteroids.report import attribution_notes, facts, formats, markdown, sections
+from dlsteroids.report import attribution_notes, blocks, facts, formats, markdown
 from dlsteroids.report import notes as report_notes
 from dlsteroids.report.figures import attribution as attribution_figures
 from dlsteroids.report.figures import canvas
@@ -179,7 +179,7 @@ def limits(families: Sequence[Family]) -> list[str]:
   return [text.format(rates=rates) for text in LIMITS]
 
 
-def table(families: Sequence[Family]) -> sections.Table:
+def table(families: Sequence[Family]) -> blocks.Table:
   """Every player of every family."""
   head = ('Family', 'Player', 'Share of the gain', 'Contribution', 'p')
   rows = []
@@ -191,7 +191,7 @@ def table(families: Sequence[Family]) -> sections.Table:
       name = attribution_words.name_player(family.found, row['player'])
       what = f'{family.name}, {family.data}'
       rows.append((what, name, share(row), amount, formats.p_value(row['p'])))
-  return sections.Table('', head, (False, False, True, True, True), tuple(rows))
+  return blocks.Table('', head, (False, False, True, True, True), tuple(rows))
 
 
 def describe(family: Family) -> list[str]:

@@ -42,8 +42,8 @@ PLACING = {
 }
 # Exceptions: a user's plug-in is tried, and one run is replayed alone.
 PLACED_ELSEWHERE = {
-  ('plan.check', 'jit'),
-  ('plan.check', 'vmap'),
+  ('plan.plugin_check', 'jit'),
+  ('plan.plugin_check', 'vmap'),
   ('run.replay', 'jit'),
 }
 # environment sets JAX up before its first call, inside a function.

@@ -265,7 +265,7 @@ def _report(
   command: Command, request: files.Request, workdir: pathlib.Path, tensorboard: bool
 ) -> int:
   """The actions `run` and `report`: prints the findings; the exit code."""
-  from dlsteroids.cli import summary
+  from dlsteroids.cli import printout
   from dlsteroids.run import launch
 
   if command.flags.action == 'report':
@@ -275,7 +275,7 @@ def _report(
     answer = _train(command, request, workdir)
   if not answer.follows:
     if command.flags.latex:
-      print(f'latex: {summary.write_latex(answer)}')
+      print(f'latex: {printout.write_latex(answer)}')
     print(answer)
   return 1 if answer.failed else 0
 
@@ -292,7 +292,7 @@ def _show_status(command: Command) -> None:
 
 
 def _plan(command: Command, request: files.Request, workdir: pathlib.Path) -> None:
-  from dlsteroids.cli import progress, summary
+  from dlsteroids.cli import printout, progress
   from dlsteroids.run import launch, pilot
 
   values = command.flags
@@ -302,7 +302,7 @@ def _plan(command: Command, request: files.Request, workdir: pathlib.Path) -> No
     wanted = pilot.Wanted(values.effect, values.power)
     with progress.Progress(plan.config['study']['metric']) as shown:
       lines = pilot.run(plan, workdir, values.pilot, wanted, shown.watch, shown.say)
-  print('\n'.join([*summary.lines(plan, workdir), *lines]))
+  print('\n'.join([*printout.lines(plan, workdir), *lines]))
 
 
 def _train(command: Command, request: files.Request, workdir: pathlib.Path) -> Any:

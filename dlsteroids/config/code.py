@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dlsteroids.config import digests as digests_lib
-from dlsteroids.config import memory, plugins
+from dlsteroids.config import interactive, plugins
 from dlsteroids.util import environment, errors
 
 VERSIONED = environment.LIBRARIES  # their versions are provenance
@@ -177,7 +177,7 @@ def _read_module(name: str, roots: frozenset[str], functions: set[str]) -> Modul
       raise errors.UserError(
         f'module {name} cannot be read, so its runs have no digest'
       )
-    own, used = memory.read(
+    own, used = interactive.read(
       sys.modules[name], functions, lambda other: is_first_party(other, roots)
     )
     return Module(own, used, above)

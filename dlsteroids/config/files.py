@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from dlsteroids.config import clock, overrides
+from dlsteroids.config import overrides, volatile
 from dlsteroids.util import errors
 
 
@@ -52,7 +52,7 @@ def read(
   module = _execute(file)
   config = _get_config(module, mode, options or {})
   lists = {name: _listed(module, name, config) for name in LISTS}
-  if clock.is_read_by(file):
+  if volatile.is_read_by(file):
     _check_same(file, mode, options or {}, (config, lists))
   return Request(
     config, lists['get_factors'], lists['get_arms'], command, lists['get_claims']
@@ -178,7 +178,7 @@ def _check_same(
   file: pathlib.Path, mode: str, options: Mapping[str, str], first: tuple
 ) -> None:
   """Raises UserError if the file gives another config on another day."""
-  with clock.another_day():
+  with volatile.another_day():
     module = _execute(file)
     config = _get_config(module, mode, options)
     again = config, {name: _listed(module, name, config) for name in LISTS}

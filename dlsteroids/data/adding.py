@@ -14,11 +14,11 @@ import numpy as np
 
 from dlsteroids import types
 from dlsteroids.config import options
-from dlsteroids.data.lib import digest, memory
+from dlsteroids.data.lib import digest, memory_problems
 
 OPTIONS = {
   'length': options.Option(100, 'numbers in a sequence', 2, 10_000, closed='both'),
-  **memory.OPTIONS,
+  **memory_problems.OPTIONS,
 }
 
 
@@ -36,8 +36,8 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     marks = generator.integers([0, half], [half, length], (count, 2), dtype=np.int32)
     return {'value': generator.random((count, length), np.float32), 'mark': marks}
 
-  arrays = memory.draw(config, one)
-  split = memory.make_split(config)
+  arrays = memory_problems.draw(config, one)
+  split = memory_problems.make_split(config)
   return types.Dataset(
     name='adding',
     arrays=arrays,

@@ -16,7 +16,7 @@ import numpy as np
 
 from dlsteroids import types
 from dlsteroids.config import options
-from dlsteroids.data.lib import digest, memory
+from dlsteroids.data.lib import digest, memory_problems
 
 NAMES = string.ascii_letters + string.digits
 OPTIONS = {
@@ -25,7 +25,7 @@ OPTIONS = {
   ),
   'alphabet': options.Option(8, 'different symbols', 2, len(NAMES), closed='both'),
   'length': options.Option(10, 'symbols to remember', 1, 10_000, closed='both'),
-  **memory.OPTIONS,
+  **memory_problems.OPTIONS,
 }
 BLANK, DELIMITER = '_', '|'
 
@@ -48,7 +48,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     targets[:, -length:] = symbols
     return {'input': inputs, 'target': targets}
 
-  arrays = memory.draw(config, one)
+  arrays = memory_problems.draw(config, one)
   classes = (*NAMES[:alphabet], BLANK, DELIMITER)
 
   def transform(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
@@ -64,7 +64,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   return types.Dataset(
     name='copy',
     arrays=arrays,
-    split=memory.make_split(config),
+    split=memory_problems.make_split(config),
     transform=transform,
     digest=digest.of(arrays, config, 'copy', classes),
     classes=classes,

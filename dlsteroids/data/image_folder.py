@@ -9,7 +9,7 @@ from typing import Any
 
 from dlsteroids import types
 from dlsteroids.config import options
-from dlsteroids.data.lib import decode, image_files, images, layout, split
+from dlsteroids.data.lib import decode, folder_layout, image_files, images, split
 
 OPTIONS = {**image_files.OPTIONS, **split.TEST, **images.OPTIONS}
 
@@ -26,11 +26,11 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   """
   config = options.complete(config, OPTIONS, 'data')
   place = image_files.locate(
-    'image_folder', config, layout.split_of, 'train/CLASS/*.jpg|png'
+    'image_folder', config, folder_layout.split_of, 'train/CLASS/*.jpg|png'
   )
   form = decode.Form(config['size'], config['channels'])
   pixels, classes, counts = image_files.decoded(
-    'image_folder', place, form, layout.arrange
+    'image_folder', place, form, folder_layout.arrange
   )
   train, validation, test = map(sum, counts)
   parts = images.Parts(

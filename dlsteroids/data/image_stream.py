@@ -24,9 +24,9 @@ from dlsteroids.data.lib import (
   decode,
   digest,
   disk,
+  folder_layout,
   image_files,
   images,
-  layout,
   split,
   transform,
 )
@@ -135,10 +135,10 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
       f'data.size ≤ data.resize is needed, not {size} and {resize}'
     )
   root = image_files.locate(
-    'image_stream', config, layout.split_of, 'train/CLASS/*.JPEG|jpg|png', False
+    'image_stream', config, folder_layout.split_of, 'train/CLASS/*.JPEG|jpg|png', False
   )
   files = disk.scan(root)
-  plan = layout.arrange(files, repr(str(root)), config['val'])
+  plan = folder_layout.arrange(files, repr(str(root)), config['val'])
   labels = images.label(plan.counts)
   train, validation, test = map(sum, plan.counts)
   sizes = (train, validation, test)

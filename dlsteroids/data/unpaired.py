@@ -14,7 +14,7 @@ import numpy as np
 
 from dlsteroids import types
 from dlsteroids.config import options
-from dlsteroids.data.lib import archive, decode, image_files, layout, two_domains
+from dlsteroids.data.lib import archive, decode, folder_layout, image_files, two_domains
 from dlsteroids.util import errors
 
 OPTIONS = {
@@ -42,7 +42,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     names = [archive.stem(place.resolve()) for place in places]
     name = config['label'] or '-'.join(names)
     pixels = [
-      image_files.decoded('unpaired', place, form, layout.arrange_flat)[0]
+      image_files.decoded('unpaired', place, form, folder_layout.arrange_flat)[0]
       for place in places
     ]
     sizes = [(len(part), 0, 0) for part in pixels]
@@ -50,13 +50,13 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     place = image_files.locate(
       'unpaired',
       config,
-      layout.domain_of,
+      folder_layout.domain_of,
       'trainA/*.jpg|png',
       hint=', or set data.path_x and data.path_y',
     )
     names, name = ['A', 'B'], image_files.name_of(place, config)
     stored, _, counts = image_files.decoded(
-      'unpaired', place, form, layout.arrange_domains
+      'unpaired', place, form, folder_layout.arrange_domains
     )
     sides = np.repeat(np.tile([0, 1], len(counts)), np.ravel(counts))
     pixels = [stored[sides == side] for side in (0, 1)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlsteroids.analysis import attribution, statistics
-from dlsteroids.report import attribution_notes, facts, formats, sections, tables
+from dlsteroids.report import attribution_notes, blocks, facts, formats, tables
 from dlsteroids.study import study as study_lib
 
 LOG, RAW = attribution.LOG, attribution.RAW
@@ -13,17 +13,15 @@ _MOST = 3  # interactions told in each direction
 Row = Mapping[str, Any]
 
 
-def section(
-  study: study_lib.Study, result: attribution.Attribution
-) -> sections.Section:
+def section(study: study_lib.Study, result: attribution.Attribution) -> blocks.Section:
   """Sentences, tables and notes; the refusal if there is no attribution."""
-  parts: list[Any] = [sections.Prose(text) for text in sentences(study, result)]
+  parts: list[Any] = [blocks.Prose(text) for text in sentences(study, result)]
   if not result.refusal:
     parts += _tables(study, result)
     parts += (
-      [sections.Bullets(attribution_notes.describe_all(result))] if result.notes else []
+      [blocks.Bullets(attribution_notes.describe_all(result))] if result.notes else []
     )
-  return sections.Section('Compute or idea', parts, 'attribution')
+  return blocks.Section('Compute or idea', parts, 'attribution')
 
 
 def sentences(study: study_lib.Study, result: attribution.Attribution) -> list[str]:
@@ -196,7 +194,7 @@ def _tell_pairs(study: study_lib.Study, result: attribution.Attribution) -> list
 
 def _tables(
   study: study_lib.Study, result: attribution.Attribution
-) -> list[sections.Table]:
+) -> list[blocks.Table]:
   """Players on each scale at the headline ratio, and which gain more together."""
   heads = (
     'Player',
@@ -244,7 +242,7 @@ def _player_cells(
 
 def _interactions(
   study: study_lib.Study, result: attribution.Attribution
-) -> sections.Table:
+) -> blocks.Table:
   """Pairs of players: what they gain together beyond each alone."""
   heads = ('Player', 'With', 'More together', 'Interval', 'p', 'Seeds')
   rows = [

@@ -6,7 +6,7 @@ import pandas as pd
 
 from dlsteroids.analysis import claims as claims_lib
 from dlsteroids.analysis import reach
-from dlsteroids.report import design_words, facts, formats, sections, tables
+from dlsteroids.report import blocks, design_words, facts, formats, tables
 from dlsteroids.report import gains as gain_words
 from dlsteroids.study import study as study_lib
 
@@ -68,13 +68,13 @@ def table(
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def section(board: pd.DataFrame) -> sections.Section:
+def section(board: pd.DataFrame) -> blocks.Section:
   """The claims in sentences and as a table, from `table`."""
   columns = [(name.capitalize(), False) for name in COLUMNS]
   rows = [[str(row[name]) for name in COLUMNS] for row in board.to_dict('records')]
-  parts = [sections.Prose(text) for text in sentences(board)]
+  parts = [blocks.Prose(text) for text in sentences(board)]
   made = tables.make('Published claims', columns, rows)
-  return sections.Section('Published claims', [*parts, made], 'claims')
+  return blocks.Section('Published claims', [*parts, made], 'claims')
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dlsteroids.analysis import gains as gains_lib
 from dlsteroids.analysis import summary
-from dlsteroids.report import facts, formats, sections, tables
+from dlsteroids.report import blocks, facts, formats, tables
 from dlsteroids.study import study as study_lib
 
 ANYTIME = gains_lib.ANYTIME
@@ -41,9 +41,9 @@ _COUNTED = {'> ': 'more than ', '≥ ': 'at least ', '≤ ': 'at most '}
 
 def section(
   study: study_lib.Study, result: gains_lib.Gains, anytime: gains_lib.Gains | None
-) -> sections.Section:
+) -> blocks.Section:
   """Sentences, tables and notes on the gains of separate runs and of single curves."""
-  parts: list[Any] = [sections.Prose(text) for text in sentences(study, result)]
+  parts: list[Any] = [blocks.Prose(text) for text in sentences(study, result)]
   made = [_table('Compute-equivalent gain', result)]
   texts = notes(study, result)
   if anytime:
@@ -52,8 +52,8 @@ def section(
       title = 'Anytime gain, read off single validation curves of runs as configured'
       made.append(_table(title, anytime))
   parts += [table for table in made if table.rows]
-  parts += [sections.Bullets(tuple(texts))] if texts else []
-  return sections.Section('How much compute is it worth?', parts, 'gains')
+  parts += [blocks.Bullets(tuple(texts))] if texts else []
+  return blocks.Section('How much compute is it worth?', parts, 'gains')
 
 
 def sentences(study: study_lib.Study, gains: gains_lib.Gains) -> list[str]:
@@ -306,7 +306,7 @@ def _name_ablated(study: study_lib.Study, row: Mapping[str, Any]) -> str:
   return f'without {name} ({new} instead of {old}) the model'
 
 
-def _table(title: str, result: gains_lib.Gains) -> sections.Table:
+def _table(title: str, result: gains_lib.Gains) -> blocks.Table:
   """A row a contrast, axis and target."""
   heads = ('Without', 'Ladder', 'Target', 'Gain', 'Never reached', 'Seeds')
   rows = [

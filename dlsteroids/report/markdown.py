@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from dlsteroids.report import sections, sentences
+from dlsteroids.report import blocks, sentences
 from dlsteroids.report.figures import canvas
 
 _SPECIAL = re.compile(r'([\\`*_{}\[\]|#~])')
@@ -17,7 +17,7 @@ def escape(words: str) -> str:
   return _SPECIAL.sub(r'\\\1', ' '.join(words.split('\n')))
 
 
-def render(report: sections.Report) -> str:
+def render(report: blocks.Report) -> str:
   """The whole text; figures are linked as `figures/NAME.png`."""
   parts = [f'# {escape(report.title)}', *map(_show, report.head)]
   for section in report.sections:
@@ -30,7 +30,7 @@ def _walk(parts: Iterable[Any], title: str) -> list[str]:
   """The parts of a section called `title`, which need not head its table again."""
   texts = []
   for part in parts:
-    if isinstance(part, sections.Table) and part.title != title:
+    if isinstance(part, blocks.Table) and part.title != title:
       texts.append(f'**{escape(part.title)}**')
     texts.append(_show(part))
   return texts
@@ -42,7 +42,7 @@ def _show(part: Any) -> str:
 
 
 @_show.register
-def _(part: sections.Prose) -> str:
+def _(part: blocks.Prose) -> str:
   text = escape(part.text)
   if part.kind in ('notice', 'alarm'):
     return f'> **{"Warning" if part.kind == "alarm" else "Note"}.** {text}'
@@ -50,24 +50,24 @@ def _(part: sections.Prose) -> str:
 
 
 @_show.register
-def _(part: sections.Bullets) -> str:
+def _(part: blocks.Bullets) -> str:
   return '\n'.join(f'- {escape(text)}' for text in part.items)
 
 
 @_show.register
-def _(part: sections.Verdicts) -> str:
+def _(part: blocks.Verdicts) -> str:
   return '\n'.join(
     f'- {sentences.MARKS[verdict]} {escape(text)}' for verdict, text in part.items
   )
 
 
 @_show.register
-def _(part: sections.Tiles) -> str:
+def _(part: blocks.Tiles) -> str:
   return '; '.join(escape(': '.join(item[:2])) for item in part.items) + '.'
 
 
 @_show.register
-def render_table(part: sections.Table) -> str:
+def render_table(part: blocks.Table) -> str:
   """A pipe table."""
   head = [escape(cell) for cell in part.head]
   rule = ['---:' if numeric else '---' for numeric in part.numeric]
@@ -76,17 +76,17 @@ def render_table(part: sections.Table) -> str:
 
 
 @_show.register
-def _(part: sections.Text) -> str:
+def _(part: blocks.Text) -> str:
   return f'**{escape(part.arm)}**\n\n{_code(f"⟦{part.prompt}⟧{part.text}", "text")}'
 
 
 @_show.register
-def _(part: sections.Code) -> str:
+def _(part: blocks.Code) -> str:
   return _code(part.text, 'sh')
 
 
 @_show.register
-def _(part: sections.Links) -> str:
+def _(part: blocks.Links) -> str:
   files = ', '.join(f'[{file}]({file}) ({escape(what)})' for file, what in part.items)
   return f'Beside this page: {files}.'
 
@@ -98,7 +98,7 @@ def _(part: canvas.Drawing) -> str:
 
 
 @_show.register
-def _(part: sections.Section) -> str:
+def _(part: blocks.Section) -> str:
   texts = _walk(part.parts, part.title)
   if part.collapsed:
     head = f'<details><summary>{escape(part.title)}</summary>'

@@ -6,14 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dlsteroids.analysis import (
-  attribution,
-  effects,
-  looks,
-  reach,
-  statistics,
-  summary,
-)
+from dlsteroids.analysis import attribution, effects, looks, reach, statistics, summary
 from dlsteroids.report import design_words, facts, formats, regimes
 from dlsteroids.study import conditions
 from dlsteroids.study import study as study_lib

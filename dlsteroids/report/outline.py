@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dlsteroids.analysis import compute, effects, looks, summary
+from dlsteroids.analysis import analyses, effects, looks, summary
 from dlsteroids.report import (
   attribution,
+  blocks,
   claims,
   collapse,
   facts,
@@ -16,12 +17,11 @@ from dlsteroids.report import (
   notes,
   regimes,
   samples,
-  sections,
   sentences,
   tables,
 )
+from dlsteroids.report.blocks import Prose, Section
 from dlsteroids.report.figures import canvas, registry
-from dlsteroids.report.sections import Prose, Section
 from dlsteroids.study import study as study_lib
 
 FILES = (  # written beside the report
@@ -35,7 +35,7 @@ Drawings = Mapping[str, canvas.Drawing]
 
 def make(
   source: summary.Source, answers: sentences.Answers, drawings: Drawings
-) -> sections.Report:
+) -> blocks.Report:
   """The whole report as a tree; sections without content are left out.
 
   Args:
@@ -43,7 +43,7 @@ def make(
     answers: what may be claimed.
     drawings: figures by name; those that are absent leave no trace.
   """
-  study, result = source.study, source.tables.compute or compute.Analyses()
+  study, result = source.study, source.tables.compute or analyses.Analyses()
   tree: list[Section | None] = [_answer(source, answers, result)]
   if result.attribution:
     tree.append(attribution.section(study, result.attribution))
@@ -76,7 +76,7 @@ def make(
   line = sentences.bottom_line(answers)
   head += [Prose(line, 'strong')] if line else []
   head += [Prose(text, 'notice') for text in notes.warn(source)]
-  return sections.Report(
+  return blocks.Report(
     notes.question(study),
     study.name,
     tuple(head),
@@ -105,7 +105,7 @@ def _with_figures(section: Section, drawings: Drawings) -> Section:
 
 
 def _answer(
-  source: summary.Source, answers: sentences.Answers, result: compute.Analyses
+  source: summary.Source, answers: sentences.Answers, result: analyses.Analyses
 ) -> Section:
   parts: list[Any] = _alarms(source)
   if answers.refusal:
@@ -124,7 +124,7 @@ def _answer(
     if answers.standing:
       now = Section('Exploratory, at this look', (now,))
     parts += [now] if answers.answers or not answers.unanswered else []
-  parts.append(sections.Tiles(tuple(_tiles(source))))
+  parts.append(blocks.Tiles(tuple(_tiles(source))))
   return Section('The answer', parts, 'answer')
 
 
@@ -136,12 +136,12 @@ def _alarms(source: summary.Source) -> list[Any]:
     if arm.most:
       parts.append(Prose(notes.describe_divergence(arm), 'alarm'))
       parts.append(Prose('To replay one of them, with finite checks:'))
-      parts.append(sections.Code(replay_command(study, arm.arm, arm.seeds[0])))
+      parts.append(blocks.Code(replay_command(study, arm.arm, arm.seeds[0])))
   return parts
 
 
-def _verdicts(answers: Iterable[sentences.Answer]) -> sections.Verdicts:
-  return sections.Verdicts(tuple((one.verdict, one.sentence) for one in answers))
+def _verdicts(answers: Iterable[sentences.Answer]) -> blocks.Verdicts:
+  return blocks.Verdicts(tuple((one.verdict, one.sentence) for one in answers))
 
 
 def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
@@ -226,7 +226,7 @@ def _game(source: summary.Source) -> Section:
   if account is None:
     return Section('The game', (), 'game')
   parts: list[Any] = [Prose(account.head)]
-  parts += [sections.Bullets(account.lines)] if account.lines else []
+  parts += [blocks.Bullets(account.lines)] if account.lines else []
   parts.append(Prose(account.rule, 'small'))
   return Section('The game', (Section('Did a run collapse?', parts),), 'game')
 
@@ -254,11 +254,11 @@ def _texts(source: summary.Source) -> Section | None:
 
 
 def _notes(source: summary.Source) -> Section:
-  parts: list[Any] = [sections.Bullets(tuple(notes.list_notes(source)))]
+  parts: list[Any] = [blocks.Bullets(tuple(notes.list_notes(source)))]
   deviations = regimes.deviations(source.study)
   if deviations:
     title = 'Not as equal as their regime says'
-    parts.append(Section(title, (sections.Bullets(deviations),)))
+    parts.append(Section(title, (blocks.Bullets(deviations),)))
   choices = tables.make_choices(source.study)
   if choices is not None:
     parts.append(Section(choices.title, (choices,), collapsed=True))
@@ -275,10 +275,10 @@ def _rerun(study: study_lib.Study) -> Section:
   )
   parts = (
     Prose('The same command trains only what is missing and writes this report.'),
-    sections.Code(study.command),
+    blocks.Code(study.command),
     Prose('One run alone, with finite checks and full logs:'),
-    sections.Code(replay_command(study, study.arms[-1].name, min(study.seeds))),
-    sections.Links(FILES),
+    blocks.Code(replay_command(study, study.arms[-1].name, min(study.seeds))),
+    blocks.Links(FILES),
     Section(exact, (settings,), collapsed=True),
     Section(origin, (provenance,), collapsed=True),
   )

@@ -5,19 +5,19 @@ import re
 import jinja2
 import markupsafe
 
-from dlsteroids.report import sections, sentences, tables
+from dlsteroids.report import blocks, sentences, tables
 from dlsteroids.report.figures import canvas
 
 _KINDS = {
-  sections.Prose: 'prose',
-  sections.Bullets: 'bullets',
-  sections.Verdicts: 'verdicts',
-  sections.Tiles: 'tiles',
-  sections.Table: 'table',
-  sections.Text: 'text',
-  sections.Code: 'code',
-  sections.Links: 'links',
-  sections.Section: 'section',
+  blocks.Prose: 'prose',
+  blocks.Bullets: 'bullets',
+  blocks.Verdicts: 'verdicts',
+  blocks.Tiles: 'tiles',
+  blocks.Table: 'table',
+  blocks.Text: 'text',
+  blocks.Code: 'code',
+  blocks.Links: 'links',
+  blocks.Section: 'section',
   canvas.Drawing: 'figure',
 }
 
@@ -46,6 +46,6 @@ def _environment() -> jinja2.Environment:
 _ENVIRONMENT = _environment()
 
 
-def render(report: sections.Report) -> str:
+def render(report: blocks.Report) -> str:
   """The page's HTML."""
   return _ENVIRONMENT.get_template('report.html.j2').render(report=report)

@@ -6,7 +6,7 @@ from typing import Any
 
 from dlsteroids.analysis import pairs, reach
 from dlsteroids.analysis import regimes as regimes_lib
-from dlsteroids.report import design_words, facts, formats, sections, tables
+from dlsteroids.report import blocks, design_words, facts, formats, tables
 from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.study import study as study_lib
 
@@ -24,12 +24,12 @@ _QUANTITIES = {
 }
 
 
-def section(study: study_lib.Study, result: regimes_lib.Regimes) -> sections.Section:
+def section(study: study_lib.Study, result: regimes_lib.Regimes) -> blocks.Section:
   """The contrasts side by side; sentences on them lead the report."""
   why = refusal(study, result)
-  parts: list[Any] = [sections.Prose(why)] if why else []
+  parts: list[Any] = [blocks.Prose(why)] if why else []
   parts.append(_table(study, result))
-  return sections.Section('The same under other regimes', parts, 'regimes')
+  return blocks.Section('The same under other regimes', parts, 'regimes')
 
 
 def refusal(study: study_lib.Study, regimes: regimes_lib.Regimes) -> str:
@@ -151,7 +151,7 @@ def _percent(share: float) -> str:
   return f'{text}{formats.THIN}%'
 
 
-def _table(study: study_lib.Study, result: regimes_lib.Regimes) -> sections.Table:
+def _table(study: study_lib.Study, result: regimes_lib.Regimes) -> blocks.Table:
   """A row a contrast and regime; what the component gains, and what it costs."""
   words = ('Component', 'Regime', 'Reading')
   numbers = ('It gains', 'Interval', 'p (Holm)')

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlsteroids.analysis import probes, summary
-from dlsteroids.report import sections
+from dlsteroids.report import blocks
 
 _PICTURES = 0x2400  # Unicode's pictures of control characters, in their order
 _DELETE = 0x7F
@@ -17,7 +17,7 @@ _MARKS = {' ': '·', '\n': '↵', '\t': '⇥'}
 _INVISIBLE = ('Cc', 'Cf', 'Cn', 'Co', 'Cs', 'Zl', 'Zp')
 
 
-def gather(source: summary.Source, limit: int) -> list[sections.Text]:
+def gather(source: summary.Source, limit: int) -> list[blocks.Text]:
   """Every arm's sample, the intact arm's first, cut to about `limit` characters."""
   classes = [str(name) for name in source.study.data.classes]
   if not classes:
@@ -31,7 +31,7 @@ def gather(source: summary.Source, limit: int) -> list[sections.Text]:
       prompt = f'…{prompt[1 - limit // 3 :]}'
     room = max(1, limit - len(prompt))
     text = text if len(text) <= room else f'{text[: room - 1]}…'
-    texts.append(sections.Text(arm, prompt, text))
+    texts.append(blocks.Text(arm, prompt, text))
   return texts
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.analysis import looks, summary, two_way
-from dlsteroids.report import facts, formats, sections
+from dlsteroids.report import blocks, facts, formats
 from dlsteroids.study import study as study_lib
 
 VERDICT = 'Verdict'  # this column's cells are verdicts
@@ -30,13 +30,13 @@ _HIDDEN = {'metric', 'ci_kind', 'ci_high'}
 
 def make(
   title: str, columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]
-) -> sections.Table:
+) -> blocks.Table:
   """A table of `(heading, whether it holds numbers)` columns."""
   head, numeric = zip(*columns)
-  return sections.Table(title, head, numeric, tuple(tuple(row) for row in rows))
+  return blocks.Table(title, head, numeric, tuple(tuple(row) for row in rows))
 
 
-def make_effects(source: summary.Source) -> list[sections.Table]:
+def make_effects(source: summary.Source) -> list[blocks.Table]:
   """Effects on the deciding metric, the tuning state that decides first."""
   study, states = source.study, summary.states(source)
   exploratory = looks.state(study, source.tables.runs).exploratory
@@ -51,7 +51,7 @@ def make_effects(source: summary.Source) -> list[sections.Table]:
   return tables
 
 
-def make_other_effects(source: summary.Source) -> list[sections.Table]:
+def make_other_effects(source: summary.Source) -> list[blocks.Table]:
   """Effects on the other metrics, and on every metric at the last step."""
   effects, study = source.tables.effects, source.study
   if not len(effects):
@@ -71,7 +71,7 @@ def _metric_title(column: str) -> str:
 
 def _effects(
   source: summary.Source, title: str, column: str, state: int
-) -> sections.Table:
+) -> blocks.Table:
   """A row a contrast; columns without an entry are left out."""
   study = source.study
   decides = column == study.metric.column and state == study.tuned
@@ -162,7 +162,7 @@ def intervals_with_examples(
 
 def make_frame(
   title: str, frame: pd.DataFrame | None, column: str
-) -> sections.Table | None:
+) -> blocks.Table | None:
   """Interactions or ANOVA as a table; None if there are no rows.
 
   Args:
@@ -192,7 +192,7 @@ def _frame_cell(row: Mapping[Any, Any], name: str, column: str) -> str:
   return row[name] if isinstance(row[name], str) else formats.number(row[name])
 
 
-def make_compute(source: summary.Source) -> sections.Table:
+def make_compute(source: summary.Source) -> blocks.Table:
   """Parameters, FLOPs, wall time and memory per arm."""
   costs = summary.compute_of(source, source.study.tuned)
   streams = not all(formats.missing(cost['stall']) for cost in costs)
@@ -229,7 +229,7 @@ def _waiting(cost: Mapping[str, Any]) -> tuple[str, str]:
   return formats.seconds(cost['wall'] / cost['steps']), f'{waited} ({share:.0%})'
 
 
-def make_problems(source: summary.Source) -> sections.Table | None:
+def make_problems(source: summary.Source) -> blocks.Table | None:
   """Diverged and failed runs; None if there are none."""
   columns = [(head, head == 'Runs') for head in ('Arm', 'Numbers', 'Status', 'Runs')]
   columns.append(('Seeds', False))
@@ -246,7 +246,7 @@ def make_problems(source: summary.Source) -> sections.Table | None:
   return make('Runs that did not end well', columns, rows) if rows else None
 
 
-def make_references(source: summary.Source) -> sections.Table | None:
+def make_references(source: summary.Source) -> blocks.Table | None:
   """Real images and methods without gradient descent beside the intact arm, or None."""
   study = source.study
   methods = study.data.references
@@ -268,7 +268,7 @@ def make_references(source: summary.Source) -> sections.Table | None:
   return make(title, [('Method', False), ('Seeds', True), *heads], rows)
 
 
-def make_choices(study: study_lib.Study) -> sections.Table | None:
+def make_choices(study: study_lib.Study) -> blocks.Table | None:
   """The numbers that tuning chose for each arm; None without tuning."""
   if study.tuning is None:
     return None

@@ -14,7 +14,8 @@ import pandas as pd
 import PIL.Image
 
 from dlsteroids import config as config_lib
-from dlsteroids.analysis import compute, effects, factorial, looks, reach, summary
+from dlsteroids.analysis import analyses as analyses_lib
+from dlsteroids.analysis import effects, factorial, looks, reach, summary
 from dlsteroids.config import files
 from dlsteroids.plan import changes as changes_lib
 from dlsteroids.plan import manifest, study_plan, tuning, units
@@ -425,7 +426,7 @@ def export(
       'interactions': factorial.interactions(study, runs),
       'anova': factorial.anova(study, runs),
     }
-  analyses = compute.analyse(study, every, runs, curves, differences)
+  analyses = analyses_lib.analyse(study, every, runs, curves, differences)
   frames = analyses.tables()
   if analyses.claims is not None:
     alpha = looks.state(study, runs).alpha

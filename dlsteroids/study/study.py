@@ -5,7 +5,6 @@ what it leaves for everyone after it is this.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -226,7 +225,7 @@ class Data(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Study(Mapping):
+class Study:
   """What is compared, on what, how often, and which runs that takes.
 
   Attributes:
@@ -334,20 +333,6 @@ class Study(Mapping):
   def is_declared(self, run: PlannedRun) -> bool:
     """Whether a run is of the condition in which verdicts are made."""
     return (run.regime, run.budget, run.size) == (self.regime, 1.0, 1.0)
-
-  # While rooms move from dicts to attributes, a study still reads like study.json.
-  @functools.cached_property
-  def _json(self) -> dict[str, Any]:
-    return to_json(self)
-
-  def __getitem__(self, name: str) -> Any:
-    return self._json[name]
-
-  def __iter__(self):
-    return iter(self._json)
-
-  def __len__(self) -> int:
-    return len(self._json)
 
 
 def from_json(tree: Mapping[str, Any]) -> Study:

@@ -28,11 +28,11 @@ def init(task: types.Task, key: Any, batch: types.Batch, hyper: types.Hyper) -> 
   """Initial variables and optimizer states by player, for one member."""
   keys = rng.Keys(key)
   variables = {name: player.init(keys, batch) for name, player in task.players.items()}
-  moments = {
+  opt_states = {
     name: player.optimizer(hyper).init(variables[name]['params'])
     for name, player in task.players.items()
   }
-  return {'variables': variables, 'optimizer': moments}
+  return {'variables': variables, 'optimizer': opt_states}
 
 
 def batches_per_step(task: types.Task) -> int:
@@ -149,14 +149,14 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
     optimizer = task.players[turn.player].optimizer(hyper)
 
     def update(old, gradient, new):
-      updates, moments = optimizer.update(gradient, old['moments'], old['params'])
+      updates, opt_state = optimizer.update(gradient, old['opt_state'], old['params'])
       params = optax.apply_updates(old['params'], updates)
-      return {'params': params, 'moments': moments, 'new': dict(new)}
+      return {'params': params, 'opt_state': opt_state, 'new': dict(new)}
 
     # Only what the turn may change passes through the branch.
     old = {
       'params': player['params'],
-      'moments': state['optimizer'][turn.player],
+      'opt_state': state['optimizer'][turn.player],
       'new': {name: {c: variables[name][c] for c in new[name]} for name in new},
     }
     updated = update_if(finite & alive, update, old, gradient, new)
@@ -164,8 +164,8 @@ def make(task: types.Task) -> Callable[..., tuple[State, Mapping[str, Any], Any]
       name: {**variables[name], **updated['new'].get(name, {})} for name in variables
     }
     variables[turn.player] |= {'params': updated['params']}
-    moments = {**state['optimizer'], turn.player: updated['moments']}
-    return {'variables': variables, 'optimizer': moments}, scalars, finite
+    opt_states = {**state['optimizer'], turn.player: updated['opt_state']}
+    return {'variables': variables, 'optimizer': opt_states}, scalars, finite
 
   def part_of(batch, keys, index):
     if repeats == 1:

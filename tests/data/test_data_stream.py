@@ -16,7 +16,7 @@ import dlsteroids
 from dlsteroids import types
 from dlsteroids.data import image_stream
 from dlsteroids.data.lib import crop, decode, reader
-from dlsteroids.plan import check
+from dlsteroids.plan import plugin_check
 from dlsteroids.util import errors
 from tests.fixtures import photo_fixture
 
@@ -328,9 +328,9 @@ def test_the_check_of_plug_ins_reads_a_stream(photos, monkeypatch):
 
 def test_a_stream_that_is_not_what_it_says_is_told(photos):
   stream = load(photos).stream
-  assert not list(check.check_stream('mine', stream))
+  assert not list(plugin_check.check_stream('mine', stream))
   lying = stream._replace(shapes={**stream.shapes, 'label': ((), 'int16')})
-  problem, again = check.check_stream('mine', lying)
+  problem, again = plugin_check.check_stream('mine', lying)
   assert problem == again
   assert problem.startswith('mine: stream.example gives')
   whims = np.random.default_rng(0)
@@ -338,5 +338,5 @@ def test_a_stream_that_is_not_what_it_says_is_told(photos):
   def shaken(request):
     return {**stream.example(request), 'label': np.int32(whims.integers(1000))}
 
-  problem, _ = check.check_stream('mine', stream._replace(example=shaken))
+  problem, _ = plugin_check.check_stream('mine', stream._replace(example=shaken))
   assert problem.endswith('two answers to one request')

@@ -195,14 +195,14 @@ def test_a_first_layer_computes_no_gradient_of_the_images():
 def test_plain_reaches_functions_jitted_before_and_allows_forward_mode():
   x, kernel = _draw((2, 6, 6, 2), (3, 3, 2, 4))
   inner = jax.jit(lambda x, k: convolution.max_pool(convolution.conv(x, k), (2, 2)))
-  mended = str(jax.make_jaxpr(inner)(x, kernel))
+  rewritten = str(jax.make_jaxpr(inner)(x, kernel))
   with convolution.plain():
     plain = str(jax.make_jaxpr(inner)(x, kernel))
     value, _ = jax.jvp(inner, (x, kernel), (x, kernel))
-  assert 'custom_vjp' in mended
+  assert 'custom_vjp' in rewritten
   assert 'custom_vjp' not in plain
   assert 'reduce_window' in plain
-  assert str(jax.make_jaxpr(inner)(x, kernel)) == mended
+  assert str(jax.make_jaxpr(inner)(x, kernel)) == rewritten
   _close(value, np.asarray(inner(x, kernel)), 1e-5)
 
 

@@ -358,7 +358,7 @@ def test_initial_values():
   assert found.keys() > constants.keys()
 
 
-# The mended recurrence against autodiff of the scan
+# The rewritten recurrence against autodiff of the scan
 
 
 def agree(derive, *args, tolerance=1e-9):
@@ -398,7 +398,7 @@ def penalised(module, lengths, rate, params, x):
   list(zip(MENDED, itertools.cycle(['variational', 'step']))),
   ids=str,
 )
-def test_mended_gradients_are_autodiffs(double, options, mask):
+def test_rewritten_gradients_are_autodiffs(double, options, mask):
   """With dropout and lengths, alone and as members under vmap."""
   module = make(every=False, recurrent_mask=mask, **options)
   (x,), params = draw((2, B, T, F)), parameters(module)

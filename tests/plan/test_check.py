@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlsteroids.plan import check
+from dlsteroids.plan import plugin_check
 
 HEAD = """
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def problems(tmp_path, monkeypatch, request):
     request.param if isinstance(request.param, tuple) else (request.param, TAIL)
   )
   (tmp_path / f'{name}.py').write_text(HEAD + body + tail)
-  return check.check(name)
+  return plugin_check.check(name)
 
 
 @pytest.mark.parametrize('problems', [IMAGES], indirect=True, ids=['images'])
@@ -69,6 +69,6 @@ def test_a_causal_model_of_symbols_is_right(problems):
 )
 def test_a_mistake_is_a_line_and_the_contract(problems, expected):
   assert expected in problems[0]
-  assert problems[-1] == check.CONTRACT
+  assert problems[-1] == plugin_check.CONTRACT
   for part in ('outputs', 'float32 [B, H, W, C]', 'hyper', 'train', 'logits float32'):
-    assert part in check.CONTRACT
+    assert part in plugin_check.CONTRACT

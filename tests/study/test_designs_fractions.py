@@ -9,7 +9,7 @@ import pytest
 
 from dlsteroids.study import designs, factors
 from tests.fixtures import study_cases as cases
-from tests.study import test_designs_games as game_tests
+from tests.study import test_shapley_designs as game_tests
 
 SKIP = factors.factor('skip', 'model.x0', 0, 1)
 NORM = factors.factor('norm', 'model.x1', 0, 1)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dlsteroids import types
-from dlsteroids.data.lib import cache, layout
+from dlsteroids.data.lib import cache, folder_layout
 from dlsteroids.util import environment, errors
 from dlsteroids.util import files as files_lib
 
@@ -52,7 +52,7 @@ class Rows:
 
 def scan(root: pathlib.Path) -> dict[str, tuple[int, int]]:
   """Every file and, with a final '/', folder below `root`, four levels deep, sorted."""
-  listing = ((name, (s.st_size, s.st_mtime_ns)) for name, s in layout.walk(root))
+  listing = ((name, (s.st_size, s.st_mtime_ns)) for name, s in folder_layout.walk(root))
   return dict(sorted(listing))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlsteroids.config import options
-from dlsteroids.data.lib import archive, cache, decode, layout, source
+from dlsteroids.data.lib import archive, cache, decode, folder_layout, source
 from dlsteroids.util import errors, files
 
 OPTIONS = {
@@ -19,7 +19,7 @@ OPTIONS = {
   'channels': options.Option(3, '3: colour, 1: grey', choices=(1, 3)),
 }
 FORMAT = 2  # of the cached arrays
-Arrange = Callable[[Iterable[str], str], layout.Layout]
+Arrange = Callable[[Iterable[str], str], folder_layout.Layout]
 
 
 def locate(
@@ -99,7 +99,7 @@ def decoded(
       a cache that cannot be written.
   """
   if place.is_dir():
-    listing = sorted(layout.walk(place))
+    listing = sorted(folder_layout.walk(place))
     stats = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in listing]
     state: Any = [str(place.resolve()), stats]
   else:  # its names are read only if need be: that may unpack the whole archive

@@ -12,9 +12,9 @@ Pairs = tuple[Pair, Pair]
 Padding = str | Sequence[tuple[int, int]]
 
 # A user context and not a contextvar: it is part of the key of JAX's trace caches, so
-# a function that was jitted outside `plain` is traced again inside it. 'mended' means
-# the rewritten forms.
-_form = jax.make_user_context('mended')
+# a function that was jitted outside `plain` is traced again inside it. 'rewritten' are
+# the forms of this package.
+_form = jax.make_user_context('rewritten')
 
 
 def plain() -> contextlib.AbstractContextManager[Any]:
@@ -41,7 +41,7 @@ def is_plain() -> bool:
 
 def is_native() -> bool:
   """Whether images are to be traced as `lax` knows them: inside `plain` or `native`."""
-  return _form.value != 'mended'
+  return _form.value != 'rewritten'
 
 
 def pair(name: str, value: Sequence[int]) -> Pair:

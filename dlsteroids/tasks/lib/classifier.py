@@ -23,7 +23,7 @@ from flax import traverse_util
 from dlsteroids import config as config_lib
 from dlsteroids.config import code as code_lib
 from dlsteroids.config import options
-from dlsteroids.tasks.lib import foreign
+from dlsteroids.tasks.lib import classifier_metadata
 from dlsteroids.util import errors, npz
 
 FORMAT = 1
@@ -122,10 +122,10 @@ def make(data: bytes) -> Classifier:
     ValueError: if they hold none, saying why.
   """
   meta, variables = unpack(data)
-  foreign.check_meta(meta)
+  classifier_metadata.check_meta(meta)
   section = {key: tuples(value) for key, value in meta['model'].items()}
   for value in section.values():
-    foreign.check_imported(value)
+    classifier_metadata.check_imported(value)
   plugin = config_lib.find('models', section['name'])
   shape = tuple(meta['shape'])
   outputs = len(meta['classes'])
