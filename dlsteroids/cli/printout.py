@@ -16,7 +16,7 @@ from dlsteroids.store import results, tables
 from dlsteroids.study import conditions, designs
 from dlsteroids.study import study as study_lib
 from dlsteroids.train import cost
-from dlsteroids.util import files
+from dlsteroids.util import environment, files
 
 LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
 
@@ -56,6 +56,7 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     *launch.stale(plan, runs, index),
     f'programs to compile: {len(programs)}' + _layouts(plan, programs),
     *_idle(plan),
+    *_memory(plan, programs),
     f'steps: {launch.steps_of(missing):,}; nominal training compute: '
     f'{formats.flops(work)}',
     f'estimated time: {_estimate(plan, missing, index)}',
@@ -70,6 +71,26 @@ def _costs(plan: study_plan.Plan) -> dict[str, str]:
     facts = plan.facts[runs_lib.program_id(config)]
     texts[name] = f'{facts.params:,} parameters, {formats.flops(facts.flops)} a step'
   return texts
+
+
+def _memory(plan: study_plan.Plan, programs: Iterable[str]) -> list[str]:
+  """The most that a program may take beside its data, before XLA fuses operations.
+
+  What it takes once it is compiled is compared with what is free before it runs.
+  """
+  if not plan.facts:
+    return []
+  peaks = []
+  for name in programs:
+    facts, layout = plan.facts[name], plan.layouts[name]
+    at_once = layout.groups * (layout.width if layout.strategy == 'vmap' else 1)
+    activations = max(facts.activation_bytes, facts.evaluation_bytes)
+    peaks.append(at_once * activations + layout.members * facts.state_bytes)
+  if not peaks:
+    return []
+  free = environment.free_memory()
+  rest = f'; {formats.size(free)} free' if math.isfinite(free) else ''
+  return [f'memory: at most {formats.size(max(peaks))} before fusion{rest}']
 
 
 def _layouts(plan: study_plan.Plan, programs: Iterable[str]) -> str:

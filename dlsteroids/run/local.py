@@ -247,7 +247,9 @@ class Compiler:
     data = self.place_data(self.plan.dataset(config), program)
     with jax.default_matmul_precision(config['train']['matmul']):
       slots = program_lib.place(make_slots(self.plan, batch, layout), program)
-      return program_lib.compile_all(program, slots, data), data
+      compiled = program_lib.compile_all(program, slots, data)
+    _check_memory(compiled, config)
+    return compiled, data
 
   def place_data(
     self, dataset: types.Dataset, program: program_lib.Program
@@ -257,6 +259,26 @@ class Compiler:
       if dataset.digest not in self.data:
         self.data[dataset.digest] = program_lib.place_data(dataset, program.mesh)
       return self.data[dataset.digest]
+
+
+def _check_memory(compiled: program_lib.Program, config: Mapping[str, Any]) -> None:
+  """Raises MemoryError if a compiled program takes more than the host has free.
+
+  The kernel would kill the process without a word. Accelerators report it themselves.
+  """
+  if compiled.mesh.devices.flat[0].platform != 'cpu':
+    return
+  peaks = program_lib.peak_bytes(compiled)
+  part = max(peaks, key=lambda name: peaks[name])
+  free = environment.free_memory()
+  if peaks[part] > free:
+    option = {'training': 'batch_size', 'evaluation': 'eval_batch'}[part]
+    raise MemoryError(
+      f'out of memory: {part} would take {peaks[part] / 2**30:.1f} GiB with '
+      f'{compiled.layout.width} runs per device at a time, and '
+      f'{free / 2**30:.1f} GiB are free; lower '
+      f'--config.train.{option}={config["train"][option]}'
+    )
 
 
 def make_slots(

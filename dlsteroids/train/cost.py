@@ -2,7 +2,8 @@
 
 FLOPs are two per multiply-accumulate of dots and convolutions; elementwise work,
 reductions, sorts, FFTs and factorisations are excluded. Padding counts and dilation
-zeros do not: the convention of torch's `FlopCounterMode`, backward included. XLA's
+zeros do not: the convention of torch's `FlopCounterMode`, backward included (but for
+grouped convolutions, whose backward torch multiplies by the groups). XLA's
 `cost_analysis` counts the body of a loop once and leaves padding out, so it can't be
 used. Memory and traffic are upper bounds before fusion.
 """
@@ -19,6 +20,7 @@ from jax.extend import core
 from dlsteroids.models.ops import convolution
 
 PRODUCTS = ('dot_general', 'conv_general_dilated')
+CALLBACKS = ('pure_callback', 'io_callback', 'ffi_call')  # no jaxpr shows their work
 
 
 class Flops(NamedTuple):
@@ -75,6 +77,10 @@ def _equation_flops(equation: Any) -> Flops:
     return Flops(_dot_flops(equation), False)
   if name == 'conv_general_dilated':
     return Flops(_conv_flops(equation), False)
+  if name == 'ragged_dot_general':
+    return Flops(_ragged_flops(equation), False)
+  if name in CALLBACKS:
+    return Flops(0.0, True)
   bodies = [count(jaxpr) for jaxpr in inner_jaxprs(equation)]
   if not bodies:
     return Flops(0.0, False)
@@ -87,7 +93,13 @@ def _equation_flops(equation: Any) -> Flops:
 
 
 def inner_jaxprs(equation: Any) -> Iterator[Any]:
-  """The jaxprs among an equation's parameters, directly or in tuples."""
+  """The jaxprs that an equation runs: its parameters, directly or in tuples.
+
+  Of a linear solve (`jnp.linalg.solve`) only the solve itself, not its transpose.
+  """
+  if equation.primitive.name == 'custom_linear_solve':
+    yield equation.params['jaxprs'].solve
+    return
   for value in equation.params.values():
     for item in value if isinstance(value, tuple | list) else (value,):
       if isinstance(item, core.ClosedJaxpr | core.Jaxpr):
@@ -119,6 +131,17 @@ def _dot_flops(equation: Any) -> float:
   shape = equation.invars[0].aval.shape
   out = math.prod(equation.outvars[0].aval.shape)
   return 2.0 * out * math.prod(shape[axis] for axis in contracted)
+
+
+def _ragged_flops(equation: Any) -> float:
+  """Every row meets one group's matrix only, be its axis kept or contracted."""
+  rows, _, groups = (var.aval.shape for var in equation.invars[:3])
+  numbers = equation.params['ragged_dot_dimension_numbers']
+  (contracted, _), _ = numbers.dot_dimension_numbers
+  out = math.prod(equation.outvars[0].aval.shape)
+  if set(numbers.lhs_ragged_dimensions) & set(contracted):
+    out //= groups[-1]  # a matrix per group, from its own rows alone
+  return 2.0 * out * math.prod(rows[axis] for axis in contracted)
 
 
 def _conv_flops(equation: Any) -> float:

@@ -27,6 +27,7 @@ class Facts(NamedTuple):
     executed_flops: the same of the formulation that runs.
     activation_bytes: the most that a training step keeps alive at once, inputs aside,
       before fusion (`cost.peak`).
+    evaluation_bytes: the same of an evaluation.
     state_bytes: of parameters, optimizer state and other collections.
     traffic_bytes: read and written by the products of a training step.
     unknown_loops: whether a step does counted work an unknown number of times: the
@@ -45,6 +46,7 @@ class Facts(NamedTuple):
   flops: float
   executed_flops: float
   activation_bytes: int
+  evaluation_bytes: int
   state_bytes: int
   traffic_bytes: float
   unknown_loops: bool
@@ -107,6 +109,7 @@ def describe(
     flops=nominal.flops,
     executed_flops=executed.flops,
     activation_bytes=cost.peak(traced),
+    evaluation_bytes=cost.peak(evaluation),
     state_bytes=cost.state(learned),
     traffic_bytes=cost.traffic(traced),
     unknown_loops=nominal.unknown_loops or executed.unknown_loops,

@@ -255,6 +255,25 @@ def compile_all(program: Program, slots: Any, data: Any) -> Program:
   return program._replace(init=init, stretch=stretch, evaluate=evaluate)
 
 
+def peak_bytes(compiled: Program) -> dict[str, int]:
+  """Bytes that compiled 'training' and 'evaluation' take beside their arguments.
+
+  Of all devices of this process together; 0 where the backend does not tell.
+  """
+  devices = len(compiled.mesh.local_devices)
+  peaks = {}
+  for name, function in (
+    ('training', compiled.stretch),
+    ('evaluation', compiled.evaluate),
+  ):
+    analysis = function.memory_analysis()
+    sizes = ('temp_size_in_bytes', 'output_size_in_bytes')
+    own = sum(getattr(analysis, size, 0) for size in sizes)
+    own -= getattr(analysis, 'alias_size_in_bytes', 0)
+    peaks[name] = max(own, 0) * devices
+  return peaks
+
+
 def with_chunk(slots: Any, program: Program, kind: str) -> Any:
   """Slots with the shapes of a chunk of `kind` added, if the data set streams."""
   if not program.member.chunks:

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import importlib.metadata
+import math
 import os
 import pathlib
 import platform
@@ -32,6 +33,32 @@ def cores() -> int:
   if hasattr(os, 'sched_getaffinity'):  # Linux
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
+
+
+def free_memory() -> float:
+  """Bytes of host memory that this process may still take; inf where it is unknown.
+
+  The least of what the system has free, what its control group leaves, and what the
+  limit on its address space leaves.
+  """
+  limits = [math.inf]
+  with contextlib.suppress(OSError, ValueError, IndexError):
+    lines = pathlib.Path('/proc/meminfo').read_text(encoding='utf-8').splitlines()
+    fields = dict(line.split(':', 1) for line in lines)
+    limits.append(float(fields['MemAvailable'].split()[0]) * 1024)
+  group = pathlib.Path('/sys/fs/cgroup')
+  with contextlib.suppress(OSError, ValueError):
+    most = float((group / 'memory.max').read_text(encoding='utf-8'))
+    used = float((group / 'memory.current').read_text(encoding='utf-8'))
+    limits.append(most - used)
+  with contextlib.suppress(ImportError, OSError, ValueError):
+    import resource
+
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+      pages = int(pathlib.Path('/proc/self/statm').read_text().split()[0])
+      limits.append(float(most - pages * resource.getpagesize()))
+  return max(min(limits), 0.0)
 
 
 def prepare() -> None:

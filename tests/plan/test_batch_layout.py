@@ -16,6 +16,7 @@ def facts(convolves, state_bytes):
     flops=1.0,
     executed_flops=1.0,
     activation_bytes=0,
+    evaluation_bytes=0,
     state_bytes=state_bytes,
     traffic_bytes=0.0,
     unknown_loops=False,

@@ -239,3 +239,21 @@ def test_a_gradient_penalty_counts_alike_in_both_formulations():
 def test_nothing_is_computed():
   huge = _shape(10**6, 10**6)
   assert _both(jnp.matmul, huge, huge) == 2e18
+
+
+def test_ragged_products_count_each_row_with_one_group():
+  rows, groups, sizes = jnp.ones((8, 4)), jnp.ones((3, 4, 5)), jnp.array([2, 3, 3])
+  dot = lambda x, g: jax.lax.ragged_dot(x, g, sizes)
+  once = 2.0 * 8 * 4 * 5
+  assert cost.executed(dot, rows, groups) == cost.Flops(once, False)
+  slopes = jax.grad(lambda x, g: dot(x, g).sum(), (0, 1))
+  assert cost.executed(slopes, rows, groups).flops == 3 * once
+
+
+def test_callbacks_are_flagged_and_solves_count_what_runs():
+  x, shape = jnp.ones(3), jax.ShapeDtypeStruct((3,), jnp.float32)
+  call = lambda x: jax.pure_callback(lambda y: y, shape, x)
+  assert cost.executed(call, x).unknown_loops
+  # A factorisation and two triangular solves, which are excluded; nothing else runs.
+  assert cost.executed(jnp.linalg.solve, jnp.eye(6), jnp.ones((6, 2))).flops == 0
+  assert cost.executed(jnp.fft.fft, jnp.ones(8)).flops == 0
