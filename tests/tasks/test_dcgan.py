@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dlsteroids import config as config_lib
+from dlsteroids.config import options as options_lib
 from dlsteroids.models.lib import adversarial, blocks
 from dlsteroids.train import cost
 from tests.fixtures import game_cases as games
@@ -26,7 +27,7 @@ def full(player, side=64, **options):
   """DCGAN at its defaults but for `options`."""
   defaults = {
     **games.TINY['dcgan'],
-    **options.defaults(config_lib.find('models', 'dcgan')),
+    **options_lib.defaults(config_lib.find('models', 'dcgan')),
   }
   return games.build('dcgan', player, (side, side, 3), **{**defaults, **options})
 

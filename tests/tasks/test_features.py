@@ -192,7 +192,7 @@ def test_shipped_files_are_small_and_say_whence_they_come():
   for path in features.SHIPPED.glob('*'):
     assert path.stat().st_size < 500_000
     told, _ = classifier.unpack(path.read_bytes())
-    assert told['command'].startswith('python -m dlsteroids --config=configs/')
+    assert told['command'].startswith('python -m experiments.launch --config=configs/')
     assert len(told['run']['fingerprint']) == 32
     assert len(told['data']['digest']) == 64
     assert told['versions']['jax']

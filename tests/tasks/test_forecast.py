@@ -7,6 +7,7 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
+from dlsteroids.config import options as options_lib
 from dlsteroids.tasks import forecast
 from dlsteroids.tasks.lib import frames
 from dlsteroids.train import member as member_lib
@@ -349,5 +350,7 @@ def test_a_frame_is_undone_by_hand(anchor, normalise, channels):
 def test_a_frame_that_does_not_fit_is_one_line(options, facts, wanted):
   known = {'lookback': 4, 'horizon': 2, 'targets': ['a'], 'columns': [0], 'season': 2}
   with pytest.raises(errors.UserError, match=wanted) as caught:
-    frames.make({**frames.OPTIONS, **options}, {**known, **facts}, 1)
+    frames.make(
+      {**options_lib.defaults(frames.OPTIONS), **options}, {**known, **facts}, 1
+    )
   assert '\n' not in str(caught.value)
