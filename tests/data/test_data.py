@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from dlsteroids.config import options
+from dlsteroids.config import options as options_lib
 from dlsteroids.data import digits, fashion_mnist, mnist
 from dlsteroids.data.lib import idx, split
 from dlsteroids.util import errors, files
@@ -108,7 +108,7 @@ def test_too_few_examples_are_refused():
 def test_digits_are_scikit_learns():
   import sklearn.datasets
 
-  dataset = digits.load(options.defaults(digits))
+  dataset = digits.load(options_lib.defaults(digits))
   raw = sklearn.datasets.load_digits()
   np.testing.assert_array_equal(dataset.arrays['image'][..., 0] / 15, raw.images)
   np.testing.assert_array_equal(dataset.arrays['label'], raw.target)

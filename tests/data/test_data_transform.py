@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dlsteroids import rng
-from dlsteroids.config import options
+from dlsteroids.config import options as options_lib
 from dlsteroids.data import digits, image_folder, mnist
 from dlsteroids.data.lib import images, transform
 from dlsteroids.util import errors
@@ -240,7 +240,7 @@ def test_range_changes_the_digest_and_the_default_does_not():
   parts = images.Parts(
     'digits', raw['image'], raw['label'], (1797, 0, 0), plain.classes
   )
-  before = options.defaults(digits)
+  before = options_lib.defaults(digits)
   del before['range']
   assert images.digest(parts, before) == plain.digest
 

@@ -17,6 +17,7 @@ import pytest
 from dlsteroids import rng
 from dlsteroids.cli import command
 from dlsteroids.config import files, options
+from dlsteroids.config import options as options_lib
 from dlsteroids.data import digits, mnist
 from dlsteroids.models import cnn, mlp
 from dlsteroids.report import report
@@ -31,13 +32,13 @@ pytestmark = pytest.mark.usefixtures('quick')
 DATA = digits.load({})
 MNIST = pathlib.Path(os.environ.get('DLSTEROIDS_DATA', 'nowhere')) / 'mnist'
 CNN = {
-  **options.defaults(cnn),
+  **options_lib.defaults(cnn),
   'name': 'cnn',
   'widths': (4,),
   'hidden': (6,),
   'norm': 'batch',
 }
-MLP = {**options.defaults(mlp), 'name': 'mlp', 'hidden': (7, 5), 'dropout': 0.2}
+MLP = {**options_lib.defaults(mlp), 'name': 'mlp', 'hidden': (7, 5), 'dropout': 0.2}
 MODULES = {'cnn': cnn, 'mlp': mlp}
 
 
