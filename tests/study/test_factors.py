@@ -73,17 +73,20 @@ def test_arm_is_the_value_written_by_hand():
     (lambda: factors.factor('a,b', 'model.x', 1, 2), "a name must not contain ','"),
     (lambda: factors.factor('a=b', 'model.x', 1, 2), "a name must not contain '='"),
     (lambda: factors.factor('', 'model.x', 1, 2), 'a name is one line'),
-    (lambda: factors.factor('x', 'x', 1, 2), "'x' is no config path"),
+    (lambda: factors.factor('x', 'x', 1, 2), "'x' is not a config path"),
     (lambda: factors.factor('x', 'model.x', 'a', ''), 'a name is one line'),
     (lambda: factors.factor('x', 'model.x', 1, None), 'NoneType) is not a level value'),
-    (lambda: factors.factor('x', 'model.x', 1.0, math.nan), 'nan (float) is no level'),
+    (
+      lambda: factors.factor('x', 'model.x', 1.0, math.nan),
+      'nan (float) is not a level',
+    ),
     (
       lambda: factors.factor('x', 'model.x', 1, {'a': 1}),
       '(dict) is not a level value',
     ),
     (
       lambda: factors.factor('x', 'model.x', 1, 2, requires='conv'),
-      "requires is a tuple of names, as ('pooling',), not 'conv'",
+      "requires is a tuple of names such as ('pooling',), not 'conv'",
     ),
     (
       lambda: factors.factor('x', 'model.x', 1, 2, excludes=(('conv', '2'),)),
