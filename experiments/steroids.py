@@ -15,7 +15,7 @@ from absl import app, flags
 
 from dlsteroids.analysis import attribution
 from dlsteroids.report import attribution as attribution_words
-from dlsteroids.report import attribution_notes, blocks, facts, formats, markdown
+from dlsteroids.report import blocks, facts, formats, markdown
 from dlsteroids.report import notes as report_notes
 from dlsteroids.report.figures import attribution as attribution_figures
 from dlsteroids.report.figures import canvas
@@ -82,7 +82,7 @@ def read(folder: pathlib.Path) -> list[Family]:
     runs = pd.read_csv(folder / page / 'runs.csv', keep_default_na=True)
     found = attribution.attribute(study, runs)
     if found.refusal:
-      why = attribution_notes.describe(found.refusal)
+      why = attribution_words.describe(found.refusal)
       raise app.UsageError(f'{folder / page}: {why}')
     families.append(Family(page, name, data, study, runs, found))
   if not families:

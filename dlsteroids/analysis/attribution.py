@@ -34,7 +34,7 @@ Divide = Callable[[Sequence[np.ndarray]], shapley.Division]
 
 
 class Note(NamedTuple):
-  """Something a reader must know; `report.attribution_notes` has the words.
+  """Something a reader must know; `report.attribution` has the words.
 
   Attributes:
     kind: which note, e.g. 'few_seeds'.

@@ -10,7 +10,7 @@ import jax
 from dlsteroids.analysis import power, reach
 from dlsteroids.plan import manifest, study_plan
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.report import design_words, formats, latex
+from dlsteroids.report import formats, latex, sentences
 from dlsteroids.run import launch
 from dlsteroids.store import results, tables
 from dlsteroids.study import conditions, designs
@@ -186,7 +186,7 @@ def _power(
   described = manifest.describe(plan, '', old, old.looks if old else ())
   study = dataclasses.replace(described, tuning=None)
   design = reach.reach(study)
-  words = design_words
+  words = sentences
   say = words.describe_reach if design.reachable else words.warn_reach
   sentence = say(design)
   planned = [

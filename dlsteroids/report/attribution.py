@@ -5,12 +5,64 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlsteroids.analysis import attribution, statistics
-from dlsteroids.report import attribution_notes, blocks, facts, formats, tables
+from dlsteroids.report import blocks, facts, formats, tables
 from dlsteroids.study import study as study_lib
 
 LOG, RAW = attribution.LOG, attribution.RAW
-_MOST = 3  # interactions told in each direction
+_MOST = 3  # of a list, and of the interactions in each direction
 Row = Mapping[str, Any]
+_NOTES = {
+  'uncorrected': 'The p-values are those of single rows, not corrected for their '
+  'number.',
+  'one_budget': 'Compute is no player, since there is one budget: '
+  'study.budgets=0.0625,0.25 adds smaller ones.',
+  'no_ratio': 'No headline ratio was declared beforehand (study.ratio): the widest is '
+  'shown.',
+  'unequal_flops': 'A budget is equal {regime}, not equal FLOPs (study.regimes=flops): '
+  'what an idea costs in compute is counted as the idea’s.',
+  'untuned': 'Numbers such as the learning rate are the same at every budget, not '
+  'tuned (study.tune): a budget at which they are ill-chosen changes the shares.',
+  'ratio_left_out': 'The ratio {ratio:g} is left out. {refusal}',
+  'levels_between': 'Of each factor the first level is present and the last absent.',
+  'orders': 'Estimated from {count} of {of:,} orders of the ideas; the intervals are '
+  'over seeds and orders.',
+  'fraction': 'Estimated by main effects from {count} of {of} combinations of the '
+  'ideas: what three or more do only together is not told apart.',
+  'seeds_dropped': '{n} of {planned} seeds have every run that is needed.',
+  'few_seeds': 'With {n} seeds the intervals are Student’s t, descriptive only; from '
+  '{fewest} seeds on they are those of the sign-flip test.',
+  'diverged': '{runs} diverged and count with the score of a guess.',
+  'no_log': 'No shares of the logarithm of the error: {why}.',
+  'no_shares': '{lack}: no shares ({scale}).',
+  'estimated_gain': 'The bare or the full model was not run: the gain is an estimate '
+  '({scale}).',
+  'order_error': 'Which orders were drawn adds a standard error of up to {percent:.2g} '
+  '% of the gain ({scale}).',
+}
+_REFUSALS = {
+  'design': 'it needs combinations of factors, and the design {design} leaves them '
+  'out; use study.design=factorial (2^{factors} combinations of {factors} factors), '
+  'fraction or permutations.',
+  'reserved': 'rename the factor {factor!r}, a row is so named.',
+  'excluded': '{listed} cannot be, so the game is not defined; leave one of the two '
+  'out (study.only).',
+  'missing_arms': '{count} of {of} combinations have no arm ({listed}); run the study '
+  'again to plan them.',
+  'confounded': 'the combinations that were run confound ideas with pairs of ideas (no '
+  'fraction of resolution IV); use study.design=factorial.',
+  'unfinished': 'no run has ended of {listed}; run the study again, it trains what is '
+  'missing.',
+  'seeds': '{has}; it takes 2 for an interval and {fewest} for one that is more than '
+  'descriptive (study.seeds).',
+  'ratio': 'the headline ratio {ratio:g} is none of the ratios of budgets ({listed}); '
+  'change study.ratio or study.budgets.',
+}
+_NO_LOG = {
+  'equal': 'all runs score the same',
+  'unknown_size': 'the number of test examples is unknown',
+  'no_error': '{metric} is no error',
+  'not_positive': '{metric} is not always above zero',
+}
 
 
 def section(study: study_lib.Study, result: attribution.Attribution) -> blocks.Section:
@@ -19,7 +71,7 @@ def section(study: study_lib.Study, result: attribution.Attribution) -> blocks.S
   if not result.refusal:
     parts += _tables(study, result)
     parts += (
-      [blocks.Bullets(attribution_notes.describe_all(result))] if result.notes else []
+      [blocks.Bullets(tuple(map(describe, result.notes)))] if result.notes else []
     )
   return blocks.Section('Compute or idea', parts, 'attribution')
 
@@ -34,7 +86,7 @@ def sentences(study: study_lib.Study, result: attribution.Attribution) -> list[s
     together.
   """
   if result.refusal:
-    return [attribution_notes.describe(result.refusal)]
+    return [describe(result.refusal)]
   ends = attribution.at_headline(result, result.ends, RAW)[0]
   column = study.metric.column
   verb = 'falls' if ends['full'] < ends['bare'] else 'rises'
@@ -196,68 +248,50 @@ def _tables(
   study: study_lib.Study, result: attribution.Attribution
 ) -> list[blocks.Table]:
   """Players on each scale at the headline ratio, and which gain more together."""
-  heads = (
-    'Player',
-    'Contribution',
-    'Interval',
-    'Share',
-    'Interval of it',
-    'p',
-    'Seeds',
-  )
-  columns = [(head, head != 'Player') for head in heads]
-  made = []
-  for scale in dict.fromkeys((result.scale, LOG, RAW)):
-    rows = [
-      _player_cells(study, result, scale, row)
-      for row in attribution.at_headline(result, result.players, scale)
-    ]
-    made.append(tables.make(f'The gain in {name_scale(study, scale)}', columns, rows))
+  players = {
+    scale: attribution.at_headline(result, result.players, scale)
+    for scale in dict.fromkeys((result.scale, LOG, RAW))
+  }
   orders = [
-    (row['order'], *_player_cells(study, result, result.scale, row))
+    {'Order': row['order'], **_player_cells(study, result, result.scale, row)}
     for row in attribution.at_headline(result, result.orders)
   ]
-  made.append(
-    tables.make('Compute first, or last', [('Order', False), *columns], orders)
-  )
-  made.append(_interactions(study, result))
-  return [table for table in made if table.rows]
+  pairs = [
+    {
+      'Player': name_player(result, row['player']),
+      'With': name_player(result, row['with']),
+      'More together': tell_amount(study, result.scale, row['index'], width_of(row)),
+      'Interval': _interval(study, result.scale, row),
+      'p': formats.p_value(row['p']),
+      'Seeds': formats.count(row['n']),
+    }
+    for row in attribution.at_headline(result, result.interactions)
+  ]
+  rows_by_title = {
+    f'The gain in {name_scale(study, scale)}': [
+      _player_cells(study, result, scale, row) for row in rows
+    ]
+    for scale, rows in players.items()
+  } | {'Compute first, or last': orders, 'Interactions': pairs}
+  words = ('Order', 'Player', 'With')
+  return [
+    tables.make(title, rows, words) for title, rows in rows_by_title.items() if rows
+  ]
 
 
 def _player_cells(
   study: study_lib.Study, result: attribution.Attribution, scale: str, row: Row
-) -> tuple[str, ...]:
-  """Player, contribution, its interval, share, its interval, p and seeds."""
+) -> dict[str, str]:
   share, interval = tell_share(row)
-  return (
-    name_player(result, row['player']),
-    tell_amount(study, scale, row['phi'], width_of(row)),
-    _interval(study, scale, row),
-    share or formats.NOTHING,
-    interval or formats.NOTHING,
-    formats.p_value(row['p']),
-    formats.count(row['n']),
-  )
-
-
-def _interactions(
-  study: study_lib.Study, result: attribution.Attribution
-) -> blocks.Table:
-  """Pairs of players: what they gain together beyond each alone."""
-  heads = ('Player', 'With', 'More together', 'Interval', 'p', 'Seeds')
-  rows = [
-    (
-      name_player(result, row['player']),
-      name_player(result, row['with']),
-      tell_amount(study, result.scale, row['index'], width_of(row)),
-      _interval(study, result.scale, row),
-      formats.p_value(row['p']),
-      formats.count(row['n']),
-    )
-    for row in attribution.at_headline(result, result.interactions)
-  ]
-  columns = [(head, head not in ('Player', 'With')) for head in heads]
-  return tables.make('Interactions', columns, rows)
+  return {
+    'Player': name_player(result, row['player']),
+    'Contribution': tell_amount(study, scale, row['phi'], width_of(row)),
+    'Interval': _interval(study, scale, row),
+    'Share': share or formats.NOTHING,
+    'Interval of it': interval or formats.NOTHING,
+    'p': formats.p_value(row['p']),
+    'Seeds': formats.count(row['n']),
+  }
 
 
 def _interval(study: study_lib.Study, scale: str, row: Row) -> str:
@@ -268,3 +302,50 @@ def _interval(study: study_lib.Study, scale: str, row: Row) -> str:
     return formats.interval(study.metric.column, *ends)
   low, high = (tell_amount(study, scale, end, width_of(row)) for end in ends)
   return f'[{low}, {high}]'
+
+
+def describe(note: attribution.Note) -> str:
+  """A note or a refusal in one sentence."""
+  values = {**note.values, **_values(note)}
+  if note.kind in _NOTES:
+    return _NOTES[note.kind].format(**values)
+  return f'No attribution: {_REFUSALS[note.kind].format(**values)}'
+
+
+def _values(note: attribution.Note) -> dict[str, object]:
+  """What a sentence needs beside the note's own values."""
+  values = note.values
+  match note.kind:
+    case 'ratio_left_out':
+      return {'refusal': describe(values['refusal'])}
+    case 'diverged':
+      return {'runs': f'{values["count"]} run{"s" if values["count"] > 1 else ""}'}
+    case 'no_log':
+      metric = formats.name(values['metric'])
+      return {'why': _NO_LOG[values['why']].format(metric=metric)}
+    case 'no_shares':
+      few = values['few']
+      gain = 'The interval of the whole gain includes 0'
+      return {'lack': 'Too few seeds' if few else gain}
+    case 'order_error':
+      return {'percent': 100 * values['share']}
+    case 'excluded':
+      return {'listed': formats.listing(values['pairs'])}
+    case 'missing_arms':
+      return {
+        'count': len(values['cells']),
+        'listed': formats.first_few(values['cells'], _MOST),
+      }
+    case 'unfinished':
+      return {
+        'listed': formats.first_few(
+          [f'{a} at budget {b:g}' for a, b in values['arms']], _MOST
+        )
+      }
+    case 'seeds':
+      several = f'{values["n"]} of {values["planned"]} seeds has every run'
+      return {'has': several if values['planned'] > 1 else 'there is one seed'}
+    case 'ratio':
+      ratios = ', '.join(f'{ratio:g}' for ratio in values['ratios'])
+      return {'listed': ratios or 'there is only one budget'}
+  return {}

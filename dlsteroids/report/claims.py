@@ -6,8 +6,9 @@ import pandas as pd
 
 from dlsteroids.analysis import claims as claims_lib
 from dlsteroids.analysis import reach
-from dlsteroids.report import blocks, design_words, facts, formats, tables
+from dlsteroids.report import blocks, facts, formats, tables
 from dlsteroids.report import gains as gain_words
+from dlsteroids.report import sentences as sentences_lib
 from dlsteroids.study import study as study_lib
 
 COLUMNS = ('paper', 'claim', 'published', 'ours', 'outcome', 'why')
@@ -70,11 +71,13 @@ def table(
 
 def section(board: pd.DataFrame) -> blocks.Section:
   """The claims in sentences and as a table, from `table`."""
-  columns = [(name.capitalize(), False) for name in COLUMNS]
-  rows = [[str(row[name]) for name in COLUMNS] for row in board.to_dict('records')]
+  heads = [name.capitalize() for name in COLUMNS]
+  rows = [
+    dict(zip(heads, map(str, row))) for row in board[list(COLUMNS)].to_numpy().tolist()
+  ]
   parts = [blocks.Prose(text) for text in sentences(board)]
-  made = tables.make('Published claims', columns, rows)
-  return blocks.Section('Published claims', [*parts, made], 'claims')
+  comparison = tables.make('Published claims', rows, heads)
+  return blocks.Section('Published claims', [*parts, comparison], 'claims')
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
@@ -112,7 +115,7 @@ def _why(study: study_lib.Study, reason: claims_lib.Reason, alpha: float) -> str
     return f'the published number{" with its tolerance" * values[0]} {_PLACES[kind]}'
   match kind:
     case 'unreachable':
-      return design_words.describe_reach(reach.reach(study, alpha))
+      return sentences_lib.describe_reach(reach.reach(study, alpha))
     case 'not the deciding metric':
       return f'verdicts are made on {facts.words(study, values[0])} only'
     case 'contrasts':

@@ -31,8 +31,8 @@ def name(column: str) -> str:
   """A column as a reader says it: 'test/classifier_fid' is 'test classifier-FID'."""
   *parts, metric = column.split('/')
   head, _, way = metric.rpartition('_')  # 'psnr_x': of one direction of two
-  known = f'{_NAMES[head]} {way}' if head in _NAMES else _NAMES.get(metric, metric)
-  return ' '.join([*parts, known]).replace('_', ' ')
+  words = f'{_NAMES[head]} {way}' if head in _NAMES else _NAMES.get(metric, metric)
+  return ' '.join([*parts, words]).replace('_', ' ')
 
 
 def missing(value: Any) -> bool:
@@ -193,6 +193,12 @@ def listing(names: Sequence[str]) -> str:
   if len(names) < 2:
     return ''.join(names)
   return f'{", ".join(names[:-1])} and {names[-1]}'
+
+
+def first_few(items: Sequence[str], most: int, join: str = '; ') -> str:
+  """The first `most` of a list, and how many more there are."""
+  more = len(items) - most
+  return join.join(items[:most]) + (f' and {more} more' if more > 0 else '')
 
 
 def clip(text: str, width: int) -> str:

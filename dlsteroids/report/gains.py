@@ -44,14 +44,14 @@ def section(
 ) -> blocks.Section:
   """Sentences, tables and notes on the gains of separate runs and of single curves."""
   parts: list[Any] = [blocks.Prose(text) for text in sentences(study, result)]
-  made = [_table('Compute-equivalent gain', result)]
+  listed = [_table('Compute-equivalent gain', result)]
   texts = notes(study, result)
   if anytime:
     texts += [f'Anytime: {text}' for text in notes(study, anytime)]
     if not anytime.refusal:
       title = 'Anytime gain, read off single validation curves of runs as configured'
-      made.append(_table(title, anytime))
-  parts += [table for table in made if table.rows]
+      listed.append(_table(title, anytime))
+  parts += [table for table in listed if table.rows]
   parts += [blocks.Bullets(tuple(texts))] if texts else []
   return blocks.Section('How much compute is it worth?', parts, 'gains')
 
@@ -308,17 +308,15 @@ def _name_ablated(study: study_lib.Study, row: Mapping[str, Any]) -> str:
 
 def _table(title: str, result: gains_lib.Gains) -> blocks.Table:
   """A row a contrast, axis and target."""
-  heads = ('Without', 'Ladder', 'Target', 'Gain', 'Never reached', 'Seeds')
   rows = [
-    (
-      f'{row["factor"]} ({row["level"]})',
-      str(row['axis']),
-      formats.value(row['metric'], row['target']),
-      describe(row),
-      f'{row["share_never"]:.0%}',
-      formats.count(row['n']),
-    )
+    {
+      'Without': f'{row["factor"]} ({row["level"]})',
+      'Ladder': str(row['axis']),
+      'Target': formats.value(row['metric'], row['target']),
+      'Gain': describe(row),
+      'Never reached': f'{row["share_never"]:.0%}',
+      'Seeds': formats.count(row['n']),
+    }
     for row in result.frame.to_dict('records')
   ]
-  columns = [(head, head not in ('Without', 'Ladder')) for head in heads]
-  return tables.make(title, columns, rows)
+  return tables.make(title, rows, ('Without', 'Ladder'))

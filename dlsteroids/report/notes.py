@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dlsteroids.analysis import attribution, effects, looks, reach, statistics, summary
-from dlsteroids.report import design_words, facts, formats, regimes
+from dlsteroids.report import facts, formats, regimes, sentences
 from dlsteroids.study import conditions
 from dlsteroids.study import study as study_lib
 
@@ -58,7 +58,7 @@ def warn(source: summary.Source) -> list[str]:
   """What limits the whole report: missing runs, looks beyond those declared."""
   warnings = partial(source.study, source.tables.runs)
   look = looks.state(source.study, source.tables.runs)
-  note = design_words.describe_look(source.study, look)
+  note = sentences.describe_look(source.study, look)
   warnings += [note] if note else []
   return warnings + edges(source.study.tuning)
 
@@ -111,7 +111,7 @@ def list_notes(source: summary.Source) -> list[str]:
   ]
   design = reach.reach(study, looks.state(study, source.tables.runs).alpha)
   if design.reachable:
-    notes.append(design_words.describe_reach(design))
+    notes.append(sentences.describe_reach(design))
   floor = reach.noise_floor(study, source.tables.runs, study.tuned)
   if not formats.missing(floor):
     words = formats.delta(study.metric.column, floor, unit=True).lstrip('+')

@@ -71,7 +71,7 @@ def make(
     _notes(source),
     _rerun(study),
   ]
-  kept = [_with_figures(one, drawings) for one in tree if one is not None]
+  sections = [_with_figures(one, drawings) for one in tree if one is not None]
   head = [Prose(notes.headline(source), 'lead')]
   line = sentences.bottom_line(answers)
   head += [Prose(line, 'strong')] if line else []
@@ -80,7 +80,7 @@ def make(
     notes.question(study),
     study.name,
     tuple(head),
-    tuple(section for section in kept if section.parts),
+    tuple(section for section in sections if section.parts),
   )
 
 
@@ -267,11 +267,12 @@ def _notes(source: summary.Source) -> Section:
 
 def _rerun(study: study_lib.Study) -> Section:
   exact, origin = 'The exact configuration', 'Where the numbers come from'
-  settings = tables.make(
-    exact, [('Option', False), ('Value', False)], list_settings(study.config)
-  )
-  provenance = tables.make(
-    origin, [('What', False), ('Value', False)], list_provenance(study)
+  settings, provenance = (
+    tables.make(title, [dict(zip(words, row)) for row in rows], words)
+    for title, words, rows in (
+      (exact, ('Option', 'Value'), list_settings(study.config)),
+      (origin, ('What', 'Value'), list_provenance(study)),
+    )
   )
   parts = (
     Prose('The same command trains only what is missing and writes this report.'),

@@ -6,7 +6,7 @@ from typing import Any
 
 from dlsteroids.analysis import pairs, reach
 from dlsteroids.analysis import regimes as regimes_lib
-from dlsteroids.report import blocks, design_words, facts, formats, tables
+from dlsteroids.report import blocks, facts, formats, sentences, tables
 from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.study import study as study_lib
 
@@ -35,7 +35,7 @@ def section(study: study_lib.Study, result: regimes_lib.Regimes) -> blocks.Secti
 def refusal(study: study_lib.Study, regimes: regimes_lib.Regimes) -> str:
   """Why nothing can be claimed in any regime; '' if something can."""
   design = reach.reach(study, regimes.look.alpha)
-  return '' if design.reachable else design_words.describe_reach(design)
+  return '' if design.reachable else sentences.describe_reach(design)
 
 
 def flips(study: study_lib.Study, regimes: regimes_lib.Regimes) -> tuple[str, ...]:
@@ -153,31 +153,27 @@ def _percent(share: float) -> str:
 
 def _table(study: study_lib.Study, result: regimes_lib.Regimes) -> blocks.Table:
   """A row a contrast and regime; what the component gains, and what it costs."""
-  words = ('Component', 'Regime', 'Reading')
-  numbers = ('It gains', 'Interval', 'p (Holm)')
-  costs = ('FLOPs with / without', 'Parameters with / without', 'Seeds')
   column = study.metric.column
   rows = []
   for row in result.frame.to_dict('records'):
     sides = ('arm', 'reference') if row['component'] == 'arm' else ('reference', 'arm')
     reading = str(row['reading'] or formats.NOTHING)
     rows.append(
-      (
-        f'{row["factor"]} ({row["level"]})',
-        WORDS[row['regime']],
-        reading if row['declared'] else f'{reading} (descriptive)',
-        formats.delta(column, row['gain'], unit=True),
-        formats.interval(column, row['gain_low'], row['gain_high']),
-        formats.p_value(row['p_holm']),
-        *(
-          _ratio(row[f'{sides[0]}_{what}'], row[f'{sides[1]}_{what}'])
-          for what in ('flops', 'params')
-        ),
-        formats.count(row['n']),
-      )
+      {
+        'Component': f'{row["factor"]} ({row["level"]})',
+        'Regime': WORDS[row['regime']],
+        'Reading': reading if row['declared'] else f'{reading} (descriptive)',
+        'It gains': formats.delta(column, row['gain'], unit=True),
+        'Interval': formats.interval(column, row['gain_low'], row['gain_high']),
+        'p (Holm)': formats.p_value(row['p_holm']),
+        **{
+          f'{what} with / without': _ratio(*(row[f'{side}_{name}'] for side in sides))
+          for what, name in (('FLOPs', 'flops'), ('Parameters', 'params'))
+        },
+        'Seeds': formats.count(row['n']),
+      }
     )
-  columns = [(head, head not in words) for head in (*words, *numbers, *costs)]
-  return tables.make('Side by side', columns, rows)
+  return tables.make('Side by side', rows, ('Component', 'Regime', 'Reading'))
 
 
 def _ratio(one: float, other: float) -> str:

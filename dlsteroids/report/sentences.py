@@ -8,7 +8,7 @@ import pandas as pd
 from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.analysis import looks, reach
 from dlsteroids.analysis import summary as summary_lib
-from dlsteroids.report import design_words, facts, formats, tables
+from dlsteroids.report import facts, formats, tables
 from dlsteroids.study import factors
 from dlsteroids.study import study as study_lib
 
@@ -57,13 +57,54 @@ class Change(NamedTuple):
   swap: bool = False
 
 
+def describe_reach(design: reach.Reach) -> str:
+  """The smallest reachable p against alpha, or what the design lacks to reach it."""
+  size = f'{formats.plural(design.contrasts, "contrast")} over '
+  size += formats.plural(design.seeds, 'seed')
+  smallest, alpha = f'{design.smallest_p:.2g}', f'{design.alpha:.2g}'
+  if design.reachable:
+    return f'{size}: the smallest reachable p is {smallest}, alpha is {alpha}.'
+  needed = design.seeds_needed
+  cure = f'at least {needed} seeds are needed' if needed else 'use fewer contrasts'
+  return (
+    f'This design could not have shown anything: with {size} the smallest reachable p '
+    f'is {smallest}, above alpha = {alpha}; {cure}.'
+  )
+
+
+def warn_reach(design: reach.Reach) -> str:
+  """Before training: that a design cannot reach alpha, and the option to change."""
+  needed = design.seeds_needed
+  cure = f'--config.study.seeds={needed}' if needed else 'fewer contrasts'
+  return (
+    f'too few seeds to show anything: the smallest reachable p is '
+    f'{design.smallest_p:.2g}, above alpha = {design.alpha:.2g}; use {cure}'
+  )
+
+
+def describe_look(study: study_lib.Study, look: looks.Look) -> str:
+  """Why a look's verdicts are exploratory, a sentence; '' if they are claims."""
+  if not look.exploratory:
+    return ''
+  if look.number <= look.declared:
+    return 'Not all planned runs have ended: the verdicts are exploratory.'
+  plural = 's were' if look.declared > 1 else ' was'
+  text = (
+    f'This is look {look.number} at the study and {look.declared} look{plural} '
+    'declared: its verdicts are exploratory'
+  )
+  if looks.standing(study):
+    return f'{text}; those of look {look.declared} stand.'
+  return f'{text}: results were shown before this plan was made.'
+
+
 def gather(source: summary_lib.Source) -> Answers:
   """The verdicts of this look and, if they are exploratory, those that stand."""
   study, runs = source.study, source.tables.runs
   look = looks.state(study, runs)
   design = reach.reach(study, look.alpha)
   if not design.reachable:
-    return Answers(design_words.describe_reach(design), ())
+    return Answers(describe_reach(design), ())
   rows = summary_lib.effects_of(source, study.metric.column, study.tuned)
   main = {_change_key(row): row for row in rows if row['effect'] == effects_lib.MAIN}
   spans = tables.intervals_with_examples(source, study.metric.column, study.tuned)
@@ -164,7 +205,7 @@ def summary(
   look = look or looks.state(study)
   design = reach.reach(study, look.alpha)
   if not design.reachable:
-    return [design_words.describe_reach(design)]
+    return [describe_reach(design)]
   deciding = table['metric'] == study.metric.column
   family = table[deciding & (table['tuned'] == study.tuned)]
   family = family[family['effect'] != effects_lib.MAIN]
@@ -190,7 +231,7 @@ def sentence(study: study_lib.Study, row: Row, look: looks.Look | None = None) -
   look = look or looks.state(study)
   design = reach.reach(study, look.alpha)
   if not design.reachable:
-    return design_words.describe_reach(design)
+    return describe_reach(design)
   contrast = facts.find_contrast(study, row)
   if contrast is not None and effects_lib.is_mostly_diverged(row):
     name = contrast.factor.replace('_', ' ')

@@ -29,11 +29,12 @@ _HIDDEN = {'metric', 'ci_kind', 'ci_high'}
 
 
 def make(
-  title: str, columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]
+  title: str, rows: Sequence[Mapping[str, str]], words: Sequence[str] = ()
 ) -> blocks.Table:
-  """A table of `(heading, whether it holds numbers)` columns."""
-  head, numeric = zip(*columns)
-  return blocks.Table(title, head, numeric, tuple(tuple(row) for row in rows))
+  """A table of rows `{heading: cell}`; all columns but `words` hold numbers."""
+  head = tuple(rows[0] if rows else words)
+  numeric = tuple(name not in words for name in head)
+  return blocks.Table(title, head, numeric, tuple(tuple(row.values()) for row in rows))
 
 
 def make_effects(source: summary.Source) -> list[blocks.Table]:
@@ -87,6 +88,7 @@ def _effects(
     interval = formats.interval(column, row['ci_low'], row['ci_high'])
     if 'descriptive' in str(row['ci_kind']) and interval != formats.NOTHING:
       interval += '*'
+    ends = two_ways.get(key_of(row))
     cells = {
       'Factor': _name_row(row),
       'Change': facts.name_change(study, row),
@@ -96,7 +98,7 @@ def _effects(
       difference: formats.delta(column, row['delta']),
       'Median': formats.delta(column, row['delta_median']),
       'Interval over seeds': interval,
-      population: _interval_cell(column, two_ways.get(key_of(row))),
+      population: formats.interval(column, *ends) if ends else '',
       p_name: '' if formats.missing(row[p]) else formats.p_value(row[p]),
       'P(better)': _probability(row),
       'Seeds': formats.count(row['n']),
@@ -106,9 +108,8 @@ def _effects(
       cells = {name: cell if name in names else '' for name, cell in cells.items()}
     rows.append(cells)
   heads = [head for head in rows[0] if any(row[head] for row in rows)] if rows else []
-  columns = [(head, head not in _NAMES) for head in heads or _NAMES]
-  filled = [[row[head] or formats.NOTHING for head in heads] for row in rows]
-  return make(title, columns, filled)
+  filled = [{head: row[head] or formats.NOTHING for head in heads} for row in rows]
+  return make(title, filled, _NAMES)
 
 
 def _name_row(row: Mapping[str, Any]) -> str:
@@ -132,10 +133,6 @@ def _probability(row: Mapping[str, Any]) -> str:
   )
   has_interval = not formats.missing(row['improvement_low'])
   return f'{share} [{", ".join(ends)}]' if has_interval else share
-
-
-def _interval_cell(column: str, ends: tuple[float, float] | None) -> str:
-  return formats.interval(column, *ends) if ends else ''
 
 
 def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -173,13 +170,13 @@ def make_frame(
   if frame is None or not len(frame):
     return None
   names = [str(name) for name in frame if name not in _HIDDEN]
-  numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in names]
-  heads = [_WORDS.get(name, name) for name in names]
+  heads = {name: _WORDS.get(name, name) for name in names}
   rows = [
-    [_frame_cell(row, name, column) for name in names]
+    {head: _frame_cell(row, name, column) for name, head in heads.items()}
     for row in frame.to_dict('records')
   ]
-  return make(title, list(zip(heads, numeric)), rows)
+  numeric = pd.api.types.is_numeric_dtype
+  return make(title, rows, [heads[name] for name in names if not numeric(frame[name])])
 
 
 def _frame_cell(row: Mapping[Any, Any], name: str, column: str) -> str:
@@ -216,8 +213,7 @@ def make_compute(source: summary.Source) -> blocks.Table:
     row['Activations'] = formats.size(cost['activations'])
     row['State'] = formats.size(cost['state'])
     rows.append(row)
-  columns = [(head, head != 'Arm') for head in rows[0]]
-  return make('Compute', columns, [list(row.values()) for row in rows])
+  return make('Compute', rows, ['Arm'])
 
 
 def _waiting(cost: Mapping[str, Any]) -> tuple[str, str]:
@@ -231,19 +227,18 @@ def _waiting(cost: Mapping[str, Any]) -> tuple[str, str]:
 
 def make_problems(source: summary.Source) -> blocks.Table | None:
   """Diverged and failed runs; None if there are none."""
-  columns = [(head, head == 'Runs') for head in ('Arm', 'Numbers', 'Status', 'Runs')]
-  columns.append(('Seeds', False))
   rows = [
-    [
-      row['arm'],
-      'tuned' if row['tuned'] else 'as configured',
-      row['status'],
-      str(len(row['seeds'])),
-      ', '.join(map(str, row['seeds'])),
-    ]
+    {
+      'Arm': row['arm'],
+      'Numbers': 'tuned' if row['tuned'] else 'as configured',
+      'Status': row['status'],
+      'Runs': str(len(row['seeds'])),
+      'Seeds': ', '.join(map(str, row['seeds'])),
+    }
     for row in summary.list_problems(source)
   ]
-  return make('Runs that did not end well', columns, rows) if rows else None
+  words = ('Arm', 'Numbers', 'Status', 'Seeds')
+  return make('Runs that did not end well', rows, words) if rows else None
 
 
 def make_references(source: summary.Source) -> blocks.Table | None:
@@ -257,15 +252,22 @@ def make_references(source: summary.Source) -> blocks.Table | None:
   arm = summary.intact_arm(study)
   means = [summary.mean_of(source, arm, name, study.tuned) for name in names]
   seeds = summary.scores_of(source, study.tuned).value[arm].count()
-  rows = [[arm, formats.count(seeds), *map(formats.value, names, means)]]
+  heads = [formats.sentence_case(facts.words(study, name)) for name in names]
+  lines = [(arm, formats.count(seeds), means)]
   for method in methods:
     scores = [facts.scores(study, name).get(method, float('nan')) for name in names]
-    rows.append([method, formats.NOTHING, *map(formats.value, names, scores)])
-  heads = [(formats.sentence_case(facts.words(study, name)), True) for name in names]
-  title = 'Without gradient descent'
-  if set(methods) == {facts.FLOOR}:
-    title = 'Beside real images'
-  return make(title, [('Method', False), ('Seeds', True), *heads], rows)
+    lines.append((method, formats.NOTHING, scores))
+  rows = [
+    {
+      'Method': method,
+      'Seeds': count,
+      **dict(zip(heads, map(formats.value, names, row))),
+    }
+    for method, count, row in lines
+  ]
+  only_floor = set(methods) == {facts.FLOOR}
+  title = 'Beside real images' if only_floor else 'Without gradient descent'
+  return make(title, rows, ['Method'])
 
 
 def make_choices(study: study_lib.Study) -> blocks.Table | None:
@@ -281,8 +283,7 @@ def make_choices(study: study_lib.Study) -> blocks.Table | None:
   if not paths:
     return None
   rows = [
-    [arm, *(f'{numbers.get(path, formats.NOTHING)}' for path in paths)]
+    {'Arm': arm, **{path: f'{numbers.get(path, formats.NOTHING)}' for path in paths}}
     for arm, numbers in chosen.items()
   ]
-  columns = [('Arm', False), *((path, True) for path in paths)]
-  return make('What tuning chose', columns, rows)
+  return make('What tuning chose', rows, ['Arm'])

@@ -20,7 +20,7 @@ from dlsteroids.config import files
 from dlsteroids.plan import changes as changes_lib
 from dlsteroids.plan import manifest, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.report import claims, design_words, notes, report, sentences
+from dlsteroids.report import claims, notes, report, sentences
 from dlsteroids.run import interrupt, leases, local, sharing
 from dlsteroids.store import failures, results, tables, tensorboard
 from dlsteroids.study import study as study_lib
@@ -229,7 +229,7 @@ def begin(
     study = manifest.write_study(plan, request.command, workdir, old, index, elsewhere)
   design = reach.reach(study)
   if not design.reachable:
-    say(design_words.warn_reach(design))
+    say(sentences.warn_reach(design))
   return plan
 
 

@@ -11,7 +11,6 @@ import scipy.stats
 
 from dlsteroids.analysis import attribution, effects, pairs, shapley, statistics
 from dlsteroids.report import attribution as attribution_words
-from dlsteroids.report import attribution_notes
 from tests.fixtures import attribution_cases as cases
 from tests.fixtures import studies
 
@@ -21,11 +20,11 @@ HALF = [m for m in range(16) if not m.bit_count() % 2]  # I = abcd
 
 
 def notes_of(found):
-  return attribution_notes.describe_all(found)
+  return tuple(map(attribution_words.describe, found.notes))
 
 
 def refusal_of(found):
-  return attribution_notes.describe(found.refusal)
+  return attribution_words.describe(found.refusal)
 
 
 def row_of(found, player, ratio=16, scale='log-error'):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dlsteroids.analysis import effects, looks, reach
-from dlsteroids.report import design_words
+from dlsteroids.report import sentences
 from tests.fixtures import studies
 
 
@@ -53,7 +53,7 @@ def test_adding_seeds_is_exploratory_and_the_first_verdicts_stand():
   more['looks'] = study['looks']
   look = looks.state(more, more_runs)
   assert (look.number, look.exploratory, look.alpha) == (2, True, 0.05)
-  note = design_words.describe_look(more, look)
+  note = sentences.describe_look(more, look)
   assert note.startswith('This is look 2 at the study and 1 look was declared')
   assert note.endswith('those of look 1 stand.')
   more = enter(more, more_runs)
@@ -103,7 +103,7 @@ def test_the_planned_runs_complete_the_look_of_an_unfinished_report():
   part = runs[(runs['arm'] != 'b=no') | (runs['seed'] < 7)]
   look = looks.state(study, part)
   assert (look.number, look.complete, look.exploratory) == (1, False, True)
-  assert 'Not all planned runs' in design_words.describe_look(study, look)
+  assert 'Not all planned runs' in sentences.describe_look(study, look)
   study = enter(study, part)
   assert [record.complete for record in study.looks] == [False]
   assert len(enter(study, part).looks) == 1
@@ -123,7 +123,7 @@ def test_stopping_at_the_seeds_of_an_unfinished_report_is_another_look():
   stopped = study | {'looks': wanted['looks']}
   look = looks.state(stopped, runs)
   assert (look.number, look.complete, look.exploratory) == (2, True, True)
-  assert 'before this plan was made' in design_words.describe_look(stopped, look)
+  assert 'before this plan was made' in sentences.describe_look(stopped, look)
   # the plan as it was claims at its end
   planned = studies.make_runs(wanted, {a.name: np.arange(40) for a in wanted.arms})
   assert not looks.state(wanted, planned).exploratory
@@ -168,7 +168,7 @@ def test_seeds_needed_as_the_formula_says(m):
     assert design.smallest_p == pytest.approx(min(1, m * 2.0 ** (1 - seeds)))
     assert design.reachable == (seeds == needed)
     assert design.seeds_needed == needed
-    text = design_words.describe_reach(design)
+    text = sentences.describe_reach(design)
     assert ('could not have shown anything' in text) == (seeds < needed)
   # the best a study can do: every delta of one sign
   study = studies.make_study(names, needed)
