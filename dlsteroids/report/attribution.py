@@ -1,7 +1,7 @@
 """The section on attribution: what brings the gain, and what gains more together."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dlsteroids.analysis import attribution, statistics
@@ -63,6 +63,7 @@ _NO_LOG = {
   'no_error': '{metric} is no error',
   'not_positive': '{metric} is not always above zero',
 }
+_NO_SHARES = ('The interval of the whole gain includes 0', 'Too few seeds')
 
 
 def section(study: study_lib.Study, result: attribution.Attribution) -> blocks.Section:
@@ -70,33 +71,27 @@ def section(study: study_lib.Study, result: attribution.Attribution) -> blocks.S
   parts: list[Any] = [blocks.Prose(text) for text in sentences(study, result)]
   if not result.refusal:
     parts += _tables(study, result)
-    parts += (
-      [blocks.Bullets(tuple(map(describe, result.notes)))] if result.notes else []
-    )
+    notes = tuple(map(describe, result.notes))
+    parts += [blocks.Bullets(notes)] if notes else []
   return blocks.Section('Compute or idea', parts, 'attribution')
 
 
 def sentences(study: study_lib.Study, result: attribution.Attribution) -> list[str]:
   """The attribution in words, at the headline ratio; or the refusal.
 
-  Returns:
-    What the gain is; on each scale what brings it, e.g. 'Compute (16×) accounts for
-    38 % [31, 44] of the gain in log-error from bare to full model; convolution 30 %
-    [22, 37]; ideas together 62 % [56, 69].'; and which players gain more, or less,
-    together.
+  E.g. 'Compute (16×) accounts for 38 % [31, 44] of the gain in log-error from bare to
+  full model; convolution 30 % [22, 37]; ideas together 62 % [56, 69].'
   """
   if result.refusal:
     return [describe(result.refusal)]
   ends = attribution.at_headline(result, result.ends, RAW)[0]
   column = study.metric.column
   verb = 'falls' if ends['full'] < ends['bare'] else 'rises'
-  start = 'the bare model'
-  if result.ratio > 1:
-    start += f' at 1/{result.ratio:g} of the compute'
+  at = f' at 1/{result.ratio:g} of the compute' if result.ratio > 1 else ''
   texts = [
-    f'From {start} to the full one, {facts.words(study, column)} {verb} from '
-    f'{formats.value(column, ends["bare"])} to {formats.value(column, ends["full"])} '
-    f'({ends["n"]} seeds).'
+    f'From the bare model{at} to the full one, {facts.words(study, column)} {verb} '
+    f'from {formats.value(column, ends["bare"])} to '
+    f'{formats.value(column, ends["full"])} ({ends["n"]} seeds).'
   ]
   for scale in (LOG, RAW):
     rows = attribution.at_headline(result, result.players, scale)
@@ -123,10 +118,9 @@ def tell_orders(study: study_lib.Study, result: attribution.Attribution) -> list
 def name_scale(study: study_lib.Study, scale: str) -> str:
   """What a gain is counted in: 'test accuracy', 'log-error', 'the logarithm of …'."""
   words = facts.words(study, study.metric.column)
-  if scale == LOG:
-    is_share = formats.is_share(study.metric.column)
-    return LOG if is_share else f'the logarithm of {words}'
-  return words
+  if scale != LOG:
+    return words
+  return LOG if formats.is_share(study.metric.column) else f'the logarithm of {words}'
 
 
 def name_player(result: attribution.Attribution, player: str) -> str:
@@ -159,17 +153,11 @@ def tell_amount(
 ) -> str:
   """A contribution with its sign, in the metric's unit or as a logarithm.
 
-  Args:
-    study: the study.
-    scale: `RAW` or `LOG`.
-    amount: positive where it is an improvement.
-    width: of its interval, which sets the decimals of logarithms.
+  The `width` of its interval sets the decimals of logarithms.
   """
   if scale == RAW:
     return formats.delta(study.metric.column, amount, unit=True)
-  digits = 2
-  if width > 0:
-    digits = min(max(1 - math.floor(math.log10(width)), 2), 5)
+  digits = min(max(1 - math.floor(math.log10(width)), 2), 5) if width > 0 else 2
   rounded = round(amount, digits)
   text = f'{rounded + 0.0:{"+" if rounded else ""}.{digits}f}'
   return text.replace('-', formats.MINUS)
@@ -186,7 +174,7 @@ def _tell_shares(
   rows: Sequence[Row],
   scale: str,
 ) -> str:
-  """Whose the gain on one scale is."""
+  """What brings the gain on one scale."""
   by_player = {row['player']: row for row in rows}
   total, what = by_player.pop(attribution.TOTAL), name_scale(study, scale)
   if formats.missing(total['share']):
@@ -200,11 +188,7 @@ def _tell_shares(
     )
   ideas = [row for name, row in by_player.items() if name not in attribution.RESERVED]
   ideas.sort(key=lambda row: row['share'], reverse=True)
-  names = (
-    (attribution.REMAINDER, attribution.IDEAS)
-    if len(ideas) > 1
-    else (attribution.REMAINDER,)
-  )
+  names = (attribution.REMAINDER, attribution.IDEAS)[: 2 if len(ideas) > 1 else 1]
   others = [by_player.get(name) for name in names]
   ordered = [by_player.get(attribution.COMPUTE), *ideas, *others]
   shown = [row for row in ordered if row is not None]
@@ -306,46 +290,37 @@ def _interval(study: study_lib.Study, scale: str, row: Row) -> str:
 
 def describe(note: attribution.Note) -> str:
   """A note or a refusal in one sentence."""
-  values = {**note.values, **_values(note)}
+  values = {**note.values, **_VALUES.get(note.kind, dict)(note.values)}
   if note.kind in _NOTES:
     return _NOTES[note.kind].format(**values)
   return f'No attribution: {_REFUSALS[note.kind].format(**values)}'
 
 
-def _values(note: attribution.Note) -> dict[str, object]:
-  """What a sentence needs beside the note's own values."""
-  values = note.values
-  match note.kind:
-    case 'ratio_left_out':
-      return {'refusal': describe(values['refusal'])}
-    case 'diverged':
-      return {'runs': f'{values["count"]} run{"s" if values["count"] > 1 else ""}'}
-    case 'no_log':
-      metric = formats.name(values['metric'])
-      return {'why': _NO_LOG[values['why']].format(metric=metric)}
-    case 'no_shares':
-      few = values['few']
-      gain = 'The interval of the whole gain includes 0'
-      return {'lack': 'Too few seeds' if few else gain}
-    case 'order_error':
-      return {'percent': 100 * values['share']}
-    case 'excluded':
-      return {'listed': formats.listing(values['pairs'])}
-    case 'missing_arms':
-      return {
-        'count': len(values['cells']),
-        'listed': formats.first_few(values['cells'], _MOST),
-      }
-    case 'unfinished':
-      return {
-        'listed': formats.first_few(
-          [f'{a} at budget {b:g}' for a, b in values['arms']], _MOST
-        )
-      }
-    case 'seeds':
-      several = f'{values["n"]} of {values["planned"]} seeds has every run'
-      return {'has': several if values['planned'] > 1 else 'there is one seed'}
-    case 'ratio':
-      ratios = ', '.join(f'{ratio:g}' for ratio in values['ratios'])
-      return {'listed': ratios or 'there is only one budget'}
-  return {}
+def _list_ratios(ratios: Sequence[float]) -> str:
+  return ', '.join(f'{ratio:g}' for ratio in ratios) or 'there is only one budget'
+
+
+def _count_seeds(values: Mapping[str, Any]) -> str:
+  several = f'{values["n"]} of {values["planned"]} seeds has every run'
+  return several if values['planned'] > 1 else 'there is one seed'
+
+
+_VALUES: Mapping[str, Callable[[Any], dict[str, Any]]] = {  # beside the note's own
+  'ratio_left_out': lambda v: {'refusal': describe(v['refusal'])},
+  'diverged': lambda v: {'runs': f'{v["count"]} run{"s" if v["count"] > 1 else ""}'},
+  'no_log': lambda v: {
+    'why': _NO_LOG[v['why']].format(metric=formats.name(v['metric']))
+  },
+  'no_shares': lambda v: {'lack': _NO_SHARES[bool(v['few'])]},
+  'order_error': lambda v: {'percent': 100 * v['share']},
+  'excluded': lambda v: {'listed': formats.listing(v['pairs'])},
+  'missing_arms': lambda v: {
+    'count': len(v['cells']),
+    'listed': formats.first_few(v['cells'], _MOST),
+  },
+  'unfinished': lambda v: {
+    'listed': formats.first_few([f'{a} at budget {b:g}' for a, b in v['arms']], _MOST)
+  },
+  'seeds': lambda v: {'has': _count_seeds(v)},
+  'ratio': lambda v: {'listed': _list_ratios(v['ratios'])},
+}

@@ -7,12 +7,7 @@ from dlsteroids.report.figures import canvas
 
 
 class Prose(NamedTuple):
-  """A paragraph.
-
-  Attributes:
-    text: plain.
-    kind: 'plain', 'lead', 'small', or a box: 'notice', 'strong' or 'alarm' (red).
-  """
+  """A paragraph: 'plain', 'lead', 'small', or a box: 'notice', 'strong', 'alarm'."""
 
   text: str
   kind: str = 'plain'
@@ -81,29 +76,12 @@ class Section(NamedTuple):
   collapsed: bool = False
 
 
-Part: TypeAlias = (
-  Prose
-  | Bullets
-  | Verdicts
-  | Tiles
-  | Table
-  | Text
-  | Code
-  | Links
-  | canvas.Drawing
-  | Section
-)
+_Leaf: TypeAlias = Prose | Bullets | Verdicts | Tiles | Table | Text | Code | Links
+Part: TypeAlias = _Leaf | canvas.Drawing | Section
 
 
 class Report(NamedTuple):
-  """The whole report.
-
-  Attributes:
-    title: the study's question.
-    name: of the study.
-    head: what stands above the first section.
-    sections: in the order of the page.
-  """
+  """The whole report, under the study's question; `head` is above all sections."""
 
   title: str
   name: str

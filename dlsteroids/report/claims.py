@@ -44,13 +44,7 @@ _PLACES = {
 def table(
   study: study_lib.Study, results: Sequence[claims_lib.Result], alpha: float
 ) -> pd.DataFrame:
-  """A row a claim with exactly `COLUMNS`; plain text, which the page escapes.
-
-  Args:
-    study: the study.
-    results: of `analysis.claims.compare`.
-    alpha: the level in force.
-  """
+  """A row a claim with exactly `COLUMNS`, from `analysis.claims.compare`."""
   rows = []
   for result in results:
     claim = result.claim
@@ -90,23 +84,20 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     claims_lib.CANNOT_TELL: 'cannot be told',
   }
   outcomes = frame['outcome']
-  count = {outcome: int((outcomes == outcome).sum()) for outcome in words}
   parts = []
-  for outcome, number in count.items():
-    verb = words[outcome] if number == 1 else words[outcome].rstrip('s')
-    if outcome == claims_lib.AGREES:
-      parts.append(f'{number} of {len(frame)} published claims {verb}')
-    elif number:
-      parts.append(f'{number} {verb}')
+  for outcome, verb in words.items():
+    number = int((outcomes == outcome).sum())
+    of = f' of {len(frame)} published claims' * (outcome == claims_lib.AGREES)
+    if number or of:
+      parts.append(f'{number}{of} {verb if number == 1 else verb.rstrip("s")}')
   texts = [f'{", ".join(parts)}.']
   if len(frame) == 1:
     texts = [f'The one published claim {words[outcomes.iloc[0]]}.']
-  for row in frame[outcomes == claims_lib.DIFFERS].to_dict('records'):
-    texts.append(
-      f'{row["paper"]}, {row["claim"]}: published {row["published"]}, here '
-      f'{row["ours"]}: {row["why"]}.'
-    )
-  return texts
+  return texts + [
+    f'{row["paper"]}, {row["claim"]}: published {row["published"]}, here '
+    f'{row["ours"]}: {row["why"]}.'
+    for row in frame[outcomes == claims_lib.DIFFERS].to_dict('records')
+  ]
 
 
 def _why(study: study_lib.Study, reason: claims_lib.Reason, alpha: float) -> str:
@@ -150,10 +141,8 @@ def _estimate(part: claims_lib.Part, estimate: claims_lib.Estimate) -> str:
   else:
     value, low, high = (formats.value(column, x) for x in (estimate.value, *ends))
     text = f'{value} [{low}, {high}]'
-  seeds = f'{estimate.n}'
-  if estimate.n != estimate.planned:
-    seeds += f' of {estimate.planned}'
-  return f'{text}, {seeds} seed{"s" if estimate.planned != 1 else ""}'
+  of = f'{estimate.n} of ' if estimate.n != estimate.planned else ''
+  return f'{text}, {of}{formats.plural(estimate.planned, "seed")}'
 
 
 def _times(number: float) -> str:

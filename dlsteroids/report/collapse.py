@@ -45,11 +45,12 @@ def describe(fault: collapse.Fault, classes: int) -> str:
   """'seed 3 from step 200 (diversity 0.04, 3 of 10 classes), no longer at the end'."""
   if fault.diverged:
     return f'seed {fault.seed} at step {fault.step:,}'
-  parts = []
-  if math.isfinite(fault.diversity):
-    parts.append(f'diversity {fault.diversity:.2f}')
-  if math.isfinite(fault.classes):
-    parts.append(f'{fault.classes:.0f} of {classes} classes')
+  parts = formats.those_that_hold(
+    {
+      f'diversity {fault.diversity:.2f}': math.isfinite(fault.diversity),
+      f'{fault.classes:.0f} of {classes} classes': math.isfinite(fault.classes),
+    }
+  )
   text = f'seed {fault.seed} from step {fault.step:,} ({", ".join(parts)})'
   if fault.never:
     return f'{text}, its first evaluation'
@@ -57,18 +58,16 @@ def describe(fault: collapse.Fault, classes: int) -> str:
 
 
 def _count(faults: Sequence[collapse.Fault], count: int) -> str:
-  runs = f'{count} run{"s" if count != 1 else ""}'
+  runs = formats.plural(count, 'run')
   if not faults:
     return f'No run collapsed or diverged, of {runs}.'
-  diverged = sum(fault.diverged for fault in faults)
-  collapsed, never = len(faults) - diverged, sum(fault.never for fault in faults)
-  parts = []
-  if collapsed:
-    bare = f' ({never} of them passed at no evaluation)' if never else ''
-    parts.append(f'{collapsed} collapsed{bare}')
-  if diverged:
-    parts.append(f'{diverged} diverged')
-  return f'Of {runs}, {formats.listing(parts)}.'
+  diverged, never = (sum(getattr(f, n) for f in faults) for n in ('diverged', 'never'))
+  bare = f' ({never} of them passed at no evaluation)' if never else ''
+  parts = {
+    f'{len(faults) - diverged} collapsed{bare}': len(faults) > diverged,
+    f'{diverged} diverged': diverged,
+  }
+  return f'Of {runs}, {formats.listing(formats.those_that_hold(parts))}.'
 
 
 def _rule(split: str, classes: int) -> str:

@@ -19,14 +19,19 @@ FLOOR = 'real against real'
 Row = Mapping[str, Any] | pd.Series  # of the effects
 
 
-def scores(study: study_lib.Study, column: str) -> dict[str, float]:
-  """The finite scores of the reference methods on one column of the runs, by name."""
-  values = {name: row.get(column) for name, row in study.data.references.items()}
+def finite(values: Mapping[str, Any]) -> dict[str, float]:
+  """Those of the `values` that are finite numbers."""
   return {
     str(name): float(value)
     for name, value in values.items()
     if isinstance(value, (int, float)) and np.isfinite(value)
   }
+
+
+def scores(study: study_lib.Study, column: str) -> dict[str, float]:
+  """The finite scores of the reference methods on one column of the runs, by name."""
+  methods = study.data.references.items()
+  return finite({name: row.get(column) for name, row in methods})
 
 
 def nature(names: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """How numbers read: shares as percent, FLOPs and seconds with units, honest signs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MINUS = '\u2212'
@@ -170,12 +170,11 @@ def seconds(amount: float) -> str:
   if missing(amount):
     return NOTHING
   if amount < 100:
-    return f'{amount:.2g}{THIN}s' if amount < 9.95 else f'{amount:.0f}{THIN}s'
+    return f'{amount:{".2g" if amount < 9.95 else ".0f"}}{THIN}s'
   minutes, rest = divmod(round(amount), 60)
   if minutes < 60:
     return f'{minutes}{THIN}min {rest}{THIN}s'
-  hours, minutes = divmod(minutes, 60)
-  return f'{hours}{THIN}h {minutes:02d}{THIN}min'
+  return f'{minutes // 60}{THIN}h {minutes % 60:02d}{THIN}min'
 
 
 def plural(number: int, noun: str) -> str:
@@ -199,6 +198,11 @@ def first_few(items: Sequence[str], most: int, join: str = '; ') -> str:
   """The first `most` of a list, and how many more there are."""
   more = len(items) - most
   return join.join(items[:most]) + (f' and {more} more' if more > 0 else '')
+
+
+def those_that_hold(texts: Mapping[str, Any]) -> list[str]:
+  """The sentences whose condition is met, in their order."""
+  return [text for text, holds in texts.items() if holds]
 
 
 def clip(text: str, width: int) -> str:

@@ -79,76 +79,60 @@ def notes(study: study_lib.Study, gains: gains_lib.Gains) -> list[str]:
   return list(dict.fromkeys(texts))
 
 
+_REMARKS = {
+  'no contrast': 'No gain can be measured: no contrast is of two arms.',
+  'one compute': 'No gain: every run has the same compute. Set '
+  '--config.study.budgets=0.25,0.5,1,2 or --config.study.sizes=0.5,1,2 and run the '
+  'study again; only new runs are trained.',
+  'unfinished': 'No gain over {axis} yet: no arm has finished two of its rungs '
+  '{listed}. The same command trains what is missing.',
+  'no curve': 'No anytime gain: {name} was not evaluated twice or more during the '
+  'runs; set --config.train.evaluations=10.',
+  'no arm': 'No gain of {factor}: no arm lacks just it ({level}), to be compared with '
+  '{arm}.',
+  'short rungs': 'Left out until 90 % of their runs have a score: {listed}.',
+  'constant': 'No gain {over}: {metric} is {shown[0]} everywhere, at every rung of '
+  'every arm.',
+  'bad share': 'Target {0:g} is left out: {metric} is a share, set '
+  f'--config.study.targets={{share:g}} for {{0:g}}{formats.THIN}%.',
+  'bad error': 'Target {0:g} is left out: errors here are above 0.',
+  'unreached': 'No arm reaches {shown[0]} {metric} {over}; the best is {shown[1]} '
+  '({arm} at {2:.3g}×).',
+  'few rungs': 'No gain of {factor} {over}: two rungs are needed, {listed}.',
+  'no seed': 'No gain of {factor} {over}: no seed has a score at every rung of {0} and '
+  '{1}.',
+  'flat': '{arm} does not get better with compute {over}: what it reaches it reaches '
+  'at once, and gains are bounds.',
+}
+
+
 def _remark(study: study_lib.Study, column: str, remark: gains_lib.Remark) -> str:
   """A remark in a sentence or two."""
-  axis, arm, values = remark.axis, remark.arm, remark.values
-  over = f'over {WORDS.get(axis, axis)}'
-  metric = facts.words(study, column)
+  values = remark.values
+  details: dict[str, Any] = {}
   match remark.kind:
-    case 'no contrast':
-      return 'No gain can be measured: no contrast is of two arms.'
-    case 'one compute':
-      return (
-        'No gain: every run has the same compute. Set '
-        '--config.study.budgets=0.25,0.5,1,2 or --config.study.sizes=0.5,1,2 and run '
-        'the study again; only new runs are trained.'
-      )
     case 'unfinished':
-      rungs = ', '.join(f'{rung:g}' for rung in values)
-      return (
-        f'No gain over {axis} yet: no arm has finished two of its rungs {rungs}. The '
-        'same command trains what is missing.'
-      )
-    case 'no curve':
-      return (
-        f'No anytime gain: {formats.name(study.metric.name)} was not evaluated twice '
-        'or more during the runs; set --config.train.evaluations=10.'
-      )
-    case 'no arm':
-      return (
-        f'No gain of {remark.factor}: no arm lacks just it ({remark.level}), to be '
-        f'compared with {arm}.'
-      )
+      details['listed'] = ', '.join(f'{rung:g}' for rung in values)
     case 'short rungs':
-      rungs = '; '.join(
-        f'{name} at {axis} {rung:g} ({count} of {planned})'
-        for name, rung, count, planned in values[:4]
-      )
-      more = f' and {len(values) - 4} more' if len(values) > 4 else ''
-      return f'Left out until 90 % of their runs have a score: {rungs}{more}.'
-    case 'constant':
-      return (
-        f'No gain {over}: {metric} is {formats.value(column, values[0])} everywhere, '
-        'at every rung of every arm.'
-      )
-    case 'bad share':
-      return (
-        f'Target {values[0]:g} is left out: {metric} is a share, set '
-        f'--config.study.targets={values[0] / 100:g} for '
-        f'{values[0]:g}{formats.THIN}%.'
-      )
-    case 'bad error':
-      return f'Target {values[0]:g} is left out: errors here are above 0.'
-    case 'unreached':
-      target, best, rung = values
-      return (
-        f'No arm reaches {formats.value(column, target)} {metric} {over}; the best is '
-        f'{formats.value(column, best)} ({arm} at {rung:.3g}×).'
-      )
+      rungs = [
+        f'{name} at {remark.axis} {a:g} ({n} of {m})' for name, a, n, m in values
+      ]
+      details['listed'] = formats.first_few(rungs, 4)
     case 'few rungs':
-      counts = formats.listing([f'{name} has {count}' for name, count in values])
-      return f'No gain of {remark.factor} {over}: two rungs are needed, {counts}.'
-    case 'no seed':
-      return (
-        f'No gain of {remark.factor} {over}: no seed has a score at every rung of '
-        f'{values[0]} and {values[1]}.'
-      )
-    case 'flat':
-      return (
-        f'{arm} does not get better with compute {over}: what it reaches it reaches '
-        'at once, and gains are bounds.'
-      )
-  raise ValueError(f'unknown remark {remark}')
+      counts = [f'{name} has {count}' for name, count in values]
+      details['listed'] = formats.listing(counts)
+    case 'bad share':
+      details['share'] = values[0] / 100
+    case 'constant' | 'unreached':
+      details['shown'] = [formats.value(column, value) for value in values[:2]]
+  return _REMARKS[remark.kind].format(
+    *values,
+    **remark._asdict(),
+    over=f'over {WORDS.get(remark.axis, remark.axis)}',
+    name=formats.name(study.metric.name),
+    metric=facts.words(study, column),
+    **details,
+  )
 
 
 def describe(row: Mapping[Any, Any]) -> str:
@@ -180,50 +164,37 @@ def _end(end: float, shown: float, sign: str, empty: str) -> str:
 
 def explain(frame: pd.DataFrame) -> list[str]:
   """How the gains were made and how they read, a sentence each; rows are needed."""
-  texts = [
-    'A compute-equivalent gain is the compute at which the ablated arm reaches a '
-    'target over that at which the intact one does. Errors, averaged over seeds, are '
-    'made to fall with FLOPs by an isotonic fit; between its points the log of FLOPs '
-    'is interpolated in the log of the error. Beyond them nothing is extrapolated.',
-  ]
-  if (frame['n'] > 1).any():
-    texts.append(
-      f'Intervals resample seeds {gains_lib.RESAMPLES:,} times, jointly for both arms '
-      'and all rungs; percentiles are expanded for few seeds (Hesterberg 2015).'
-    )
-  if frame['rung'].notna().any():
-    texts.append(
-      'Targets that were not declared (config.study.targets) are what the intact arm '
-      'reaches at its rungs; they move with it when seeds are resampled.'
-    )
-  if (frame['axis'] == ANYTIME).any():
-    texts.append(
-      'Anytime gains are read off single learning curves, whose every point belongs to '
-      'a schedule made for the whole run.'
-    )
-  used = [text for name, text in _SIGNS.items() if (frame['censored'] == name).any()]
-  texts += [f'Signs of gains: {" ".join(used)}'] * bool(used)
-  if (np.isposinf(frame['ci_high']) | (frame['ci_low'] == 0)).any():
-    texts.append(
-      'An end of an interval with “>” or “<” is not bounded by the runs: it lies '
-      'beyond that number.'
-    )
+  signs = [text for name, text in _SIGNS.items() if (frame['censored'] == name).any()]
   defined = frame[frame['censored'] != gains_lib.INTACT_NEVER]
-  lost = float(defined['share_undefined'].max())
-  if lost > 0:
-    texts.append(
+  lost, few = float(defined['share_undefined'].max()), int(frame['n'].min())
+  return formats.those_that_hold(
+    {
+      'A compute-equivalent gain is the compute at which the ablated arm reaches a '
+      'target over that at which the intact one does. Errors, averaged over seeds, are '
+      'made to fall with FLOPs by an isotonic fit; between its points the log of FLOPs '
+      'is interpolated in the log of the error. Beyond them nothing is '
+      'extrapolated.': True,
+      f'Intervals resample seeds {gains_lib.RESAMPLES:,} times, jointly for both arms '
+      'and all rungs; percentiles are expanded for few seeds (Hesterberg '
+      '2015).': (frame['n'] > 1).any(),
+      'Targets that were not declared (config.study.targets) are what the intact arm '
+      'reaches at its rungs; they move with it when seeds are '
+      'resampled.': frame['rung'].notna().any(),
+      'Anytime gains are read off single learning curves, whose every point belongs to '
+      'a schedule made for the whole run.': (frame['axis'] == ANYTIME).any(),
+      f'Signs of gains: {" ".join(signs)}': signs,
+      'An end of an interval with “>” or “<” is not bounded by the runs: it lies '
+      'beyond that number.': (
+        np.isposinf(frame['ci_high']) | (frame['ci_low'] == 0)
+      ).any(),
       f'In up to {_percent(lost)} of the resamples the intact arm does not reach a '
-      'declared target; they are counted, and the interval is of the others.'
-    )
-  few = int(frame['n'].min())
-  if few == 1:
-    texts.append('One seed has no interval: set --config.study.seeds=8 or more.')
-  elif few < FEW_SEEDS:
-    texts.append(
+      'declared target; they are counted, and the interval is of the others.': lost > 0,
+      'One seed has no interval: set --config.study.seeds=8 or more.': few == 1,
       f'With {few} seeds intervals are too narrow: few resamples differ. Simulated, '
-      'they hold the gain in .78 to .91 of studies at 3 seeds, in .88 to .97 at 4.'
-    )
-  return texts
+      'they hold the gain in .78 to .91 of studies at 3 seeds, in .88 to .97 at '
+      '4.': 1 < few < FEW_SEEDS,
+    }
+  )
 
 
 def _percent(share: float) -> str:

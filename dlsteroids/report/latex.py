@@ -6,15 +6,8 @@ from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.report import facts, formats, tables
 from dlsteroids.study import study as study_lib
 
-_ESCAPES = {
+_ESCAPES = {letter: f'\\{letter}' for letter in '{}$&#%_'} | {
   '\\': r'\textbackslash{}',
-  '{': r'\{',
-  '}': r'\}',
-  '$': r'\$',
-  '&': r'\&',
-  '#': r'\#',
-  '%': r'\%',
-  '_': r'\_',
   '^': r'\textasciicircum{}',
   '~': r'\textasciitilde{}',
   '[': '{[}',  # after a row's end it would open an optional argument
@@ -37,16 +30,7 @@ def escape(words: str) -> str:
 
 
 def table(study: study_lib.Study, effects: pd.DataFrame) -> str:
-  """The family of the study as a `table` with a caption.
-
-  Args:
-    study: the study.
-    effects: the effects table; rows on the deciding metric in the declared tuning
-      state are printed, in their order.
-
-  Returns:
-    LaTeX source that needs `booktabs`; names are escaped.
-  """
+  """The family of the study, of the `effects` table, as a `table` with a caption."""
   column = study.metric.column
   family = effects[(effects['metric'] == column) & (effects['tuned'] == study.tuned)]
   family = family[family['effect'] != effects_lib.MAIN]

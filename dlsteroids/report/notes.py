@@ -56,11 +56,9 @@ def _is_intact(study: study_lib.Study, name: str) -> bool:
 
 def warn(source: summary.Source) -> list[str]:
   """What limits the whole report: missing runs, looks beyond those declared."""
-  warnings = partial(source.study, source.tables.runs)
-  look = looks.state(source.study, source.tables.runs)
-  note = sentences.describe_look(source.study, look)
-  warnings += [note] if note else []
-  return warnings + edges(source.study.tuning)
+  study, runs = source.study, source.tables.runs
+  note = sentences.describe_look(study, looks.state(study, runs))
+  return [*partial(study, runs), *([note] if note else []), *edges(study.tuning)]
 
 
 def partial(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
@@ -68,16 +66,13 @@ def partial(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
   warnings = []
   for state in sorted({0, study.tuned}):
     count = summary.count_runs(study, runs, state)
-    if not count.missing:
-      continue
-    kind = 'tuned runs' if state else 'runs'
     bare = [arm for arm, seeds in count.missing if len(seeds) == len(study.seeds)]
-    text = (
-      f'This report is partial: {count.stored} of {count.planned} {kind} have ended'
-    )
-    if bare:
-      text += f'; no runs yet of {formats.listing(bare)}'
-    warnings.append(f'{text}.')
+    without = f'; no runs yet of {formats.listing(bare)}' if bare else ''
+    if count.missing:
+      warnings.append(
+        f'This report is partial: {count.stored} of {count.planned} '
+        f'{"tuned runs" if state else "runs"} have ended{without}.'
+      )
   return warnings
 
 
@@ -86,50 +81,41 @@ def list_notes(source: summary.Source) -> list[str]:
   study, column = source.study, source.study.metric.column
   exact = len(study.seeds) <= statistics.EXACT_SEEDS
   flips = 'exact sign flips' if exact else f'{statistics.FLIPS:,} sampled sign flips'
-  notes = [
-    _variance(study),
+  alpha = looks.state(study, source.tables.runs).alpha
+  design = reach.reach(study, alpha)
+  floor = reach.noise_floor(study, source.tables.runs, study.tuned)
+  scatter = formats.delta(column, floor, unit=True).lstrip('+')
+  loops = [arm.name for arm in study.arms if arm.unknown_loops]
+  notes = {
+    _variance(study): True,
     f'Differences are paired by seed and tested by {flips}; intervals invert the same '
     'test. Both are exact for symmetric differences. Simulated with one strongly '
     'skewed arm (exponential, lognormal) a family of five errs in .10 to .30 of '
     'studies, and intervals cover .88 to .94 instead of .95 at 6 to 10 seeds: skewed '
-    'differences are marked.',
+    'differences are marked.': True,
     f'Scores worse than the fallback ({formats.value(column, study.metric.fallback)}, '
     'what a diverged run scores) count as it in the deciding comparison; runs.csv has '
-    'the raw numbers.',
+    'the raw numbers.': True,
     'The best step is chosen on validation, by the same rule in every arm; the test '
-    'split has no part in it.',
-  ]
-  if attribution.samples_orders(study):
-    notes.append(
-      'The orders in which components are added are a sample: differences are tested '
-      'by Student’s t over seeds and orders, with its interval.'
-    )
-  notes += [
-    describe_divergence(arm)
-    for arm in effects.diverged_arms(study, source.tables.runs)
-    if not arm.most
-  ]
-  design = reach.reach(study, looks.state(study, source.tables.runs).alpha)
-  if design.reachable:
-    notes.append(sentences.describe_reach(design))
-  floor = reach.noise_floor(study, source.tables.runs, study.tuned)
-  if not formats.missing(floor):
-    words = formats.delta(study.metric.column, floor, unit=True).lstrip('+')
-    notes.append(f'Noise floor: differences of unpaired seeds scatter by {words} (SD).')
-  if not study.margin:
-    notes.append('No margin was declared, so nothing can be called equivalent.')
-  notes.append(
+    'split has no part in it.': True,
+    'The orders in which components are added are a sample: differences are tested '
+    'by Student’s t over seeds and orders, with its '
+    'interval.': attribution.samples_orders(study),
+    **{
+      describe_divergence(arm): not arm.most
+      for arm in effects.diverged_arms(study, source.tables.runs)
+    },
+    sentences.describe_reach(design): design.reachable,
+    f'Noise floor: differences of unpaired seeds scatter by {scatter} '
+    '(SD).': not formats.missing(floor),
+    'No margin was declared, so nothing can be called equivalent.': not study.margin,
     'Nominal FLOPs count multiply-accumulates of products and convolutions twice, '
-    'padding included; executed FLOPs are those of the program that really runs.'
-  )
-  loops = [arm.name for arm in study.arms if arm.unknown_loops]
-  if loops:
-    notes.append(
-      f'A loop of unknown length does counted work in {formats.listing(loops)}: its '
-      'body counts once, so these FLOPs are too low.'
-    )
+    'padding included; executed FLOPs are those of the program that really runs.': True,
+    f'A loop of unknown length does counted work in {formats.listing(loops)}: its body '
+    'counts once, so these FLOPs are too low.': loops,
+  }
   return [
-    *notes,
+    *formats.those_that_hold(notes),
     *_quality(study),
     *facts.treatments(study),
     *_tuning(study),
@@ -152,9 +138,8 @@ def describe_divergence(arm: effects.DivergedArm) -> str:
     f'{len(arm.seeds)} of {formats.plural(arm.ended, "run")} of {arm.arm} diverged, '
     f'with a loss or parameters that are not finite: {formats.listing(runs)}.'
   )
-  if arm.most:
-    return f'{text} There is no verdict on what this arm is compared for.'
-  return f'{text} They score the metric’s fallback.'
+  no_verdict = 'There is no verdict on what this arm is compared for.'
+  return f'{text} {no_verdict if arm.most else "They score the metric’s fallback."}'
 
 
 def compare_references(source: summary.Source) -> str:
@@ -218,32 +203,26 @@ def _quality(study: study_lib.Study) -> list[str]:
   floor = study.data.references.get(facts.FLOOR) or {}
   scores = [
     f'{facts.words(study, column)} {formats.value(column, score)}'
-    for column, score in floor.items()
-    if isinstance(score, (int, float)) and math.isfinite(score)
+    for column, score in facts.finite(floor).items()
   ]
-  if scores:
-    notes.append(
-      f'The floor, real images against other real ones: {"; ".join(scores)}.'
-    )
   bias = str(quality.get('bias') or '').strip()
-  return [*notes, bias] if bias else notes
+  against = f'The floor, real images against other real ones: {"; ".join(scores)}.'
+  return notes + formats.those_that_hold({against: scores, bias: bias})
 
 
 def _scores_of_images(quality: Mapping[str, Any]) -> str:
   """What the numbers on features mean."""
-  text = (
+  share = formats.number(100 * (quality.get('share') or 0))
+  texts = {
     'classifier-FID and classifier-KID are Fréchet and kernel distances on these '
     'features. Only values on the same features compare: the FID and KID of papers are '
-    'on Inception’s.'
-  )
-  if quality.get('neighbours'):
-    text += f' Precision and recall use {quality["neighbours"]} nearest neighbours.'
-  if quality.get('share'):
-    share = formats.number(100 * quality['share'])
-    text += (
-      f' A class counts as generated from {share}{formats.THIN}% of an even share on.'
-    )
-  return text
+    'on Inception’s.': True,
+    f'Precision and recall use {quality.get("neighbours")} nearest '
+    'neighbours.': quality.get('neighbours'),
+    f'A class counts as generated from {share}{formats.THIN}% of an even share '
+    'on.': quality.get('share'),
+  }
+  return ' '.join(formats.those_that_hold(texts))
 
 
 def _tuning(study: study_lib.Study) -> list[str]:
@@ -280,14 +259,13 @@ def edges(tuning: study_lib.Tuning | None) -> list[str]:
   notes = []
   for path, grid in tuning.grid.items():
     parts = []
-    for condition, chosen in by_condition.items() if len(grid) > 1 else ():
-      counts = {
-        word: sum(math.isclose(numbers[path], end) for numbers in chosen)
-        for word, end in (('largest', max(grid)), ('smallest', min(grid)))
-      }
-      ends = [f'{count} the {word}' for word, count in counts.items() if count]
+    for condition, choices in by_condition.items() if len(grid) > 1 else ():
+      ends = []
+      for word, end in (('largest', max(grid)), ('smallest', min(grid))):
+        count = sum(math.isclose(numbers[path], end) for numbers in choices)
+        ends += [f'{count} the {word}'] if count else []
       if ends:
-        parts.append(f'{condition}, of {len(chosen)} arms {formats.listing(ends)}')
+        parts.append(f'{condition}, of {len(choices)} arms {formats.listing(ends)}')
     if parts:
       notes.append(
         f'At an end of the grid, beyond which {path} may be better: {"; ".join(parts)}.'

@@ -1,5 +1,6 @@
 """The report's outline: its sections, their order, and what they hold."""
 
+import itertools
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +42,7 @@ def make(
   Args:
     source: the study, its tables and its per-run arrays.
     answers: what may be claimed.
-    drawings: figures by name; those that are absent leave no trace.
+    drawings: figures by name, those there are.
   """
   study, result = source.study, source.tables.compute or analyses.Analyses()
   tree: list[Section | None] = [_answer(source, answers, result)]
@@ -92,16 +93,13 @@ def _with_figures(section: Section, drawings: Drawings) -> Section:
     if figure.section == section.anchor and figure.name in drawings
   ]
   parts = list(section.parts)
-  place = 0
-  while place < len(parts) and isinstance(parts[place], Prose):
-    place += 1
+  place = sum(1 for _ in itertools.takewhile(lambda p: isinstance(p, Prose), parts))
+  title = section.title
+  shown: list[Any] = [Section(one.title, (one,)) for one in figures]
   if len(figures) == 1:
-    title = section.title if section.anchor != 'translations' else figures[0].title
-    return section._replace(
-      title=title, parts=(*parts[:place], *figures, *parts[place:])
-    )
-  named = [Section(figure.title, (figure,)) for figure in figures]
-  return section._replace(parts=(*parts[:place], *named, *parts[place:]))
+    title = title if section.anchor != 'translations' else figures[0].title
+    shown = figures
+  return section._replace(title=title, parts=(*parts[:place], *shown, *parts[place:]))
 
 
 def _answer(
@@ -111,15 +109,14 @@ def _answer(
   if answers.refusal:
     parts.append(Prose(answers.refusal, 'strong'))
   else:
-    opposite = sentences.contradictions(source.study, source.tables.effects)
-    parts += [Prose(text, 'strong') for text in opposite]
-    flips = regimes.flips(source.study, result.regimes) if result.regimes else ()
-    parts += [Prose(text, 'strong') for text in flips]
+    strong = sentences.contradictions(source.study, source.tables.effects)
+    strong += regimes.flips(source.study, result.regimes) if result.regimes else ()
+    parts += [Prose(text, 'strong') for text in strong]
     if answers.standing:
       title = f'The verdicts that stand, of look {answers.look}'
       parts.append(Section(title, (_verdicts(answers.standing),)))
     now: Any = _verdicts(answers.answers)
-    if not (answers.answers or answers.unanswered):
+    if not answers.answers:
       now = Prose('The study compares no arms yet.')
     if answers.standing:
       now = Section('Exploratory, at this look', (now,))
@@ -130,13 +127,14 @@ def _answer(
 
 def _alarms(source: summary.Source) -> list[Any]:
   """What stands instead of verdicts on arms most of whose runs diverged."""
-  study = source.study
   parts: list[Any] = []
-  for arm in effects.diverged_arms(study, source.tables.runs):
+  for arm in effects.diverged_arms(source.study, source.tables.runs):
     if arm.most:
-      parts.append(Prose(notes.describe_divergence(arm), 'alarm'))
-      parts.append(Prose('To replay one of them, with finite checks:'))
-      parts.append(blocks.Code(replay_command(study, arm.arm, arm.seeds[0])))
+      parts += [
+        Prose(notes.describe_divergence(arm), 'alarm'),
+        Prose('To replay one of them, with finite checks:'),
+        blocks.Code(replay_command(source.study, arm.arm, arm.seeds[0])),
+      ]
   return parts
 
 
@@ -311,11 +309,9 @@ def list_provenance(study: study_lib.Study) -> list[tuple[str, str]]:
 
 
 def _words(value: Any) -> str:
-  if isinstance(value, str):
-    return value
-  if isinstance(value, Sequence):
+  if isinstance(value, Sequence) and not isinstance(value, str):
     return ', '.join(map(_words, value))
-  return _json(value)
+  return value if isinstance(value, str) else _json(value)
 
 
 def _json(value: Any) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlsteroids.analysis import pairs, reach
+from dlsteroids.analysis import reach
 from dlsteroids.analysis import regimes as regimes_lib
 from dlsteroids.report import blocks, facts, formats, sentences, tables
 from dlsteroids.study import conditions as conditions_lib
@@ -12,8 +12,6 @@ from dlsteroids.study import study as study_lib
 
 WORDS = {'steps': 'equal steps', 'flops': 'equal FLOPs', 'params': 'equal parameters'}
 _READINGS = {
-  'helps': 'helps',
-  'hurts': 'hurts',
   'equivalent': 'makes no difference that matters',
   'inconclusive': 'is inconclusive',
 }
@@ -27,8 +25,7 @@ _QUANTITIES = {
 def section(study: study_lib.Study, result: regimes_lib.Regimes) -> blocks.Section:
   """The contrasts side by side; sentences on them lead the report."""
   why = refusal(study, result)
-  parts: list[Any] = [blocks.Prose(why)] if why else []
-  parts.append(_table(study, result))
+  parts: list[Any] = [blocks.Prose(why)] * bool(why) + [_table(study, result)]
   return blocks.Section('The same under other regimes', parts, 'regimes')
 
 
@@ -64,17 +61,13 @@ def _subject(study: study_lib.Study, flip: regimes_lib.Flip) -> str:
   """The component at the start of a sentence, with its levels if it has several."""
   contrast = flip.contrast
   levels = {factor.name: len(factor.levels) for factor in study.factors}
-  if contrast.factor not in levels and contrast.subject == 'reference':
+  count = levels.get(contrast.factor)
+  if count is None and contrast.subject == 'reference':
     return f'What {contrast.arm} lacks'
-  name = contrast.factor.replace('_', ' ')
-  name = name[:1].upper() + name[1:]
-  named_alone = levels.get(contrast.factor) == 2 and contrast.kind != 'swap'
-  if contrast.factor not in levels or named_alone:
+  name = formats.sentence_case(contrast.factor.replace('_', ' '))
+  if count is None or (count == 2 and contrast.kind != 'swap'):
     return name
-  sides = [
-    study.arm(cells[0]).assignment.get(contrast.factor)
-    for cells in pairs.cells(contrast)
-  ]
+  sides = facts.levels_of(study, contrast)
   present, absent = sides if contrast.subject == 'arm' else sides[::-1]
   return f'{name} ({present} instead of {absent})'
 
@@ -91,7 +84,8 @@ def _phrase(
       numbers = f'with it, {facts.words(study, study.metric.column)} {numbers}'
     kind = '' if row['declared'] else ', descriptive'
     places.append(f'at {WORDS[row["regime"]]} ({numbers}{kind})')
-  return f'{_READINGS[rows[0]["reading"]]} {formats.listing(places)}'
+  reading = rows[0]['reading']
+  return f'{_READINGS.get(reading, reading)} {formats.listing(places)}'
 
 
 def _numbers(study: study_lib.Study, component: str, delta: float, *ends: float) -> str:
@@ -111,7 +105,7 @@ def deviations(study: study_lib.Study) -> tuple[str, ...]:
     for deviation in regimes_lib.check_equality(study)
   ]
   more = len(lines) - _MOST
-  return (*lines[:_MOST], *([f'{more} more such deviations.'] if more > 0 else []))
+  return (*lines[:_MOST], *([f'{more} more such deviations.'] * (more > 0)))
 
 
 def name_condition(condition: conditions_lib.Condition) -> str:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlsteroids.analysis import probes, summary
-from dlsteroids.report import blocks
+from dlsteroids.report import blocks, formats
 
-_PICTURES = 0x2400  # Unicode's pictures of control characters, in their order
-_DELETE = 0x7F
 _UNKNOWN = '\ufffd'
 _MARKS = {' ': '·', '\n': '↵', '\t': '⇥'}
 # Unicode categories that draw nothing or move their neighbours, and the separators of
@@ -20,17 +18,13 @@ _INVISIBLE = ('Cc', 'Cf', 'Cn', 'Co', 'Cs', 'Zl', 'Zp')
 def gather(source: summary.Source, limit: int) -> list[blocks.Text]:
   """Every arm's sample, the intact arm's first, cut to about `limit` characters."""
   classes = [str(name) for name in source.study.data.classes]
-  if not classes:
-    return []
-  prompts = probes.by_arm(source, 'probe/text/prompt')
-  texts = []
-  for arm, ids in probes.by_arm(source, 'probe/text/sample').items():
+  prompts, texts = probes.by_arm(source, 'probe/text/prompt'), []
+  samples = probes.by_arm(source, 'probe/text/sample') if classes else {}
+  for arm, ids in samples.items():
     prompt = decode(prompts.get(arm, np.zeros(0, int)), classes)
-    text = decode(ids, classes)
     if len(prompt) > limit // 3:
       prompt = f'…{prompt[1 - limit // 3 :]}'
-    room = max(1, limit - len(prompt))
-    text = text if len(text) <= room else f'{text[: room - 1]}…'
+    text = formats.clip(decode(ids, classes), max(1, limit - len(prompt)))
     texts.append(blocks.Text(arm, prompt, text))
   return texts
 
@@ -63,8 +57,6 @@ def glyph(symbol: str) -> str:
 def _visible(letter: str) -> str:
   """A character, or the picture or the number of one that cannot be seen."""
   code = ord(letter)
-  if code < 0x20:
-    return chr(_PICTURES + code)
-  if code == _DELETE:
-    return '\u2421'
+  if code < 0x20 or code == 0x7F:  # Unicode's pictures of control characters
+    return chr(0x2400 + code) if code < 0x20 else '\u2421'
   return f'\\u{code:04x}' if unicodedata.category(letter) in _INVISIBLE else letter

@@ -26,35 +26,21 @@ class Answer(NamedTuple):
 
 
 class Answers(NamedTuple):
-  """Everything a report claims.
-
-  Attributes:
-    refusal: why nothing can be claimed; '' if something can.
-    answers: in the study's order; empty with a refusal.
-    unanswered: factors without a verdict, most of whose runs diverged.
-    standing: the verdicts that stand, where those of this look are exploratory.
-    look: the number of the look that made those verdicts.
-  """
+  """Everything a report claims; with a refusal, nothing."""
 
   refusal: str
-  answers: tuple[Answer, ...]
-  unanswered: tuple[str, ...] = ()
-  standing: tuple[Answer, ...] = ()
-  look: int = 0
+  answers: tuple[Answer, ...]  # in the study's order
+  unanswered: tuple[str, ...] = ()  # factors most of whose runs diverged
+  standing: tuple[Answer, ...] = ()  # what stands where this look is exploratory
+  look: int = 0  # that made the verdicts that stand
 
 
 class Change(NamedTuple):
-  """What a contrast compares, in words.
+  """What a contrast compares, in words."""
 
-  Attributes:
-    subject: starts a sentence: 'Dropout'.
-    action: what turns the reference into the arm: 'removing it (0.0 instead of 0.5)'.
-    swap: whether the verdict is on the action itself, not on a component.
-  """
-
-  subject: str
-  action: str
-  swap: bool = False
+  subject: str  # starts a sentence: 'Dropout'
+  action: str  # from reference to arm: 'removing it (0.0 instead of 0.5)'
+  swap: bool = False  # whether the verdict is on the action, not on a component
 
 
 def describe_reach(design: reach.Reach) -> str:
@@ -176,20 +162,17 @@ def bottom_line(answers: Answers) -> str:
     return ''
   matter = [name for name, one in verdicts.items() if one & {'helps', 'hurts'}]
   count = len(verdicts) + len(lost)
-  if not verdicts:
-    text = ''
-  elif count == 1:
-    verb = 'matters' if matter else 'was not shown to matter'
-    text = f'{formats.sentence_case(next(iter(verdicts)))} {verb}'
-  elif not matter:
-    text = f'None of the {count} parts was shown to matter'
-  else:
-    verb = 'matters' if len(matter) == 1 else 'matter'
-    text = f'{len(matter)} of {count} parts {verb}: {formats.listing(matter)}'
+  verb, texts = 'matters' if len(matter) == 1 else 'matter', []
+  if verdicts and count == 1:
+    shown = 'matters' if matter else 'was not shown to matter'
+    texts.append(f'{next(iter(verdicts))} {shown}')
+  elif matter:
+    texts.append(f'{len(matter)} of {count} parts {verb}: {formats.listing(matter)}')
+  elif verdicts:
+    texts.append(f'None of the {count} parts was shown to matter')
   if lost:
-    what = f'no verdict on {formats.listing(lost)}, as most runs diverged'
-    text = f'{text}; {what}' if text else formats.sentence_case(what)
-  return f'{text}.'
+    texts.append(f'no verdict on {formats.listing(lost)}, as most runs diverged')
+  return f'{formats.sentence_case("; ".join(texts))}.'
 
 
 def summary(
@@ -197,10 +180,7 @@ def summary(
 ) -> list[str]:
   """The sentences of the family in the study's order, or why there are none.
 
-  Args:
-    study: the study.
-    table: the effects table.
-    look: the report's `looks.state(study, runs)`; the last one logged if None.
+  `table` holds the effects; without a `look` it is the last one logged.
   """
   look = look or looks.state(study)
   design = reach.reach(study, look.alpha)
@@ -213,17 +193,11 @@ def summary(
 
 
 def sentence(study: study_lib.Study, row: Row, look: looks.Look | None = None) -> str:
-  """One row of the family in words.
+  """One row of the family in words; without a `look` it is the last one logged.
 
-  Args:
-    study: the study.
-    row: a row of the family in the effects table.
-    look: the report's `looks.state(study, runs)`; the last one logged if None.
-
-  Returns:
-    E.g. 'Dropout helps: removing it (0.0 instead of 0.5) lowers test accuracy by 1.2
-    points [0.8, 1.6] (p=.004, 10 seeds).' Accuracies in percentage points, the rest in
-    raw units; p is Holm's.
+  E.g. 'Dropout helps: removing it (0.0 instead of 0.5) lowers test accuracy by 1.2
+  points [0.8, 1.6] (p=.004, 10 seeds).' Accuracies in percentage points, the rest in
+  raw units; p is Holm's.
 
   Raises:
     ValueError: the row is not of the family.
@@ -258,16 +232,13 @@ def _body(
     return f'{name}: {moved} ({verdict}{_skew(row)}; {p}, {notes}).'
   if verdict in ('helps', 'hurts'):
     return f'{name} {verdict}{_skew(row)}: {moved} ({p}, {notes}).'
-  if verdict == 'equivalent' and significant:
-    return (
-      f'{name} makes a real but negligible difference: {moved}, significantly more '
-      f'than nothing but within {margin} ({p}, {notes}).'
-    )
   if verdict == 'equivalent':
-    return (
-      f'{name} makes no difference that matters: {moved}, not distinguishable from '
-      f'nothing and within {margin} ({notes}).'
-    )
+    kind = 'makes no difference that matters'
+    rest = f'not distinguishable from nothing and within {margin} ({notes})'
+    if significant:
+      kind = 'makes a real but negligible difference'
+      rest = f'significantly more than nothing but within {margin} ({p}, {notes})'
+    return f'{name} {kind}: {moved}, {rest}.'
   planned = len(study.seeds)
   if 10 * row['n'] < 9 * planned:
     return (
@@ -318,21 +289,19 @@ def _skew(row: Row) -> str:
 def _notes(study: study_lib.Study, row: Row, effect: 'Effect') -> str:
   """For the closing parenthesis: seeds, and what the verdict depends on."""
   planned = len(study.seeds)
-  seeds = f'{row["n"]} of {planned}' if row['n'] != planned else f'{planned}'
-  texts = [f'{seeds} seed{"s" if planned != 1 else ""}']
+  of = f'{row["n"]} of ' if row['n'] != planned else ''
+  texts = [f'{of}{formats.plural(planned, "seed")}']
   if _skew(row):
     texts.append(f'median {effect.amount(row["delta_median"])}')
   for side in ('arm', 'reference'):
-    count = int(row[f'n_bounded_{side}'])
-    if count:
+    if count := int(row[f'n_bounded_{side}']):
       runs = formats.plural(count, 'run')
       texts.append(f'{runs} of {row[side]} worse than the fallback, counted as it')
   seeds = row['pivotal_seeds']
   pivotal = [] if formats.missing(seeds) else str(seeds).split()
   if pivotal and row['verdict'] in ('helps', 'hurts'):
-    seed = f'seed {pivotal[0]}'
-    if len(pivotal) > 1:
-      seed = f'any one of seeds {formats.listing(pivotal)}'
+    several = f'any one of seeds {formats.listing(pivotal)}'
+    seed = several if len(pivotal) > 1 else f'seed {pivotal[0]}'
     texts.append(f'without {seed} this is inconclusive')
   return '; '.join(texts)
 
@@ -345,14 +314,12 @@ def _p(value: float) -> str:
 
 
 class Effect:
-  """The numbers of a row in the unit a reader expects."""
+  """The numbers of a row of the effects in the unit a reader expects."""
 
   def __init__(self, study: study_lib.Study, row: Row):
-    """Reads `metric`, `delta`, `ci_low` and `ci_high`."""
     self.what = facts.words(study, row['metric'])
     points = formats.is_share(row['metric'])
-    self.scale = 100 if points else 1
-    self.suffix = ' points' if points else ''
+    self.scale, self.suffix = (100, ' points') if points else (1, '')
     self.delta = row['delta'] * self.scale
     self.raw_ends = row['ci_low'], row['ci_high']
     # As many decimals as show the first digit of the interval's width, and one more

@@ -55,19 +55,14 @@ def make_effects(source: summary.Source) -> list[blocks.Table]:
 def make_other_effects(source: summary.Source) -> list[blocks.Table]:
   """Effects on the other metrics, and on every metric at the last step."""
   effects, study = source.tables.effects, source.study
-  if not len(effects):
-    return []
-  columns = dict.fromkeys(effects['metric'])
+  columns = dict.fromkeys(effects['metric'] if len(effects) else ())
   columns.pop(study.metric.column, None)
-  return [
-    _effects(source, _metric_title(column), column, study.tuned) for column in columns
-  ]
-
-
-def _metric_title(column: str) -> str:
-  words = formats.name(column.removeprefix('final/'))
-  step = 'last' if column.startswith('final/') else 'best'
-  return f'{formats.sentence_case(words)}, {step} step'
+  tables = []
+  for column in columns:
+    words = formats.sentence_case(formats.name(column.removeprefix('final/')))
+    title = f'{words}, {"last" if column.startswith("final/") else "best"} step'
+    tables.append(_effects(source, title, column, study.tuned))
+  return tables
 
 
 def _effects(
@@ -89,8 +84,9 @@ def _effects(
     if 'descriptive' in str(row['ci_kind']) and interval != formats.NOTHING:
       interval += '*'
     ends = two_ways.get(key_of(row))
+    is_main = row['effect'] == effects_lib.MAIN
     cells = {
-      'Factor': _name_row(row),
+      'Factor': str(row['factor'] or row['arm']) + is_main * ' (main effect)',
       'Change': facts.name_change(study, row),
       VERDICT: verdict_cell(row),
       'Reference': formats.value(column, row['reference_mean']),
@@ -110,12 +106,6 @@ def _effects(
   heads = [head for head in rows[0] if any(row[head] for row in rows)] if rows else []
   filled = [{head: row[head] or formats.NOTHING for head in heads} for row in rows]
   return make(title, filled, _NAMES)
-
-
-def _name_row(row: Mapping[str, Any]) -> str:
-  name = str(row['factor'] or row['arm'])
-  is_main = row['effect'] == effects_lib.MAIN
-  return f'{name} (main effect)' if is_main else name
 
 
 def verdict_cell(row: facts.Row) -> str:
@@ -162,10 +152,7 @@ def make_frame(
 ) -> blocks.Table | None:
   """Interactions or ANOVA as a table; None if there are no rows.
 
-  Args:
-    title: its heading.
-    frame: differences in `delta`, `ci_low` and `ci_high` are in the metric's unit.
-    column: the deciding metric's.
+  Differences (`delta`, `ci_low`, `ci_high`) are of the metric `column`.
   """
   if frame is None or not len(frame):
     return None
