@@ -61,19 +61,12 @@ class Links(NamedTuple):
 
 
 class Section(NamedTuple):
-  """A part of the report with a heading of its own.
-
-  Attributes:
-    title: its heading.
-    parts: in their order; a section among them is a subsection.
-    anchor: of links to it; '' for a subsection.
-    collapsed: whether a reader opens it first.
-  """
+  """A part of the report with a heading of its own."""
 
   title: str
-  parts: Sequence['Part']
-  anchor: str = ''
-  collapsed: bool = False
+  parts: Sequence['Part']  # a section among them is a subsection
+  anchor: str = ''  # of links to it; '' for a subsection
+  collapsed: bool = False  # whether a reader opens it first
 
 
 _Leaf: TypeAlias = Prose | Bullets | Verdicts | Tiles | Table | Text | Code | Links

@@ -47,18 +47,17 @@ def table(
   """A row a claim with exactly `COLUMNS`, from `analysis.claims.compare`."""
   rows = []
   for result in results:
-    claim = result.claim
-    texts = [_ours(part) for part in result.parts if part.estimates]
-    why = [_why(study, part.reason, alpha) for part in result.parts]
+    texts = [_measured(part) for part in result.parts if part.estimates]
+    why = '; '.join(dict.fromkeys(_why(study, p.reason, alpha) for p in result.parts))
     rows.append(
-      (
-        claim.paper,
-        claim.claim,
-        _published(result),
-        '; '.join(dict.fromkeys(texts)) or formats.NOTHING,
-        result.outcome,
-        ('exploratory: ' if result.exploratory else '') + '; '.join(dict.fromkeys(why)),
-      )
+      {
+        'paper': result.claim.paper,
+        'claim': result.claim.claim,
+        'published': _published(result),
+        'ours': '; '.join(dict.fromkeys(texts)) or formats.NOTHING,
+        'outcome': result.outcome,
+        'why': f'exploratory: {why}' if result.exploratory else why,
+      }
     )
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -121,7 +120,7 @@ def _why(study: study_lib.Study, reason: claims_lib.Reason, alpha: float) -> str
   return _REASONS[kind].format(*values)
 
 
-def _ours(part: claims_lib.Part) -> str:
+def _measured(part: claims_lib.Part) -> str:
   """Our numbers, behind our verdict if the part has one."""
   text = '; '.join(_estimate(part, estimate) for estimate in part.estimates)
   return f'{part.verdict}: {text}' if part.verdict else text

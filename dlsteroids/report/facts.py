@@ -1,8 +1,4 @@
-"""What data set and task tell the report: facts, and scores of reference methods.
-
-Among the methods may be `FLOOR`: real images measured against others, as generated
-ones are.
-"""
+"""What data set and task tell the report: facts, and scores of reference methods."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +11,7 @@ from dlsteroids.report import formats
 from dlsteroids.study import factors
 from dlsteroids.study import study as study_lib
 
-FLOOR = 'real against real'
+FLOOR = 'real against real'  # a method: real images measured as generated ones are
 Row = Mapping[str, Any] | pd.Series  # of the effects
 
 

@@ -130,26 +130,28 @@ def p_value(p: float) -> str:
   return f'{p:.2g}' if p >= 1e-4 else '< 0.0001'
 
 
-def _scaled(amount: float, suffixes: tuple[str, ...]) -> str:
+_PREFIXES = ('', 'k', 'M', 'G', 'T', 'P', 'E', 'Z')
+
+
+def _scaled(amount: float, unit: str, largest: str) -> str:
   if missing(amount):
     return NOTHING
   step = 0
-  while abs(amount) >= 999.5 and step < len(suffixes) - 1:
+  while abs(amount) >= 999.5 and _PREFIXES[step] != largest:
     amount, step = amount / 1000, step + 1
   digits = 0 if abs(amount) >= 99.5 or (step == 0 and amount == int(amount)) else 1
   digits = 2 if 0 < abs(amount) < 9.95 and step else digits
-  return f'{amount:.{digits}f}{THIN}{suffixes[step]}'.rstrip()
+  return f'{amount:.{digits}f}{THIN}{_PREFIXES[step]}{unit}'
 
 
 def flops(amount: float) -> str:
   """Floating-point operations: '24.9 GFLOP'."""
-  prefixes = ('', 'k', 'M', 'G', 'T', 'P', 'E', 'Z')
-  return _scaled(amount, tuple(f'{prefix}FLOP' for prefix in prefixes))
+  return _scaled(amount, 'FLOP', 'Z')
 
 
 def size(amount: float) -> str:
   """Memory: '1.2 MB', of 1000 kB."""
-  return _scaled(amount, tuple(f'{prefix}B' for prefix in ('', 'k', 'M', 'G', 'T')))
+  return _scaled(amount, 'B', 'T')
 
 
 def tick(amount: float) -> str:
@@ -157,7 +159,7 @@ def tick(amount: float) -> str:
   step = 0
   while abs(amount) >= 1000 and step < 6:
     amount, step = amount / 1000, step + 1
-  return f'{amount:.4g}{THIN}{("", "k", "M", "G", "T", "P", "E")[step]}'.strip(THIN)
+  return f'{amount:.4g}{THIN}{_PREFIXES[step]}'.strip(THIN)
 
 
 def count(amount: float) -> str:

@@ -1,6 +1,5 @@
 """The report as Markdown, fit for a pull request."""
 
-import functools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -36,74 +35,46 @@ def _walk(parts: Iterable[Any], title: str) -> list[str]:
   return texts
 
 
-@functools.singledispatch
 def _show(part: Any) -> str:
+  match part:
+    case blocks.Prose(text, 'notice' | 'alarm' as kind):
+      return f'> **{"Warning" if kind == "alarm" else "Note"}.** {escape(text)}'
+    case blocks.Prose(text, kind):
+      return f'**{escape(text)}**' if kind == 'strong' else escape(text)
+    case blocks.Bullets(items):
+      return '\n'.join(f'- {escape(text)}' for text in items)
+    case blocks.Verdicts(items):
+      marks = sentences.MARKS
+      return '\n'.join(f'- {marks[verdict]} {escape(text)}' for verdict, text in items)
+    case blocks.Tiles(items):
+      return '; '.join(escape(': '.join(item[:2])) for item in items) + '.'
+    case blocks.Table():
+      return render_table(part)
+    case blocks.Text(arm, prompt, text):
+      return f'**{escape(arm)}**\n\n{_code(f"⟦{prompt}⟧{text}", "text")}'
+    case blocks.Code(text):
+      return _code(text, 'sh')
+    case blocks.Links(items):
+      files = ', '.join(f'[{file}]({file}) ({escape(what)})' for file, what in items)
+      return f'Beside this page: {files}.'
+    case canvas.Drawing():
+      image = f'![{escape(part.alt)}](figures/{part.name}.png)'
+      return f'{image}\n\n*{escape(part.caption)}*'
+    case blocks.Section():
+      head, end = f'### {escape(part.title)}', []
+      if part.collapsed:
+        head = f'<details><summary>{escape(part.title)}</summary>'
+        end = ['</details>']
+      return '\n\n'.join([head, *_walk(part.parts, part.title), *end])
   raise TypeError(f'no part of a report: {part!r}')
 
 
-@_show.register
-def _(part: blocks.Prose) -> str:
-  text = escape(part.text)
-  if part.kind in ('notice', 'alarm'):
-    return f'> **{"Warning" if part.kind == "alarm" else "Note"}.** {text}'
-  return f'**{text}**' if part.kind == 'strong' else text
-
-
-@_show.register
-def _(part: blocks.Bullets) -> str:
-  return '\n'.join(f'- {escape(text)}' for text in part.items)
-
-
-@_show.register
-def _(part: blocks.Verdicts) -> str:
-  return '\n'.join(
-    f'- {sentences.MARKS[verdict]} {escape(text)}' for verdict, text in part.items
-  )
-
-
-@_show.register
-def _(part: blocks.Tiles) -> str:
-  return '; '.join(escape(': '.join(item[:2])) for item in part.items) + '.'
-
-
-@_show.register
-def render_table(part: blocks.Table) -> str:
+def render_table(table: blocks.Table) -> str:
   """A pipe table."""
-  head = [escape(cell) for cell in part.head]
-  rule = ['---:' if numeric else '---' for numeric in part.numeric]
-  rows = [[escape(cell) or ' ' for cell in row] for row in part.rows]
+  head = [escape(cell) for cell in table.head]
+  rule = ['---:' if numeric else '---' for numeric in table.numeric]
+  rows = [[escape(cell) or ' ' for cell in row] for row in table.rows]
   return '\n'.join(f'| {" | ".join(row)} |' for row in (head, rule, *rows))
-
-
-@_show.register
-def _(part: blocks.Text) -> str:
-  return f'**{escape(part.arm)}**\n\n{_code(f"⟦{part.prompt}⟧{part.text}", "text")}'
-
-
-@_show.register
-def _(part: blocks.Code) -> str:
-  return _code(part.text, 'sh')
-
-
-@_show.register
-def _(part: blocks.Links) -> str:
-  files = ', '.join(f'[{file}]({file}) ({escape(what)})' for file, what in part.items)
-  return f'Beside this page: {files}.'
-
-
-@_show.register
-def _(part: canvas.Drawing) -> str:
-  image = f'![{escape(part.alt)}](figures/{part.name}.png)'
-  return f'{image}\n\n*{escape(part.caption)}*'
-
-
-@_show.register
-def _(part: blocks.Section) -> str:
-  texts = _walk(part.parts, part.title)
-  if part.collapsed:
-    head = f'<details><summary>{escape(part.title)}</summary>'
-    return '\n\n'.join([head, *texts, '</details>'])
-  return '\n\n'.join([f'### {escape(part.title)}', *texts])
 
 
 def _code(text: str, language: str) -> str:

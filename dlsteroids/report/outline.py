@@ -170,24 +170,24 @@ def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
   ]
 
 
+def _parts(*parts: Any) -> list[Any]:
+  """The parts that there are: no None, no list without items."""
+  return [part for part in parts if part and part != blocks.Bullets(())]
+
+
 def _effects(source: summary.Source) -> Section:
-  parts: list[Any] = list(tables.make_effects(source))
-  if not parts:
-    return Section('Effects', (), 'effects')
-  parts.append(
-    Prose(
-      'Difference: arm − reference, paired by seed. The verdict and P(better), the '
-      'share of pairs of runs in which the component’s side is better, speak of the '
-      'component, or of the change where one level stands in place of another. An '
-      'interval with an asterisk is Student-t, descriptive only.',
-      'small',
-    )
+  effect_tables = tables.make_effects(source)
+  text = (
+    'Difference: arm − reference, paired by seed. The verdict and P(better), the share '
+    'of pairs of runs in which the component’s side is better, speak of the component, '
+    'or of the change where one level stands in place of another. An interval with an '
+    'asterisk is Student-t, descriptive only.'
   )
   others = tables.make_other_effects(source)
-  if others:
-    title = 'Other metrics and the last step (descriptive)'
-    parts.append(Section(title, others, collapsed=True))
-  return Section('Effects', parts, 'effects')
+  title = 'Other metrics and the last step (descriptive)'
+  rest = Section(title, others, collapsed=True) if others else None
+  parts = _parts(*effect_tables, Prose(text, 'small'), rest)
+  return Section('Effects', parts if effect_tables else (), 'effects')
 
 
 def _interactions(source: summary.Source) -> Section:
@@ -196,13 +196,11 @@ def _interactions(source: summary.Source) -> Section:
     'What a component adds when another is present, minus what it adds when that one '
     'is absent. All of it is descriptive.'
   )
-  parts: list[Any] = [Prose(text)]
-  for title, frame in (
-    ('Pairwise interactions', frames.interactions),
-    ('Analysis of variance, blocked by seed', frames.anova),
-  ):
-    table = tables.make_frame(title, frame, column)
-    parts += [table] if table is not None else []
+  parts = _parts(
+    Prose(text),
+    tables.make_frame('Pairwise interactions', frames.interactions, column),
+    tables.make_frame('Analysis of variance, blocked by seed', frames.anova, column),
+  )
   return Section('Interactions', parts if len(parts) > 1 else (), 'interactions')
 
 
@@ -211,54 +209,48 @@ def _references(source: summary.Source) -> Section | None:
   if table is None:
     return None
   compared = notes.compare_references(source)
-  parts = [Prose(compared)] if compared else []
   text = (
     'The trained arm’s numbers are means over seeds; the others are computed once, '
     'without gradient descent, and have no spread.'
   )
-  return Section(table.title, (*parts, table, Prose(text, 'small')), 'references')
+  parts = _parts(Prose(compared) if compared else None, table, Prose(text, 'small'))
+  return Section(table.title, parts, 'references')
 
 
 def _game(source: summary.Source) -> Section:
-  account = collapse.tell(source)
-  if account is None:
-    return Section('The game', (), 'game')
-  parts: list[Any] = [Prose(account.head)]
-  parts += [blocks.Bullets(account.lines)] if account.lines else []
-  parts.append(Prose(account.rule, 'small'))
-  return Section('The game', (Section('Did a run collapse?', parts),), 'game')
+  account, parts = collapse.tell(source), []
+  if account:
+    lines = blocks.Bullets(account.lines)
+    texts = _parts(Prose(account.head), lines, Prose(account.rule, 'small'))
+    parts.append(Section('Did a run collapse?', texts))
+  return Section('The game', parts, 'game')
 
 
 def _compute(source: summary.Source) -> Section:
   parts: list[Any] = [tables.make_compute(source)]
   problems = tables.make_problems(source)
-  if problems is not None:
+  if problems:
     text = (
-      'A diverged run counts at the metric’s fallback score; a failed one drops its '
-      'pair.'
+      'A diverged run counts at the metric’s fallback score; a failed one drops its'
     )
-    parts.append(Section(problems.title, (problems, Prose(text, 'small'))))
+    parts.append(Section(problems.title, (problems, Prose(f'{text} pair.', 'small'))))
   return Section('Compute', parts, 'compute')
 
 
-def _texts(source: summary.Source) -> Section | None:
+def _texts(source: summary.Source) -> Section:
   written = samples.gather(source, _LETTERS)
   text = (
     'Texts of the first seed’s untuned runs; the prompt, which was given, is marked.'
   )
-  return (
-    Section('What they write', (Prose(text), *written), 'texts') if written else None
-  )
+  return Section('What they write', (Prose(text), *written) if written else (), 'texts')
 
 
 def _notes(source: summary.Source) -> Section:
   parts: list[Any] = [blocks.Bullets(tuple(notes.list_notes(source)))]
-  deviations = regimes.deviations(source.study)
-  if deviations:
+  if deviations := regimes.deviations(source.study):
     title = 'Not as equal as their regime says'
     parts.append(Section(title, (blocks.Bullets(deviations),)))
-  choices = tables.make_choices(source.study)
-  if choices is not None:
+  if choices := tables.make_choices(source.study):
     parts.append(Section(choices.title, (choices,), collapsed=True))
   return Section('Notes', parts, 'notes')
 

@@ -8,18 +8,10 @@ import markupsafe
 from dlsteroids.report import blocks, sentences, tables
 from dlsteroids.report.figures import canvas
 
-_KINDS = {
-  blocks.Prose: 'prose',
-  blocks.Bullets: 'bullets',
-  blocks.Verdicts: 'verdicts',
-  blocks.Tiles: 'tiles',
-  blocks.Table: 'table',
-  blocks.Text: 'text',
-  blocks.Code: 'code',
-  blocks.Links: 'links',
-  blocks.Section: 'section',
-  canvas.Drawing: 'figure',
-}
+
+def _kind(part: blocks.Part) -> str:
+  """The name of the template's macro that shows a part."""
+  return 'figure' if isinstance(part, canvas.Drawing) else type(part).__name__.lower()
 
 
 def _keep_intervals(words: str) -> str:
@@ -37,7 +29,7 @@ def _environment() -> jinja2.Environment:
     keep_trailing_newline=True,
   )
   environment.filters['keep_intervals'] = _keep_intervals
-  environment.filters['kind'] = lambda part: _KINDS[type(part)]
+  environment.filters['kind'] = _kind
   environment.filters['trusted'] = markupsafe.Markup  # our own drawings: escaped there
   environment.globals |= {'marks': sentences.MARKS, 'verdict': tables.VERDICT}
   return environment

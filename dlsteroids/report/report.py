@@ -62,10 +62,7 @@ def write(
 
 
 def _cached(arrays: summary.Arrays, room: int = MEMORY) -> summary.Arrays:
-  """Reads a run's arrays once, as long as the latest fit into `room` bytes.
-
-  Several parts of a report look at them.
-  """
+  """Reads a run's arrays once, as long as the latest fit into `room` bytes."""
   cache: collections.OrderedDict[Any, Mapping[str, np.ndarray] | None]
   cache = collections.OrderedDict()
   size = 0
