@@ -296,10 +296,6 @@ def describe(note: attribution.Note) -> str:
   return f'No attribution: {_REFUSALS[note.kind].format(**values)}'
 
 
-def _list_ratios(ratios: Sequence[float]) -> str:
-  return ', '.join(f'{ratio:g}' for ratio in ratios) or 'there is only one budget'
-
-
 def _count_seeds(values: Mapping[str, Any]) -> str:
   several = f'{values["n"]} of {values["planned"]} seeds has every run'
   return several if values['planned'] > 1 else 'there is one seed'
@@ -322,5 +318,7 @@ _VALUES: Mapping[str, Callable[[Any], dict[str, Any]]] = {  # beside the note's 
     'listed': formats.first_few([f'{a} at budget {b:g}' for a, b in v['arms']], _MOST)
   },
   'seeds': lambda v: {'has': _count_seeds(v)},
-  'ratio': lambda v: {'listed': _list_ratios(v['ratios'])},
+  'ratio': lambda v: {
+    'listed': ', '.join(f'{x:g}' for x in v['ratios']) or 'there is only one budget'
+  },
 }

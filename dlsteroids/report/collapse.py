@@ -35,10 +35,8 @@ def tell(source: summary.Source) -> Account | None:
       if texts:
         lines.append(f'{kind}: {arm.name}, {"; ".join(texts)}.')
   count = int(((runs['tuned'] == 0) & (runs['status'] != 'failed')).sum())
-  head = _count(faults, count)
-  if study.tuned:
-    head += ' These are the runs before tuning.'
-  return Account(head, tuple(lines), _rule(split, classes))
+  before = ' These are the runs before tuning.' if study.tuned else ''
+  return Account(_count(faults, count) + before, tuple(lines), _rule(split, classes))
 
 
 def describe(fault: collapse.Fault, classes: int) -> str:

@@ -15,11 +15,7 @@ from dlsteroids.study import study as study_lib
 ANYTIME = gains_lib.ANYTIME
 FEW_SEEDS = 5  # below, so few resamples differ that intervals are too narrow
 WORDS = {'budget': 'budgets', 'size': 'widths', ANYTIME: 'single runs'}
-_LEADS = {
-  'budget': '',
-  'size': 'growing the widths, ',
-  ANYTIME: 'along single runs (anytime), ',
-}
+_LEADS = {'size': 'growing the widths, ', ANYTIME: 'along single runs (anytime), '}
 _SIGNS = {
   gains_lib.NEVER: '“>”: the ablated arm does not reach the target.',
   gains_lib.INTACT_AT_ONCE: '“≥”: the intact arm reaches it at its least compute.',
@@ -48,9 +44,8 @@ def section(
   texts = notes(study, result)
   if anytime:
     texts += [f'Anytime: {text}' for text in notes(study, anytime)]
-    if not anytime.refusal:
-      title = 'Anytime gain, read off single validation curves of runs as configured'
-      listed.append(_table(title, anytime))
+    title = 'Anytime gain, read off single validation curves of runs as configured'
+    listed += [] if anytime.refusal else [_table(title, anytime)]
   parts += [table for table in listed if table.rows]
   parts += [blocks.Bullets(tuple(texts))] if texts else []
   return blocks.Section('How much compute is it worth?', parts, 'gains')
@@ -222,8 +217,7 @@ def pick(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def tell(study: study_lib.Study, row: Mapping[str, Any]) -> str:
   """One row of the gains as a sentence."""
-  text = f'{_LEADS[row["axis"]]}{_body(study, row)}.'
-  return f'{text[:1].upper()}{text[1:]}'
+  return formats.sentence_case(f'{_LEADS.get(row["axis"], "")}{_body(study, row)}.')
 
 
 def _body(study: study_lib.Study, row: Mapping[str, Any]) -> str:
@@ -256,11 +250,10 @@ def _body(study: study_lib.Study, row: Mapping[str, Any]) -> str:
 
 def _name_rung(row: Mapping[str, Any]) -> str:
   if row['axis'] != ANYTIME:
-    noun = 'budget' if row['axis'] == 'budget' else 'width'
-    return f'at {row["rung"]:.3g}× {noun}'
-  if row['rung'] == 1:
-    return 'at its end'
-  return f'after {_percent(row["rung"])} of its run'
+    return f'at {row["rung"]:.3g}× {"budget" if row["axis"] == "budget" else "width"}'
+  return (
+    'at its end' if row['rung'] == 1 else f'after {_percent(row["rung"])} of its run'
+  )
 
 
 def _name_ablated(study: study_lib.Study, row: Mapping[str, Any]) -> str:

@@ -187,19 +187,20 @@ def _quality(study: study_lib.Study) -> list[str]:
   if not quality:
     return []
   note = str(quality.get('note') or '').strip().rstrip('.')
-  text = f'Images are measured on features of {quality["extractor"]}'
-  text += f': {note}.' if note else '.'
   accuracy = quality.get('accuracy')
   accuracy = accuracy if isinstance(accuracy, float) else math.nan
-  if math.isfinite(accuracy) and f'{100 * accuracy:.2f}' not in note:
-    shown = formats.value('accuracy', accuracy)
-    text += f' It classifies {shown} of its test images correctly.'
+  is_new = math.isfinite(accuracy) and f'{100 * accuracy:.2f}' not in note
   counts = quality.get('counts') or {}
   sizes = [f'{counts[s]:,} {s}' for s in ('validation', 'test') if counts.get(s)]
-  if sizes:
-    names = formats.listing(sizes)
-    text += f' As many are generated as there are real ones: {names} images.'
-  notes = [text, _scores_of_images(quality)]
+  texts = {
+    f'Images are measured on features of {quality["extractor"]}'
+    f'{note and f": {note}"}.': True,
+    f'It classifies {formats.value("accuracy", accuracy)} of its test images '
+    'correctly.': is_new,
+    f'As many are generated as there are real ones: {formats.listing(sizes)} '
+    'images.': sizes,
+  }
+  notes = [' '.join(formats.those_that_hold(texts)), _scores_of_images(quality)]
   floor = study.data.references.get(facts.FLOOR) or {}
   scores = [
     f'{facts.words(study, column)} {formats.value(column, score)}'

@@ -37,13 +37,7 @@ Drawings = Mapping[str, canvas.Drawing]
 def make(
   source: summary.Source, answers: sentences.Answers, drawings: Drawings
 ) -> blocks.Report:
-  """The whole report as a tree; sections without content are left out.
-
-  Args:
-    source: the study, its tables and its per-run arrays.
-    answers: what may be claimed.
-    drawings: figures by name, those there are.
-  """
+  """The whole report as a tree; sections without content are left out."""
   study, result = source.study, source.tables.compute or analyses.Analyses()
   tree: list[Section | None] = [_answer(source, answers, result)]
   if result.attribution:
@@ -155,13 +149,12 @@ def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
     spread += f' over {formats.plural(len(values), "seed")}'
   # searches for tuned numbers and other conditions included, where study.json tells
   trained = study.trained or {'runs': len(runs), 'flops': runs['flops'].sum()}
+  conditions = len(study.conditions)
   shape = f'{len(study.arms)} arms × {len(study.seeds)} seeds'
-  if len(study.conditions) > 1:
-    shape += f' × {len(study.conditions)} conditions'
-  if runs['tuned'].nunique() > 1:
-    shape += ', as configured and tuned'
-  size = f'{formats.count(cost["params"])} parameters, '
-  size += f'{formats.count(cost["steps"])} steps'
+  shape += f' × {conditions} conditions' * (conditions > 1)
+  shape += ', as configured and tuned' * (runs['tuned'].nunique() > 1)
+  counts = formats.count(cost['params']), formats.count(cost['steps'])
+  size = '{} parameters, {} steps'.format(*counts)
   total = formats.flops(float(trained['flops']))
   return [
     (f'{facts.words(study, column)}, {arm}', formats.value(column, mean), spread),

@@ -13,6 +13,7 @@ from dlsteroids.study import factors
 from dlsteroids.study import study as study_lib
 
 MARKS = {'helps': '▲', 'hurts': '▼', 'equivalent': '=', 'inconclusive': '?'}
+_POPULATION = 'For the population that the data were drawn from'
 Row = facts.Row
 
 
@@ -106,9 +107,8 @@ def gather(source: summary_lib.Source) -> Answers:
     low, high = spans.get(tables.key_of(row), (1.0, 1.0))
     if row['verdict'] in ('helps', 'hurts') and low <= 0 <= high:
       interval = Effect(study, row).interval(low, high)
-      where = 'Over seeds and test examples together'
-      if not study.data.official_test:
-        where = 'For the population that the data were drawn from'
+      over = 'Over seeds and test examples together'
+      where = over if study.data.official_test else _POPULATION
       texts.append(
         f'{where} the interval, {interval}, contains 0: on other examples there may be '
         'no difference.'

@@ -193,23 +193,19 @@ def make_compute(source: summary.Source) -> blocks.Table:
       'all its runs': formats.flops(cost['all']),
       'Wall time a run': formats.seconds(cost['wall']),
     }
-    if streams:
-      row['a step'], row['of it waiting for input'] = _waiting(cost)
+    if streams:  # wall time a step, and the part of it spent waiting
+      row |= dict.fromkeys(('a step', 'of it waiting for input'), formats.NOTHING)
+      if cost['wall'] and not formats.missing(cost['stall']):
+        waited = formats.seconds(cost['stall'] / cost['steps'])
+        row['a step'] = formats.seconds(cost['wall'] / cost['steps'])
+        part = cost['stall'] / cost['wall']
+        row['of it waiting for input'] = f'{waited} ({part:.0%})'
     share = cost['share']
     row['of the peak'] = formats.NOTHING if formats.missing(share) else f'{share:.0%}'
     row['Activations'] = formats.size(cost['activations'])
     row['State'] = formats.size(cost['state'])
     rows.append(row)
   return make('Compute', rows, ['Arm'])
-
-
-def _waiting(cost: Mapping[str, Any]) -> tuple[str, str]:
-  """Of an arm whose data stream: wall time a step, and the part spent waiting."""
-  if formats.missing(cost['stall']) or not cost['wall']:
-    return formats.NOTHING, formats.NOTHING
-  waited = formats.seconds(cost['stall'] / cost['steps'])
-  share = cost['stall'] / cost['wall']
-  return formats.seconds(cost['wall'] / cost['steps']), f'{waited} ({share:.0%})'
 
 
 def make_problems(source: summary.Source) -> blocks.Table | None:
