@@ -132,8 +132,8 @@ def _estimate(part: claims_lib.Part, estimate: claims_lib.Estimate) -> str:
     target = formats.value(column, float(estimate.gain['target']))
     text = f'{gain_words.describe(estimate.gain)} at {target}'
   elif part.quantity == 'delta':
-    text = formats.delta(column, estimate.value, unit=True)
-    text += f' {formats.interval(column, *ends)}'
+    difference = formats.delta(column, estimate.value, unit=True)
+    text = f'{difference} {formats.interval(column, *ends)}'
   elif part.quantity == 'ratio':
     low, high = (formats.number(end, 3) for end in ends)
     text = f'{_times(estimate.value)} [{low}, {high}]'

@@ -68,9 +68,11 @@ def value(metric: str, amount: float) -> str:
   Of generated images: '12.3' for distances, '0.912' for fractions, '9.7' for classes.
   All others (perplexity, mse, mae) have four significant digits.
   """
-  if is_share(metric) and not missing(amount) and math.isfinite(amount):
+  if missing(amount) or not math.isfinite(amount):
+    return number(amount)
+  if is_share(metric):
     return _sign(f'{100 * amount:.2f}{THIN}%')
-  if unit_of(metric) in _INFORMATION and not missing(amount) and math.isfinite(amount):
+  if unit_of(metric) in _INFORMATION:
     return _sign(f'{amount:,.{_DECIMALS}f}')
   drawn = _of_images(metric, amount)
   return number(amount) if drawn is None else _sign(drawn)
@@ -79,8 +81,6 @@ def value(metric: str, amount: float) -> str:
 def _of_images(metric: str, amount: float) -> str | None:
   """A number that tells of generated images, if `metric` does; with a plain minus."""
   last = metric.rsplit('/', 1)[-1]
-  if missing(amount) or not math.isfinite(amount):
-    return None
   if last in _DISTANCES:
     return number(amount, 3).replace(MINUS, '-')
   if last in _FRACTIONS:

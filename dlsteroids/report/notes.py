@@ -19,10 +19,9 @@ def question(study: study_lib.Study) -> str:
   if study.question:
     return study.question
   factors = [factor.name.replace('_', ' ') for factor in study.factors]
-  if not factors:
-    return f'How do the arms of {study.name} compare on {study.data.name}?'
-  if len(factors) == 1:
-    return f'Does {factors[0]} matter on {study.data.name}?'
+  if len(factors) < 2:
+    arms = f'How do the arms of {study.name} compare'
+    return f'{f"Does {factors[0]} matter" if factors else arms} on {study.data.name}?'
   return f'Which of {formats.listing(factors)} matters on {study.data.name}?'
 
 

@@ -1,5 +1,6 @@
 """The report's outline: its sections, their order, and what they hold."""
 
+import functools
 import itertools
 import json
 import shlex
@@ -32,6 +33,7 @@ FILES = (  # written beside the report
 )
 _LETTERS = 600  # of an arm's text
 Drawings = Mapping[str, canvas.Drawing]
+_json = functools.partial(json.dumps, ensure_ascii=False, default=str)
 
 
 def make(
@@ -142,11 +144,11 @@ def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
   arm = summary.intact_arm(study)
   values = summary.scores_of(source, study.tuned).value[arm].dropna()
   cost = next(r for r in summary.compute_of(source, study.tuned) if r['arm'] == arm)
-  mean, spread = float('nan'), 'no runs yet'
-  if len(values):
-    mean, low, high = (float(v) for v in (values.mean(), values.min(), values.max()))
-    spread = f'{formats.value(column, low)} to {formats.value(column, high)}'
-    spread += f' over {formats.plural(len(values), "seed")}'
+  mean, low, high = (
+    formats.value(column, float(v)) for v in (values.mean(), values.min(), values.max())
+  )
+  seeds = formats.plural(len(values), 'seed')
+  spread = f'{low} to {high} over {seeds}' if len(values) else 'no runs yet'
   # searches for tuned numbers and other conditions included, where study.json tells
   trained = study.trained or {'runs': len(runs), 'flops': runs['flops'].sum()}
   conditions = len(study.conditions)
@@ -157,7 +159,7 @@ def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
   size = '{} parameters, {} steps'.format(*counts)
   total = formats.flops(float(trained['flops']))
   return [
-    (f'{facts.words(study, column)}, {arm}', formats.value(column, mean), spread),
+    (f'{facts.words(study, column)}, {arm}', mean, spread),
     ('compute a run', formats.flops(cost['run']), size),
     ('the whole study', f'{int(trained["runs"]):,} runs', f'{shape}, {total}'),
   ]
@@ -297,10 +299,6 @@ def _words(value: Any) -> str:
   if isinstance(value, Sequence) and not isinstance(value, str):
     return ', '.join(map(_words, value))
   return value if isinstance(value, str) else _json(value)
-
-
-def _json(value: Any) -> str:
-  return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def replay_command(study: study_lib.Study, arm: str, seed: int) -> str:

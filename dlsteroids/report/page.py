@@ -19,23 +19,18 @@ def _keep_intervals(words: str) -> str:
   return re.sub(r'\[[^\]]*\]', lambda m: m[0].replace(' ', '\u00a0'), words)
 
 
-def _environment() -> jinja2.Environment:
-  environment = jinja2.Environment(
-    loader=jinja2.PackageLoader('dlsteroids.report', 'templates'),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-    keep_trailing_newline=True,
-  )
-  environment.filters['keep_intervals'] = _keep_intervals
-  environment.filters['kind'] = _kind
-  environment.filters['trusted'] = markupsafe.Markup  # our own drawings: escaped there
-  environment.globals |= {'marks': sentences.MARKS, 'verdict': tables.VERDICT}
-  return environment
-
-
-_ENVIRONMENT = _environment()
+_ENVIRONMENT = jinja2.Environment(
+  loader=jinja2.PackageLoader('dlsteroids.report', 'templates'),
+  autoescape=True,
+  trim_blocks=True,
+  lstrip_blocks=True,
+  undefined=jinja2.StrictUndefined,
+  keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters['keep_intervals'] = _keep_intervals
+_ENVIRONMENT.filters['kind'] = _kind
+_ENVIRONMENT.filters['trusted'] = markupsafe.Markup  # our own drawings: escaped there
+_ENVIRONMENT.globals |= {'marks': sentences.MARKS, 'verdict': tables.VERDICT}
 
 
 def render(report: blocks.Report) -> str:

@@ -36,9 +36,6 @@ def write(
 
   Returns:
     the path of `report.html`.
-
-  Raises:
-    OSError: a file can't be written; those written before it stay.
   """
   workdir = pathlib.Path(workdir)
   source = summary.Source(study, tables, _cached(arrays))

@@ -75,14 +75,14 @@ def describe_look(study: study_lib.Study, look: looks.Look) -> str:
     return ''
   if look.number <= look.declared:
     return 'Not all planned runs have ended: the verdicts are exploratory.'
-  plural = 's were' if look.declared > 1 else ' was'
-  text = (
-    f'This is look {look.number} at the study and {look.declared} look{plural} '
-    'declared: its verdicts are exploratory'
-  )
+  looks_were = 'looks were' if look.declared > 1 else 'look was'
+  why = ': results were shown before this plan was made'
   if looks.standing(study):
-    return f'{text}; those of look {look.declared} stand.'
-  return f'{text}: results were shown before this plan was made.'
+    why = f'; those of look {look.declared} stand'
+  return (
+    f'This is look {look.number} at the study and {look.declared} {looks_were} '
+    f'declared: its verdicts are exploratory{why}.'
+  )
 
 
 def gather(source: summary_lib.Source) -> Answers:

@@ -117,12 +117,11 @@ def verdict_cell(row: facts.Row) -> str:
 
 def _probability(row: Mapping[str, Any]) -> str:
   """'0.93 [0.81, 1.00]', the interval where it was measured."""
-  share, *ends = (
-    formats.number(row[name], 2)
-    for name in ('prob_improvement', 'improvement_low', 'improvement_high')
+  names = ('prob_improvement', 'improvement_low', 'improvement_high')
+  share, low, high = (formats.number(row[name], 2) for name in names)
+  return (
+    share if formats.missing(row['improvement_low']) else f'{share} [{low}, {high}]'
   )
-  has_interval = not formats.missing(row['improvement_low'])
-  return f'{share} [{", ".join(ends)}]' if has_interval else share
 
 
 def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
