@@ -241,8 +241,7 @@ def _body(study: study_lib.Study, row: Mapping[str, Any]) -> str:
     body += f'; {tried} it does not get there'
   if formats.missing(row['ci_low']):
     return f'{body} (one seed, no interval)' if row['n'] == 1 else body
-  # a gain is more than the bound of an arm that never gets there
-  # (which steps, being whole, make a little less than 1)
+  # of an arm that never gets there; whole steps make it a little less than 1
   over = math.isclose(row['ci_low'], 1, rel_tol=0.01) and censored == gains_lib.NEVER
   within = row['ci_low'] <= 1 <= row['ci_high'] and not over
   return f'{body} (1×, no difference, is in the interval)' if within else body

@@ -8,10 +8,8 @@ import numpy as np
 from dlsteroids.analysis import probes, summary
 from dlsteroids.report import blocks, formats
 
-_UNKNOWN = '\ufffd'
 _MARKS = {' ': '·', '\n': '↵', '\t': '⇥'}
-# Unicode categories that draw nothing or move their neighbours, and the separators of
-# lines and paragraphs, at which some readers break.
+# Unicode categories that draw nothing, move their neighbours, or break lines.
 _INVISIBLE = ('Cc', 'Cf', 'Cn', 'Co', 'Cs', 'Zl', 'Zp')
 
 
@@ -36,7 +34,7 @@ def decode(ids: np.ndarray, classes: Sequence[str]) -> str:
   or by their number, so that a text can't disturb the page it stands on.
   """
   symbols = [
-    classes[i] if 0 <= i < len(classes) else _UNKNOWN for i in np.ravel(ids).tolist()
+    classes[i] if 0 <= i < len(classes) else '\ufffd' for i in np.ravel(ids).tolist()
   ]
   join = ' ' if are_words(classes) else ''
   return ''.join(

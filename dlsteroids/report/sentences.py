@@ -322,8 +322,7 @@ class Effect:
     self.scale, self.suffix = (100, ' points') if points else (1, '')
     self.delta = row['delta'] * self.scale
     self.raw_ends = row['ci_low'], row['ci_high']
-    # As many decimals as show the first digit of the interval's width, and one more
-    # unless the numbers are points.
+    # Decimals show the first digit of the interval's width; one more but for points.
     width = (self.raw_ends[1] - self.raw_ends[0]) * self.scale
     size = max(width if math.isfinite(width) else 0, abs(self.delta) / 100)
     digits = -math.floor(math.log10(size)) if size > 0 else 1
