@@ -16,8 +16,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from dlsteroids import config as config_lib
 from dlsteroids.cli import command
+from dlsteroids.config import files
 from dlsteroids.util import errors
 from tests.fixtures import fuzz_cases
 from tests.fixtures import studies_on_disk as disk
@@ -117,11 +117,7 @@ def test_overrides_are_refused_or_mean_what_they_say(tmp_path, monkeypatch, coun
   def throw(argv):
     def read():
       parsed = command.parse(['launch', f'--config={config}', *argv])
-      tree = parsed.flags.config.to_dict()
-      for path, value in parsed.added.items():
-        section, _, key = path.partition('.')
-        tree[section][key] = value
-      found = config_lib.resolve(tree, {*parsed.added})
+      found = files.read(parsed.config, parsed.overrides).config
       assert found['train']['batch_size'] >= 1
       assert isinstance(found['model']['name'], str)
 
