@@ -56,7 +56,7 @@ def free_memory() -> float:
 
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     if most != resource.RLIM_INFINITY:
-      pages = int(pathlib.Path('/proc/self/statm').read_text().split()[0])
+      pages = int(pathlib.Path('/proc/self/statm').read_text('utf-8').split()[0])
       limits.append(float(most - pages * resource.getpagesize()))
   return max(min(limits), 0.0)
 
