@@ -1,6 +1,7 @@
 """The project's own engine under the clock: runs in worker processes, with JAX."""
 
 import importlib.metadata
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +29,10 @@ PEAK_SIZE = 2048  # of the square matrices of the sgemm
 
 def start(devices: int = 0) -> None:
   """JAX as the launcher sets it up; `devices` host devices, 0 for one per core."""
-  environment.prepare()
   if devices:
     jax.config.update('jax_num_cpu_devices', devices)
+    os.environ['JAX_NUM_CPU_DEVICES'] = str(devices)  # `prepare` leaves it so
+  environment.prepare()
 
 
 def make_plan(case: str, count: int, changes: dict[str, Any]) -> study_plan.Plan:
