@@ -158,7 +158,8 @@ def attribute(
   seeds the sign-flip test and its interval, with sampled orders a t interval over seeds
   and orders; shares with intervals, phi and total taken jointly. C_high is the largest
   budget of the declared regime, C_low each other one. Seeds at which a needed run has
-  no score are dropped; diverged runs score the fallback.
+  no score are dropped; diverged runs score the fallback. Where most runs of an arm
+  diverged at C_low or C_high, the gain between them is not divided.
 
   Args:
     study: the study.
@@ -448,6 +449,14 @@ def _gather(
   ]
   if lacking:
     raise _refuse('unfinished', arms=lacking)
+  no_evidence = [
+    (arm, budget)
+    for budget, table in scores
+    for arm in table.mostly_diverged
+    if arm in arms
+  ]
+  if no_evidence:
+    raise _refuse('mostly_diverged', arms=no_evidence)
   whole = np.isfinite(values).all((0, 2))
   n, planned = int(whole.sum()), len(whole)
   fewest = next(k for k in range(2, 64) if statistics.smallest_p(k) <= alpha)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.analysis import looks, pairs, reach, statistics, summary
 from dlsteroids.study import claims as claims_lib
 from dlsteroids.study import factors as factors_lib
@@ -199,7 +200,10 @@ def _compare_number(results: _Results, claim: claims_lib.Claim) -> Part:
     else:
       row = _effect(results, contrast, column)
       estimates = Reason('no effect', (column,))
-      if row is not None:
+      if row is not None and effects_lib.is_mostly_diverged(row):
+        side = 'arm' if row['share_diverged_arm'] > 0.5 else 'reference'
+        estimates = Reason('diverged', (row[side],))
+      elif row is not None:
         estimates = [_delta(results, contrast, row)]
   if isinstance(estimates, Reason):
     return Part(CANNOT_TELL, estimates)
@@ -314,6 +318,8 @@ def _measure_level(
   if arm not in table:
     return Reason('no arm', (arm,))
   values = table[arm].dropna().to_numpy()
+  if arm in _mostly_diverged(results):
+    return Reason('diverged', (arm,))
   if not np.isfinite(values).all():
     return Reason('no value', (arm,))
   interval = statistics.interval(values, results.alpha)
@@ -345,6 +351,12 @@ def _tabulate(results: _Results, column: str) -> pd.DataFrame:
   return table.reindex(
     index=list(study.seeds), columns=[arm.name for arm in study.arms]
   )
+
+
+def _mostly_diverged(results: _Results) -> tuple[str, ...]:
+  """The arms more than half of whose runs diverged: they are no evidence."""
+  column, tuned = results.study.metric.column, results.study.tuned
+  return pairs.tabulate(results.study, results.runs, column, tuned).mostly_diverged
 
 
 def _measure_ratio(

@@ -34,6 +34,7 @@ def interactions(
   Per seed: what the intact level of `factor` adds over `level` when `with` is intact,
   minus what it adds when `with` is at `with_level`, averaged over the admissible cells
   of the other factors. Then the sign-flip test and interval of these differences.
+  Interactions with a cell most of whose runs diverged are left out.
 
   Args:
     study: the study.
@@ -49,8 +50,11 @@ def interactions(
     if alpha is None:
       alpha = looks.state(study, runs).alpha
     column = study.metric.column
-    value = pairs.tabulate(study, runs, column, study.tuned).value
+    scores = pairs.tabulate(study, runs, column, study.tuned)
+    value = scores.value.drop(columns=list(scores.mostly_diverged))
     for factor, level, other, other_level, plus, minus in _quartets(study):
+      if not {*plus, *minus} <= set(value):
+        continue
       sums = value[plus].to_numpy().sum(1) - value[minus].to_numpy().sum(1)
       delta = sums[~np.isnan(sums)] / (len(plus) / 2)
       names = factor, level, other, other_level, column, len(delta)
@@ -94,7 +98,8 @@ def anova(study: study_lib.Study, runs: pd.DataFrame) -> pd.DataFrame:
   """Analysis of variance of the deciding metric, blocked by seed (type II).
 
   Sources are the seed, every factor with two or more levels among the runs, and every
-  two-way interaction of factors all of whose cells were run; then the residual.
+  two-way interaction of factors all of whose cells were run; then the residual. Arms
+  most of whose runs diverged are left out.
 
   Returns:
     A frame with exactly `ANOVA`; no rows unless the design is factorial and more runs
@@ -104,7 +109,7 @@ def anova(study: study_lib.Study, runs: pd.DataFrame) -> pd.DataFrame:
   if study.design != 'factorial':
     return empty
   scores = pairs.tabulate(study, runs, study.metric.column, study.tuned)
-  table = _long(study, scores.value)
+  table = _long(study, scores.value.drop(columns=list(scores.mostly_diverged)))
   terms = _terms(study, table)
   if not terms:
     return empty
@@ -146,7 +151,7 @@ def _long(study: study_lib.Study, value: pd.DataFrame) -> pd.DataFrame:
   """One row a scored run: y, seed, and factor i's level as column f<i>."""
   names = [f'f{i}' for i, _ in enumerate(study.factors)]
   rows = []
-  for arm in study.arms:
+  for arm in (arm for arm in study.arms if arm.name in value):
     levels = [str(arm.assignment.get(factor.name)) for factor in study.factors]
     for seed, y in value[arm.name].dropna().items():
       rows.append((y, seed, *levels))

@@ -70,6 +70,8 @@ class Remark(NamedTuple):
       'no curve' - the deciding metric was not evaluated twice during the runs;
       'no arm' - no arm lacks just `factor` (at `level`), to be compared with `arm`;
       'short rungs' - rungs left out, `values` of (arm, rung, scores, planned);
+      'diverged' - rungs left out as most of their runs diverged, `values` of (arm,
+        rung, diverged, ended); of an anytime ladder the whole arm, its rung 1;
       'constant' - the metric is `values[0]` everywhere;
       'bad share' - target `values[0]` is no share; 'bad error' - it has no log;
       'unreached' - target `values[0]`; the best is `values[1]` (`arm` at `values[2]`);
@@ -202,12 +204,12 @@ def make_ladder(
 def collect_ladders(
   study: study_lib.Study, all_runs: pd.DataFrame, axis: str
 ) -> tuple[dict[str, Ladder], list[Remark]]:
-  """Every arm's ladder of separate runs, and a remark on the rungs left out.
+  """Every arm's ladder of separate runs, and remarks on the rungs left out.
 
   The axis 'budget' is the declared regime at its own widths, 'size' equal steps at the
   whole budget; both in the declared tuning state. A rung counts once 90 % of its runs
-  have a score. Errors are those of the deciding metric; a diverged run scores the
-  fallback.
+  have a score, unless most of them diverged. Errors are those of the deciding metric; a
+  diverged run scores the fallback.
 
   Raises:
     ValueError: the table lacks the deciding metric, or has a run twice.
@@ -220,14 +222,16 @@ def collect_ladders(
   rows: dict[str, list[tuple[float, float, np.ndarray]]] = {
     arm.name: [] for arm in study.arms
   }
-  short = []
+  short, lost = [], []
   for rung in sorted(float(rung) for rung in on_axis[axis].unique()):
     runs = on_axis[on_axis[axis] == rung]
     scores = pairs.tabulate(study, runs, scale.column, study.tuned)
     cost = runs[runs['flops'] > 0].groupby('arm')['flops'].median()
     for arm, errors in zip(rows, scale.error(scores.value).T):
       count = int(np.isfinite(errors).sum())
-      if pairs.are_enough(count, len(errors)) and arm in cost:
+      if arm in scores.mostly_diverged:
+        lost.append((arm, rung, int(scores.diverged[arm].sum()), count))
+      elif pairs.are_enough(count, len(errors)) and arm in cost:
         rows[arm].append((rung, float(cost[arm]), errors))
       elif (runs['arm'] == arm).any():
         short.append((arm, rung, count, len(errors)))
@@ -236,7 +240,11 @@ def collect_ladders(
     if entries:
       rungs, flops, columns = zip(*entries)
       ladders[arm] = make_ladder(arm, rungs, flops, np.stack(columns, 1))
-  return ladders, [Remark('short rungs', axis, values=tuple(short))] * bool(short)
+  left_out = {'short rungs': short, 'diverged': lost}
+  remarks = [
+    Remark(kind, axis, values=tuple(rungs)) for kind, rungs in left_out.items() if rungs
+  ]
+  return ladders, remarks
 
 
 def deciding_scale(study: study_lib.Study, all_runs: pd.DataFrame) -> Scale:
@@ -249,15 +257,17 @@ def deciding_scale(study: study_lib.Study, all_runs: pd.DataFrame) -> Scale:
 
 def collect_curves(
   study: study_lib.Study, curves: pd.DataFrame
-) -> tuple[dict[str, Ladder], Scale | None]:
+) -> tuple[dict[str, Ladder], Scale | None, list[Remark]]:
   """Every arm's evaluations during its runs as a ladder.
 
   The split is validation where the curves have it, else test. Evaluations of an arm's
-  seeds are matched by number; what a run that diverged lacks scores the fallback.
+  seeds are matched by number; what a run that diverged lacks scores the fallback. An
+  arm is left out if most of its runs lack an evaluation.
 
   Returns:
-    ladders whose rungs are shares of the run's FLOPs, and the scale of that split;
-    {} and None if no curve of the deciding metric was stored.
+    ladders whose rungs are shares of the run's FLOPs, the scale of that split, and
+    remarks on arms left out; {}, None and [] if no curve of the deciding metric was
+    stored.
 
   Raises:
     ValueError: an evaluation stands there twice.
@@ -267,24 +277,29 @@ def collect_curves(
   splits = set(points['split'])
   split = next((s for s in ('validation', 'test') if s in splits), '')
   if not split:
-    return {}, None
+    return {}, None, []
   points = points[points['split'] == split].sort_values('step', kind='stable')
   if points.duplicated(['arm', 'seed', 'step']).any():
     raise ValueError('an evaluation stands twice in the curves: of two conditions?')
   scale = make_scale(study, f'{split}/{name}', points['value'].to_numpy(float))
   fallback = pairs.metric(study, scale.column).fallback
   points = points.assign(number=points.groupby(['arm', 'seed']).cumcount())
-  ladders = {}
+  ladders, lost = {}, []
   for arm in study.arms:
     of_arm = points[(points['arm'] == arm.name) & points['seed'].isin(study.seeds)]
     if len(of_arm):
       flops = of_arm.groupby('number')['flops'].median().to_numpy(float)
       table = of_arm.pivot(index='seed', columns='number', values='value')
+      whole = int(np.isfinite(table).all(axis=1).sum())
+      if 2 * whole < len(table):
+        lost.append((arm.name, 1.0, len(table) - whole, len(table)))
+        continue
       values = table.where(np.isfinite(table), fallback).reindex(list(study.seeds))
       shares = (flops / flops.max()).tolist()
       errors = scale.error(values)
       ladders[arm.name] = make_ladder(arm.name, shares, flops.tolist(), errors)
-  return ladders, scale
+  remarks = [Remark('diverged', ANYTIME, values=tuple(lost))] * bool(lost)
+  return ladders, scale, remarks
 
 
 class Sides(NamedTuple):
@@ -591,11 +606,12 @@ def gains(
   rows: list[dict[str, Any]] = []
   reasons: list[Remark] = []
   for axis in AXES:
-    ladders, short = collect_ladders(study, all_runs, axis)
-    remarks += short
+    ladders, left_out = collect_ladders(study, all_runs, axis)
     if not any(len(ladder.flops) > 1 for ladder in ladders.values()):
-      reasons += _unfinished(study, axis)
+      diverged = any(remark.kind == 'diverged' for remark in left_out)
+      reasons += left_out if diverged else [*_unfinished(study, axis), *left_out]
       continue
+    remarks += left_out
     scale = deciding_scale(study, all_runs)
     new, new_remarks = _compare(study, sides, ladders, axis, scale, alpha)
     rows += new
@@ -625,7 +641,8 @@ def anytime(
   sides, remarks = list_sides(study)
   if not sides:
     return _refuse(study.metric.column, [Remark('no contrast')], remarks)
-  ladders, scale = collect_curves(study, curves)
+  ladders, scale, lost = collect_curves(study, curves)
+  remarks += lost
   if scale is None or not any(len(ladder.flops) > 1 for ladder in ladders.values()):
     return _refuse(study.metric.column, [Remark('no curve')], remarks)
   rows, new_remarks = _compare(study, sides, ladders, ANYTIME, scale, alpha)

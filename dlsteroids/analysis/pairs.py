@@ -27,6 +27,12 @@ class Scores(NamedTuple):
   diverged: pd.DataFrame
   bounded: pd.DataFrame
 
+  @property
+  def mostly_diverged(self) -> tuple[str, ...]:
+    """The arms more than half of whose ended runs diverged: they are no evidence."""
+    ended, diverged = self.value.notna().sum(), self.diverged.sum()
+    return tuple(str(arm) for arm in ended.index if 2 * diverged[arm] > ended[arm])
+
 
 class Pairs(NamedTuple):
   """The two sides of a contrast over the seeds at which every cell has a score.

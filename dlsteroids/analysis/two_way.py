@@ -53,12 +53,13 @@ def two_way(
   the interval for the population that the data were drawn from is `statistics.
   student_t` with Nadeau and Bengio's correction.
 
-  Examples are matched by their index in the data set. A diverged run scores the
-  fallback on every example; a failed run drops its seed.
+  Examples are matched by their index in the data set. A run that diverged, or that
+  counts as the fallback because its own number is worse (see `pairs.tabulate`), scores
+  the fallback on every example; a failed run drops its seed.
 
   Args:
     study: the study.
-    runs: the runs table, for the statuses of the runs.
+    runs: the runs table, for the runs' statuses and their values of the metric.
     arrays: `(arm, seed)`, if tuned `(arm, seed, 1)`, -> 'test/index' [N] and either
       the metric's value of every example ('test/nats_rows') or, for accuracy,
       'test/prediction' and 'test/label'; or None.
@@ -120,16 +121,16 @@ def _differences(
   nested: bool,
 ) -> np.ndarray | None:
   """The contrast's difference in score [n, N] by seed and example; None without any."""
-  rows = pairs.select(study, runs, tuned)
-  keys = zip(rows['arm'].tolist(), rows['seed'].tolist())
-  status: dict[tuple[str, int], str] = dict(zip(keys, rows['status'].tolist()))
+  table = pairs.tabulate(study, runs, metric, tuned)
+  guesses = table.diverged | table.bounded
   state = (1,) if tuned else ()
   differences, indices = [], []
   for seed in study.seeds:
     stored = {
-      arm: (status.get((arm, seed), 'failed'), arrays(arm, seed, *state))
+      arm: (bool(guesses.at[seed, arm]), arrays(arm, seed, *state))
       for side in (contrast.arm_cells, contrast.reference_cells)
       for arm in side
+      if not np.isnan(table.value.at[seed, arm])
     }
     pair = _difference(study, stored, contrast, seed, metric)
     if pair is not None:
@@ -144,20 +145,26 @@ def _differences(
 
 def _difference(
   study: study_lib.Study,
-  stored: Mapping[str, tuple[str, Mapping[str, np.ndarray] | None]],
+  stored: Mapping[str, tuple[bool, Mapping[str, np.ndarray] | None]],
   contrast: factors_lib.Contrast,
   seed: int,
   metric: str,
 ) -> tuple[np.ndarray, np.ndarray] | None:
-  """Sorted example indices [N] and the contrast's difference in score there."""
+  """Sorted example indices [N] and the contrast's difference in score there.
+
+  `stored` holds, for every arm with a score at this seed, whether that is the fallback,
+  and the run's arrays.
+  """
   index: np.ndarray | None = None
   means: list[np.ndarray | float] = []
   for side in (contrast.arm_cells, contrast.reference_cells):
     total: np.ndarray | float = 0.0
     for arm in side:
-      state, run = stored[arm]
+      if arm not in stored:
+        return None
+      is_fallback, run = stored[arm]
       scores = _scores(run, metric)
-      if state == 'failed' or (state == 'ok' and scores is None):
+      if scores is None and not is_fallback:
         return None
       if run is not None and scores is not None:
         order = np.argsort(run['test/index'], kind='stable')
@@ -165,7 +172,7 @@ def _difference(
         if index is not None and not np.array_equal(index, own_index):
           raise ValueError(f'arm {arm!r} saw other test examples at seed {seed}')
         index = own_index
-      if state == 'diverged':
+      if is_fallback:
         total = total + float(pairs.metric(study, metric).fallback)
       elif scores is not None:
         total = total + scores[order]

@@ -52,6 +52,7 @@ _REFUSALS = {
   'fraction of resolution IV); use study.design=factorial.',
   'unfinished': 'no run has ended of {listed}; run the study again, it trains what is '
   'missing.',
+  'mostly_diverged': 'most runs diverged of {listed}, so their scores are no evidence.',
   'seeds': '{has}; it takes 2 for an interval and {fewest} for one that is more than '
   'descriptive (study.seeds).',
   'ratio': 'the headline ratio {ratio:g} is none of the ratios of budgets ({listed}); '
@@ -301,6 +302,11 @@ def _count_seeds(values: Mapping[str, Any]) -> str:
   return several if values['planned'] > 1 else 'there is one seed'
 
 
+def _list_arms(values: Mapping[str, Any]) -> dict[str, str]:
+  arms = [f'{arm} at budget {budget:g}' for arm, budget in values['arms']]
+  return {'listed': formats.first_few(arms, _MOST)}
+
+
 _VALUES: Mapping[str, Callable[[Any], dict[str, Any]]] = {  # beside the note's own
   'ratio_left_out': lambda v: {'refusal': describe(v['refusal'])},
   'diverged': lambda v: {'runs': f'{v["count"]} run{"s" if v["count"] > 1 else ""}'},
@@ -314,9 +320,8 @@ _VALUES: Mapping[str, Callable[[Any], dict[str, Any]]] = {  # beside the note's 
     'count': len(v['cells']),
     'listed': formats.first_few(v['cells'], _MOST),
   },
-  'unfinished': lambda v: {
-    'listed': formats.first_few([f'{a} at budget {b:g}' for a, b in v['arms']], _MOST)
-  },
+  'unfinished': _list_arms,
+  'mostly_diverged': _list_arms,
   'seeds': lambda v: {'has': _count_seeds(v)},
   'ratio': lambda v: {
     'listed': ', '.join(f'{x:g}' for x in v['ratios']) or 'there is only one budget'

@@ -27,6 +27,7 @@ _REASONS = {
   'pairs': 'only {} of {} pairs of runs are complete',
   'runs': 'only {} of {} runs are complete',
   'few seeds': '{} seeds are too few for an interval that claims anything',
+  'diverged': 'most runs diverged of {}',
   'no interval': 'there is no interval',
   'unbounded': 'the gain is bounded on no side',
   'no gain': 'no compute-equivalent gain was measured',

@@ -86,6 +86,7 @@ _REMARKS = {
   'no arm': 'No gain of {factor}: no arm lacks just it ({level}), to be compared with '
   '{arm}.',
   'short rungs': 'Left out until 90 % of their runs have a score: {listed}.',
+  'diverged': 'Left out, as most of their runs diverged: {listed}.',
   'constant': 'No gain {over}: {metric} is {shown[0]} everywhere, at every rung of '
   'every arm.',
   'bad share': 'Target {0:g} is left out: {metric} is a share, set '
@@ -112,6 +113,10 @@ def _remark(study: study_lib.Study, column: str, remark: gains_lib.Remark) -> st
       rungs = [
         f'{name} at {remark.axis} {a:g} ({n} of {m})' for name, a, n, m in values
       ]
+      details['listed'] = formats.first_few(rungs, 4)
+    case 'diverged':
+      at = '' if remark.axis == ANYTIME else f' at {remark.axis} {{:g}}'
+      rungs = [f'{name}{at.format(a)} ({n} of {m})' for name, a, n, m in values]
       details['listed'] = formats.first_few(rungs, 4)
     case 'few rungs':
       counts = [f'{name} has {count}' for name, count in values]

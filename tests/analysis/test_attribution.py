@@ -185,6 +185,24 @@ def test_diverged_runs_score_the_fallback():
   assert '1 run diverged' in ' '.join(notes_of(found))
 
 
+def test_an_arm_most_of_whose_runs_diverged_is_no_evidence():
+  study, runs = make(FEW)
+  for seed in range(6):
+    runs = cases.set_run(runs, 'a', seed, 1 / 4, status='diverged')
+  result = attribution.attribute(study, runs)
+  (note,) = [n for n in notes_of(result) if n.startswith('The ratio 4 is left out')]
+  assert 'most runs diverged of a at budget 0.25' in note
+  assert set(result.players['ratio']) == {16}
+  for seed in range(6):
+    runs = cases.set_run(runs, 'bare', seed, 1 / 16, status='diverged')
+  result = attribution.attribute(study, runs)
+  assert refusal_of(result) == (
+    'No attribution: most runs diverged of bare at budget 0.0625, so their scores are '
+    'no evidence.'
+  )
+  assert result.players.empty
+
+
 def test_seeds_without_a_run_are_dropped():
   study, runs = make(FEW)
   failed = cases.set_run(runs, 'a', 3, 1 / 16, status='failed')

@@ -534,6 +534,38 @@ def test_a_rung_with_too_few_runs_is_left_out_and_named():
   assert 'two rungs are needed, norm=no has 1' in found.refusal
 
 
+def test_a_rung_most_of_whose_runs_diverged_is_no_evidence():
+  """Oracle: the power law of the other rungs, and the counts of runs set to diverge."""
+  study = gain_cases.in_nats(gain_cases.make_study(['norm'], 8, targets=[0.1]))
+  scores = {'baseline': gain_cases.power_law(1), 'norm=no': gain_cases.power_law(2)}
+  runs = gain_cases.make_runs(study, scores)
+  of_arm = runs['arm'] == 'norm=no'
+  lost = of_arm & (runs['budget'] == 4) & (runs['seed'] < 5)
+  result = measure_gains(study, runs.assign(status=np.where(lost, 'diverged', 'ok')))
+  assert result.frame['gain'].item() == pytest.approx(2)
+  note = 'Left out, as most of their runs diverged: norm=no at budget 4 (5 of 8).'
+  assert note in result.notes
+  all_lost = runs.assign(status=np.where(of_arm, 'diverged', 'ok'))
+  result = measure_gains(study, all_lost)
+  assert result.frame.empty
+  assert 'norm=no has 0' in result.refusal
+  result = measure_gains(study, runs.assign(status='diverged'))
+  assert result.frame.empty
+  assert result.refusal.startswith('Left out, as most of their runs diverged: base')
+  assert 'trains what is missing' not in result.refusal
+
+
+def test_curves_most_of_which_end_early_are_no_evidence():
+  study = gain_cases.make_study(['norm'], 8, targets=[0.85])
+  curves = gain_cases.make_curves(study, {'baseline': 1.0, 'norm=no': 2.0})
+  for seeds, left_out in ((4, False), (5, True)):
+    lost = (curves['arm'] == 'norm=no') & (curves['seed'] < seeds)
+    result = measure_anytime(study, curves[~(lost & (curves['step'] > 700))])
+    note = f'Left out, as most of their runs diverged: norm=no ({seeds} of 8).'
+    assert (note in result.notes) == left_out
+    assert result.frame.empty == left_out
+
+
 def test_without_a_ladder_it_says_how_to_get_one():
   study = gain_cases.make_study(['norm'], 4)
   scores = {'baseline': {1.0: 0.9}, 'norm=no': {1.0: 0.8}}

@@ -9,7 +9,7 @@ import scipy.stats
 import statsmodels.formula.api
 import statsmodels.stats.anova
 
-from dlsteroids.analysis import two_way
+from dlsteroids.analysis import effects, two_way
 from tests.fixtures import studies
 
 N, SEEDS = 120, 6
@@ -133,6 +133,29 @@ def test_failed_runs_drop_their_seed_and_diverged_ones_guess():
   assert found is not None
   assert found.seeds == SEEDS - 1
   assert found.delta == pytest.approx(table[1:].mean(), abs=1e-12)
+
+
+def test_scores_are_bounded_by_the_fallback_as_effects_are():
+  """Oracle: effects' delta over the same runs, whose deciding metric is bounded."""
+  loss = {'better': 'lower', 'fallback': 2.0}
+  study = studies.make_study(['a'], SEEDS, metrics={'nats': loss})
+  study['metric'] = {'name': 'nats', 'split': 'test', **loss}
+  rng = np.random.default_rng(5)
+  stored, scores = {}, {'baseline': [], 'a=no': []}
+  for seed in range(SEEDS):
+    for arm, of_arm in scores.items():
+      exploded = arm == 'a=no' and seed in (1, 4)
+      rows = rng.uniform(0, 3, N) + 30 * exploded
+      stored[arm, seed] = {'test/index': np.arange(N), 'test/nats_rows': rows}
+      of_arm.append(rows.mean())
+  runs = studies.make_runs(study, scores, 'test/nats')
+  arrays = lambda arm, seed: stored[arm, seed]
+  row = effects.measure(study, runs).iloc[0]
+  assert row['n_bounded_arm'] == 2
+  span = two_way.two_way(study, runs, arrays, study.contrasts[0], metric='test/nats')
+  assert span is not None
+  assert span.delta == pytest.approx(row['delta'], abs=1e-12)
+  assert span.low < row['delta'] < span.high < 2
 
 
 def test_without_predictions_there_is_none():
