@@ -257,7 +257,8 @@ def describe(study: study_lib.Study, contrast: factors.Contrast) -> Change:
   kind = contrast.kind
   where = ''
   if len(set(contrast.arm_cells)) > 1:
-    where = ', averaged over the other factors,'
+    over = 'orders of adding them' if study.permutations else 'the other factors'
+    where = f', averaged over {over},'
   elif study.design == 'factorial':
     where = ' in the intact model'
   elif study.design == 'ladder' and kind != 'remove':

@@ -156,7 +156,7 @@ def test_a_row_without_a_verdict_has_no_sentence():
     sentences.sentence(study, table.iloc[1])
 
 
-SWAPPED = re.compile(r'(?:\((\S+) instead of (\S+)\)|(\S+) in place of (\S+))')
+SWAPPED = re.compile(r'(?:\((\S+) instead of (\S+)\)|(\S+) in place of ([^\s,]+))')
 
 
 @pytest.mark.parametrize('metric', ['accuracy', 'loss'])
@@ -169,17 +169,7 @@ def test_every_sentence_is_oriented_as_its_numbers(design, kind, metric):
   made = study_cases.expand(design, factor, arms=arms)
   for shift in (-0.2, 0.2):
     means = {'0.5': 0.5, '0.25': 0.5 + shift, '0.0': 0.5 + 2 * shift}
-    study = studies.make_study((), 10, design)
-    study['factors'] = [
-      factor._asdict() | {'levels': [x._asdict() for x in factor.levels]}
-    ]
-    study['arms'] = [
-      {'name': arm.name, 'assignment': dict(arm.assignment)} for arm in made.arms
-    ]
-    study['contrasts'] = [contrast._asdict() for contrast in made.contrasts]
-    worst = {**study['metrics'][metric], 'fallback': 9.0 * (metric == 'loss')}
-    study['metrics'] = {metric: worst}
-    study['metric'] = {'name': metric, 'split': 'test', **worst}
+    study = drafted(design, (factor,), made, metric)
     scores = {
       arm['name']: means[arm['assignment']['dropout']] + HALF for arm in study['arms']
     }
@@ -189,19 +179,78 @@ def test_every_sentence_is_oriented_as_its_numbers(design, kind, metric):
     assert len(texts) == len(made.contrasts) > 0
     for text, (_, row) in zip(texts, table.iterrows()):
       new, old = [level for level in SWAPPED.search(text).groups() if level]
-      assert ('raises' in text) == (means[new] > means[old])
-      assert facts.name_change(study, row) == f'{old} → {new}'
-      assert (row['delta'] > 0) == (means[new] > means[old])
-      better = (means[new] > means[old]) == (metric == 'accuracy')
-      side = old if 'removing it' in text else new  # of which the verdict speaks
-      assert (row['verdict'] == 'helps') == (better == (side == new))
-      assert row['verdict'] in text
-      assert row['prob_improvement'] == (row['verdict'] == 'helps')
-      if kind == 'swap':
-        assert f'{new} in place of {old}' in text
-        assert f'({row["verdict"]}' in text
+      assert_oriented(study, row, text, kind, means[new] > means[old])
       line = next(x for x in latex.table(study, table).splitlines() if new in x)
       assert line.rstrip(' \\').endswith(row['verdict'])
+
+
+@pytest.mark.parametrize('metric', ['accuracy', 'loss'])
+@pytest.mark.parametrize('kind', ['remove', 'add', 'swap'])
+@pytest.mark.parametrize('design', ['fraction', 'permutations'])
+def test_sentences_of_games_are_oriented_as_their_numbers(design, kind, metric):
+  """What each component adds to the score decides what raises and what helps."""
+  adds = {'a': 0.2, 'b': -0.1, 'c': 0.1, 'd': -0.15, 'e': 0.05}
+  needs = {'b': ('a',)} if design == 'permutations' else {}
+  chosen = [
+    factors.factor(name, f'model.x{i}', 0, 1, kind=kind, requires=needs.get(name, ()))
+    for i, name in enumerate(adds)
+  ]
+  expanded = study_cases.expand(design, *chosen, permutations=4)
+  study = drafted(design, chosen, expanded, metric)
+  study['cells'] = [
+    {'levels': dict(levels), 'arm': arm} for levels, arm in expanded.cells
+  ]
+  study['permutations'] = [list(order) for order in expanded.permutations]
+  scores = {
+    arm.name: 0.5 + HALF + sum(adds[n] * (arm.assignment[n] == '0') for n in adds)
+    for arm in study.arms
+  }
+  table = effects.measure(study, studies.make_runs(study, scores, f'test/{metric}'))
+  texts = sentences.summary(study, table)
+  lines = [x for x in latex.table(study, table).splitlines() if '&' in x][1:]
+  assert len(texts) == len(lines) == len(adds)
+  # in every second order b waits for a, which then brings both
+  expected = adds | ({'a': 0.2 - 0.1 / 2, 'b': -0.1 / 2} if needs else {})
+  for name, text, line, (_, row) in zip(adds, texts, lines, table.iterrows()):
+    assert row['factor'] == name
+    assert row['delta'] == pytest.approx(expected[name])
+    assert_oriented(study, row, text, kind, adds[name] > 0)
+    over = 'orders of adding them' if needs else 'the other factors'
+    assert f', averaged over {over}, {"raises" if adds[name] > 0 else "lowers"}' in text
+    assert line.rstrip(' \\').endswith(row['verdict'])
+
+
+def drafted(design, chosen, expanded, metric):
+  """The draft of a design's study, decided by `metric` with a fallback out of reach."""
+  study = studies.make_study((), 10, design)
+  study['factors'] = [
+    factor._asdict() | {'levels': [x._asdict() for x in factor.levels]}
+    for factor in chosen
+  ]
+  study['arms'] = [
+    {'name': arm.name, 'assignment': dict(arm.assignment)} for arm in expanded.arms
+  ]
+  study['contrasts'] = [contrast._asdict() for contrast in expanded.contrasts]
+  worst = {**study['metrics'][metric], 'fallback': 9.0 * (metric == 'loss')}
+  study['metrics'] = {metric: worst}
+  study['metric'] = {'name': metric, 'split': 'test', **worst}
+  return study
+
+
+def assert_oriented(study, row, text, kind, is_higher):
+  """Holds a sentence and its row against whether the arm's level scores higher."""
+  new, old = [level for level in SWAPPED.search(text).groups() if level]
+  assert ('raises' in text) == is_higher
+  assert facts.name_change(study, row) == f'{old} → {new}'
+  assert (row['delta'] > 0) == is_higher
+  better = is_higher == (study.metric.better == 'higher')
+  side = old if 'removing it' in text else new  # of which the verdict speaks
+  assert (row['verdict'] == 'helps') == (better == (side == new))
+  assert row['verdict'] in text
+  assert row['prob_improvement'] == (row['verdict'] == 'helps')
+  if kind == 'swap':
+    assert f'{new} in place of {old}' in text
+    assert f'({row["verdict"]}' in text
 
 
 def answers_of(study, runs, arrays=lambda *run: None):
