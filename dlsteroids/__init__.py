@@ -12,8 +12,8 @@ if TYPE_CHECKING:
   from dlsteroids.config import base
   from dlsteroids.config.options import Option
   from dlsteroids.plan.plugin_check import check
+  from dlsteroids.report.answer import Answer
   from dlsteroids.rng import Keys
-  from dlsteroids.run.launch import Answer
   from dlsteroids.run.trained import Trained, load
   from dlsteroids.study.claims import claim
   from dlsteroids.study.factors import arm, factor, levels
@@ -56,7 +56,7 @@ _MODULES = {
   'Option': 'config.options',
   'check': 'plan.plugin_check',
   'Keys': 'rng',
-  'Answer': 'run.launch',
+  'Answer': 'report.answer',
   **dict.fromkeys(('Trained', 'load'), 'run.trained'),
   'claim': 'study.claims',
   **dict.fromkeys(('arm', 'factor', 'levels'), 'study.factors'),

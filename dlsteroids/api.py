@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dlsteroids.cli import printout, progress
+from dlsteroids.report import answer
 from dlsteroids.run import launch, local
 from dlsteroids.run import status as status_lib
 from dlsteroids.util import environment, lock
@@ -18,7 +19,7 @@ def run(
   arms: Sequence[Any] = (),
   watch: local.Watch | None = None,
   say: Callable[[str], None] | None = None,
-) -> launch.Answer:
+) -> answer.Answer:
   """Plans a study, trains what is missing, reports; repeated, it continues.
 
   Args:
@@ -95,7 +96,7 @@ def status(workdir: str | pathlib.Path) -> str:
 
 def report(
   workdir: str | pathlib.Path, say: Callable[[str], None] = print
-) -> launch.Answer:
+) -> answer.Answer:
   """Tables, figures and report of a study from what is stored; trains nothing.
 
   Args:

@@ -29,8 +29,18 @@ MAY = {
   'run': TRAINING | {'analysis', 'report'},
   'cluster': TRAINING | {'analysis', 'report', 'run'},
   'cli': TRAINING | {'analysis', 'report', 'run', 'cluster'},
-  'api': {'cli', 'run', 'util'},
-  '__init__': {'api', 'config', 'plan', 'rng', 'run', 'study', 'types', 'util'},
+  'api': {'cli', 'report', 'run', 'util'},
+  '__init__': {
+    'api',
+    'config',
+    'plan',
+    'report',
+    'rng',
+    'run',
+    'study',
+    'types',
+    'util',
+  },
   '__main__': {'cli'},
 }
 WITHOUT_JAX = ('study', 'store', 'analysis', 'report', 'config', 'types', 'util')

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dlsteroids.analysis import attribution, looks, pairs, reach, statistics, summary
+from dlsteroids.analysis import (
+  attribution,
+  looks,
+  pairs,
+  permutation,
+  reach,
+  statistics,
+  summary,
+)
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
@@ -20,6 +28,7 @@ COLUMNS = (
   'tuned',
   'metric',
   'n',
+  'n_reference',
   'n_diverged_arm',
   'n_diverged_reference',
   'share_diverged_arm',
@@ -122,7 +131,7 @@ def _measure_family(
   column = study.metric.column
   scores = pairs.tabulate(study, runs, column, study.tuned)
   family = summary.family(study)
-  matched = [pairs.match(contrast, scores) for contrast in family]
+  matched = [pairs.match(contrast, scores, study.paired) for contrast in family]
   rows = [
     _row(study, contrast, column, study.tuned, scores, alpha) | {'regime': regime}
     for contrast in family
@@ -134,7 +143,8 @@ def _measure_family(
 def _columns(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
   """The columns to measure: the deciding one, other test metrics, the last step's."""
   first = study.metric.column
-  others = [f'test/{name}' for name in study.metrics if f'test/{name}' != first]
+  columns = dict.fromkeys(metric.column for metric in study.metrics.values())
+  others = [column for column in columns if column != first]
   last = [f'final/{name}' for name in (first, *others)]
   return [first] + [c for c in others + last if c in runs and runs[c].notna().any()]
 
@@ -156,8 +166,7 @@ def _row(
   alpha: float,
 ) -> dict[str, Any]:
   """One row of the table, without a verdict."""
-  pair = pairs.match(contrast, scores)
-  delta = pair.delta
+  pair = pairs.match(contrast, scores, study.paired)
   interval, p = _test(study, contrast, pair, scores, alpha)
   better: Any = pairs.metric(study, column).better
   effect = ''
@@ -171,7 +180,8 @@ def _row(
     'regime': study.regime,
     'tuned': tuned,
     'metric': column,
-    'n': len(delta),
+    'n': len(pair.arm),
+    'n_reference': len(pair.reference),
     'n_diverged_arm': pair.diverged_arm,
     'n_diverged_reference': pair.diverged_reference,
     'share_diverged_arm': pair.share_diverged_arm,
@@ -180,9 +190,7 @@ def _row(
     'n_bounded_reference': pair.bounded_reference,
     'reference_mean': _mean(pair.reference),
     'arm_mean': _mean(pair.arm),
-    'delta': _mean(delta),
-    'delta_median': float(np.median(delta)) if len(delta) else math.nan,
-    'delta_finite': _mean(delta[pair.finite]),
+    **_differences(pair),
     'ci_low': interval.low,
     'ci_high': interval.high,
     'ci_kind': interval.kind,
@@ -193,13 +201,37 @@ def _row(
     else statistics.improvement(*_sides(contrast, pair), better),
     'improvement_low': math.nan,
     'improvement_high': math.nan,
-    'skewness': statistics.skewness(delta)[0],
+    'skewness': _skewness(pair)[0],
     'skewed': '',
     'pivotal_seeds': '',
     'effect': effect,
     'exploratory': '',
     'verdict': '',
   }
+
+
+def _differences(pair: pairs.Pairs) -> dict[str, float]:
+  """Of the means, of the medians (of pairs their median), and where none diverged."""
+  if pair.unpaired is None:
+    delta = pair.delta
+    return {
+      'delta': _mean(delta),
+      'delta_median': _median(delta),
+      'delta_finite': _mean(delta[pair.finite]),
+    }
+  finite = pair.arm[pair.finite], pair.reference[pair.unpaired.finite]
+  return {
+    'delta': _mean(pair.arm) - _mean(pair.reference),
+    'delta_median': _median(pair.arm) - _median(pair.reference),
+    'delta_finite': _mean(finite[0]) - _mean(finite[1]),
+  }
+
+
+def _skewness(pair: pairs.Pairs) -> tuple[float, bool]:
+  """Of the differences; unpaired tests do not suppose symmetric ones."""
+  if pair.unpaired is None:
+    return statistics.skewness(pair.delta)
+  return math.nan, False
 
 
 def _test(
@@ -210,6 +242,9 @@ def _test(
   alpha: float,
 ) -> tuple[statistics.Interval, float]:
   """The interval and p of a contrast: over seeds and, if orders are sampled, orders."""
+  if pair.unpaired is not None:
+    sides = pair.arm, pair.reference
+    return permutation.interval(*sides, alpha), permutation.two_sided(*sides)
   values = scores.value.loc[list(pair.seeds)]
   added = attribution.added_by_draw(study, contrast.factor, values)
   if added is None:
@@ -239,15 +274,17 @@ def _enter_verdicts(
   p_equivalence = np.ones(len(rows))
   if study.margin > 0:
     p_equivalence = statistics.holm(
-      [statistics.equivalence(pair.delta, study.margin) for pair in matched]
+      [_equivalence(pair, study.margin) for pair in matched]
     )
   reachable = reach.reach(study, alpha).reachable
   better: Any = study.metric.better
-  pivotal = statistics.pivotal([pair.delta for pair in matched], alpha)
+  pivotal: Sequence[tuple[int, ...]] = [()] * len(rows)
+  if study.paired:
+    pivotal = statistics.pivotal([pair.delta for pair in matched], alpha)
   for i, (row, contrast) in enumerate(zip(rows, family)):
     if matched[i].mostly_diverged:
       continue
-    row['skewed'] = statistics.skewness(matched[i].delta)[1]
+    row['skewed'] = _skewness(matched[i])[1]
     seeds = (matched[i].seeds[index] for index in pivotal[i])
     row['pivotal_seeds'] = ' '.join(map(str, seeds))
     row['p_holm'] = float(p_difference[i])
@@ -257,7 +294,8 @@ def _enter_verdicts(
     row['verdict'] = 'inconclusive'
     # One-sided tests reach alpha with one seed fewer than the interval: no claim yet.
     crossed = row['ci_kind'] == statistics.CROSSED
-    tested = crossed or row['ci_kind'] == statistics.INVERSION
+    inversions = statistics.INVERSION, permutation.INVERSION
+    tested = crossed or row['ci_kind'] in inversions
     can_claim = reachable and matched[i].enough and tested
     if crossed:  # no sign flips: neither equivalence nor single seeds are tested
       row['pivotal_seeds'] = ''
@@ -273,8 +311,18 @@ def is_mostly_diverged(row: Mapping[Any, Any] | pd.Series) -> bool:
   return max(row['share_diverged_arm'], row['share_diverged_reference']) > 0.5
 
 
+def _equivalence(pair: pairs.Pairs, margin: float) -> float:
+  if pair.unpaired is not None:
+    return permutation.equivalence(pair.arm, pair.reference, margin)
+  return statistics.equivalence(pair.delta, margin)
+
+
 def _mean(values: np.ndarray) -> float:
   return float(values.mean()) if len(values) else math.nan
+
+
+def _median(values: np.ndarray) -> float:
+  return float(np.median(values)) if len(values) else math.nan
 
 
 class Contradiction(NamedTuple):

@@ -75,10 +75,10 @@ def complete(study: study_lib.Study, runs: pd.DataFrame) -> bool:
   A run that failed has ended; a contrast with under 90 % of its pairs lacks some.
   """
   claimed = pairs.select(study, runs, study.tuned)
-  if len(claimed) < len(study.arms) * len(study.seeds):
+  if study.paired and len(claimed) < len(study.arms) * len(study.seeds):
     return False
   scores = pairs.tabulate(study, runs, study.metric.column, study.tuned)
-  return all(pairs.match(c, scores).enough for c in study.contrasts)
+  return all(pairs.match(c, scores, study.paired).enough for c in study.contrasts)
 
 
 def question(study: study_lib.Study) -> str:

@@ -1,4 +1,4 @@
-"""The runs of one contrast, paired by seed."""
+"""The runs of one contrast, paired by seed; of runs without pairs, its two samples."""
 
 from typing import NamedTuple
 
@@ -21,11 +21,13 @@ class Scores(NamedTuple):
     diverged: bool [seeds, arms], true where the run diverged: it scores the fallback.
     bounded: bool [seeds, arms], true where a run's own number was worse than the
       fallback and counts as that.
+    ended: bool [seeds, arms], true where a run stands in the table, failed or not.
   """
 
   value: pd.DataFrame
   diverged: pd.DataFrame
   bounded: pd.DataFrame
+  ended: pd.DataFrame
 
   @property
   def mostly_diverged(self) -> tuple[str, ...]:
@@ -35,13 +37,15 @@ class Scores(NamedTuple):
 
 
 class Pairs(NamedTuple):
-  """The two sides of a contrast over the seeds at which every cell has a score.
+  """The two sides of a contrast over the seeds at which their cells have a score.
 
   Attributes:
-    arm, reference: float64 [n], the mean over the side's cells at each seed.
-    seeds: the n seeds, in the study's order.
-    planned: how many pairs the study planned.
-    finite: bool [n], at which of the seeds no run of either side diverged.
+    arm, reference: float64 [n], the mean over the side's cells at each seed; without
+      pairs [n] and [m], each side at its own seeds.
+    seeds: the n seeds, in the study's order; without pairs the arm's.
+    planned: how many pairs the study planned; without pairs, runs of the arm.
+    finite: bool [n], at which of the seeds no run of either side diverged; without
+      pairs, none of the arm.
     diverged_arm, diverged_reference: diverged runs among the side's cells at all
       planned seeds, those of a dropped pair included.
     bounded_arm, bounded_reference: runs among them that count as the fallback though
@@ -60,21 +64,37 @@ class Pairs(NamedTuple):
   bounded_reference: int
   share_diverged_arm: float
   share_diverged_reference: float
+  unpaired: 'Unpaired | None' = None
 
   @property
   def delta(self) -> np.ndarray:
-    """arm - reference [n], in the metric's unit."""
+    """arm - reference [n], in the metric's unit; of pairs only."""
     return self.arm - self.reference
 
   @property
   def enough(self) -> bool:
-    """Whether at least 90 % of the planned pairs have scores."""
-    return are_enough(len(self.seeds), self.planned)
+    """Whether at least 90 % of the planned pairs, or runs of each side, have scores."""
+    other = self.unpaired is None or are_enough(
+      len(self.reference), self.unpaired.planned
+    )
+    return are_enough(len(self.seeds), self.planned) and other
 
   @property
   def mostly_diverged(self) -> bool:
     """Whether most runs of a side diverged, so that the pairs are no evidence."""
     return max(self.share_diverged_arm, self.share_diverged_reference) > 0.5
+
+
+class Unpaired(NamedTuple):
+  """The reference's side of a contrast whose runs are not paired.
+
+  Attributes:
+    planned: runs of the reference.
+    finite: bool [m], which of its runs did not diverge.
+  """
+
+  planned: int
+  finite: np.ndarray
 
 
 def are_enough(count: int, planned: int) -> bool:
@@ -84,7 +104,11 @@ def are_enough(count: int, planned: int) -> bool:
 
 def metric(study: study_lib.Study, column: str) -> study_lib.Metric:
   """The metric of a column such as 'final/test/accuracy'; ValueError if unknown."""
-  name = column.removeprefix('final/').split('/', 1)[-1]
+  plain = column.removeprefix('final/')
+  for one in (study.metric, *study.metrics.values()):
+    if one.column == plain:
+      return one
+  name = plain.split('/', 1)[-1]
   by_name = {study.metric.name: study.metric, **study.metrics}
   if name not in by_name:
     raise ValueError(f'no metric {name!r} in the study; it has {sorted(by_name)}')
@@ -139,7 +163,9 @@ def tabulate(
   at = [index[s] for s in rows['seed']], [arms.index(a) for a in rows['arm']]
   shape = (len(study.seeds), len(arms))
   frames = []
-  for values, empty in ((score, np.nan), (diverged, False), (bounded, False)):
+  ended = np.ones(len(rows), bool)
+  tables = (score, np.nan), (diverged, False), (bounded, False), (ended, False)
+  for values, empty in tables:
     table = np.full(shape, empty)
     table[at] = values
     frames.append(pd.DataFrame(table, study.seeds, arms))
@@ -151,14 +177,18 @@ def cells(contrast: factors_lib.Contrast) -> tuple[list[str], list[str]]:
   return list(contrast.arm_cells), list(contrast.reference_cells)
 
 
-def match(contrast: factors_lib.Contrast, scores: Scores) -> Pairs:
-  """Pairs the two sides of a contrast by seed, dropping seeds with a missing score."""
+def match(contrast: factors_lib.Contrast, scores: Scores, paired: bool = True) -> Pairs:
+  """Pairs the two sides of a contrast by seed, dropping seeds with a missing score.
+
+  Without pairs each side keeps the seeds at which it has scores.
+  """
   sides = cells(contrast)
   for name in sides[0] + sides[1]:
     if name not in scores.value:
       raise ValueError(f'no arm {name!r}; there are {list(scores.value.columns)}')
   arm, reference = (scores.value[side].to_numpy().mean(1) for side in sides)
-  complete = ~np.isnan(arm) & ~np.isnan(reference)
+  own, others = ~np.isnan(arm), ~np.isnan(reference)
+  complete = own & others if paired else own
   distinct = [sorted(set(side)) for side in sides]
   diverged, bounded = (
     [int(table[side].to_numpy().sum()) for side in distinct]
@@ -166,7 +196,15 @@ def match(contrast: factors_lib.Contrast, scores: Scores) -> Pairs:
   )
   ended = [int(scores.value[side].notna().to_numpy().sum()) for side in distinct]
   shares = [count / max(total, 1) for count, total in zip(diverged, ended)]
-  finite = ~np.any(scores.diverged[distinct[0] + distinct[1]].to_numpy(), 1)
+  finite = [~np.any(scores.diverged[side].to_numpy(), 1) for side in distinct]
   seeds = tuple(int(seed) for seed in scores.value.index[complete])
-  deltas = arm[complete], reference[complete], seeds, len(complete), finite[complete]
-  return Pairs(*deltas, *diverged, *bounded, *shares)
+  counts = *diverged, *bounded, *shares
+  if paired:
+    both = (finite[0] & finite[1])[complete]
+    return Pairs(
+      arm[complete], reference[complete], seeds, len(complete), both, *counts
+    )
+  planned = [int(scores.ended[side].to_numpy().all(1).sum()) for side in distinct]
+  other = Unpaired(planned[1], finite[1][others])
+  sides = arm[own], reference[others], seeds, planned[0], finite[0][own]
+  return Pairs(*sides, *counts, other)

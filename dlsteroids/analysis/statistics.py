@@ -102,7 +102,7 @@ def _subsets(deltas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return _snap(sums, deltas), sizes
 
 
-def _largest_count(alpha: float, total: int) -> int:
+def largest_count(alpha: float, total: float) -> int:
   """The largest c with c / total <= alpha, rounded as in `p <= alpha`."""
   count = int(alpha * total) + 1
   while count / total > alpha:
@@ -190,12 +190,12 @@ def interval(values: Numbers, alpha: float) -> Interval:
     return student_t(deltas, alpha)
   sums, sizes = _subsets(deltas)
   if n <= EXACT_SEEDS:
-    rank = _largest_count(alpha, 2 ** (n - 1))
+    rank = largest_count(alpha, 2 ** (n - 1))
     low = high = sums[1:] / sizes[1:]
   else:
     # the sampled test counts a flip against a mean below the observed one if the
     # flipped deltas, or the others, average to no more than that mean
-    rank = _largest_count(alpha, FLIPS + 1)
+    rank = largest_count(alpha, FLIPS + 1)
     rest = _snap(deltas.sum() - sums, deltas)
     with np.errstate(invalid='ignore', divide='ignore'):
       means = sums / sizes, rest / (n - sizes)

@@ -154,12 +154,14 @@ def count_runs(study: study_lib.Study, runs: pd.DataFrame, tuned: int) -> Count:
   """Compares the runs in one tuning state with those the study plans."""
   rows = pairs.select(study, runs, tuned)
   stored = set(zip(rows['arm'], rows['seed'].astype(int)))
-  missing = []
+  own = {(run.arm, run.seed) for run in study.runs}
+  planned, missing = 0, []
   for arm in study.arms:
-    absent = tuple(seed for seed in study.seeds if (arm.name, seed) not in stored)
+    seeds = [s for s in study.seeds if study.paired or (arm.name, s) in own]
+    absent = tuple(seed for seed in seeds if (arm.name, seed) not in stored)
+    planned += len(seeds)
     if absent:
       missing.append((arm.name, absent))
-  planned = len(study.seeds) * len(study.arms)
   absences = sum(len(absent) for _, absent in missing)
   return Count(planned, planned - absences, tuple(missing))
 

@@ -10,6 +10,7 @@ import jax
 from dlsteroids.analysis import power, reach
 from dlsteroids.plan import manifest, study_plan
 from dlsteroids.plan import runs as runs_lib
+from dlsteroids.report import answer as answer_lib
 from dlsteroids.report import formats, latex, sentences
 from dlsteroids.run import launch
 from dlsteroids.store import results, tables
@@ -209,7 +210,7 @@ def _power(
   ]
 
 
-def write_latex(answer: launch.Answer) -> pathlib.Path:
+def write_latex(answer: answer_lib.Answer) -> pathlib.Path:
   """effects.tex beside the report."""
   study = study_lib.from_json(results.read_json(answer.workdir / 'study.json'))
   path = answer.workdir / 'effects.tex'

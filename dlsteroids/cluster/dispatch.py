@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dlsteroids.cluster import child, executors
 from dlsteroids.config import files
 from dlsteroids.plan import study_plan, units
+from dlsteroids.report import answer as answer_lib
 from dlsteroids.run import launch, leases
 from dlsteroids.store import failures, results
 
@@ -26,7 +27,7 @@ def train(
   executor: executors.Executor,
   follow: Follow,
   say: Callable[[str], None],
-) -> launch.Answer:
+) -> answer_lib.Answer:
   """The action `run`, with an executor that has other processes train.
 
   Args:

@@ -37,11 +37,11 @@ _json = functools.partial(json.dumps, ensure_ascii=False, default=str)
 
 
 def make(
-  source: summary.Source, answers: sentences.Answers, drawings: Drawings
+  source: summary.Source, findings: sentences.Findings, drawings: Drawings
 ) -> blocks.Report:
   """The whole report as a tree; sections without content are left out."""
   study, result = source.study, source.tables.compute or analyses.Analyses()
-  tree: list[Section | None] = [_answer(source, answers, result)]
+  tree: list[Section | None] = [_answer(source, findings, result)]
   if result.attribution:
     tree.append(attribution.section(study, result.attribution))
   if result.regimes:
@@ -70,7 +70,7 @@ def make(
   ]
   sections = [_with_figures(one, drawings) for one in tree if one is not None]
   head = [Prose(notes.headline(source), 'lead')]
-  line = sentences.bottom_line(answers)
+  line = sentences.bottom_line(findings)
   head += [Prose(line, 'strong')] if line else []
   head += [Prose(text, 'notice') for text in notes.warn(source)]
   return blocks.Report(
@@ -99,24 +99,24 @@ def _with_figures(section: Section, drawings: Drawings) -> Section:
 
 
 def _answer(
-  source: summary.Source, answers: sentences.Answers, result: analyses.Analyses
+  source: summary.Source, findings: sentences.Findings, result: analyses.Analyses
 ) -> Section:
   parts: list[Any] = _alarms(source)
-  if answers.refusal:
-    parts.append(Prose(answers.refusal, 'strong'))
+  if findings.refusal:
+    parts.append(Prose(findings.refusal, 'strong'))
   else:
     strong = sentences.contradictions(source.study, source.tables.effects)
     strong += regimes.flips(source.study, result.regimes) if result.regimes else ()
     parts += [Prose(text, 'strong') for text in strong]
-    if answers.standing:
-      title = f'The verdicts that stand, of look {answers.look}'
-      parts.append(Section(title, (_verdicts(answers.standing),)))
-    now: Any = _verdicts(answers.answers)
-    if not answers.answers:
+    if findings.standing:
+      title = f'The verdicts that stand, of look {findings.look}'
+      parts.append(Section(title, (_verdicts(findings.standing),)))
+    now: Any = _verdicts(findings.findings)
+    if not findings.findings:
       now = Prose('The study compares no arms yet.')
-    if answers.standing:
+    if findings.standing:
       now = Section('Exploratory, at this look', (now,))
-    parts += [now] if answers.answers or not answers.unanswered else []
+    parts += [now] if findings.findings or not findings.unanswered else []
   parts.append(blocks.Tiles(tuple(_tiles(source))))
   return Section('The answer', parts, 'answer')
 
@@ -134,8 +134,8 @@ def _alarms(source: summary.Source) -> list[Any]:
   return parts
 
 
-def _verdicts(answers: Iterable[sentences.Answer]) -> blocks.Verdicts:
-  return blocks.Verdicts(tuple((one.verdict, one.sentence) for one in answers))
+def _verdicts(findings: Iterable[sentences.Finding]) -> blocks.Verdicts:
+  return blocks.Verdicts(tuple((one.verdict, one.sentence) for one in findings))
 
 
 def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:

@@ -39,12 +39,12 @@ def write(
   """
   workdir = pathlib.Path(workdir)
   source = summary.Source(study, tables, _cached(arrays))
-  answers = sentences.gather(source)
-  if answers.refusal:
+  findings = sentences.gather(source)
+  if findings.refusal:
     effects = sentences.silence(tables.effects)
     source = source._replace(tables=tables._replace(effects=effects))
   drawings = registry.draw(source)
-  report = outline.make(source, answers, drawings)
+  report = outline.make(source, findings, drawings)
   html, text = page.render(report), markdown.render(report)
   for name in registry.NAMES:
     for suffix in canvas.SUFFIXES:

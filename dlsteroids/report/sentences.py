@@ -17,7 +17,7 @@ _POPULATION = 'For the population that the data were drawn from'
 Row = facts.Row
 
 
-class Answer(NamedTuple):
+class Finding(NamedTuple):
   """A contrast's verdict and its sentence."""
 
   factor: str
@@ -26,13 +26,13 @@ class Answer(NamedTuple):
   sentence: str
 
 
-class Answers(NamedTuple):
+class Findings(NamedTuple):
   """Everything a report claims; with a refusal, nothing."""
 
   refusal: str
-  answers: tuple[Answer, ...]  # in the study's order
+  findings: tuple[Finding, ...]  # in the study's order
   unanswered: tuple[str, ...] = ()  # factors most of whose runs diverged
-  standing: tuple[Answer, ...] = ()  # what stands where this look is exploratory
+  standing: tuple[Finding, ...] = ()  # what stands where this look is exploratory
   look: int = 0  # that made the verdicts that stand
 
 
@@ -85,17 +85,17 @@ def describe_look(study: study_lib.Study, look: looks.Look) -> str:
   )
 
 
-def gather(source: summary_lib.Source) -> Answers:
+def gather(source: summary_lib.Source) -> Findings:
   """The verdicts of this look and, if they are exploratory, those that stand."""
   study, runs = source.study, source.tables.runs
   look = looks.state(study, runs)
   design = reach.reach(study, look.alpha)
   if not design.reachable:
-    return Answers(describe_reach(design), ())
+    return Findings(describe_reach(design), ())
   rows = summary_lib.effects_of(source, study.metric.column, study.tuned)
   main = {_change_key(row): row for row in rows if row['effect'] == effects_lib.MAIN}
   spans = tables.intervals_with_examples(source, study.metric.column, study.tuned)
-  answers, unanswered = [], []
+  findings, unanswered = [], []
   for row in rows:
     if formats.missing(row['verdict']):
       if row['effect'] != effects_lib.MAIN and effects_lib.is_mostly_diverged(row):
@@ -114,13 +114,15 @@ def gather(source: summary_lib.Source) -> Answers:
         'no difference.'
       )
     name = str(row['factor'] or row['arm'])
-    answers.append(Answer(name, str(row['arm']), str(row['verdict']), ' '.join(texts)))
+    findings.append(
+      Finding(name, str(row['arm']), str(row['verdict']), ' '.join(texts))
+    )
   late = look.number > max(study.looks_declared, 1)
   record = looks.standing(study) if late else None
   if record is None:
-    return Answers('', tuple(answers), tuple(unanswered))
-  standing = tuple(Answer(*answer) for answer in record.answers)
-  return Answers('', tuple(answers), tuple(unanswered), standing, record.look)
+    return Findings('', tuple(findings), tuple(unanswered))
+  standing = tuple(Finding(*answer) for answer in record.answers)
+  return Findings('', tuple(findings), tuple(unanswered), standing, record.look)
 
 
 def _change_key(row: Row) -> tuple[str, str]:
@@ -152,13 +154,13 @@ def contradictions(study: study_lib.Study, effects: pd.DataFrame) -> list[str]:
   return texts
 
 
-def bottom_line(answers: Answers) -> str:
+def bottom_line(findings: Findings) -> str:
   """How many parts matter, and which: '1 of 5 parts matters: pooling.'; or ''."""
   verdicts: dict[str, set[str]] = {}
-  for answer in answers.standing or answers.answers:
+  for answer in findings.standing or findings.findings:
     verdicts.setdefault(answer.factor.replace('_', ' '), set()).add(answer.verdict)
-  lost = [n for n in dict.fromkeys(answers.unanswered) if n not in verdicts]
-  if answers.refusal or not (verdicts or lost):
+  lost = [n for n in dict.fromkeys(findings.unanswered) if n not in verdicts]
+  if findings.refusal or not (verdicts or lost):
     return ''
   matter = [name for name, one in verdicts.items() if one & {'helps', 'hurts'}]
   count = len(verdicts) + len(lost)

@@ -1,122 +1,27 @@
 """A study from start to report: the actions `run` and `report`."""
 
-import base64
 import contextlib
 import dataclasses
 import functools
-import html
 import pathlib
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
-import PIL.Image
 
 from dlsteroids import config as config_lib
-from dlsteroids.analysis import analyses as analyses_lib
-from dlsteroids.analysis import effects, factorial, looks, reach, summary
+from dlsteroids.analysis import reach
 from dlsteroids.config import files
 from dlsteroids.plan import changes as changes_lib
 from dlsteroids.plan import manifest, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.report import claims, notes, report, sentences
+from dlsteroids.report import answer, sentences
 from dlsteroids.run import interrupt, leases, local, sharing
 from dlsteroids.store import failures, results, tables, tensorboard
 from dlsteroids.study import study as study_lib
 from dlsteroids.train import checkpoint, processes
 from dlsteroids.util import environment, errors, lock
-
-
-class Answer(NamedTuple):
-  """A study's results; prints as the findings, in a notebook as the report's head.
-
-  Attributes:
-    workdir: of the study.
-    report: path of report.html.
-    runs: one row per run of the declared condition, as in runs.csv.
-    curves: metrics over training, as in curves.csv.
-    effects: differences between arms with their verdicts, as in effects.csv.
-    failed: whether any run of any condition failed.
-    follows: whether another process of the same launch holds the frames.
-
-  Example:
-    >>> Answer._fields[:3]
-    ('workdir', 'report', 'runs')
-  """
-
-  workdir: pathlib.Path
-  report: pathlib.Path
-  runs: pd.DataFrame
-  curves: pd.DataFrame
-  effects: pd.DataFrame
-  failed: bool = False
-  follows: bool = False
-
-  @property
-  def study(self) -> study_lib.Study:
-    """The study as study.json describes it."""
-    return study_lib.from_json(results.read_json(self.workdir / 'study.json'))
-
-  def findings(self) -> list[str]:
-    """The report's sentences, first what it lacks."""
-    study = self.study
-    state = looks.state(study, self.runs)
-    return [
-      *notes.partial(study, self.runs),
-      *sentences.summary(study, self.effects, state),
-    ]
-
-  def per_seed(self, metric: str = '') -> pd.DataFrame:
-    """Scores on the test split: one row per seed, one column per arm.
-
-    Args:
-      metric: name of a metric; '' is the one that decides.
-    """
-    study = self.study
-    column = f'test/{metric}' if metric else study.metric.column
-    if column not in self.runs:
-      columns = map(str, self.runs.columns)
-      names = [c.removeprefix('test/') for c in columns if c.startswith('test/')]
-      raise errors.UserError(
-        f'no metric {metric!r}{errors.did_you_mean(metric, names)}; there are '
-        f'{", ".join(names)}'
-      )
-    declared = self.runs[self.runs['tuned'] == study.tuned]
-    frame = declared.pivot_table(column, 'seed', 'arm', sort=False, dropna=False)
-    arms = [arm.name for arm in study.arms if arm.name in frame]
-    return frame[arms].sort_index()
-
-  def plot(self, name: str = 'effects') -> PIL.Image.Image:
-    """A figure of the report as an image, which notebooks display."""
-    folder = self.workdir / 'figures'
-    names = [path.stem for path in sorted(folder.glob('*.png'))]
-    if name not in names:
-      raise errors.UserError(
-        f'no figure {name!r}{errors.did_you_mean(name, names)}; there are '
-        f'{", ".join(names) or "none"}'
-      )
-    with PIL.Image.open(folder / f'{name}.png') as image:
-      image.load()
-      return image
-
-  def __repr__(self) -> str:
-    if self.follows:
-      return f'another process of this launch reports in {self.workdir}'
-    return '\n'.join([*self.findings(), f'report: {self.report}'])
-
-  def _repr_html_(self) -> str:
-    if self.follows:
-      return html.escape(repr(self))
-    lines = ''.join(f'<li>{html.escape(line)}</li>' for line in self.findings())
-    title = html.escape(self.study.question or self.study.name)
-    image = self.workdir / 'figures' / 'effects.png'
-    picture = ''
-    if image.exists():
-      data = base64.b64encode(image.read_bytes()).decode()
-      picture = f'<img style="max-width:100%" src="data:image/png;base64,{data}">'
-    path = html.escape(str(self.report))
-    return f'<b>{title}</b><ul>{lines}</ul>{picture}<p>report: <code>{path}</code></p>'
 
 
 def run(
@@ -126,7 +31,7 @@ def run(
   arms: Sequence[Any] = (),
   watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = print,
-) -> Answer:
+) -> answer.Answer:
   """Plans a study, trains what is missing, reports; repeated, it continues.
 
   Args:
@@ -168,7 +73,7 @@ def train(
   workdir: pathlib.Path,
   watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = print,
-) -> Answer:
+) -> answer.Answer:
   """The action `run` without an executor; of several processes the first reports."""
   plan = plan_of(request, workdir)
   check_processes(plan)
@@ -177,12 +82,12 @@ def train(
   plan = begin(plan, request, workdir, say)
   extend = functools.partial(extend_grid, request=request, workdir=workdir, say=say)
   failed = sharing.train(plan, units.make(plan), workdir, watch, say, extend=extend)
-  answer = finish(plan, request, workdir, failed, say)
+  result = finish(plan, request, workdir, failed, say)
   processes.agree(None)  # the other processes wait for it
-  return answer
+  return result
 
 
-def follow(plan: study_plan.Plan, workdir: pathlib.Path) -> Answer:
+def follow(plan: study_plan.Plan, workdir: pathlib.Path) -> answer.Answer:
   """`train` in a process that is not the first, which decides and writes nothing.
 
   Returns:
@@ -191,7 +96,7 @@ def follow(plan: study_plan.Plan, workdir: pathlib.Path) -> Answer:
   failed = sharing.follow(plan, units.make(plan), workdir)
   processes.agree(None)
   page, empty = workdir / 'report.html', pd.DataFrame()
-  return Answer(workdir, page, empty, empty, empty, bool(failed), follows=True)
+  return answer.Answer(workdir, page, empty, empty, empty, bool(failed), follows=True)
 
 
 def begin(
@@ -260,7 +165,7 @@ def finish(
   failed: Mapping[str, str],
   say: Callable[[str], None],
   elsewhere: bool = False,
-) -> Answer:
+) -> answer.Answer:
   """Reports after the training, by this process or `elsewhere`.
 
   Raises:
@@ -374,7 +279,7 @@ def stale(
 
 def export(
   workdir: pathlib.Path, say: Callable[[str], None] = print, events: bool = False
-) -> Answer:
+) -> answer.Answer:
   """The action `report`: tables, effects and report from what is stored.
 
   Args:
@@ -407,44 +312,20 @@ def export(
       f'{"under the declared condition" if len(declared) < len(planned) else "yet"}; '
       'run it first (--action=run)'
     )
-  every = tables.runs(study, planned, index, study.failures)
-  planned = declared
-  runs = tables.runs(study, planned, index, study.failures)
-  curves = tables.curves(planned, index)
-  differences = effects.measure(study, runs)
-  arrays = tables.arrays_of(planned, index)
-  source = summary.Source(study, summary.Tables(runs, curves, differences), arrays)
-  verdicts = sentences.gather(source).answers
-  entries = looks.log(study, runs, environment.now(), verdicts)
-  study = dataclasses.replace(study, looks=tuple(entries))
-  manifest.write_looks(workdir, study)
-  for name, frame in (('runs', every), ('curves', curves), ('effects', differences)):
-    tables.write(workdir / f'{name}.csv', frame)
-  extra: dict[str, Any] = {'interactions': None, 'anova': None}
-  if study.design == 'factorial':
-    extra = {
-      'interactions': factorial.interactions(study, runs),
-      'anova': factorial.anova(study, runs),
-    }
-  analyses = analyses_lib.analyse(study, every, runs, curves, differences)
-  frames = analyses.tables()
-  if analyses.claims is not None:
-    alpha = looks.state(study, runs).alpha
-    frames['claims'] = claims.table(study, analyses.claims, alpha)
-  for name, frame in frames.items():
-    tables.write(workdir / f'{name}.csv', frame)
-  parts = report.Tables(
-    runs=runs,
-    curves=curves,
-    effects=differences,
-    compute=analyses,
-    every=every,
-    **extra,
+  result = answer.write(
+    workdir,
+    study,
+    answer.Records(
+      tables.runs(study, planned, index, study.failures),
+      tables.runs(study, declared, index, study.failures),
+      tables.curves(declared, index),
+      tables.arrays_of(declared, index),
+    ),
+    lambda logged: manifest.write_looks(workdir, logged),
   )
-  page = report.write(workdir, study, parts, arrays)
   if events or engine['tensorboard']:
-    tensorboard.write(workdir / 'tensorboard', curves)
-  return Answer(workdir, page, runs, curves, differences, bool(study.failures))
+    tensorboard.write(workdir / 'tensorboard', result.curves)
+  return result
 
 
 def count(records: Iterable[results.Record]) -> dict[str, Any]:

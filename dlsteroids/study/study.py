@@ -21,7 +21,7 @@ class Metric(NamedTuple):
     name: as in the columns, 'accuracy'.
     better: 'higher' or 'lower'.
     fallback: what a diverged run scores, in the metric's unit.
-    split: on which it decides; always 'test'.
+    split: on which it decides: 'test'; of runs trained elsewhere also another, or ''.
   """
 
   name: str
@@ -32,7 +32,7 @@ class Metric(NamedTuple):
   @property
   def column(self) -> str:
     """Its column in runs.csv, 'test/accuracy'."""
-    return f'{self.split}/{self.name}'
+    return f'{self.split}/{self.name}' if self.split else self.name
 
   @property
   def sign(self) -> int:
@@ -224,6 +224,37 @@ class Data(NamedTuple):
   sizes: Mapping[str, int] = {}
 
 
+class Table(NamedTuple):
+  """The table of runs trained elsewhere that a study was read from.
+
+  Attributes:
+    path: of the file or folder; '' for a frame in memory.
+    layout: 'long', 'wide', 'wide by seed', 'wandb', 'wandb chart', 'mlflow',
+      'tensorboard' or 'hydra'.
+    arm, seed, flops, budget, status: the columns they were read from; '' if none.
+    metrics: the metric's column in the table by its column in the runs.
+    rows: how many rows the table has.
+    digest: sha256 hex of its contents.
+    percent: columns of the runs that the table holds in percent.
+    assumed: metrics (columns of the runs) whose direction follows from their name.
+    fallback: 'declared', 'worst possible' or 'worst run': what diverged runs score.
+  """
+
+  path: str
+  layout: str
+  arm: str
+  seed: str
+  flops: str
+  budget: str
+  status: str
+  metrics: Mapping[str, str]
+  rows: int
+  digest: str
+  percent: tuple[str, ...] = ()
+  assumed: tuple[str, ...] = ()
+  fallback: str = 'worst run'
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
   """What is compared, on what, how often, and which runs that takes.
@@ -259,6 +290,8 @@ class Study:
     command: that repeats the study.
     git, dlsteroids: commit and version of this package.
     code: digest of the first-party code that the runs depend on; '' if unknown.
+    paired: whether runs of equal seeds are pairs; else arms are unpaired samples.
+    table: where the runs were read from; None if dlsteroids trained them.
 
   Example:
     >>> [field.name for field in dataclasses.fields(Study)][:2]
@@ -301,6 +334,8 @@ class Study:
   git: str = ''
   dlsteroids: str = ''
   code: str = ''
+  paired: bool = True
+  table: Table | None = None
 
   @property
   def regime(self) -> str:
@@ -356,7 +391,7 @@ def from_json(tree: Mapping[str, Any]) -> Study:
       'seeds': tuple(int(seed) for seed in tree['seeds']),
       'metric': Metric(**metric),
       'metrics': {
-        name: Metric(name, entry['better'], entry['fallback'])
+        name: Metric(**{'name': name, **entry})
         for name, entry in tree['metrics'].items()
       },
       'data': Data(**{**tree['data'], 'classes': tuple(tree['data']['classes'])}),
@@ -367,6 +402,7 @@ def from_json(tree: Mapping[str, Any]) -> Study:
       'runs': tuple(PlannedRun(*row) for row in tree.get('runs', ())),
       'tuning': _tuning(tree.get('tune')),
       'looks': looks_from_json(tree.get('looks', ())),
+      'table': _table(tree.get('table')),
       'claims': tuple(claims_lib.Claim(**entry) for entry in tree.get('claims', ())),
       'cells': tuple(
         (dict(entry['levels']), entry['arm']) for entry in tree.get('cells') or ()
@@ -410,10 +446,7 @@ def to_json(study: Study) -> dict[str, Any]:
     ],
     'seeds': list(study.seeds),
     'metric': study.metric._asdict(),
-    'metrics': {
-      name: {'better': metric.better, 'fallback': metric.fallback}
-      for name, metric in study.metrics.items()
-    },
+    'metrics': {name: metric._asdict() for name, metric in study.metrics.items()},
     'data': study.data._asdict(),
     'regime': study.regime,
     'conditions': [condition._asdict() for condition in study.conditions],
@@ -434,6 +467,7 @@ def to_json(study: Study) -> dict[str, Any]:
       'final': tuning.final,
     },
     'looks': [look._asdict() for look in study.looks],
+    'table': study.table and study.table._asdict(),
     'claims': [claim._asdict() for claim in study.claims],
     'cells': [{'levels': levels, 'arm': arm} for levels, arm in study.cells],
   }
@@ -474,6 +508,13 @@ def _contrast(entry: Mapping[str, Any]) -> factors_lib.Contrast:
   values.setdefault('kind', 'remove' if entry['component'] == 'reference' else 'add')
   cells = {name: tuple(entry[name]) for name in ('arm_cells', 'reference_cells')}
   return factors_lib.Contrast(**{**values, **cells})
+
+
+def _table(entry: Mapping[str, Any] | None) -> Table | None:
+  if not entry:
+    return None
+  tuples = {name: tuple(entry[name]) for name in ('percent', 'assumed')}
+  return Table(**{**entry, **tuples})
 
 
 def _tuning(entry: Mapping[str, Any] | None) -> Tuning | None:

@@ -224,7 +224,7 @@ def test_values_that_are_not_numbers_do_not_break_the_page(tmp_path):
 def test_second_look_shows_the_verdicts_that_stand(tmp_path):
   case = report_fixture.digits(9, tuned=False)
   runs = report_fixture.digits(12, tuned=False).tables
-  said = sentences.gather(summary.Source(case.study, case.tables, case.arrays)).answers
+  said = sentences.gather(summary.Source(case.study, case.tables, case.arrays)).findings
   entries = looks.log(case.study | {'looks': []}, case.tables.runs, '', said)
   study = case.study | {'seeds': list(range(12)), 'looks': entries}
   case = report_fixture.finish(study, runs.runs, runs.curves)

@@ -270,12 +270,12 @@ def test_an_arm_that_mostly_diverged_has_no_verdict():
   for seed in range(5):
     runs = studies.set_run(runs, 'focus=no', seed, status='diverged')
   answers = answers_of(study, runs)
-  assert [answer.factor for answer in answers.answers] == ['dropout']
+  assert [answer.factor for answer in answers.findings] == ['dropout']
   assert answers.unanswered == ('focus',)
   assert sentences.bottom_line(answers) == (
     '1 of 2 parts matters: dropout; no verdict on focus, as most runs diverged.'
   )
-  alone = sentences.Answers('', (), ('focus',))
+  alone = sentences.Findings('', (), ('focus',))
   assert sentences.bottom_line(alone) == ('No verdict on focus, as most runs diverged.')
   text, _ = sentences.summary(study, effects.measure(study, runs))
   assert text == ('5 of 8 runs of focus=no diverged. So there is no verdict on focus.')
@@ -321,7 +321,7 @@ def test_the_main_effect_stands_beside_and_a_contradiction_leads():
   means = {'on+relu': 0.80, 'off+relu': 0.75, 'on+tanh': 0.5, 'off+tanh': 0.7}
   scores = {name: mean + HALF for name, mean in means.items()}
   runs = studies.make_runs(study, scores)
-  gate = answers_of(study, runs).answers[0]
+  gate = answers_of(study, runs).findings[0]
   assert gate.verdict == 'helps'
   assert gate.sentence.startswith(
     'Gate helps: adding it (on instead of off) in the intact model raises test '
@@ -355,7 +355,7 @@ def test_an_interval_over_examples_that_contains_0_is_said():
     arm: [arrays(arm, seed)['test/prediction'].mean() for seed in range(8)]
     for arm in right
   }
-  (answer,) = answers_of(study, studies.make_runs(study, scores), arrays).answers
+  (answer,) = answers_of(study, studies.make_runs(study, scores), arrays).findings
   assert answer.verdict == 'helps'
   assert 'Over seeds and test examples together the interval, [−' in answer.sentence
   assert 'contains 0: on other examples there may be no difference.' in answer.sentence
