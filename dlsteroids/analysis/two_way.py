@@ -122,7 +122,7 @@ def _differences(
 ) -> np.ndarray | None:
   """The contrast's difference in score [n, N] by seed and example; None without any."""
   table = pairs.tabulate(study, runs, metric, tuned)
-  guesses = table.diverged | table.bounded
+  guesses, lacking = table.diverged | table.bounded, table.value.isna()
   state = (1,) if tuned else ()
   differences, indices = [], []
   for seed in study.seeds:
@@ -130,7 +130,7 @@ def _differences(
       arm: (bool(guesses.at[seed, arm]), arrays(arm, seed, *state))
       for side in (contrast.arm_cells, contrast.reference_cells)
       for arm in side
-      if not np.isnan(table.value.at[seed, arm])
+      if not lacking.at[seed, arm]
     }
     pair = _difference(study, stored, contrast, seed, metric)
     if pair is not None:

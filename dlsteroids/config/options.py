@@ -131,6 +131,12 @@ SECTIONS: dict[str, dict[str, Option]] = {
     'tune': Option(
       '', "an equal grid for every arm: 'optimizer.learning_rate=0.01,0.03;…'"
     ),
+    'tune_for': Option(
+      'score',
+      'what it chooses by: the score of the deciding metric on validation, or the '
+      'speed with which training gets to study.reach',
+      choices=('score', 'speed'),
+    ),
     'tune_extend': Option(
       4,
       'values by which a grid may grow beyond either end while the best lies there',

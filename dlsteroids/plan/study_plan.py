@@ -154,6 +154,7 @@ def make(
     configs = {name: arm for name, arm in configs.items() if name in names}
   check_targets(settings)
   grid = tuning.parse_grid(settings['tune'], config)
+  tuning.check_goal(settings)
   check_tuning(design, grid)
   traced = programs_lib.Programs(settings['metric'])
   programs_lib.check_different(configs, traced)
@@ -375,12 +376,12 @@ def extend_grid(plan: Plan, index: results.Index, failed: Collection[str] = ()) 
     one that still has searches to run.
   """
   declared = tuning.parse_grid(plan.config['study']['tune'], plan.config)
-  metric = deciding_metric(plan)
+  goal = tuning_goal(plan)
   while not plan.final:
     choices = []
     for search in searches(plan).values():
       names = [[run.fingerprint for run in at_point] for at_point in search]
-      numbers = tuning.choose(plan.points, names, index, metric)
+      numbers = tuning.choose(plan.points, names, index, goal)
       if numbers is not None:
         choices.append(numbers)
       elif not {name for at_point in names for name in at_point} & {*failed}:
@@ -390,11 +391,14 @@ def extend_grid(plan: Plan, index: results.Index, failed: Collection[str] = ()) 
   return plan
 
 
-def deciding_metric(plan: Plan) -> study_lib.Metric:
-  """The metric that decides."""
-  name = plan.config['study']['metric']
-  metric = next(iter(plan.members.values())).task.metrics[name]
-  return study_lib.Metric(name, metric.better, metric.fallback)
+def tuning_goal(plan: Plan) -> tuning.Goal:
+  """What the study's tuning chooses by."""
+  task = next(iter(plan.members.values())).task
+  metrics_by_name = {
+    name: study_lib.Metric(name, metric.better, metric.fallback)
+    for name, metric in task.metrics.items()
+  }
+  return tuning.make_goal(plan.config['study'], metrics_by_name)
 
 
 def claim_runs(plan: Plan) -> list[runs_lib.Run]:

@@ -9,16 +9,68 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import options
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.store import results
+from dlsteroids.store import curves, results
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
 
 Numbers = Mapping[str, float]  # a point of the grid: value by config path
+
+
+class Goal(NamedTuple):
+  """What numbers are chosen by.
+
+  Attributes:
+    metric: the deciding one; its validation score decides, or breaks ties in speed.
+    metrics: by name.
+    reach: 'split/metric=value' where speed decides, the fewest steps to that; else ''.
+  """
+
+  metric: study_lib.Metric
+  metrics: Mapping[str, study_lib.Metric]
+  reach: str
+
+  def rate(self, run: Mapping[str, Any]) -> tuple[float, float]:
+    """How good a run of the search is: its speed and its score, more being better.
+
+    A run that never arrives, or diverged, counts twice its steps.
+    """
+    score = run['values'][f'validation/{self.metric.name}']
+    # A run without this number is no candidate for the best.
+    score = score if math.isfinite(score) else self.metric.fallback
+    if not self.reach:
+      return 0.0, self.metric.sign * score
+    step = curves.reach_step(run['curves'], self.reach, self.metrics)
+    if run['status'] != 'ok' or math.isnan(step):
+      step = 2.0 * run['steps']
+    return -step, self.metric.sign * score
+
+
+def make_goal(
+  settings: Mapping[str, Any], metrics: Mapping[str, study_lib.Metric]
+) -> Goal:
+  """The goal of a study's tuning.
+
+  Args:
+    settings: its config's section `study`.
+    metrics: by name, the deciding one among them.
+  """
+  is_speed = settings.get('tune_for') == 'speed'
+  reach = settings['reach'] if is_speed else ''
+  return Goal(metrics[settings['metric']], metrics, reach)
+
+
+def check_goal(settings: Mapping[str, Any]) -> None:
+  """Raises UserError if speed is to decide and nothing says when it arrives."""
+  if settings['tune_for'] == 'speed' and not settings['reach']:
+    raise errors.UserError(
+      'config.study.tune_for=speed needs config.study.reach, where training has to '
+      'arrive, such as train/accuracy=0.75'
+    )
 
 
 def parse_grid(text: str, config: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
@@ -145,15 +197,15 @@ def choose(
   points: Sequence[Numbers],
   search: Sequence[Sequence[str]],
   index: results.Index,
-  metric: study_lib.Metric,
+  goal: Goal,
 ) -> Numbers | None:
-  """The point with the best mean validation score, the first of equals.
+  """The point that is best by the goal, on average over its runs; the first of equals.
 
   Args:
     points: of the grid.
     search: fingerprints of the search's runs, by point.
     index: the store.
-    metric: the one that decides.
+    goal: of the search.
 
   Returns:
     None before the search has ended.
@@ -161,14 +213,10 @@ def choose(
   means = []
   for fingerprints in search:
     records = [index.records.get(fingerprint) for fingerprint in fingerprints]
-    scores = [
-      record.run['values'][f'validation/{metric.name}'] for record in records if record
-    ]
-    if len(scores) < len(fingerprints):
+    ratings = [goal.rate(record.run) for record in records if record]
+    if len(ratings) < len(fingerprints):
       return None
-    # A run without this number is no candidate for the best.
-    scores = [s if math.isfinite(s) else metric.fallback for s in scores]
-    means.append(metric.sign * sum(scores) / len(scores))
+    means.append(tuple(sum(part) / len(ratings) for part in zip(*ratings)))
   return points[max(range(len(points)), key=lambda i: (means[i], -i))]
 
 
@@ -185,10 +233,12 @@ def with_choices(study: study_lib.Study, index: results.Index) -> study_lib.Stud
     untuned = tuple(run for run in study.runs if run.tuned != runs_lib.TUNED)
     return dataclasses.replace(study, runs=untuned, tuning=tuning._replace(choices=()))
   grid = points(tuning.grid)
+  metrics = {**study.metrics, study.metric.name: study.metric}
+  goal = make_goal(study.config['study'], metrics)
   runs = [run for run in study.runs if run.tuned != runs_lib.TUNED]
   choices = []
   for candidate in tuning.candidates:
-    numbers = choose(grid, candidate.search, index, study.metric)
+    numbers = choose(grid, candidate.search, index, goal)
     if numbers is None:
       continue
     where = candidate.regime, candidate.budget, candidate.size

@@ -45,7 +45,7 @@ def make(plan: study_plan.Plan) -> list[Unit]:
   search_runs = by_program(
     run for search in searches.values() for at_point in search for run in at_point
   )
-  seeds, metric = runs_lib.seeds(plan.config), study_plan.deciding_metric(plan)
+  seeds, goal = runs_lib.seeds(plan.config), study_plan.tuning_goal(plan)
   points = plan.points
 
   def unit(program: str) -> Unit:
@@ -59,7 +59,7 @@ def make(plan: study_plan.Plan) -> list[Unit]:
         if (arm, condition) in tuned:
           continue
         names = [[run.fingerprint for run in at_point] for at_point in search]
-        numbers = tuning.choose(points, names, index, metric)
+        numbers = tuning.choose(points, names, index, goal)
         if numbers is not None:
           tuned[arm, condition] = plan.runs(
             arm, seeds, runs_lib.TUNED, numbers, condition

@@ -1,9 +1,12 @@
-"""Learning curves kept by column: a fifth of the memory that lists of rows take."""
+"""Learning curves kept by column, a fifth of the memory of rows; where they arrive."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from dlsteroids.study import study as study_lib
 
 
 class Curves(Sequence):
@@ -39,3 +42,32 @@ def shrink(run: dict[str, Any]) -> None:
   """Converts the curves of a run's record, if it has any, to columns in place."""
   if 'curves' in run:
     run['curves'] = Curves(run['curves'])
+
+
+def reach_step(
+  curve: Sequence[Sequence[Any]], goal: str, metrics: Mapping[str, study_lib.Metric]
+) -> float:
+  """The step at which a run's curve first gets to a value, nan if it never does.
+
+  Between two evaluations it is interpolated linearly. A training curve's value at a
+  step is the mean since the evaluation before.
+
+  Args:
+    curve: rows (step, split, metric, value).
+    goal: 'split/metric=value'.
+    metrics: by name, with the direction that is `better`; others, as losses, fall.
+  """
+  place, _, value = goal.partition('=')
+  split, _, name = place.partition('/')
+  target = float(value)
+  sign = metrics[name].sign if name in metrics else -1
+  points = sorted((row[0], row[3]) for row in curve if list(row[1:3]) == [split, name])
+  before = None
+  for step, reached in points:
+    if sign * (reached - target) >= 0:
+      if before is None:
+        return float(step)
+      share = (target - before[1]) / (reached - before[1])
+      return before[0] + share * (step - before[0])
+    before = (step, reached)
+  return math.nan

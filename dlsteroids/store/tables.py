@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dlsteroids.store import curves as curves_lib
 from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import files
@@ -47,7 +48,7 @@ def runs(
     if 'stall_s' in facts:  # of a data set that streams
       row['stall_s'] = facts['stall_s']
     if goal:
-      row['reach_step'] = reach_step(facts['curves'], goal, study.metrics)
+      row['reach_step'] = curves_lib.reach_step(facts['curves'], goal, study.metrics)
     rows.append(row | facts['values'])
   fixed = ['arm', 'seed', *factors, 'status', *_STATE]
   fixed += ['steps', 'params', 'flops', 'wall_s', 'best_step']
@@ -55,35 +56,6 @@ def runs(
   fixed += ['stall_s'] if 'stall_s' in frame else []
   fixed += ['reach_step'] if goal else []
   return frame.reindex(columns=fixed + [c for c in frame if c not in fixed])
-
-
-def reach_step(
-  curve: Sequence[Sequence[Any]], goal: str, metrics: Mapping[str, study_lib.Metric]
-) -> float:
-  """The step at which a run's curve first gets to a value, nan if it never does.
-
-  Between two evaluations it is interpolated linearly. A training curve's value at a
-  step is the mean since the evaluation before.
-
-  Args:
-    curve: rows (step, split, metric, value).
-    goal: 'split/metric=value'.
-    metrics: by name, with the direction that is `better`; others, as losses, fall.
-  """
-  place, _, value = goal.partition('=')
-  split, _, name = place.partition('/')
-  target = float(value)
-  sign = metrics[name].sign if name in metrics else -1
-  points = sorted((row[0], row[3]) for row in curve if list(row[1:3]) == [split, name])
-  before = None
-  for step, reached in points:
-    if sign * (reached - target) >= 0:
-      if before is None:
-        return float(step)
-      share = (target - before[1]) / (reached - before[1])
-      return before[0] + share * (step - before[0])
-    before = (step, reached)
-  return math.nan
 
 
 def curves(

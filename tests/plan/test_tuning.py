@@ -1,11 +1,15 @@
 """Grids that grow. Oracle: the next values of geometric and linear grids by hand."""
 
 import itertools
+import pathlib
 
 import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids.plan import tuning
+from dlsteroids.store import results
+from dlsteroids.study import study as study_lib
+from dlsteroids.util import errors
 
 RATE, DROPOUT = 'optimizer.learning_rate', 'model.dropout'
 
@@ -49,3 +53,58 @@ def test_the_study_bounds_a_grid(limit):
     choices = [{RATE: max(grid[RATE])}]
     grid = tuning.extend(grid, declared, choices, config(tune_extend=limit))
   assert len(grid[RATE]) == 2 + limit
+
+
+CURVES = {  # training accuracy at steps 10, 20, 30; validation accuracy at the end
+  'late': ('ok', (0.2, 0.5, 0.8), 0.9),
+  'early': ('ok', (0.7, 0.8, 0.8), 0.6),
+  'never': ('ok', (0.6, 0.7, 0.7), 0.7),
+  'diverged': ('diverged', (0.8,), 0.1),
+}
+
+
+def choose(rates, search, tune_for):
+  """The chosen one of rates, whose search runs are those of `CURVES` by name."""
+  runs = {
+    name: {
+      'status': status,
+      'steps': 30,
+      'values': {'validation/accuracy': score},
+      'curves': [
+        (10 * i, 'train', 'accuracy', value) for i, value in enumerate(train, 1)
+      ],
+    }
+    for name, (status, train, score) in CURVES.items()
+  }
+  index = results.Index(
+    {name: results.Record(run, {}, pathlib.Path()) for name, run in runs.items()}, {}
+  )
+  settings = {
+    'metric': 'accuracy',
+    'reach': 'train/accuracy=0.75',
+    'tune_for': tune_for,
+  }
+  metrics = {'accuracy': study_lib.Metric('accuracy', 'higher', 0.1)}
+  goal = tuning.make_goal(settings, metrics)
+  return tuning.choose([{RATE: rate} for rate in rates], search, index, goal)[RATE]
+
+
+@pytest.mark.parametrize(
+  ('search', 'by_score', 'by_speed'),
+  [
+    ([['late'], ['early']], 0, 1),
+    ([['early'], ['diverged']], 0, 0),  # it got there, and diverged
+    ([['diverged'], ['never']], 1, 1),  # neither arrives: the score decides
+    ([['never', 'early'], ['late', 'late']], 1, 1),  # mean steps 37.5 against 28.3
+    ([['early'], ['early']], 0, 0),  # the first of equals
+  ],
+)
+def test_numbers_are_chosen_by_score_or_by_speed(search, by_score, by_speed):
+  rates = [0.1, 0.2]
+  assert choose(rates, search, 'score') == rates[by_score]
+  assert choose(rates, search, 'speed') == rates[by_speed]
+
+
+def test_speed_needs_a_place_to_arrive_at():
+  with pytest.raises(errors.UserError, match=r'speed needs config\.study\.reach'):
+    tuning.check_goal(config(tune_for='speed')['study'])

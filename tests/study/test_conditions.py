@@ -225,9 +225,9 @@ FALLING = [(10, 'train', 'loss', 2.0), (20, 'train', 'loss', 1.0)]
   ],
 )
 def test_a_curve_tells_when_it_gets_somewhere(curve, asked, expected):
-  from dlsteroids.store import tables
+  from dlsteroids.store import curves
 
-  found = tables.reach_step(
+  found = curves.reach_step(
     curve, asked, {'accuracy': study_lib.Metric('accuracy', 'higher', 0.1)}
   )
   assert found == pytest.approx(expected, nan_ok=True)
