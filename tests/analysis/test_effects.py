@@ -392,7 +392,7 @@ def test_aa_studies_claim_at_most_at_the_nominal_rate():
   rng = np.random.default_rng(11)
   arms = [arm['name'] for arm in study['arms']]
   false = 0
-  times = 300
+  times = 100
   for _ in range(times):
     scores = dict(zip(arms, rng.normal(0.9, 0.01, (len(arms), 10))))
     table = effects.measure(study, studies.make_runs(study, scores))

