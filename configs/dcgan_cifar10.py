@@ -1,4 +1,4 @@
-"""What of a DCGAN matters for drawing CIFAR-10's images?
+"""Which parts of a DCGAN matter for drawing CIFAR-10's images?
 
 Data: CIFAR-10 as JPEG files (`cifar10-jpeg`), 45,000 train. No classifier of these
 images comes with the package: train one and name its file, as below. Meant for a GPU;
@@ -24,7 +24,7 @@ def get_config(mode: str = ''):
   config_lib.choose('mode', mode, ('', 'cpu', 'smoke'))
   config = config_lib.base(model='dcgan', data='image_folder', task='gan')
   config.study.name = 'dcgan_cifar10' + ('_cpu' if mode == 'cpu' else '')
-  config.study.question = 'What of a DCGAN matters for drawing small photographs?'
+  config.study.question = 'Which parts of a DCGAN matter for drawing small photographs?'
   config.study.metric = 'classifier_fid'
   config.study.seeds = 8
   config.data.path = 'cifar10-jpeg'

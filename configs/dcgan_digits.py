@@ -1,4 +1,4 @@
-"""What of a DCGAN matters for drawing digits?
+"""Which parts of a DCGAN matter for drawing digits?
 
 Data: scikit-learn's 1,797 scans of 8x8, embedded. Quality is measured on the features
 of a classifier that comes with the package (classifier-FID, lower is better), as many
@@ -15,7 +15,7 @@ def get_config(mode: str = ''):
   config_lib.choose('mode', mode, ('', 'smoke'))
   config = config_lib.base(model='dcgan', data='digits', task='gan')
   config.study.name = 'dcgan_digits'
-  config.study.question = 'What of a DCGAN matters for drawing digits?'
+  config.study.question = 'Which parts of a DCGAN matter for drawing digits?'
   config.study.metric = 'classifier_fid'
   config.study.seeds = 9
   config.data.range = 'tanh'

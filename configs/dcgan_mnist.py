@@ -1,4 +1,4 @@
-"""What of a DCGAN matters for drawing MNIST's digits?
+"""Which parts of a DCGAN matter for drawing MNIST's digits?
 
 Data: MNIST; 54,000 images train. Quality is measured on the features of a classifier
 that comes with the package, 10,000 made images against the official 10,000 test images
@@ -16,7 +16,7 @@ def get_config(mode: str = ''):
   config_lib.choose('mode', mode, ('', 'smoke'))
   config = config_lib.base(model='dcgan', data='mnist', task='gan')
   config.study.name = 'dcgan_mnist'
-  config.study.question = 'What of a DCGAN matters for drawing digits?'
+  config.study.question = 'Which parts of a DCGAN matter for drawing digits?'
   config.study.metric = 'classifier_fid'
   config.study.seeds = 7
   config.data.range = 'tanh'

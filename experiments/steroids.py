@@ -148,7 +148,7 @@ def verdict(told: Sequence[Told | None]) -> str:
   """What the shares of compute alone, given to the bare models, say together."""
   found = [one for one in told if one is not None]
   if not found:
-    return 'These studies cannot tell.'
+    return 'These studies are inconclusive.'
   most = sum(one.alone['share_low'] > 0.5 for one in found)
   least = sum(one.alone['share_high'] < 0.5 for one in found)
   counts = {'mostly': most, 'mostly not': least}

@@ -113,7 +113,7 @@ class _Game(NamedTuple):
     together: how many consecutive orders were drawn as one: 2 where each comes with
       its reverse.
     draws: how many different draws of orders there are; 0 where none were sampled.
-    notes: on what the design can't tell.
+    notes: on what the design cannot show.
   """
 
   ideas: tuple[str, ...]

@@ -3,16 +3,16 @@
 A direction speaks of the component and is held against our verdict, so on the deciding
 metric only:
   'helps', 'hurts'  agrees if the verdict is the same; differs if it is the opposite or
-                    'equivalent'; cannot be told if it is 'inconclusive'.
+                    'equivalent'; else it is inconclusive.
   'no difference'   agrees if the verdict is 'equivalent', significant or not; differs
-                    if it is 'helps' or 'hurts'; cannot be told if 'inconclusive'.
+                    if it is 'helps' or 'hurts'; else it is inconclusive.
 A number is held against our interval over seeds:
   agrees if it, or with a tolerance any number within that of it, lies in the interval;
-  differs if not; cannot be told if the interval is descriptive (Student-t), missing or
+  differs if not; inconclusive if the interval is descriptive (Student-t), missing or
   bounded on no side, or under 90 % of the pairs are there.
 A gain is measured at several targets: it agrees (differs) if it does at all of them.
 A claim with both agrees if both do and differs if one does. Where the design could not
-have shown anything, nothing can be told.
+have shown anything, every claim is inconclusive.
 """
 
 import math
@@ -28,7 +28,7 @@ from dlsteroids.study import claims as claims_lib
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
-AGREES, DIFFERS, CANNOT_TELL = 'agrees', 'differs', 'cannot tell'
+AGREES, DIFFERS, INCONCLUSIVE = 'agrees', 'differs', 'inconclusive'
 
 
 class Reason(NamedTuple):
@@ -67,7 +67,7 @@ class Part(NamedTuple):
   """One part of a claim, its direction or its number, held against the results.
 
   Attributes:
-    outcome: `AGREES`, `DIFFERS` or `CANNOT_TELL`.
+    outcome: `AGREES`, `DIFFERS` or `INCONCLUSIVE`.
     reason: why.
     quantity: what the estimates are, as in `study.claims.Claim`; '' without any.
     column: of the runs that they measure; '' without any.
@@ -133,7 +133,7 @@ def compare(
   for claim in study.claims:
     parts = _compare(results, claim) if is_reachable else (_unknown('unreachable'),)
     outcomes = {part.outcome for part in parts}
-    outcome = DIFFERS if DIFFERS in outcomes else CANNOT_TELL
+    outcome = DIFFERS if DIFFERS in outcomes else INCONCLUSIVE
     if outcomes == {AGREES}:
       outcome = AGREES
     column = _column(results, claim)
@@ -152,7 +152,7 @@ def _compare(results: _Results, claim: claims_lib.Claim) -> tuple[Part, ...]:
 
 
 def _unknown(kind: str, *values: Any) -> Part:
-  return Part(CANNOT_TELL, Reason(kind, values))
+  return Part(INCONCLUSIVE, Reason(kind, values))
 
 
 def _compare_direction(results: _Results, claim: claims_lib.Claim) -> Part:
@@ -161,7 +161,7 @@ def _compare_direction(results: _Results, claim: claims_lib.Claim) -> Part:
     return _unknown('not the deciding metric', deciding)
   contrast = _contrast(results.study, claim)
   if isinstance(contrast, Reason):
-    return Part(CANNOT_TELL, contrast)
+    return Part(INCONCLUSIVE, contrast)
   row = _effect(results, contrast, deciding)
   if row is None or not isinstance(row['verdict'], str) or not row['verdict']:
     return _unknown('no verdict')
@@ -170,7 +170,7 @@ def _compare_direction(results: _Results, claim: claims_lib.Claim) -> Part:
     verdict = {'helps': 'hurts', 'hurts': 'helps'}.get(verdict, verdict)
   wanted = 'equivalent' if claim.direction == 'no difference' else claim.direction
   if verdict == 'inconclusive':
-    outcome, kind = CANNOT_TELL, 'inconclusive'
+    outcome, kind = INCONCLUSIVE, 'inconclusive'
   elif verdict == wanted:
     outcome, kind = AGREES, 'same verdict'
   elif wanted == 'equivalent':
@@ -194,7 +194,7 @@ def _compare_number(results: _Results, claim: claims_lib.Claim) -> Part:
   else:
     contrast = _contrast(results.study, claim)
     if isinstance(contrast, Reason):
-      return Part(CANNOT_TELL, contrast)
+      return Part(INCONCLUSIVE, contrast)
     if claim.quantity == 'gain':
       estimates = _measure_gains(results, contrast, column)
     else:
@@ -206,7 +206,7 @@ def _compare_number(results: _Results, claim: claims_lib.Claim) -> Part:
       elif row is not None:
         estimates = [_delta(results, contrast, row)]
   if isinstance(estimates, Reason):
-    return Part(CANNOT_TELL, estimates)
+    return Part(INCONCLUSIVE, estimates)
   outcome, reason = _place(claim, estimates)
   return Part(outcome, reason, claim.quantity, column, tuple(estimates))
 
@@ -217,7 +217,7 @@ def _place(
   """Whether a claim's number lies in our intervals, those that can be used."""
   usable = [estimate for estimate in estimates if estimate.lack is None]
   if not usable:
-    return CANNOT_TELL, estimates[0].lack or Reason('no interval')
+    return INCONCLUSIVE, estimates[0].lack or Reason('no interval')
   number, tolerance = float(claim.number or 0), float(claim.tolerance or 0)
   below = [number + tolerance < estimate.low for estimate in usable]
   above = [number - tolerance > estimate.high for estimate in usable]
@@ -226,7 +226,7 @@ def _place(
   if not any(outside):
     return AGREES, Reason('inside', values)
   if not all(outside):
-    return CANNOT_TELL, Reason('inside some', values)
+    return INCONCLUSIVE, Reason('inside some', values)
   side = 'outside' if any(below) and any(above) else 'below' if any(below) else 'above'
   return DIFFERS, Reason(side, values)
 

@@ -454,7 +454,7 @@ class Gain(NamedTuple):
 
   Attributes:
     value: C_ablated / C_intact; inf where the ablated arm never gets there; the bound
-      where one arm gets there at once; nan where nothing can be told.
+      where one arm gets there at once; nan where it may be anything.
     low, high: the interval's ends, 0 and inf where the ladders do not bound it; nan
       with a single seed, or without a defined replicate.
     shown: the finite numbers that stand for `value`, `low` and `high` in print, behind

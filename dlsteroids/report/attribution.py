@@ -27,7 +27,7 @@ _NOTES = {
   'orders': 'Estimated from {count} of {of:,} orders of the ideas; the intervals are '
   'over seeds and orders.',
   'fraction': 'Estimated by main effects from {count} of {of} combinations of the '
-  'ideas: what three or more do only together is not told apart.',
+  'ideas: what three or more do only together is not separated.',
   'seeds_dropped': '{n} of {planned} seeds have every run that is needed.',
   'few_seeds': 'With {n} seeds the intervals are Student’s t, descriptive only; from '
   '{fewest} seeds on they are those of the sign-flip test.',
@@ -128,7 +128,7 @@ def name_player(result: attribution.Attribution, player: str) -> str:
   """A row's player in words: 'compute (16×)', 'batch norm', 'ideas together'."""
   if player == attribution.COMPUTE:
     return f'compute ({result.ratio:g}×)'
-  names = {attribution.IDEAS: 'ideas together', attribution.REMAINDER: 'not told apart'}
+  names = {attribution.IDEAS: 'ideas together', attribution.REMAINDER: 'not separated'}
   return names.get(player, player.replace('_', ' '))
 
 

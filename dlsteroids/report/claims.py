@@ -79,20 +79,20 @@ def sentences(frame: pd.DataFrame) -> list[str]:
   if not len(frame):
     return []
   words = {
-    claims_lib.AGREES: 'agrees',
-    claims_lib.DIFFERS: 'differs',
-    claims_lib.CANNOT_TELL: 'cannot be told',
+    claims_lib.AGREES: ('agrees', 'agree'),
+    claims_lib.DIFFERS: ('differs', 'differ'),
+    claims_lib.INCONCLUSIVE: ('is inconclusive', 'are inconclusive'),
   }
   outcomes = frame['outcome']
   parts = []
-  for outcome, verb in words.items():
+  for outcome, verbs in words.items():
     number = int((outcomes == outcome).sum())
     of = f' of {len(frame)} published claims' * (outcome == claims_lib.AGREES)
     if number or of:
-      parts.append(f'{number}{of} {verb if number == 1 else verb.rstrip("s")}')
+      parts.append(f'{number}{of} {verbs[number != 1]}')
   texts = [f'{", ".join(parts)}.']
   if len(frame) == 1:
-    texts = [f'The one published claim {words[outcomes.iloc[0]]}.']
+    texts = [f'The one published claim {words[outcomes.iloc[0]][0]}.']
   return texts + [
     f'{row["paper"]}, {row["claim"]}: published {row["published"]}, here '
     f'{row["ours"]}: {row["why"]}.'

@@ -204,7 +204,7 @@ def _percent(share: float) -> str:
 def pick(frame: pd.DataFrame) -> list[dict[str, Any]]:
   """A row a contrast and axis: at the rung nearest to 1, or the first declared target.
 
-  Declared targets at which no gain can be told count only where there are no others.
+  Declared targets without a number count only where there are no others.
   """
   rows = []
   keys = ['axis', 'factor', 'level', 'arm', 'reference']

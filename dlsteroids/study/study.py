@@ -280,7 +280,7 @@ class Study:
     claims: published ones to hold the results against.
     cells: for games, every combination of levels `{factor: level}` with its arm.
     permutations: orders of the factors, for the design 'permutations'.
-    aliases: for 'fraction', effects that cannot be told apart.
+    aliases: for 'fraction', effects that cannot be separated.
     excluded, notes: what the design dropped or wants to be reported.
     ratio, targets: of the compute-equivalent gains.
     failures: reason by fingerprint of runs that did not end.

@@ -16,7 +16,9 @@ from dlsteroids.util import errors
 
 METRIC = 'nats'  # decides unless study.metric names another
 OPTIONS = {
-  'carry': Option(True, 'the state goes on from window to window where lanes continue'),
+  'carry': Option(
+    True, 'the state continues from window to window where lanes continue'
+  ),
   'metrics': Option(
     '', 'further metrics: dotted modules with make(config), comma-separated'
   ),

@@ -503,7 +503,7 @@ def test_what_main_effects_do_not_explain_remains():
   # of order four, where nothing else is left, the half sees only a constant
   truth = lambda ideas, budget, seed: 0.5 + 0.1 * (len(ideas) == 4)
   found = attribution.attribute(study, cases.make_runs(study, truth))
-  # one cell of eight: each main effect is 2 * .1 / 8, the rest is not told apart
+  # one cell of eight: each main effect is 2 * .1 / 8, the rest is not separated
   assert row_of(found, 'd', scale='raw')['phi'] == pytest.approx(0.025)
   assert row_of(found, 'total', scale='raw')['phi'] == pytest.approx(0.1)
 

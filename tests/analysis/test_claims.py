@@ -76,7 +76,7 @@ VERDICTS = {
 }
 SAME = ('agrees', 'our verdict is the same')
 OPPOSITE = ('differs', 'our verdict is the opposite')
-OPEN = ('cannot tell', 'our verdict is inconclusive')
+OPEN = ('inconclusive', 'our verdict is inconclusive')
 NONE = ('differs', 'there is no difference that matters where one was claimed')
 SOME = ('differs', 'there is a difference where none was claimed')
 
@@ -153,7 +153,7 @@ def test_a_direction_and_a_number_must_both_agree():
     entry('b', direction='helps', number=0.9),
   )
   assert [row['outcome'] for row in rows] == [
-    *('agrees', 'differs', 'differs', 'cannot tell', 'differs')
+    *('agrees', 'differs', 'differs', 'inconclusive', 'differs')
   ]
   assert rows[0]['ours'] == (
     'helps: +2.25 points [+1.17, +3.33], 8 seeds; +2.25 points [+1.17, +3.33], 8 seeds'
@@ -163,7 +163,7 @@ def test_a_direction_and_a_number_must_both_agree():
 def test_too_few_seeds_can_tell_nothing():
   study, runs = make({'a': -EIGHT[:5]})
   rows = score(study, runs, entry(), entry(number=0.015))
-  assert [row['outcome'] for row in rows] == ['cannot tell'] * 2
+  assert [row['outcome'] for row in rows] == ['inconclusive'] * 2
   assert rows[0]['why'].startswith('This design could not have shown anything: with 1')
   assert rows[0]['ours'] == rows[1]['ours'] == '–'
   assert rows[1]['published'] == '+1.50 points'
@@ -175,7 +175,7 @@ def test_missing_pairs_and_missing_intervals_can_tell_nothing():
   direction, number, other = score(
     study, runs, entry(), entry(number=0.02), entry('b', number=0.02)
   )
-  assert direction['outcome'] == number['outcome'] == 'cannot tell'
+  assert direction['outcome'] == number['outcome'] == 'inconclusive'
   assert direction['why'] == 'exploratory: our verdict is inconclusive'
   assert number['why'] == 'exploratory: only 7 of 8 pairs of runs are complete'
   assert number['ours'].endswith('7 of 8 seeds')
@@ -193,7 +193,7 @@ def test_missing_pairs_and_missing_intervals_can_tell_nothing():
     ({'ci_low': math.nan}, 'there is no interval'),
   ):
     (row,) = score_table(study, table.assign(**changes), runs).to_dict('records')
-    assert row['outcome'] == 'cannot tell'
+    assert row['outcome'] == 'inconclusive'
     assert row['why'].startswith(why)
 
 
@@ -210,7 +210,7 @@ def test_only_the_deciding_metric_has_verdicts_but_every_one_has_intervals():
     entry(metric='final/test/loss', number=0.1),
   )
   assert [row['outcome'] for row in rows] == [
-    *('cannot tell', 'agrees', 'agrees', 'cannot tell', 'cannot tell')
+    *('inconclusive', 'agrees', 'agrees', 'inconclusive', 'inconclusive')
   ]
   assert rows[0]['why'] == 'verdicts are made on test accuracy only'
   assert rows[1]['ours'].startswith('−0.0225 [')
@@ -225,7 +225,7 @@ def test_the_tuned_state_decides_where_it_is_declared():
   both = pd.concat([runs.assign(tuned=1), runs.assign(**{'test/accuracy': 0.5})])
   tuned = study | {'tune': {'grid': {'lr': [1, 2]}}}
   assert score(tuned, both, entry())[0]['outcome'] == 'agrees'
-  assert score(study, both, entry())[0]['outcome'] == 'cannot tell'
+  assert score(study, both, entry())[0]['outcome'] == 'inconclusive'
   # wherever its row stands in the table
   tuned['claims'] = [entry(number=0.02)]
   table = effects.measure(tuned, both)[::-1]
@@ -243,7 +243,7 @@ def test_contrasts_are_found_by_factor_and_level():
     entry('c'),
     entry('b', arm='a=no'),
   )
-  assert [row['outcome'] for row in rows] == [*['agrees'] * 3, *['cannot tell'] * 2]
+  assert [row['outcome'] for row in rows] == [*['agrees'] * 3, *['inconclusive'] * 2]
   assert rows[3]['why'] == 'the study makes no contrasts of c'
   assert rows[4]['why'] == 'the study makes no contrasts of b'
   study = studies.make_factorial({'act': ('relu', 'tanh', 'id')}, 8)
@@ -258,7 +258,7 @@ def test_contrasts_are_found_by_factor_and_level():
     entry('act', 'relu'),
     entry('act'),
   )
-  assert [row['outcome'] for row in rows] == [*['agrees'] * 2, *['cannot tell'] * 2]
+  assert [row['outcome'] for row in rows] == [*['agrees'] * 2, *['inconclusive'] * 2]
   assert rows[2]['why'] == 'the study makes no contrasts of act=relu'
   assert rows[3]['why'] == 'the study makes 2 contrasts of act'
 
@@ -275,7 +275,7 @@ def test_levels_are_an_arms_mean():
     entry('', number=0.89, quantity='level', arm='b=no'),
   )
   assert [row['outcome'] for row in rows] == [
-    *('agrees', 'differs', 'differs', 'cannot tell')
+    *('agrees', 'differs', 'differs', 'inconclusive')
   ]
   assert rows[0]['published'] == '92.00 %'
   assert rows[0]['ours'] == '92.25 % [91.17 %, 93.33 %], 8 seeds'
@@ -309,7 +309,7 @@ def test_ratios_are_geometric_means_over_seeds():
   # four ways), so 4/3; the upper end mirrors it
   assert rows[0]['ours'] == '4.00× [2.52, 6.35], 8 seeds'
   assert [row['outcome'] for row in rows] == [
-    *('agrees', 'differs', 'differs', 'agrees', 'cannot tell')
+    *('agrees', 'differs', 'differs', 'agrees', 'inconclusive')
   ]
   assert rows[0]['published'] == '4×'
   assert rows[4]['why'] == 'the study has no arm b=no'
@@ -333,7 +333,7 @@ def test_a_ratio_of_what_was_never_reached_cannot_be_told(values, why):
   runs = studies.set_run(runs, 'a=no', 2, **values)
   one = entry(number=4.0, quantity='ratio', metric='best_step')
   (row,) = score(study, runs, one)
-  assert (row['outcome'], row['why']) == ('cannot tell', why)
+  assert (row['outcome'], row['why']) == ('inconclusive', why)
 
 
 def test_whole_numbers_with_holes_are_read():
@@ -357,19 +357,19 @@ def gains(*rows):
     ([{}, {'target': 0.95, 'ci_low': 2.4}], 'agrees', ''),
     (
       [{}, {'target': 0.95, 'ci_low': 3.1}],
-      'cannot tell',
+      'inconclusive',
       'the published number lies in some of our intervals: targets differ',
     ),
     ([{'ci_low': 3.1}, {'ci_high': 2.4}], 'differs', 'outside our interval'),
     ([{'ci_low': 8.3, 'ci_high': math.inf, 'gain': math.inf}], 'differs', 'below'),
     ([{'ci_low': 2.1, 'ci_high': math.inf}], 'agrees', ''),
-    ([{'ci_low': 0.0, 'ci_high': math.inf}], 'cannot tell', 'bounded on no side'),
-    ([{'gain': math.nan}], 'cannot tell', 'bounded on no side'),
-    ([{'ci_low': math.nan, 'ci_high': math.nan}], 'cannot tell', 'no interval'),
-    ([{'n': 5}], 'cannot tell', 'only 5 of 8 pairs of runs are complete'),
-    ([{'axis': 'anytime'}], 'cannot tell', 'no compute-equivalent gain of it'),
-    ([{'factor': 'b'}], 'cannot tell', 'no compute-equivalent gain of it'),
-    ([], 'cannot tell', 'no compute-equivalent gain was measured'),
+    ([{'ci_low': 0.0, 'ci_high': math.inf}], 'inconclusive', 'bounded on no side'),
+    ([{'gain': math.nan}], 'inconclusive', 'bounded on no side'),
+    ([{'ci_low': math.nan, 'ci_high': math.nan}], 'inconclusive', 'no interval'),
+    ([{'n': 5}], 'inconclusive', 'only 5 of 8 pairs of runs are complete'),
+    ([{'axis': 'anytime'}], 'inconclusive', 'no compute-equivalent gain of it'),
+    ([{'factor': 'b'}], 'inconclusive', 'no compute-equivalent gain of it'),
+    ([], 'inconclusive', 'no compute-equivalent gain was measured'),
   ],
 )
 def test_gains(rows, outcome, why):
@@ -390,7 +390,7 @@ def test_a_gain_of_few_seeds_is_descriptive():
   assert row['outcome'] == 'agrees'  # ten seeds reach .00195
   assert row['ours'] == '3.0× [2.0, 4.0] at 90.00 %, 10 seeds'
   (row,) = score(study, runs, one, gains=gains({'n': 9}))  # and nine .0039
-  assert row['outcome'] == 'cannot tell'
+  assert row['outcome'] == 'inconclusive'
   assert row['why'] == '9 seeds are too few for an interval that claims anything'
 
 
@@ -408,7 +408,7 @@ def test_entries_may_leave_fields_out():
   study, runs = make({'a': -EIGHT})
   short = {'paper': 'Doe', 'claim': 'x', 'factor': 'a'}
   rows = score(study, runs, {**short, 'direction': 'helps'}, short)
-  assert [row['outcome'] for row in rows] == ['agrees', 'cannot tell']
+  assert [row['outcome'] for row in rows] == ['agrees', 'inconclusive']
   assert rows[1]['why'] == 'the claim has neither a direction nor a number'
   table = effects.measure(study, runs)
   assert score_table(study, table, runs).empty
@@ -439,17 +439,17 @@ def board(*outcomes):
 @pytest.mark.parametrize(
   ('outcomes', 'text'),
   [
-    ('aac', '2 of 3 published claims agree, 1 cannot be told.'),
+    ('aac', '2 of 3 published claims agree, 1 is inconclusive.'),
     ('aa', '2 of 2 published claims agree.'),
     ('add', '1 of 3 published claims agrees, 2 differ.'),
-    ('cdc', '0 of 3 published claims agree, 1 differs, 2 cannot be told.'),
+    ('cdc', '0 of 3 published claims agree, 1 differs, 2 are inconclusive.'),
     ('a', 'The one published claim agrees.'),
     ('d', 'The one published claim differs.'),
-    ('c', 'The one published claim cannot be told.'),
+    ('c', 'The one published claim is inconclusive.'),
   ],
 )
 def test_the_sums_in_words(outcomes, text):
-  words = {'a': 'agrees', 'd': 'differs', 'c': 'cannot tell'}
+  words = {'a': 'agrees', 'd': 'differs', 'c': 'inconclusive'}
   first, *rest = claim_words.sentences(board(*map(words.__getitem__, outcomes)))
   assert first == text
   line = 'Doe 1999, it matters: published helps, here hurts: because.'

@@ -206,7 +206,7 @@ def test_captions_and_colours_say_what_bars_are(drawn):
   }
   assert {'compute', 'an idea', 'makes it worse'} <= shown['few']
   assert 'makes it worse' not in shown['one']
-  assert 'not told apart' in shown['fraction']
+  assert 'not separated' in shown['fraction']
   assert 'compute' not in shown['nothing']
   assert 'Student' in drawn['one'][2][0].caption
   assert 'Student' not in drawn['few'][2][0].caption

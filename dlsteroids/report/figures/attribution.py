@@ -29,7 +29,7 @@ _NAMES = {
   canvas.VIOLET: 'compute',
   canvas.BLUE: 'an idea',
   canvas.ORANGE: 'makes it worse',
-  canvas.GREY: 'not told apart',
+  canvas.GREY: 'not separated',
 }
 
 
