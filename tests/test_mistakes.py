@@ -154,6 +154,7 @@ FACTORS = {
   'raises': ('[][0],', ('get_factors: IndexError',)),
   'nothing': ('None', ('get_factors must return a tuple', 'NoneType')),
   'empty': ('', ('gives no factors',)),
+  'a name': ("'dropout',", ("get_factors lists 'dropout'; expected", 'factor(…)')),
   'a path': ("factors.factor('d', 'model.dropuot', 0.2, 0.0),", ('model.dropuot',)),
   'a type': ("factors.factor('d', 'model.dropout', 0.2, 'no'),", ('model.dropout',)),
   'a level': (

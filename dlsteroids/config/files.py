@@ -160,7 +160,10 @@ def _get_config(
 
 
 def _listed(module: ModuleType, name: str, config: Mapping[str, Any]) -> tuple:
-  """What the file's `get_factors`, `get_arms` or `get_claims` lists; () without it."""
+  """What the file's `get_factors`, `get_arms` or `get_claims` lists; () without it.
+
+  A single factor, arm or claim, as in `return (factor(…))`, is a list of one.
+  """
   if not hasattr(module, name):
     return ()
   import ml_collections
@@ -171,7 +174,14 @@ def _listed(module: ModuleType, name: str, config: Mapping[str, Any]) -> tuple:
       f'config file {module.__file__}: {name} must return a tuple, not '
       f'{type(values).__name__}'
     )
-  return tuple(values)
+  listed = (values,) if hasattr(values, '_fields') else tuple(values)
+  for value in listed:
+    if not hasattr(value, '_fields'):
+      raise errors.UserError(
+        f'config file {module.__file__}: {name} lists {value!r}; expected what '
+        f'dlsteroids.{name[4:-1]}(…) returns'
+      )
+  return listed
 
 
 def _check_same(

@@ -183,3 +183,11 @@ def test_a_config_that_changes_is_refused(write, head, line):
 
 def test_a_clock_that_changes_nothing_is_fine(write):
   files.read(write('time.sleep(0)', 'import time\nimport random\nrandom.seed(3)\n'))
+
+
+def test_a_single_factor_is_a_list_of_one(write):
+  path = pathlib.Path(write())
+  listed = path.read_text(encoding='utf-8')
+  path.write_text(listed.replace('),)', '))'), encoding='utf-8')
+  assert path.read_text(encoding='utf-8') != listed
+  assert [factor.name for factor in files.read(str(path)).factors] == ['a']

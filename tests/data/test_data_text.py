@@ -314,7 +314,7 @@ def test_a_files_name_label_and_line_ends(tmp_path):
   assert text_file.load({'path': path, 'label': 'n', **SMALL}).name == 'n'
 
 
-@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-be'])
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16', 'utf-16-be', 'utf-32'])
 def test_a_byte_order_mark_is_no_symbol(tmp_path, encoding):
   mark = '\ufeff' if encoding == 'utf-16-be' else ''
   (tmp_path / 'x.txt').write_bytes((mark + PROSE).encode(encoding))
@@ -363,6 +363,10 @@ MISTAKES = {
     r'byte 0xe9 at offset 1,000 is not utf-8; set data\.encoding, or data\.symbols=',
   ),
   'cut': ('é'.encode()[:1], {}, 'byte 0xc3 at offset 0'),
+  'no mark': (
+    PLAIN.decode().encode('utf-16-le'), {},
+    r'zero character at offset 1, so .* utf-8; set data\.encoding \(such as utf-16-le',
+  ),
   'encoding': (PLAIN, {'encoding': 'utf-9'}, "unknown 'utf-9'; use utf-8"),
   'no text encoding': (PLAIN, {'encoding': 'hex'}, "unknown 'hex'"),
   'no encoding': (PLAIN, {'encoding': ''}, r'data\.encoding: unknown'),

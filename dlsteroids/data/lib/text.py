@@ -42,7 +42,12 @@ OPTIONS = {
 }
 BYTES = tuple(chr(i) if 32 <= i < 127 else f'\\x{i:02x}' for i in range(256))
 LIMIT = 2**31 - 2**24  # bytes; positions of symbols and a window beyond fit in int32
-MARKS = {codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
+MARKS = {  # that of UTF-32 begins with that of UTF-16
+  codecs.BOM_UTF32_LE: 'utf-32',
+  codecs.BOM_UTF32_BE: 'utf-32',
+  codecs.BOM_UTF16_LE: 'utf-16',
+  codecs.BOM_UTF16_BE: 'utf-16',
+}
 
 
 def make(
@@ -127,9 +132,10 @@ def _symbols(
 def _read(name: str, content: bytes, encoding: str) -> str:
   """`content` decoded, strictly, without a byte order mark."""
   if encoding.lower().replace('_', '-') in ('utf-8', 'utf8'):
-    encoding = MARKS.get(content[:2], encoding)
+    marks = (MARKS[mark] for mark in MARKS if content.startswith(mark))
+    encoding = next(marks, encoding)
   try:
-    return content.decode(encoding).removeprefix('\ufeff')
+    text = content.decode(encoding).removeprefix('\ufeff')
   except LookupError as error:
     raise errors.UserError(
       f'config.data.encoding: unknown {encoding!r}; use utf-8, latin-1, utf-16 or '
@@ -145,6 +151,13 @@ def _read(name: str, content: bytes, encoding: str) -> str:
       f'{name} cannot be read as {encoding!r} ({error}); set data.encoding, or '
       'data.symbols=bytes'
     ) from error
+  if '\0' in text:
+    raise errors.UserError(
+      f'{name}: a zero character at offset {text.index(chr(0)):,}, so this is not a '
+      f'text in {encoding}; set data.encoding (such as utf-16-le), or '
+      'data.symbols=bytes'
+    )
+  return text
 
 
 def _describe_line_ends(text: np.ndarray, classes: Sequence[str]) -> list[str]:
