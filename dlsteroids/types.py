@@ -78,15 +78,19 @@ class Pass(NamedTuple):
 
 
 class Metric(NamedTuple):
-  """A number measured on a split: per batch, merged, then finished.
+  """A number measured on a split: per batch, merged, reduced, then finished.
 
   Attributes:
     measure: `outputs -> values`, a pytree of sums (`merge='sum'`) or of per-example
       rows (`merge='concat'`).
-    finish: `values -> {suffix: number or array}`; suffix '' is the metric's own name.
+    finish: `values -> {suffix: number or array}`, in numpy on the host; suffix '' is
+      the metric's own name.
     better: which direction is an improvement; '' for arrays that are only stored.
     fallback: what a diverged run scores, in the metric's unit.
     merge: how batches join.
+    reduce: `rows -> values`, pure JAX: what `finish` gets in place of a split's rows
+      ('concat'), which then stay on the device. Floats are float64 on CPUs and GPUs.
+      Metrics with the same `measure` and `reduce` are reduced once.
 
   Example:
     >>> Metric(
@@ -103,6 +107,7 @@ class Metric(NamedTuple):
   better: Literal['higher', 'lower', '']
   fallback: float = float('nan')
   merge: Literal['sum', 'concat'] = 'sum'
+  reduce: Callable[[Any], Any] | None = None
 
 
 def unchanged(variables: Mapping[str, Variables], keys: Any, hyper: Hyper) -> Any:

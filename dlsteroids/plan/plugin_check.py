@@ -16,7 +16,7 @@ from dlsteroids import rng, types
 from dlsteroids.config import code as code_lib
 from dlsteroids.config import options
 from dlsteroids.data.lib import text as text_lib
-from dlsteroids.train import chunks
+from dlsteroids.train import chunks, program, reduction
 from dlsteroids.train import member as member_lib
 from dlsteroids.util import errors
 
@@ -345,6 +345,12 @@ def attempt(what: str, name: str, kind: str, text: bool = False) -> Iterator[str
 
     slots = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), slot)
     state, values = jax.jit(jax.vmap(both), compiler_options=QUICK)(slots)
+    if member.reduction and not member.chunks:
+      rows = {name: values[name] for name in member.reduction.rows}
+      kind = reduction.precision(jax.default_backend())
+      reduce = lambda rows: reduction.apply(member.reduction, (rows,), kind)
+      with program.wide():
+        values |= jax.jit(jax.vmap(reduce), compiler_options=QUICK)(rows)
   except errors.UserError as error:
     yield f'{what}: {error}'
     return

@@ -19,6 +19,7 @@ import numpy as np
 
 from dlsteroids.data.lib import reader
 from dlsteroids.train import chunks as chunks_lib
+from dlsteroids.train import member as member_lib
 from dlsteroids.train import processes, program, requests
 
 
@@ -78,18 +79,29 @@ def make(
 
 
 def evaluate(compiled: program.Program, state: Any, feed: Feed, data: Any) -> Any:
-  """The results of `compiled.evaluate`, on the host, as if of all batches at once."""
-  parts = [
-    processes.fetch(compiled.evaluate(state, slots, data))
-    for slots in feed.evaluation()
-  ]
-  if compiled.member.chunks is None:
-    return parts[0]
-  batches = len(compiled.member.chunks.mask)
-  values = jax.tree.map(
+  """The results of `compiled.evaluate`, on the host, as if of all batches at once.
+
+  Rows that only metrics read which are reduced on the devices stay there; what they are
+  reduced to is added as 'reduced' (`program.reduce_rows`).
+  """
+  member = compiled.member
+  on_host = member_lib.host_sources(member.task.metrics)
+  parts, values = [], []
+  for slots in feed.evaluation():
+    part = compiled.evaluate(state, slots, data)
+    values.append(part['values'])
+    parts.append(
+      processes.fetch({**part, 'values': {name: values[-1][name] for name in on_host}})
+    )
+  reduced = program.reduce_rows(compiled, values, feed.placed['live'])
+  whole = {**parts[-1], 'reduced': processes.fetch(reduced)}
+  if member.chunks is None:
+    return whole
+  batches = len(member.chunks.mask)
+  joined = jax.tree.map(
     lambda *xs: np.concatenate(xs, 1)[:, :batches], *(part['values'] for part in parts)
   )
-  return {**parts[-1], 'values': values}
+  return {**whole, 'values': joined}
 
 
 class Held(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 
 from dlsteroids import types
 from dlsteroids.train import member as member_lib
+from dlsteroids.train import reduction
 
 
 class History(NamedTuple):
@@ -61,7 +62,10 @@ def new(member: member_lib.Member, deciding: str, size: int) -> History:
 
 
 def finish(
-  metrics: Mapping[str, types.Metric], values: Mapping[str, Any], count: int
+  metrics: Mapping[str, types.Metric],
+  values: Mapping[str, Any],
+  count: int,
+  reduced: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
   """By metric the numbers and arrays of one member on one split, by their names.
 
@@ -69,16 +73,21 @@ def finish(
     metrics: of the task.
     values: what `member.evaluate` returned for the split, a row per batch.
     count: examples of the split.
+    reduced: what the devices made of the rows (`reduction.apply`).
   """
   finished = {}
-  sources = member_lib.sources(metrics)
+  sources, reductions = member_lib.sources(metrics), reduction.names(metrics)
   for name, metric in metrics.items():
-    own = values[sources[name]]
-    if metric.merge == 'sum':
-      merged = jax.tree.map(lambda x: np.sum(np.asarray(x, np.float64), 0), own)
+    if name in reductions:
+      merged = jax.tree.map(np.asarray, reduced[reductions[name]])
+    elif metric.merge == 'sum':
+      merged = jax.tree.map(
+        lambda x: np.sum(np.asarray(x, np.float64), 0), values[sources[name]]
+      )
     else:
       merged = jax.tree.map(
-        lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:count], own
+        lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:count],
+        values[sources[name]],
       )
     finished[name] = {
       f'{name}_{suffix}' if suffix else name: value
@@ -94,12 +103,12 @@ def append(
   step: int,
   evaluated: Mapping[str, Any],
 ) -> History:
-  """The history after one more evaluation, as `program.evaluate` returned it.
+  """The history after one more evaluation, as `feed.evaluate` returned it.
 
   A run diverges when its loss or its parameters are not finite. A metric that is not
   finite at one evaluation is missing there, and nothing else follows from it.
   """
-  numbers, arrays, fallbacks = _measure(past, member, counts, evaluated['values'])
+  numbers, arrays, fallbacks = _measure(past, member, counts, evaluated)
   sums = evaluated['sums']
   for name, total in sums.items():
     if name != 'steps':
@@ -141,7 +150,7 @@ def _measure(
   past: History,
   member: member_lib.Member,
   counts: Mapping[str, int],
-  values: Mapping[str, Any],
+  evaluated: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, float]]:
   """Numbers [S] by column, test arrays [S, ...] by name, fallbacks by metric name."""
   numbers: dict[str, Any] = {}
@@ -151,8 +160,9 @@ def _measure(
   parts = {'validation': slice(0, edge), 'test': slice(edge, None)}
   for i in range(len(past.best)):
     for split, part in parts.items():
-      own = jax.tree.map(lambda x, i=i, part=part: x[i][part], values)
-      finished = finish(member.task.metrics, own, counts[split])
+      own = jax.tree.map(lambda x, i=i, part=part: x[i][part], evaluated['values'])
+      reduced = jax.tree.map(lambda x, i=i: x[i], evaluated['reduced'].get(split, {}))
+      finished = finish(member.task.metrics, own, counts[split], reduced)
       for metric, results in finished.items():
         for name, value in results.items():
           if np.ndim(value) == 0:

@@ -11,7 +11,7 @@ from jax.interpreters import partial_eval
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.train import chunks, cost
+from dlsteroids.train import chunks, cost, reduction
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import step as step_lib
 
@@ -88,13 +88,17 @@ def describe(
   # Each part is traced once, not as a whole: tracing is most of what planning takes.
   args = (slot['hyper'], slot['seed'], learned, batch)
   traced, (_, scalars, _) = jax.make_jaxpr(step, return_shape=True)(*args)
-  evaluation = jax.make_jaxpr(evaluate)(slot['hyper'], eval_slot, state, data)
-  parts = (
+  evaluation, values = jax.make_jaxpr(evaluate, return_shape=True)(
+    slot['hyper'], eval_slot, state, data
+  )
+  parts = [
     jax.make_jaxpr(member.init)(slot, data),
     jax.make_jaxpr(draw)(slot['seed'], state['order'], train_slot, data),
     traced,
     evaluation,
-  )
+  ]
+  if member.reduction:
+    parts.append(reduction_of(member, values))
   executed = cost.count(traced)
   if jax.default_backend() != 'cpu':
     with step_lib.formulation():
@@ -109,7 +113,7 @@ def describe(
     flops=nominal.flops,
     executed_flops=executed.flops,
     activation_bytes=cost.peak(traced),
-    evaluation_bytes=cost.peak(evaluation),
+    evaluation_bytes=max(map(cost.peak, parts[3:])),
     state_bytes=cost.state(learned),
     traffic_bytes=cost.traffic(traced),
     unknown_loops=nominal.unknown_loops or executed.unknown_loops,
@@ -119,6 +123,17 @@ def describe(
     scalars=tuple(scalars),
     batch_norm=any('batch_stats' in player for player in state['variables'].values()),
   )
+
+
+def reduction_of(member: member_lib.Member, values: Mapping[str, Any]) -> Any:
+  """The jaxpr of what the devices make of an evaluation's values, by their shapes."""
+  assert member.reduction is not None
+  batches = sum(member.sizes.values())
+  rows = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct((batches, *x.shape[1:]), x.dtype),
+    {name: values[name] for name in member.reduction.rows},
+  )
+  return reduction.trace(member.reduction, (rows,), jax.default_backend())
 
 
 def shaped(tree: Any) -> Any:

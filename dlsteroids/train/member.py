@@ -17,6 +17,7 @@ from dlsteroids import config as config_lib
 from dlsteroids import rng, types
 from dlsteroids.train import chunks as chunks_lib
 from dlsteroids.train import examples as examples_lib
+from dlsteroids.train import reduction as reduction_lib
 from dlsteroids.train import spread
 from dlsteroids.train import step as step_lib
 from dlsteroids.util import errors
@@ -40,6 +41,7 @@ class Member(NamedTuple):
     task: the task.
     sizes: batches of validation and of test.
     chunks: what slots carry if the data set streams; else None.
+    reduction: what the devices make of an evaluation's rows; None if nothing.
   """
 
   start: Callable
@@ -51,6 +53,7 @@ class Member(NamedTuple):
   task: types.Task
   sizes: Mapping[str, int]
   chunks: chunks_lib.Chunks | None = None
+  reduction: reduction_lib.Reduction | None = None
 
 
 def slot(
@@ -185,7 +188,10 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     return jax.lax.scan(measure, None, raw.batches(slot))[1]
 
   sizes = {n: examples_lib.batch_count(counts[n], eval_size) for n in SPLITS}
-  return Member(start, init, stretch, evaluate, draw, step, task, sizes, chunks)
+  reduction = reduction_lib.make(task.metrics, sources(task.metrics), sizes, counts)
+  return Member(
+    start, init, stretch, evaluate, draw, step, task, sizes, chunks, reduction
+  )
 
 
 def sources(metrics: Mapping[str, types.Metric]) -> dict[str, str]:
@@ -195,6 +201,12 @@ def sources(metrics: Mapping[str, types.Metric]) -> dict[str, str]:
     name: first.setdefault((metric.measure, metric.merge), name)
     for name, metric in metrics.items()
   }
+
+
+def host_sources(metrics: Mapping[str, types.Metric]) -> list[str]:
+  """The sources that metrics read which are finished from the rows, on the host."""
+  wanted = {name for name, metric in metrics.items() if metric.reduce is None}
+  return sorted({source for name, source in sources(metrics).items() if name in wanted})
 
 
 def check_mask(outputs: types.Outputs, mask: Any) -> None:

@@ -4,7 +4,9 @@ Training is jitted, batched over members, sharded over them and donated here onl
 """
 
 import concurrent.futures
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +16,7 @@ import numpy as np
 from dlsteroids import rng, types
 from dlsteroids.train import chunks, processes, spread
 from dlsteroids.train import member as member_lib
+from dlsteroids.train import reduction as reduction_lib
 from dlsteroids.train import step as step_lib
 
 P = jax.sharding.PartitionSpec
@@ -72,6 +75,8 @@ class Program(NamedTuple):
     stretch: `(states, slots, data, start, stop, fresh) -> states`: takes the training
       steps start..stop - 1; donates the states.
     evaluate: `(states, slots, data) -> values`.
+    reduce: `(parts, live) -> results`, called by `reduce_rows`; None if no metric is
+      reduced on the devices.
   """
 
   layout: Layout
@@ -80,6 +85,7 @@ class Program(NamedTuple):
   init: Any
   stretch: Any
   evaluate: Any
+  reduce: Any = None
 
 
 def make_mesh(layout: Layout) -> jax.sharding.Mesh:
@@ -226,11 +232,71 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
       lambda state, slots, data: evaluates({'state': state, 'slot': slots}, data),
       out_shardings=sharding,
     ),
+    reduce=member.reduction and make_reduce(member.reduction, layout),
   )
 
 
+@functools.lru_cache(32)
+def make_reduce(reduction: reduction_lib.Reduction, layout: Layout) -> Any:
+  """The jitted reduction `(parts, live) -> results` of a batch's rows.
+
+  Args:
+    reduction: of a task's metrics: equal ones are traced and compiled once.
+    layout: of the members.
+  """
+  mesh = make_mesh(layout)
+  platform = mesh.devices.flat[0].platform
+
+  kind = reduction_lib.precision(platform)
+
+  def reduce(tree, data):
+    del data
+    apply = lambda parts: reduction_lib.apply(reduction, parts, kind)
+    return jax.vmap(apply)(tree['parts'])
+
+  def run(parts, live):
+    side = 1  # members side by side
+    if layout.strategy == 'vmap':
+      one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), parts)
+      side = reduction_lib.at_once(reduction, one, layout.width, platform)
+    cut = lambda x: x.reshape(-1, side, *x.shape[1:])  # [S / side, side, ...]
+    grouped = layout._replace(strategy='map', width=layout.width // side)
+    results = over_members(reduce, grouped, mesh, 0)(
+      {'parts': jax.tree.map(cut, parts), 'slot': {'live': cut(live).any(1)}}, {}
+    )
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
+
+  return jax.jit(run, out_shardings=jax.sharding.NamedSharding(mesh, P(AXIS)))
+
+
+def reduce_rows(program: Program, parts: Sequence[Any], live: Any) -> Any:
+  """The results of the metrics that are reduced on the devices, {} if there are none.
+
+  Args:
+    program: compiled or not.
+    parts: of an evaluation, the `values` of `program.evaluate`.
+    live: bool [S], which members count.
+
+  Returns:
+    by split, and by the name of the first metric, its results [S, ...].
+  """
+  reduction = program.member.reduction
+  if reduction is None:
+    return {}
+  rows = tuple({name: part[name] for name in reduction.rows} for part in parts)
+  with wide():
+    return program.reduce(rows, live)
+
+
+@contextlib.contextmanager
+def wide() -> Iterator[None]:
+  """Within, 64-bit numbers are 64-bit numbers, and products exact."""
+  with jax.enable_x64(True), jax.default_matmul_precision('highest'):
+    yield
+
+
 def compile_all(program: Program, slots: Any, data: Any) -> Program:
-  """The same program with its three functions compiled for these shapes."""
+  """The same program with its functions compiled for these shapes."""
   train_slots, eval_slots = (with_chunk(slots, program, kind) for kind in chunks.KINDS)
   init = program.init.trace(slots, data)
   sharding = jax.sharding.NamedSharding(program.mesh, P(AXIS))
@@ -238,21 +304,59 @@ def compile_all(program: Program, slots: Any, data: Any) -> Program:
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), init.out_info
   )
   scalars = (jnp.int32(0), jnp.int32(1), jnp.bool_(True))
+  evaluate = program.evaluate.trace(state, eval_slots, data)
   lowered = (
     program.stretch.lower(state, train_slots, data, *scalars),
-    program.evaluate.lower(state, eval_slots, data),
+    evaluate.lower(),
     init.lower(),
   )
-  platform = program.mesh.devices.flat[0].platform
-  options = [
-    {**chosen, **DETERMINISM_OPTIONS.get(platform, {})}
-    for chosen in (COMPILER_OPTIONS, COMPILER_OPTIONS, INIT_COMPILER_OPTIONS)
-  ]
+  often, once = (
+    compiler_options(program.mesh, chosen)
+    for chosen in (COMPILER_OPTIONS, INIT_COMPILER_OPTIONS)
+  )
   with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:
     # In parallel: compilation releases the GIL.
-    compiled = pool.map(lambda part, how: part.compile(how), lowered, options)
+    compiled = pool.map(
+      lambda part, how: part.compile(how), lowered, (often, often, once)
+    )
+    reduce = _compile_reduce(program, evaluate.out_info['values'], slots['live'])
     stretch, evaluate, init = compiled
-  return program._replace(init=init, stretch=stretch, evaluate=evaluate)
+  return program._replace(init=init, stretch=stretch, evaluate=evaluate, reduce=reduce)
+
+
+def compiler_options(
+  mesh: Any, chosen: Mapping[str, Any] = COMPILER_OPTIONS
+) -> dict[str, Any]:
+  """The chosen options, and those that keep bits equal on the mesh's platform."""
+  platform = mesh.devices.flat[0].platform
+  return {**chosen, **DETERMINISM_OPTIONS.get(platform, {})}
+
+
+def _compile_reduce(program: Program, values: Any, live: Any) -> Any:
+  """`program.reduce`, compiled for the values of an evaluation; or None."""
+  reduction = program.member.reduction
+  if reduction is None:
+    return None
+  parts, streamed = 1, program.member.chunks
+  if streamed:
+    parts = -(
+      -len(streamed.mask) // streamed.length('evaluate', program.layout.members)
+    )
+  rows = {name: values[name] for name in reduction.rows}
+  leaves, tree = jax.tree.flatten(((rows,) * parts, live))
+  shapes = tuple((x.shape, x.dtype) for x in leaves)
+  return _compiled_reduce(reduction, program.layout, tree, shapes)
+
+
+@functools.lru_cache(32)
+def _compiled_reduce(
+  reduction: reduction_lib.Reduction, layout: Layout, tree: Any, shapes: Any
+) -> Any:
+  sharding = jax.sharding.NamedSharding(make_mesh(layout), P(AXIS))
+  leaves = [jax.ShapeDtypeStruct(*shape, sharding=sharding) for shape in shapes]
+  with wide():
+    lowered = make_reduce(reduction, layout).lower(*jax.tree.unflatten(tree, leaves))
+    return lowered.compile(compiler_options(sharding.mesh))
 
 
 def peak_bytes(compiled: Program) -> dict[str, int]:
@@ -261,16 +365,19 @@ def peak_bytes(compiled: Program) -> dict[str, int]:
   Of all devices of this process together; 0 where the backend does not tell.
   """
   devices = len(compiled.mesh.local_devices)
-  peaks = {}
+  peaks: dict[str, int] = {}
   for name, function in (
     ('training', compiled.stretch),
     ('evaluation', compiled.evaluate),
+    ('evaluation', compiled.reduce),
   ):
+    if function is None:
+      continue
     analysis = function.memory_analysis()
     sizes = ('temp_size_in_bytes', 'output_size_in_bytes')
     own = sum(getattr(analysis, size, 0) for size in sizes)
     own -= getattr(analysis, 'alias_size_in_bytes', 0)
-    peaks[name] = max(own, 0) * devices
+    peaks[name] = max(own * devices, peaks.get(name, 0))
   return peaks
 
 

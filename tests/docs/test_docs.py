@@ -73,7 +73,15 @@ def mylab(tmp_path_factory):
     yield folder
 
 
-@pytest.mark.parametrize('name', ['mylab.nets', 'mylab.rings', 'mylab.hinge'])
+@pytest.mark.parametrize(
+  'name',
+  [
+    'mylab.nets',
+    'mylab.rings',
+    'mylab.hinge',
+    'mylab.calibration',
+  ],
+)
 def test_plugins_of_the_page_pass_their_check(mylab, name):
   problems = dlsteroids.check(name)
   assert not [line for line in problems if 'warning' not in line.lower()], problems
@@ -82,11 +90,15 @@ def test_plugins_of_the_page_pass_their_check(mylab, name):
 def test_plugins_of_the_page_train_together(mylab, tmp_path):
   config = dlsteroids.base(model='mylab.nets', data='mylab.rings', task='mylab.hinge')
   config.study.name, config.study.seeds = 'rings', 2
-  config.study.metric, config.task.metrics = 'margin', 'mylab.margins'
+  config.study.metric = 'margin'
+  config.task.metrics = 'mylab.margins,mylab.calibration'
   config.train.steps, config.train.batch_size, config.train.evaluations = 20, 32, 2
   factors = [dlsteroids.factor('square', 'model.square', True, False)]
   answer = dlsteroids.run(config, tmp_path / 'rings', factors=factors)
   assert answer.runs['test/margin'].notna().all()
+  by_device = answer.runs['test/calibration']
+  assert (by_device - answer.runs['test/calibration_on_host']).abs().max() < 1e-6
+  assert by_device.between(0, 1).all()
   assert answer.report.is_file()
 
 

@@ -14,7 +14,8 @@ import scipy.linalg
 
 from dlsteroids.data import digits
 from dlsteroids.tasks.lib import distances, features, quality
-from dlsteroids.train import history
+from dlsteroids.train import history, program, reduction
+from dlsteroids.train import member as member_lib
 from tests.fixtures import model_cases as cases
 
 pytestmark = pytest.mark.usefixtures('quick')
@@ -200,14 +201,24 @@ def test_diversity_is_the_mean_distance_of_pairs():
 # As metrics, through the engine's merging
 
 
-def finish(batches, found=None):
+def finish(batches, metrics=None):
   """What history makes of batches of outputs; the last may be padded."""
-  found = found or quality.make(extractor())
-  measure = cases.jit(lambda out: {k: m.measure(out) for k, m in found.items()})
-  parts = [quality.host(measure(batch)) for batch in batches]
-  values = jax.tree.map(lambda *x: x[0], stack(parts))
+  metrics = metrics or quality.make(extractor())
+  sources = member_lib.sources(metrics)
+  measure = cases.jit(
+    lambda out: {name: metrics[name].measure(out) for name in set(sources.values())}
+  )
+  values = stack([quality.host(measure(batch)) for batch in batches])
   count = int(sum(batch['mask'].sum() for batch in batches))
-  finished = history.finish(found, values, count)
+  own = reduction.make(metrics, sources, {'test': len(batches)}, {'test': count})
+  reduced = {}
+  if own:
+    apply = cases.jit(lambda parts: reduction.apply(own, parts, 'float64'))
+    with program.wide():
+      reduced = jax.device_get(
+        apply([{name: values[name] for name in own.rows}])
+      )['test']  # fmt: skip
+  finished = history.finish(metrics, values, count, reduced)
   return {name: value for part in finished.values() for name, value in part.items()}
 
 
@@ -265,7 +276,8 @@ SWAP = (('real', 'fake'), ('fake', 'real'))
 def test_classes_balance_and_confidence():
   def scores(predicted):
     logits = np.log(np.where(np.eye(4)[predicted] > 0, 0.7, 0.1))
-    return finish([batch(rows(len(predicted), 3), rows(len(predicted), 3, 1), logits)])
+    only = quality.make_predicted(4)
+    return finish([batch(np.zeros((len(logits), 3)), logits, logits)], only)
 
   even = scores([0, 1, 2, 3] * 10)
   assert even['classes'] == 4

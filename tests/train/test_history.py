@@ -39,6 +39,7 @@ def evaluated(validation, test, diverged=None, finite=None):
       'rows': rows,
       'ratio': (values, np.full_like(values, 2.0)),
     },
+    'reduced': {},
     'sums': {'loss': np.full(size, 6.0), 'steps': np.full(size, 3.0)},
     'diverged': np.asarray(diverged or [-1] * size),
     'finite': np.asarray(finite or [True] * size),

@@ -33,6 +33,7 @@ CHANGES = {
   'train.evaluations': 2,
   'train.eval_batch': 5,
   'optimizer.learning_rate': 0.05,
+  'task.metrics': 'tests.fixtures.reduced_metric',
 }
 
 
@@ -87,6 +88,8 @@ def test_streamed_and_resident_trainings_agree_to_the_bit(photos, whole):
   for at in range(3):
     tiny.assert_equal_bits(tiny.bits(resident, at), tiny.bits(whole, at))
     assert 'stall_s' not in resident.records[at]
+    values = whole.records[at]['values']
+    assert values['test/spread'] == pytest.approx(values['test/spread_on_host'], 1e-12)
   losses = [row[3] for row in whole.records[0]['curves'] if row[1] == 'train']
   assert losses[0] != losses[-1]  # it learns, so agreement says something
 

@@ -1,10 +1,11 @@
 """Convolution in a form whose gradients stay fast inside loops; images NHWC.
 
 XLA:CPU runs the gradients that autodiff writes for a convolution 8 to 68 times slower
-inside `scan`, `map` and `while` than outside. Here dX and dW are written as NHWC
-convolutions themselves, and the rules of convolution and weight gradient call one
-another, so derivatives of every order keep that form. Values and gradients are those
-of `lax.conv_general_dilated`, which computes them inside `plain` and `native`.
+inside `scan`, `map` and `while` than outside (jax#12868: convolutions in loops keep
+layouts that are slow). Here dX and dW are written as NHWC convolutions themselves, and
+the rules of convolution and weight gradient call one another, so derivatives of every
+order keep that form. Values and gradients are those of
+`lax.conv_general_dilated`, which computes them inside `plain` and `native`.
 """
 
 import functools

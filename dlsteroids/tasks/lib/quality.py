@@ -19,7 +19,7 @@ import numpy as np
 from dlsteroids import config as config_lib
 from dlsteroids import types
 from dlsteroids.config import code as code_lib
-from dlsteroids.tasks.lib import distances, network
+from dlsteroids.tasks.lib import compiled_distances, distances, network
 from dlsteroids.tasks.lib import features as features_lib
 from dlsteroids.util import files
 
@@ -27,36 +27,35 @@ SHARE = 0.1  # of an even share of the images, from which on a class counts
 # What a diverged run scores if its extractor does not say how far images can be: beyond
 # what Inception's features give for noise (about 450 and 1).
 FAR = {'classifier_fid': 1e3, 'classifier_kid': 1e1}
+# Metrics of two sets of features, by their names in `compiled_distances.compare`.
+DISTANCES = {
+  'classifier_fid': 'frechet',
+  'classifier_kid': 'kernel',
+  'precision': 'precision',
+  'recall': 'recall',
+  'diversity': 'spread',
+}
 
 
 def both(out: types.Outputs) -> dict[str, Any]:
   """Features of real and generated images; all that are measured on them share this.
 
-  With 'at', 'real' and 'fake' int32 [B], rows of one number are one image, come again.
+  With 'at', 'real' and 'fake' int32 [B], rows of one number are one image, come again:
+  it counts once, since distances assume independent rows.
   """
   features = {'real': out['real']['features'], 'fake': out['fake']['features']}
   return features | ({'at': out['at']} if 'at' in out else {})
 
 
-def distinct(values: Mapping[str, Any], name: str) -> np.ndarray:
-  """The rows of one side, each image once: distances assume independent rows."""
-  rows = np.asarray(values[name], np.float64)
-  if 'at' not in values:
-    return rows
-  _, first = np.unique(np.asarray(values['at'][name]), return_index=True)
-  return rows[np.sort(first)]
-
-
-def compared(measure: Callable[[np.ndarray, np.ndarray], float]) -> Callable:
-  """`Metric.finish` by `measure(real, fake)`; nan if a row is not finite, or alone."""
-
-  def finish(values):
-    real, fake = (distinct(values, name) for name in ('real', 'fake'))
-    good = min(len(real), len(fake)) > 1
-    good &= bool(np.isfinite(real).all() and np.isfinite(fake).all())
-    return {'': measure(real, fake) if good else math.nan}
-
-  return finish
+def compare(values: Mapping[str, Any]) -> dict[str, Any]:
+  """All distances between the features of `both`, on the device; names as in `make`."""
+  numbers = values.get('at', {})
+  real, fake = (
+    compiled_distances.rows(values[side], numbers.get(side))
+    for side in ('real', 'fake')
+  )
+  scalars = compiled_distances.compare(real, fake)
+  return {name: scalars[part] for name, part in DISTANCES.items()}
 
 
 def frechet(real: np.ndarray, fake: np.ndarray) -> float:
@@ -74,6 +73,24 @@ def recall(real: np.ndarray, fake: np.ndarray) -> float:
 def diversity(real: np.ndarray, fake: np.ndarray) -> float:
   whole = distances.spread(real)
   return distances.spread(fake) / whole if whole else math.nan
+
+
+# The same in numpy, of sets that are measured outside of training.
+ON_HOST: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
+  'classifier_fid': frechet,
+  'classifier_kid': distances.kernel_distance,
+  'precision': precision,
+  'recall': recall,
+  'diversity': diversity,
+}
+
+
+def on_host(name: str, real: np.ndarray, fake: np.ndarray) -> float:
+  """The distance `name` of two sets of features; nan as `compare`."""
+  real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
+  good = min(len(real), len(fake)) > 1
+  good &= bool(np.isfinite(real).all() and np.isfinite(fake).all())
+  return ON_HOST[name](real, fake) if good else math.nan
 
 
 def make(extractor: features_lib.Extractor) -> dict[str, types.Metric]:
@@ -99,15 +116,13 @@ def make(extractor: features_lib.Extractor) -> dict[str, types.Metric]:
   """
   far = {**FAR, **extractor.worst}
 
-  def metric(measure, better, fallback):
-    return types.Metric(both, compared(measure), better, fallback, merge='concat')
+  def metric(name, better, fallback):
+    pick = lambda scalars: {'': float(scalars[name])}
+    return types.Metric(both, pick, better, fallback, 'concat', compare)
 
   metrics = {
-    'classifier_fid': metric(frechet, 'lower', far['classifier_fid']),
-    'classifier_kid': metric(distances.kernel_distance, 'lower', far['classifier_kid']),
-    'precision': metric(precision, 'higher', 0.0),
-    'recall': metric(recall, 'higher', 0.0),
-    'diversity': metric(diversity, 'higher', 0.0),
+    name: metric(name, 'lower' if name in FAR else 'higher', far.get(name, 0.0))
+    for name in DISTANCES
   }
   if len(extractor.classes) > 1:
     metrics |= make_predicted(len(extractor.classes))
@@ -155,14 +170,12 @@ def score(
   fake: tuple[np.ndarray, np.ndarray | None],
 ) -> dict[str, float]:
   """Every metric of `make` on features [N, D] and logits [N, K] of whole sets."""
-  sides = [
-    {'features': features, 'logits': logits} for features, logits in (real, fake)
-  ]
-  out = {'real': sides[0], 'fake': sides[1], 'mask': np.ones(len(fake[0]), np.float32)}
-  return {
-    name: float(metric.finish(host(metric.measure(out)))[''])
-    for name, metric in make(extractor).items()
-  }
+  values = {name: on_host(name, real[0], fake[0]) for name in ON_HOST}
+  if len(extractor.classes) > 1:
+    out = {'fake': {'logits': fake[1]}, 'mask': np.ones(len(fake[0]), np.float32)}
+    for name, metric in make_predicted(len(extractor.classes)).items():
+      values[name] = float(metric.finish(host(metric.measure(out)))[''])
+  return values
 
 
 def host(values: Any) -> Any:
@@ -259,8 +272,7 @@ def worst(
   sets += [np.repeat(real[0][at][None], count, 0) for at in firsts]
   fallbacks = {}
   for name in FAR:
-    finish = make(extractor)[name].finish
-    fallbacks[name] = max(finish({'real': real[0], 'fake': rows})[''] for rows in sets)
+    fallbacks[name] = max(on_host(name, real[0], rows) for rows in sets)
   return fallbacks
 
 
