@@ -11,6 +11,7 @@ if TYPE_CHECKING:
   from dlsteroids.api import plan, report, run, status
   from dlsteroids.config import base
   from dlsteroids.config.options import Option
+  from dlsteroids.external.judge import judge
   from dlsteroids.plan.plugin_check import check
   from dlsteroids.report.answer import Answer
   from dlsteroids.rng import Keys
@@ -41,6 +42,7 @@ __all__ = [
   'check',
   'claim',
   'factor',
+  'judge',
   'levels',
   'load',
   'plan',
@@ -55,6 +57,7 @@ _MODULES = {
   'base': 'config',
   'Option': 'config.options',
   'check': 'plan.plugin_check',
+  'judge': 'external.judge',
   'Keys': 'rng',
   'Answer': 'report.answer',
   **dict.fromkeys(('Trained', 'load'), 'run.trained'),

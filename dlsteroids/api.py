@@ -91,7 +91,7 @@ def status(workdir: str | pathlib.Path) -> str:
     >>> 'runs done' in dlsteroids.status(workdir)
     True
   """
-  return '\n'.join(status_lib.lines(pathlib.Path(workdir).expanduser()))
+  return '\n'.join(status_lib.read(pathlib.Path(workdir).expanduser()).lines())
 
 
 def report(

@@ -368,7 +368,7 @@ class DivergedArm(NamedTuple):
   Attributes:
     arm: its name.
     seeds: of the diverged runs, in order of the step at which they diverged.
-    steps: those steps.
+    steps: those steps; () of runs trained elsewhere.
     ended: how many of its runs ended.
     most: whether more than half of them diverged, so that there is no verdict.
   """
@@ -395,7 +395,8 @@ def diverged_arms(study: study_lib.Study, runs: pd.DataFrame) -> list[DivergedAr
     bad = of_arm[of_arm['status'] == 'diverged'].sort_values(['best_step', 'seed'])
     if len(bad):
       seeds, steps = (
-        tuple(int(value) for value in bad[name]) for name in ('seed', 'best_step')
+        tuple(int(value) for value in bad[name].dropna())
+        for name in ('seed', 'best_step')
       )
       most = 2 * len(bad) > len(of_arm)
       arms.append(DivergedArm(arm.name, seeds, steps, len(of_arm), most))

@@ -198,13 +198,21 @@ def match(contrast: factors_lib.Contrast, scores: Scores, paired: bool = True) -
   shares = [count / max(total, 1) for count, total in zip(diverged, ended)]
   finite = [~np.any(scores.diverged[side].to_numpy(), 1) for side in distinct]
   seeds = tuple(int(seed) for seed in scores.value.index[complete])
-  counts = *diverged, *bounded, *shares
-  if paired:
-    both = (finite[0] & finite[1])[complete]
-    return Pairs(
-      arm[complete], reference[complete], seeds, len(complete), both, *counts
-    )
-  planned = [int(scores.ended[side].to_numpy().all(1).sum()) for side in distinct]
-  other = Unpaired(planned[1], finite[1][others])
-  sides = arm[own], reference[others], seeds, planned[0], finite[0][own]
-  return Pairs(*sides, *counts, other)
+  planned, unpaired = len(complete), None
+  if not paired:
+    runs = [int(scores.ended[side].to_numpy().all(1).sum()) for side in distinct]
+    planned, unpaired = runs[0], Unpaired(runs[1], finite[1][others])
+  return Pairs(
+    arm=arm[complete],
+    reference=reference[complete if paired else others],
+    seeds=seeds,
+    planned=planned,
+    finite=(finite[0] & finite[1] if paired else finite[0])[complete],
+    diverged_arm=diverged[0],
+    diverged_reference=diverged[1],
+    bounded_arm=bounded[0],
+    bounded_reference=bounded[1],
+    share_diverged_arm=shares[0],
+    share_diverged_reference=shares[1],
+    unpaired=unpaired,
+  )

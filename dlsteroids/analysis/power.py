@@ -1,7 +1,8 @@
 """Power, seeds needed and detectable effects of a design, before it is trained.
 
 They are those of the two-sided sign-flip test at the first step of Holm's procedure
-(alpha / contrasts), under normal deltas.
+(alpha / contrasts), under normal deltas; of runs that are not paired, those of the
+permutation test with n runs a side.
 """
 
 import functools
@@ -11,7 +12,7 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
-from dlsteroids.analysis import statistics
+from dlsteroids.analysis import permutation, statistics
 
 MAX_SEEDS = 200  # the most that `seeds_needed` searches
 COARSE = 16  # with fewer flips in the rejection region, the test is simulated
@@ -20,7 +21,14 @@ ERROR = 0.05  # by which the approximation may be too low where flips are coarse
 _FAR = 30.0  # standard errors of the mean, beyond any critical value
 
 
-def power(sd: float, effect: float, n: int, alpha: float, contrasts: int = 1) -> float:
+def power(
+  sd: float,
+  effect: float,
+  n: int,
+  alpha: float,
+  contrasts: int = 1,
+  paired: bool = True,
+) -> float:
   """The probability of detecting a contrast if its p is the smallest of the family.
 
   Where flips are coarse (fewer than `COARSE` of them reject) the test itself is
@@ -36,6 +44,7 @@ def power(sd: float, effect: float, n: int, alpha: float, contrasts: int = 1) ->
     n: seeds.
     alpha: of the family, in (0, 1).
     contrasts: m, the size of the family.
+    paired: whether runs of equal seeds are pairs; else `sd` is √2·σ of an arm's runs.
 
   Returns:
     A probability, 0 where `n` seeds cannot reach alpha; nan if `sd` or `effect` is.
@@ -46,11 +55,11 @@ def power(sd: float, effect: float, n: int, alpha: float, contrasts: int = 1) ->
   level = _level(sd, alpha, contrasts)
   if math.isnan(sd) or math.isnan(effect):
     return math.nan
-  if statistics.smallest_p(n) > level:
+  if _smallest_p(n, paired) > level:
     return 0.0
   if sd == 0:  # every delta is the effect
     return float(effect != 0)
-  return _power(abs(effect) / sd, n, level)
+  return _power(abs(effect) / sd, n, level, paired)
 
 
 def seeds_needed(
@@ -60,6 +69,7 @@ def seeds_needed(
   contrasts: int = 1,
   power: float = 0.8,
   most: int = MAX_SEEDS,
+  paired: bool = True,
 ) -> int | None:
   """The fewest seeds that detect an effect with probability `power`; see `power`.
 
@@ -71,17 +81,23 @@ def seeds_needed(
     return None
   shift = abs(effect) / sd if sd else math.inf
   for n in range(2, most + 1):
-    if statistics.smallest_p(n) > level:
+    if _smallest_p(n, paired) > level:
       continue
     # skip simulating where the approximation, never much too low, is far below
-    hopeless = _coarse(n, level) and _approximate(shift, n, level) < power - ERROR
-    if not hopeless and _power(shift, n, level) >= power:
+    coarse = _coarse(n, level, paired)
+    hopeless = coarse and _approximate(shift, n, level, paired) < power - ERROR
+    if not hopeless and _power(shift, n, level, paired) >= power:
       return n
   return None
 
 
 def detectable(
-  sd: float, n: int, alpha: float, contrasts: int = 1, power: float = 0.8
+  sd: float,
+  n: int,
+  alpha: float,
+  contrasts: int = 1,
+  power: float = 0.8,
+  paired: bool = True,
 ) -> float:
   """The smallest mean delta that is detected with probability `power`; see `power`.
 
@@ -94,9 +110,9 @@ def detectable(
   level = _level(sd, alpha, contrasts)
   if math.isnan(sd):
     return math.nan
-  if statistics.smallest_p(n) > level:
+  if _smallest_p(n, paired) > level:
     return math.inf
-  return sd * _shift(power, n, level)
+  return sd * _shift(power, n, level, paired)
 
 
 def _level(sd: float, alpha: float, contrasts: int) -> float:
@@ -109,40 +125,56 @@ def _level(sd: float, alpha: float, contrasts: int) -> float:
   return alpha / contrasts
 
 
-def _coarse(n: int, level: float) -> bool:
+def _smallest_p(n: int, paired: bool) -> float:
+  return statistics.smallest_p(n) if paired else permutation.smallest_p(n, n)
+
+
+def _coarse(n: int, level: float, paired: bool) -> bool:
   """Whether the rejection region has so few flips that it must be simulated."""
+  if not paired:
+    return level * math.comb(2 * n, n) / 2 < COARSE
   return n <= statistics.EXACT_SEEDS and level * 2 ** (n - 1) < COARSE
 
 
-def _power(shift: float, n: int, level: float) -> float:
+def _power(shift: float, n: int, level: float, paired: bool) -> float:
   """The power at a mean of `shift` standard deviations, for a level within reach."""
-  if not _coarse(n, level):
-    return _approximate(shift, n, level)
-  ends = _ends(n, level)
+  if not _coarse(n, level, paired):
+    return _approximate(shift, n, level, paired)
+  ends = _ends(n, level, paired)
   return float(np.searchsorted(ends, [shift, -shift]).sum() / len(ends))
 
 
 @functools.lru_cache(maxsize=64)
-def _ends(n: int, level: float) -> np.ndarray:
+def _ends(n: int, level: float, paired: bool) -> np.ndarray:
   """Sorted shifts at which intervals of n standard normal deltas begin to exclude 0.
 
   Shifting the deltas shifts their interval, so one simulation serves every shift: the
   interval lies above zero if -low < shift, that of the mirrored deltas if high < shift.
   """
-  rows = statistics.generator().normal(size=(DRAWS, n))
-  spans = [statistics.interval(row, level) for row in rows]
+  if paired:
+    rows = statistics.generator().normal(size=(DRAWS, n))
+    spans = [statistics.interval(row, level) for row in rows]
+  else:  # of two arms whose differences have standard deviation 1
+    rows = statistics.generator().normal(scale=math.sqrt(0.5), size=(DRAWS, 2 * n))
+    spans = [permutation.interval(row[:n], row[n:], level) for row in rows]
   return np.sort([end for span in spans for end in (-span.low, span.high)])
 
 
-def _approximate(shift: float, n: int, level: float) -> float:
+def _approximate(shift: float, n: int, level: float, paired: bool) -> float:
   """The power by the noncentral t distribution beyond the permutation critical value.
 
   Over the flips, W = (sum x)^2 / (n sum x^2) has mean 1/n and a variance that falls
   with the deltas' kurtosis k about zero. Box and Andersen give it the beta distribution
   of these two moments: that of normal deltas with both parameters times 1 - (3 - k) /
   n. Normal deltas have k = 3 without an effect; the more they are shifted, the closer k
-  is to 1 and the more the critical value exceeds Student's.
+  is to 1 and the more the critical value exceeds Student's. The permutation test of two
+  samples has so many splits that Student's critical value serves.
   """
+  if not paired:
+    freedom, mean = 2 * n - 2, min(shift, _FAR / math.sqrt(n)) * math.sqrt(n)
+    critical = float(scipy.stats.t.isf(level / 2, freedom))
+    lower = np.nan_to_num(scipy.stats.nct.cdf(-critical, freedom, mean))
+    return float(scipy.stats.nct.sf(critical, freedom, mean) + lower)
   if n > statistics.EXACT_SEEDS:  # p is a multiple of 1 / (FLIPS + 1)
     count = statistics.FLIPS + 1
     level = math.floor(level * count * (1 + statistics.TIE)) / count
@@ -159,9 +191,9 @@ def _approximate(shift: float, n: int, level: float) -> float:
   return float(scipy.stats.nct.sf(critical, n - 1, mean) + lower)
 
 
-def _shift(power: float, n: int, level: float) -> float:
+def _shift(power: float, n: int, level: float, paired: bool) -> float:
   """The mean, in standard deviations, that is detected with probability `power`."""
-  excess = lambda shift: _power(shift, n, level) - power
+  excess = lambda shift: _power(shift, n, level, paired) - power
   upper = 1 / math.sqrt(n)
   while excess(upper) < 0:
     upper *= 2

@@ -1,11 +1,12 @@
 """The command line: `python -m dlsteroids`; one line for every mistake."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags as absl_flags
@@ -67,8 +68,8 @@ def main(argv: Sequence[str]) -> int:
   """Runs a command line, `argv[0]` being the program's name.
 
   Returns:
-    the exit code: 0, 1 if runs failed, 2 for a mistake, 130 after Ctrl-C, 143 after
-      SIGTERM.
+    the exit code, as docs/agents.md lists them: 0, 1 if runs failed, 2 for a mistake,
+      130 after Ctrl-C, 143 after SIGTERM.
   """
   with _quiet_libraries(), interrupt.handled():
     try:
@@ -169,6 +170,10 @@ def parse(argv: Sequence[str], needs_config: bool = True) -> Command:
     raise errors.UserError(f'unexpected argument {rest[0]!r}; flags begin with --')
   flags.check(values)
   config = os.path.expanduser(values['config'].value or '')
+  if values.action == 'judge' and not config:
+    raise errors.UserError(
+      'which table? dlsteroids judge runs.csv --metric=test_loss --reference=baseline'
+    )
   if values.workdir:
     values['workdir'].value = os.path.expanduser(values.workdir)
   without = values.action == 'status' and values.workdir
@@ -241,6 +246,8 @@ def _act(command: Command) -> int:
   if values.action == 'status':
     _show_status(command)
     return 0
+  if values.action == 'judge':
+    return _judge(command)
   from dlsteroids.plan import manifest
 
   request = files.read(command.config, command.overrides, command.rerun())
@@ -255,8 +262,7 @@ def _act(command: Command) -> int:
     _plan(command, request, workdir)
     return 0
   if values.action in flags.ONE_RUN:
-    seed = tree['study']['first_seed'] if values.seed is None else values.seed
-    _one_run(command, request, seed, workdir)
+    _one_run(command, request, _seed_of(values.seed, tree), workdir)
     return 0
   return _report(command, request, workdir, tree['engine']['tensorboard'])
 
@@ -270,14 +276,65 @@ def _report(
 
   if command.flags.action == 'report':
     with lock.hold(workdir) if workdir.exists() else contextlib.nullcontext():
-      answer = launch.export(workdir, print, tensorboard)
+      answer = launch.export(workdir, _say(command), tensorboard)
   else:
     answer = _train(command, request, workdir)
   if not answer.follows:
     if command.flags.latex:
-      print(f'latex: {printout.write_latex(answer)}')
-    print(answer)
+      _say(command)(f'latex: {printout.write_latex(answer)}')
+    _print_answer(command, answer)
   return 1 if answer.failed else 0
+
+
+def _say(command: Command) -> Callable[[str], None]:
+  """Prints a line; with --json on stderr, since stdout is for programs."""
+  return lambda line: print(line, file=sys.stderr if command.flags.json else sys.stdout)
+
+
+def _print_json(tree: Mapping[str, Any]) -> None:
+  print(json.dumps(tree, ensure_ascii=False, indent=1))
+
+
+def _print_answer(command: Command, answer: Any) -> None:
+  """Findings, or with --json the content of answer.json."""
+  if command.flags.json:
+    _print_json(answer.to_json())
+  else:
+    print(answer)
+
+
+def _judge(command: Command) -> int:
+  """The action `judge`: the verdicts on a table of runs."""
+  from dlsteroids.external import judge
+
+  values = command.flags
+  if command.overrides:
+    path = next(iter(command.overrides))
+    raise errors.UserError(f'--config.{path} goes with a study, not with judge')
+  names = (
+    *('seed', 'metric', 'reference', 'flops', 'budget', 'status', 'better'),
+    *('margin', 'fallback', 'alpha', 'looks', 'pairing'),
+  )
+  options: dict[str, Any] = {name: values[name].value for name in names}
+  answer = judge.judge(
+    command.config,
+    values.workdir,
+    arm=values.arm if values['arm'].present else '',
+    command=command.again(),
+    **{**options, 'seed': values.seed or ''},
+  )
+  _print_answer(command, answer)
+  return 0
+
+
+def _seed_of(text: str | None, tree: Mapping[str, Any]) -> int:
+  """The seed of --seed, by default the study's first."""
+  if text is None:
+    return tree['study']['first_seed']
+  try:
+    return int(text)
+  except ValueError as error:
+    raise errors.UserError(f'--seed must be a whole number, not {text!r}') from error
 
 
 def _show_status(command: Command) -> None:
@@ -288,7 +345,11 @@ def _show_status(command: Command) -> None:
   if command.config or not workdir:
     config = files.read_config(command.config, command.overrides)
     workdir = workdir or default_workdir(command.config, config['study']['name'])
-  print('\n'.join(status.lines(pathlib.Path(workdir), config)))
+  report = status.read(pathlib.Path(workdir), config)
+  if command.flags.json:
+    _print_json(report.to_json())
+  else:
+    print('\n'.join(report.lines()))
 
 
 def _plan(command: Command, request: files.Request, workdir: pathlib.Path) -> None:
@@ -302,7 +363,11 @@ def _plan(command: Command, request: files.Request, workdir: pathlib.Path) -> No
     wanted = pilot.Wanted(values.effect, values.power)
     with progress.Progress(plan.config['study']['metric']) as shown:
       lines = pilot.run(plan, workdir, values.pilot, wanted, shown.watch, shown.say)
-  print('\n'.join([*printout.lines(plan, workdir), *lines]))
+  if values.json:
+    tree = printout.describe(plan, workdir)
+    _print_json({**tree, 'lines': [*tree['lines'], *lines]})
+  else:
+    print('\n'.join([*printout.lines(plan, workdir), *lines]))
 
 
 def _train(command: Command, request: files.Request, workdir: pathlib.Path) -> Any:

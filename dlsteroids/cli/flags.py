@@ -12,12 +12,14 @@ ACTIONS = {
   'plan': 'what the study will train, how long that takes, what it can show',
   'status': 'where the study stands, from any terminal while it runs',
   'report': 'tables, figures and report from what is stored',
+  'judge': 'verdicts and report on a table of runs trained with any tool',
   'replay': 'train one run again and check every step for non-finite numbers',
   'sample': 'text or pictures from one trained run',
   'export': 'write one trained classifier as a file that measures images',
   'work': 'train some programs of a planned study; started by executors',
 }
 ONE_RUN = ('replay', 'sample', 'export')
+SEED_OR_ARM = (*ONE_RUN, 'judge')
 
 
 class Flag(NamedTuple):
@@ -46,6 +48,7 @@ class Flag(NamedTuple):
 
 _STUDY = 'The study'
 _RUN = 'One trained run'
+_JUDGE: dict[str, Any] = {'group': 'A table of runs', 'actions': ('judge',)}
 _PILOT = 'A pilot that measures the noise first'
 _PLACE = 'Where it trains'
 _NUMBER: dict[str, Any] = {'group': _PLACE, 'actions': ('run',), 'low': 0}
@@ -56,9 +59,22 @@ FLAGS = (
   ),
   Flag('action', 'run', 'what to do', _STUDY, choices=tuple(ACTIONS)),
   Flag('workdir', None, 'where results go; default: studies/NAME', _STUDY),
+  Flag(
+    'json',
+    False,
+    'print the answer for programs, and nothing else, on stdout',
+    _STUDY,
+    ('run', 'plan', 'status', 'report', 'judge'),
+  ),
   Flag('latex', False, 'also write effects.tex', _STUDY, ('run', 'report')),
-  Flag('arm', 'baseline', 'which arm', _RUN, ONE_RUN),
-  Flag('seed', None, "which seed; default: the study's first", _RUN, ONE_RUN, kind=int),
+  Flag('arm', 'baseline', 'which arm; of judge: the column', _RUN, SEED_OR_ARM),
+  Flag(
+    'seed',
+    None,
+    "which seed; default: the study's first; of judge: the column",
+    _RUN,
+    SEED_OR_ARM,
+  ),
   Flag('prompt', '', 'what the text continues', _RUN, ('sample',)),
   Flag('length', 500, 'symbols of text', _RUN, ('sample',)),
   Flag('temperature', 0.8, '0 always takes the likeliest symbol', _RUN, ('sample',)),
@@ -69,6 +85,22 @@ FLAGS = (
   Flag(
     'target', '', 'folder of the pictures, or exported file', _RUN, ('sample', 'export')
   ),
+  Flag('metric', '', 'columns of scores, the deciding one first', **_JUDGE),
+  Flag('reference', '', 'the arm that others are compared with', **_JUDGE),
+  Flag('margin', 0.0, 'a difference below it does not matter', **_JUDGE, low=0),
+  Flag(
+    'better',
+    '',
+    'higher or lower is better; default: by the name of the metric',
+    **_JUDGE,
+  ),
+  Flag('flops', '', 'column of FLOPs a run', **_JUDGE),
+  Flag('budget', '', "column of a run's compute, 1: the usual", **_JUDGE),
+  Flag('status', '', 'column of statuses, such as finished', **_JUDGE),
+  Flag('fallback', None, 'what a diverged run scores', **_JUDGE, kind=float),
+  Flag('alpha', 0.05, 'family-wise level', **_JUDGE),
+  Flag('looks', 1, 'at growing results, as declared beforehand', **_JUDGE, low=1),
+  Flag('pairing', 'auto', 'by seed', **_JUDGE, choices=('auto', 'paired', 'unpaired')),
   Flag('pilot', 0, 'train N seeds of the baseline', _PILOT, ('plan',)),
   Flag(
     'effect', 0.0, "effect to detect; default: the study's margin", _PILOT, ('plan',)

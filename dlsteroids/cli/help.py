@@ -17,6 +17,7 @@ ABOUT = (
 )
 USAGE = """\
 usage: dlsteroids [ACTION] CONFIG [--FLAG=VALUE …] [--config.SECTION.OPTION=VALUE …]
+       dlsteroids judge TABLE [--FLAG=VALUE …]
        dlsteroids --help | --help=config [CONFIG] | --list | --version
 
 CONFIG is a config file of yours (my_study.py, my_study.py:MODE) or the name of a
@@ -26,6 +27,7 @@ EXAMPLES = (
   ('dlsteroids digits_cnn', 'train, then report'),
   ('dlsteroids my_study.py --config.study.seeds=12', 'yours, with more seeds'),
   ('dlsteroids status --workdir=studies/digits_cnn', 'from another terminal'),
+  ('dlsteroids judge runs.csv --metric=test_loss', 'runs trained with any tool'),
 )
 WIDE = 100  # columns that text fills at most
 TIME = re.compile(r'(?:[Tt]akes|about)\s(?:about\s)?(\S+\s(?:minutes?|hours?))')

@@ -4,14 +4,15 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 
-from dlsteroids.analysis import power, reach
+from dlsteroids.analysis import forecast, power, reach
 from dlsteroids.plan import manifest, study_plan
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import answer as answer_lib
-from dlsteroids.report import formats, latex, sentences
+from dlsteroids.report import answer_json, formats, latex, notes, sentences
 from dlsteroids.run import launch
 from dlsteroids.store import results, tables
 from dlsteroids.study import conditions, designs
@@ -22,9 +23,40 @@ from dlsteroids.util import environment, files
 LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
 
 
-def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
-  """The action `plan`, a line each; nothing is compiled or trained."""
-  study = plan.config['study']
+class _Work(NamedTuple):
+  """What a plan will train.
+
+  Attributes:
+    plan: with its grid extended as far as the stored runs ask for.
+    store: index of the stored runs.
+    search: runs of the tuning.
+    claims: runs of the claim.
+    runs: both, each once.
+    missing: those of them that are not stored.
+  """
+
+  plan: study_plan.Plan
+  store: results.Index
+  search: list[runs_lib.Run]
+  claims: list[runs_lib.Run]
+  runs: list[runs_lib.Run]
+  missing: list[runs_lib.Run]
+
+  @property
+  def programs(self) -> list[str]:
+    """Ids of the programs to compile."""
+    return list(dict.fromkeys(run.program for run in self.missing))
+
+  @property
+  def flops(self) -> float:
+    """Nominal, of the training that is missing."""
+    facts = self.plan.facts
+    return sum(
+      facts[run.program].flops * run.config['train']['steps'] for run in self.missing
+    )
+
+
+def _gather(plan: study_plan.Plan, workdir: pathlib.Path) -> _Work:
   index = results.read(workdir) if workdir.exists() else results.Index({}, {})
   plan = study_plan.extend_grid(plan, index)
   search = [
@@ -33,18 +65,63 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     for runs in points
     for run in runs
   ]
-  claims = study_plan.claim_runs(plan)
+  claims = list(study_plan.claim_runs(plan))
+  runs = list(runs_lib.unique([*search, *claims]))
+  missing = [run for run in runs if run.fingerprint not in index.records]
+  return _Work(plan, index, search, claims, runs, missing)
+
+
+def describe(plan: study_plan.Plan, workdir: pathlib.Path) -> dict[str, Any]:
+  """The action `plan` for programs, as docs/answer.schema.json describes it."""
+  work = _gather(plan, workdir)
+  study, design, resolution = _resolve(work.plan, workdir, work.store)
+  return {
+    'kind': 'plan',
+    'format': answer_json.FORMAT,
+    'study': study.name,
+    'question': notes.question(study),
+    'workdir': str(workdir),
+    'metric': {
+      'name': study.metric.column,
+      'better': study.metric.better,
+      'unit': answer_json.unit(study.metric.column),
+      'margin': study.margin or None,
+      'fallback': answer_json.number(study.metric.fallback),
+    },
+    'arms': [
+      {'arm': arm.name, 'params': arm.params, 'flops': arm.flops_per_step * arm.steps}
+      for arm in study.arms
+    ],
+    'seeds': list(study.seeds),
+    'runs': {
+      'planned': len(work.runs),
+      'stored': len(work.runs) - len(work.missing),
+      'missing': len(work.missing),
+    },
+    'programs': len(work.programs),
+    'steps': launch.steps_of(work.missing),
+    'flops': work.flops,
+    'reach': answer_json.describe_reach(design),
+    'noise_floor': {
+      'sd': answer_json.number(resolution.noise_floor),
+      'detectable': answer_json.number(resolution.detectable),
+      'power': forecast.POWER,
+    },
+    'lines': lines(plan, workdir),
+  }
+
+
+def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
+  """The action `plan`, a line each; nothing is compiled or trained."""
+  study = plan.config['study']
+  work = _gather(plan, workdir)
+  plan, index, search, claims, runs, missing = work
   each = len(plan.arms) * study['seeds']
   tuned = each * len(plan.conditions) if search else 0  # at most: some may be equal
   more = '' if plan.final else ', more if an end of the grid is the best'
-  runs = runs_lib.unique([*search, *claims])
-  missing = [run for run in runs if run.fingerprint not in index.records]
   several = len(claims) // each
   under = f' x {several} conditions' if several > 1 else ''
-  programs = dict.fromkeys(run.program for run in missing)
-  work = sum(
-    plan.facts[run.program].flops * run.config['train']['steps'] for run in missing
-  )
+  programs = work.programs
   return [
     f'study {study["name"]}: {_data(plan)}',
     *designs.explain(plan.design, _costs(plan)),
@@ -59,7 +136,7 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     *_idle(plan),
     *_memory(plan, programs),
     f'steps: {launch.steps_of(missing):,}; nominal training compute: '
-    f'{formats.flops(work)}',
+    f'{formats.flops(work.flops)}',
     f'estimated time: {_estimate(plan, missing, index)}',
     *_power(plan, workdir, index),
   ]
@@ -179,32 +256,40 @@ def _estimate(
   return f'{formats.seconds(seconds)} and compilation'
 
 
-def _power(
+def _resolve(
   plan: study_plan.Plan, workdir: pathlib.Path, index: results.Index
-) -> list[str]:
-  """The smallest reachable p, and the noise floor if runs of the reference exist."""
+) -> tuple[study_lib.Study, reach.Reach, forecast.Resolution]:
+  """The study, what its design can reach and, once runs exist, what it resolves."""
   old = manifest.read_study(workdir)
   described = manifest.describe(plan, '', old, old.looks if old else ())
   study = dataclasses.replace(described, tuning=None)
   design = reach.reach(study)
-  words = sentences
-  say = words.describe_reach if design.reachable else words.warn_reach
-  sentence = say(design)
   planned = [
     study_lib.PlannedRun(r.arm, r.seed, r.tuned, r.fingerprint, *r.condition)
     for r in study_plan.claim_runs(plan)
   ]
   planned = [run for run in planned if study.is_declared(run)]
   runs = tables.runs(study, planned, index, {})
-  floor = math.nan
+  floor = least = math.nan
   if len(runs):
     floor = reach.noise_floor(study, runs, 0)
+  if not math.isnan(floor):
+    least = power.detectable(floor, design.seeds, design.alpha, design.contrasts)
+  return study, design, forecast.Resolution(floor, least)
+
+
+def _power(
+  plan: study_plan.Plan, workdir: pathlib.Path, index: results.Index
+) -> list[str]:
+  """The smallest reachable p, and the noise floor if runs of the reference exist."""
+  study, design, (floor, least) = _resolve(plan, workdir, index)
+  words = sentences
+  say = words.describe_reach if design.reachable else words.warn_reach
   if math.isnan(floor):
-    return [sentence, 'noise floor: unknown before two runs of the reference']
+    return [say(design), 'noise floor: unknown before two runs of the reference']
   name = study.metric.name
-  least = power.detectable(floor, design.seeds, design.alpha, design.contrasts)
   return [
-    sentence,
+    say(design),
     f'noise floor: A/A standard deviation {formats.delta(name, floor, unit=True)}; '
     f'detectable with 80 % power: {formats.delta(name, least, unit=True)}',
   ]

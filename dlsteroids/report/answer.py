@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html
+import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,10 +13,10 @@ import PIL.Image
 
 from dlsteroids.analysis import analyses as analyses_lib
 from dlsteroids.analysis import effects, factorial, looks, summary
-from dlsteroids.report import claims, notes, report, sentences
+from dlsteroids.report import answer_json, claims, notes, report, sentences
 from dlsteroids.store import results, tables
 from dlsteroids.study import study as study_lib
-from dlsteroids.util import environment, errors
+from dlsteroids.util import environment, errors, files
 
 
 class Answer(NamedTuple):
@@ -57,6 +58,10 @@ class Answer(NamedTuple):
       *sentences.summary(study, self.effects, state),
     ]
 
+  def to_json(self) -> dict[str, Any]:
+    """The content of answer.json: docs/answer.schema.json describes it."""
+    return answer_json.describe(self.study, self.runs, self.effects, str(self.workdir))
+
   def per_seed(self, metric: str = '') -> pd.DataFrame:
     """Scores on the test split: one row per seed, one column per arm.
 
@@ -64,10 +69,11 @@ class Answer(NamedTuple):
       metric: name of a metric; '' is the one that decides.
     """
     study = self.study
-    column = f'test/{metric}' if metric else study.metric.column
+    columns = {one.name: one.column for one in study.metrics.values()}
+    columns |= {one.column: one.column for one in study.metrics.values()}
+    column = columns.get(metric, f'test/{metric}') if metric else study.metric.column
     if column not in self.runs:
-      columns = map(str, self.runs.columns)
-      names = [c.removeprefix('test/') for c in columns if c.startswith('test/')]
+      names = [name for name, column in columns.items() if column in self.runs]
       raise errors.UserError(
         f'no metric {metric!r}{errors.did_you_mean(metric, names)}; there are '
         f'{", ".join(names)}'
@@ -162,4 +168,8 @@ def write(
     tables.write(workdir / f'{name}.csv', frame)
   shown = shown._replace(compute=analyses, every=records.every, **extra)
   page = report.write(workdir, study, shown, records.arrays)
-  return Answer(workdir, page, runs, curves, differences, bool(study.failures))
+  result = Answer(workdir, page, runs, curves, differences, bool(study.failures))
+  tree = answer_json.describe(study, runs, differences, str(workdir))
+  text = json.dumps(tree, ensure_ascii=False, indent=1)
+  files.write(workdir / 'answer.json', f'{text}\n')
+  return result

@@ -278,7 +278,7 @@ def _table(title: str, result: gains_lib.Gains) -> blocks.Table:
   """A row a contrast, axis and target."""
   rows = [
     {
-      'Without': f'{row["factor"]} ({row["level"]})',
+      'Without': f'{row["factor"]} ({row["level"]})'.removesuffix(' ()'),
       'Ladder': str(row['axis']),
       'Target': formats.value(row['metric'], row['target']),
       'Gain': describe(row),

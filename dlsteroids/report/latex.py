@@ -67,8 +67,9 @@ def table(study: study_lib.Study, effects: pd.DataFrame) -> str:
 def _caption(study: study_lib.Study) -> str:
   level = formats.number(100 * (1 - study.alpha))
   tuned = ', tuned per arm' if study.tuned else ''
+  paired = 'paired' if study.paired else 'unpaired'
   return (
-    f'{study.name} on {study.data.name}: paired differences in '
+    f'{study.name} on {study.data.name}: {paired} differences in '
     f'{formats.name(study.metric.column)} (arm − reference{tuned}) over '
     f'{len(study.seeds)} seeds, with {level}{formats.THIN}% intervals and '
     'Holm-adjusted p.'

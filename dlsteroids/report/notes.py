@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dlsteroids.analysis import attribution, effects, looks, reach, statistics, summary
-from dlsteroids.report import facts, formats, regimes, sentences
+from dlsteroids.report import facts, formats, regimes, sentences, table_of_runs
 from dlsteroids.study import conditions
 from dlsteroids.study import study as study_lib
 
@@ -18,6 +18,8 @@ def question(study: study_lib.Study) -> str:
   """The study's title question: its own, or one made of its factors."""
   if study.question:
     return study.question
+  if study.table:
+    return table_of_runs.question(study)
   factors = [factor.name.replace('_', ' ') for factor in study.factors]
   if len(factors) < 2:
     arms = f'How do the arms of {study.name} compare'
@@ -34,10 +36,17 @@ def headline(source: summary.Source) -> str:
   a_run = formats.flops(cost['run'])
   if not len(values):
     return f'No run of {arm} has ended yet; a run of it is {a_run}.'
-  spread = formats.plural(len(values), 'seed')
+  spread = formats.plural(len(values), 'seed' if study.paired else 'run')
   if len(values) > 1:
     low, high = (formats.value(column, float(v)) for v in (values.min(), values.max()))
     spread = f'mean of {spread}, from {low} to {high}'
+  if study.table:
+    cost_of_it = f' at {a_run} a run' if cost['run'] else ''
+    return (
+      f'{arm} reaches {formats.value(column, float(values.mean()))} '
+      f'{facts.words(study, column)} ({spread}){cost_of_it}; the others are compared '
+      'with it.'
+    )
   wall = formats.seconds(cost['wall'])
   return (
     f'{"The intact model" if _is_intact(study, arm) else f"The arm {arm}"} reaches '
@@ -57,7 +66,9 @@ def warn(source: summary.Source) -> list[str]:
   """What limits the whole report: missing runs, looks beyond those declared."""
   study, runs = source.study, source.tables.runs
   note = sentences.describe_look(study, looks.state(study, runs))
-  return [*partial(study, runs), *([note] if note else []), *edges(study.tuning)]
+  external = table_of_runs.warnings(study, runs) if study.table else []
+  looks_note = [note] if note else []
+  return [*partial(study, runs), *external, *looks_note, *edges(study.tuning)]
 
 
 def partial(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
@@ -85,19 +96,21 @@ def list_notes(source: summary.Source) -> list[str]:
   floor = reach.noise_floor(study, source.tables.runs, study.tuned)
   scatter = formats.delta(column, floor, unit=True).lstrip('+')
   loops = [arm.name for arm in study.arms if arm.unknown_loops]
+  own = study.table is None
   notes = {
-    _variance(study): True,
+    _variance(study): own,
     f'Differences are paired by seed and tested by {flips}; intervals invert the same '
     'test. Both are exact for symmetric differences. Simulated with one strongly '
     'skewed arm (exponential, lognormal) a family of five such errs in .08 to .14 of '
     'studies, and in .13 to .32 if the reference hardly varies, instead of .05 '
     '(experiments/results/coverage); intervals cover .88 to .94 instead of .95 at 6 to '
-    '10 seeds: skewed differences are marked.': True,
+    '10 seeds: skewed differences are marked.': study.paired,
+    table_of_runs.describe_test(study): not study.paired,
     f'Scores worse than the fallback ({formats.value(column, study.metric.fallback)}, '
     'what a diverged run scores) count as it in the deciding comparison; runs.csv has '
-    'the raw numbers.': True,
+    'the raw numbers.': own,
     'The best step is chosen on validation, by the same rule in every arm; the test '
-    'split has no part in it.': True,
+    'split has no part in it.': own,
     'The orders in which components are added are a sample: differences are tested '
     'by Student’s t over seeds and orders, with its '
     'interval.': attribution.samples_orders(study),
@@ -110,11 +123,12 @@ def list_notes(source: summary.Source) -> list[str]:
     '(SD).': not formats.missing(floor),
     'No margin was declared, so nothing can be called equivalent.': not study.margin,
     'Nominal FLOPs count multiply-accumulates of products and convolutions twice, '
-    'padding included; executed FLOPs are those of the program that really runs.': True,
+    'padding included; executed FLOPs are those of the program that really runs.': own,
     f'A loop of unknown length does counted work in {formats.listing(loops)}: its body '
     'counts once, so these FLOPs are too low.': loops,
   }
   return [
+    *(table_of_runs.notes(study) if study.table else []),
     *formats.those_that_hold(notes),
     *_quality(study),
     *facts.treatments(study),
@@ -131,15 +145,21 @@ def list_notes(source: summary.Source) -> list[str]:
 
 def describe_divergence(arm: effects.DivergedArm) -> str:
   """Which runs of an arm diverged, and when."""
-  runs = [f'seed {seed} at step {step:,}' for seed, step in zip(arm.seeds, arm.steps)]
+  runs = [f'seed {seed}' for seed in arm.seeds]
+  if arm.steps:
+    runs = [f'{run} at step {step:,}' for run, step in zip(runs, arm.steps)]
   if len(runs) > _MOST:
     runs = [*runs[: _MOST - 1], f'{len(runs) - _MOST + 1} more']
   text = (
     f'{len(arm.seeds)} of {formats.plural(arm.ended, "run")} of {arm.arm} diverged, '
-    f'with a loss or parameters that are not finite: {formats.listing(runs)}.'
+    f'with {_not_finite(arm)} not finite: {formats.listing(runs)}.'
   )
   no_verdict = 'There is no verdict on what this arm is compared for.'
   return f'{text} {no_verdict if arm.most else "They score the metric’s fallback."}'
+
+
+def _not_finite(arm: effects.DivergedArm) -> str:
+  return 'a loss or parameters that are' if arm.steps else 'a score that is'
 
 
 def compare_references(source: summary.Source) -> str:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dlsteroids.analysis import analyses, effects, looks, summary
+from dlsteroids.analysis import analyses, effects, looks, reach, summary
 from dlsteroids.report import (
   attribution,
   blocks,
@@ -16,10 +16,12 @@ from dlsteroids.report import (
   facts,
   formats,
   gains,
+  next_steps,
   notes,
   regimes,
   samples,
   sentences,
+  table_of_runs,
   tables,
 )
 from dlsteroids.report.blocks import Prose, Section
@@ -30,6 +32,7 @@ FILES = (  # written beside the report
   ('runs.csv', 'every run, its scores and costs'),
   ('effects.csv', 'every contrast'),
   ('study.json', 'the study as it was planned'),
+  ('answer.json', 'the answer for programs'),
 )
 _LETTERS = 600  # of an arm's text
 Drawings = Mapping[str, canvas.Drawing]
@@ -53,6 +56,7 @@ def make(
     tree.append(claims.section(claims.table(study, result.claims, alpha)))
   tree += [
     _effects(source),
+    _next_steps(source),
     _interactions(source),
     Section('Every seed', (), 'seeds'),
     _references(source),
@@ -70,7 +74,7 @@ def make(
   ]
   sections = [_with_figures(one, drawings) for one in tree if one is not None]
   head = [Prose(notes.headline(source), 'lead')]
-  line = sentences.bottom_line(findings)
+  line = sentences.bottom_line(findings, 'part' if study.table is None else 'arm')
   head += [Prose(line, 'strong')] if line else []
   head += [Prose(text, 'notice') for text in notes.warn(source)]
   return blocks.Report(
@@ -126,8 +130,10 @@ def _alarms(source: summary.Source) -> list[Any]:
   parts: list[Any] = []
   for arm in effects.diverged_arms(source.study, source.tables.runs):
     if arm.most:
+      parts.append(Prose(notes.describe_divergence(arm), 'alarm'))
+      if source.study.table:
+        continue
       parts += [
-        Prose(notes.describe_divergence(arm), 'alarm'),
         Prose('To replay one of them, with finite checks:'),
         blocks.Code(replay_command(source.study, arm.arm, arm.seeds[0])),
       ]
@@ -147,7 +153,7 @@ def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
   mean, low, high = (
     formats.value(column, float(v)) for v in (values.mean(), values.min(), values.max())
   )
-  seeds = formats.plural(len(values), 'seed')
+  seeds = formats.plural(len(values), 'seed' if study.paired else 'run')
   spread = f'{low} to {high} over {seeds}' if len(values) else 'no runs yet'
   # searches for tuned numbers and other conditions included, where study.json tells
   trained = study.trained or {'runs': len(runs), 'flops': runs['flops'].sum()}
@@ -158,6 +164,14 @@ def _tiles(source: summary.Source) -> list[tuple[str, str, str]]:
   counts = formats.count(cost['params']), formats.count(cost['steps'])
   size = '{} parameters, {} steps'.format(*counts)
   total = formats.flops(float(trained['flops']))
+  if study.table:
+    floor = reach.noise_floor(study, runs, study.tuned)
+    scatter = formats.delta(column, floor, unit=True).lstrip('+')
+    return [
+      (f'{facts.words(study, column)}, {arm}', mean, spread),
+      ('noise floor', scatter, 'SD of differences between runs of one arm'),
+      ('the table', formats.plural(len(runs), 'run'), f'{len(study.arms)} arms'),
+    ]
   return [
     (f'{facts.words(study, column)}, {arm}', mean, spread),
     ('compute a run', formats.flops(cost['run']), size),
@@ -172,17 +186,31 @@ def _parts(*parts: Any) -> list[Any]:
 
 def _effects(source: summary.Source) -> Section:
   effect_tables = tables.make_effects(source)
+  paired = ', paired by seed' if source.study.paired else ', of means'
   text = (
-    'Difference: arm − reference, paired by seed. The verdict and P(better), the share '
+    f'Difference: arm − reference{paired}. The verdict and P(better), the share '
     'of pairs of runs in which the component’s side is better, speak of the component, '
     'or of the change where one level stands in place of another. An interval with an '
     'asterisk is Student-t, descriptive only.'
   )
   others = tables.make_other_effects(source)
-  title = 'Other metrics and the last step (descriptive)'
+  last = '' if source.study.table else ' and the last step'
+  title = f'Other metrics{last} (descriptive)'
   rest = Section(title, others, collapsed=True) if others else None
   parts = _parts(*effect_tables, Prose(text, 'small'), rest)
   return Section('Effects', parts if effect_tables else (), 'effects')
+
+
+def _next_steps(source: summary.Source) -> Section:
+  steps = next_steps.plan(source.study, source.tables.runs, source.tables.effects)
+  steps = [step for step in steps if step.action == next_steps.ADD_SEEDS and step.arm]
+  lines = blocks.Bullets(tuple(step.sentence for step in steps))
+  note = (
+    'Seeds that are added after this report are a further look: verdicts stay '
+    'exploratory unless as many looks were declared beforehand.'
+  )
+  parts = _parts(lines, Prose(note, 'small'))
+  return Section('What would decide it', parts if steps else (), 'next')
 
 
 def _interactions(source: summary.Source) -> Section:
@@ -222,14 +250,17 @@ def _game(source: summary.Source) -> Section:
 
 
 def _compute(source: summary.Source) -> Section:
-  parts: list[Any] = [tables.make_compute(source)]
+  study = source.study
+  parts: list[Any] = [tables.make_compute(source)] if study.table is None else []
+  if study.table and study.table.flops:
+    parts.append(tables.make_flops(source))
   problems = tables.make_problems(source)
   if problems:
     text = (
       'A diverged run counts at the metric’s fallback score; a failed one drops its'
     )
     parts.append(Section(problems.title, (problems, Prose(f'{text} pair.', 'small'))))
-  return Section('Compute', parts, 'compute')
+  return Section('Compute' if study.table is None else 'Runs', parts, 'compute')
 
 
 def _texts(source: summary.Source) -> Section:
@@ -252,6 +283,8 @@ def _notes(source: summary.Source) -> Section:
 
 def _rerun(study: study_lib.Study) -> Section:
   exact, origin = 'The exact configuration', 'Where the numbers come from'
+  if study.table:
+    return _judge_again(study, origin)
   settings, provenance = (
     tables.make(title, [dict(zip(words, row)) for row in rows], words)
     for title, words, rows in (
@@ -269,6 +302,23 @@ def _rerun(study: study_lib.Study) -> Section:
     Section(origin, (provenance,), collapsed=True),
   )
   return Section('Run it again', parts, 'again')
+
+
+def _judge_again(study: study_lib.Study, origin: str) -> Section:
+  """The last section of a report on runs trained elsewhere."""
+  rows = table_of_runs.provenance(study).items()
+  words = ('What', 'Value')
+  table = tables.make(origin, [dict(zip(words, row)) for row in rows], words)
+  parts = [Section(origin, (table,), collapsed=True)]
+  again: list[Any] = [
+    Prose('The same command judges the table as it is then:'),
+    blocks.Code(study.command),
+  ]
+  files = tuple(file for file in FILES if file[0] != 'curves.csv')
+  links = [blocks.Links(files)]
+  return Section(
+    'Judge again', (*(again if study.command else []), *links, *parts), 'again'
+  )
 
 
 def list_settings(config: Mapping[str, Any], path: str = '') -> list[tuple[str, str]]:

@@ -48,11 +48,15 @@ def describe_reach(design: reach.Reach) -> str:
   """The smallest reachable p against alpha, or what the design lacks to reach it."""
   size = f'{formats.plural(design.contrasts, "contrast")} over '
   size += formats.plural(design.seeds, 'seed')
+  units = 'seeds'
+  if not design.paired:
+    size = size.replace('seed', 'run') + ' an arm'
+    units = 'runs an arm'
   smallest, alpha = f'{design.smallest_p:.2g}', f'{design.alpha:.2g}'
   if design.reachable:
     return f'{size}: the smallest reachable p is {smallest}, alpha is {alpha}.'
   needed = design.seeds_needed
-  cure = f'at least {needed} seeds are needed' if needed else 'use fewer contrasts'
+  cure = f'at least {needed} {units} are needed' if needed else 'use fewer contrasts'
   return (
     f'This design could not have shown anything: with {size} the smallest reachable p '
     f'is {smallest}, above alpha = {alpha}; {cure}.'
@@ -73,6 +77,11 @@ def describe_look(study: study_lib.Study, look: looks.Look) -> str:
   """Why a look's verdicts are exploratory, a sentence; '' if they are claims."""
   if not look.exploratory:
     return ''
+  if look.number <= look.declared and study.table:
+    return (
+      'Too many runs are missing: the verdicts are exploratory until the table has '
+      'them, or has no arm that lacks them.'
+    )
   if look.number <= look.declared:
     return 'Not all planned runs have ended: the verdicts are exploratory.'
   looks_were = 'looks were' if look.declared > 1 else 'look was'
@@ -99,7 +108,7 @@ def gather(source: summary_lib.Source) -> Findings:
   for row in rows:
     if formats.missing(row['verdict']):
       if row['effect'] != effects_lib.MAIN and effects_lib.is_mostly_diverged(row):
-        unanswered.append(str(row['factor']).replace('_', ' '))
+        unanswered.append(str(row['factor']))
       continue
     texts = [sentence(study, row, look)]
     if _change_key(row) in main and row['effect'] == effects_lib.SIMPLE:
@@ -154,27 +163,33 @@ def contradictions(study: study_lib.Study, effects: pd.DataFrame) -> list[str]:
   return texts
 
 
-def bottom_line(findings: Findings) -> str:
+def bottom_line(findings: Findings, noun: str = 'part') -> str:
   """How many parts matter, and which: '1 of 5 parts matters: pooling.'; or ''."""
+  is_arm = noun == 'arm'  # whose names are quoted as they are
+  plain = lambda name: name if is_arm else name.replace('_', ' ')
+  verb, verbs = ('differ', 'differs') if is_arm else ('matter', 'matters')
   verdicts: dict[str, set[str]] = {}
   for answer in findings.standing or findings.findings:
-    verdicts.setdefault(answer.factor.replace('_', ' '), set()).add(answer.verdict)
-  lost = [n for n in dict.fromkeys(findings.unanswered) if n not in verdicts]
+    verdicts.setdefault(plain(answer.factor), set()).add(answer.verdict)
+  unanswered = dict.fromkeys(map(plain, findings.unanswered))
+  lost = [name for name in unanswered if name not in verdicts]
   if findings.refusal or not (verdicts or lost):
     return ''
   matter = [name for name, one in verdicts.items() if one & {'helps', 'hurts'}]
   count = len(verdicts) + len(lost)
-  verb, texts = 'matters' if len(matter) == 1 else 'matter', []
+  texts = []
   if verdicts and count == 1:
-    shown = 'matters' if matter else 'was not shown to matter'
+    shown = verbs if matter else f'was not shown to {verb}'
     texts.append(f'{next(iter(verdicts))} {shown}')
   elif matter:
-    texts.append(f'{len(matter)} of {count} parts {verb}: {formats.listing(matter)}')
+    does = verbs if len(matter) == 1 else verb
+    texts.append(f'{len(matter)} of {count} {noun}s {does}: {formats.listing(matter)}')
   elif verdicts:
-    texts.append(f'None of the {count} parts was shown to matter')
+    texts.append(f'None of the {count} {noun}s was shown to {verb}')
   if lost:
     texts.append(f'no verdict on {formats.listing(lost)}, as most runs diverged')
-  return f'{formats.sentence_case("; ".join(texts))}.'
+  line = f'{"; ".join(texts)}.'
+  return line if is_arm else formats.sentence_case(line)
 
 
 def summary(
@@ -241,13 +256,26 @@ def _body(
       kind = 'makes a real but negligible difference'
       rest = f'significantly more than nothing but within {margin} ({p}, {notes})'
     return f'{name} {kind}: {moved}, {rest}.'
+  if lacking := _lacking(study, row):
+    return f'{name} is inconclusive: {lacking} ({notes}).'
   planned = len(study.seeds)
-  if 10 * row['n'] < 9 * planned:
+  if study.paired and 10 * row['n'] < 9 * planned:
     return (
       f'{name} is inconclusive: only {row["n"]} of {planned} pairs of runs are '
       f'complete, under 90 % ({notes}).'
     )
   return f'{name} is inconclusive: {moved} ({p}, {notes}).'
+
+
+def _lacking(study: study_lib.Study, row: Row) -> str:
+  """Why unpaired runs are too few for a verdict: scores are missing; or ''."""
+  if study.paired:
+    return ''
+  for arm, count in ((row['arm'], row['n']), (row['reference'], row['n_reference'])):
+    planned = sum(run.arm == arm for run in study.runs)
+    if 10 * count < 9 * planned:
+      return f'only {count} of {planned} runs of {arm} have a score, under 90 %'
+  return ''
 
 
 def describe(study: study_lib.Study, contrast: factors.Contrast) -> Change:
@@ -266,6 +294,10 @@ def describe(study: study_lib.Study, contrast: factors.Contrast) -> Change:
   elif study.design == 'ladder' and kind != 'remove':
     where = f' {"to" if kind == "add" else "in"} {contrast.reference}'
   if kind == 'swap' or not has_levels:
+    if study.table:
+      return Change(
+        contrast.arm, f'in place of {contrast.reference} it', kind == 'swap'
+      )
     if not has_levels:
       new, old, where = contrast.arm, contrast.reference, ''
       subject = f'What {new} lacks' if kind == 'remove' else subject
@@ -294,6 +326,8 @@ def _notes(study: study_lib.Study, row: Row, effect: 'Effect') -> str:
   planned = len(study.seeds)
   of = f'{row["n"]} of ' if row['n'] != planned else ''
   texts = [f'{of}{formats.plural(planned, "seed")}']
+  if not study.paired:
+    texts = [f'{row["n"]} and {row["n_reference"]} runs, not paired']
   if _skew(row):
     texts.append(f'median {effect.amount(row["delta_median"])}')
   for side in ('arm', 'reference'):

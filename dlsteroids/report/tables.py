@@ -47,6 +47,7 @@ def make_effects(source: summary.Source) -> list[blocks.Table]:
     marks = ['decides' if decides else 'descriptive'] if len(states) > 1 else []
     marks += ['exploratory'] if decides and exploratory else []
     title = 'Tuned per arm' if state else 'As configured'
+    title = title if study.table is None else 'Differences'
     title += f' ({", ".join(marks)})' if marks else ''
     tables.append(_effects(source, title, study.metric.column, state))
   return tables
@@ -60,7 +61,8 @@ def make_other_effects(source: summary.Source) -> list[blocks.Table]:
   tables = []
   for column in columns:
     words = formats.sentence_case(formats.name(column.removeprefix('final/')))
-    title = f'{words}, {"last" if column.startswith("final/") else "best"} step'
+    step = 'last step' if column.startswith('final/') else 'best step'
+    title = words if study.table else f'{words}, {step}'
     tables.append(_effects(source, title, column, study.tuned))
   return tables
 
@@ -97,15 +99,21 @@ def _effects(
       population: formats.interval(column, *ends) if ends else '',
       p_name: '' if formats.missing(row[p]) else formats.p_value(row[p]),
       'P(better)': _probability(row),
-      'Seeds': formats.count(row['n']),
+      'Seeds' if study.paired else 'Runs': _count(study, row),
     }
     if effects_lib.is_mostly_diverged(row):  # no evidence of anything
-      names = (*_NAMES, 'Reference', 'Seeds')
+      names = (*_NAMES, 'Reference', 'Seeds', 'Runs')
       cells = {name: cell if name in names else '' for name, cell in cells.items()}
     rows.append(cells)
   heads = [head for head in rows[0] if any(row[head] for row in rows)] if rows else []
   filled = [{head: row[head] or formats.NOTHING for head in heads} for row in rows]
   return make(title, filled, _NAMES)
+
+
+def _count(study: study_lib.Study, row: Mapping[str, Any]) -> str:
+  """'8'; of runs that are not paired '8 and 10'."""
+  count = formats.count(row['n'])
+  return count if study.paired else f'{count} and {formats.count(row["n_reference"])}'
 
 
 def verdict_cell(row: facts.Row) -> str:
@@ -205,6 +213,19 @@ def make_compute(source: summary.Source) -> blocks.Table:
     row['State'] = formats.size(cost['state'])
     rows.append(row)
   return make('Compute', rows, ['Arm'])
+
+
+def make_flops(source: summary.Source) -> blocks.Table:
+  """FLOPs of a run of every arm, as the table of runs has them."""
+  rows = [
+    {
+      'Arm': cost['arm'],
+      'FLOPs a run': formats.flops(cost['run']),
+      'against the reference': f'{cost["ratio"]:.2f}×',
+    }
+    for cost in summary.compute_of(source, source.study.tuned)
+  ]
+  return make('FLOPs', rows, ['Arm'])
 
 
 def make_problems(source: summary.Source) -> blocks.Table | None:

@@ -47,8 +47,70 @@ class Program(NamedTuple):
     return len(self.runs) - self.done - len(self.failed) - self.running
 
 
-def lines(workdir: pathlib.Path, config: Mapping[str, Any] | None = None) -> list[str]:
-  """The state of the study in a workdir, a line each.
+class Report(NamedTuple):
+  """Where a study stands.
+
+  Attributes:
+    workdir: of the study.
+    study: what it asks for.
+    programs: the state of each, by id.
+    store: what is stored.
+    changes: what changed since study.json was written; '' if nothing did.
+  """
+
+  workdir: pathlib.Path
+  study: study_lib.Study
+  programs: Mapping[str, Program]
+  store: results.Index
+  changes: str
+
+  def lines(self) -> list[str]:
+    """For a reader, a line each."""
+    study, states = self.study, self.programs
+    return [
+      head(self.workdir, study, states, self.store, self.changes),
+      *rows(states),
+      *trouble(states),
+    ]
+
+  def to_json(self) -> dict[str, Any]:
+    """For a program, as docs/answer.schema.json describes it."""
+    states = self.programs.values()
+    total, done = sum(len(p.runs) for p in states), sum(p.done for p in states)
+    running = any(program.holder for program in states)
+    seconds = remaining(self.study, self.programs, self.store) if running else 0.0
+    return {
+      'kind': 'status',
+      'format': 1,
+      'study': self.study.name,
+      'workdir': str(self.workdir),
+      'complete': done == total and not self.changes,
+      'changes': self.changes or None,
+      'runs': {
+        'planned': total,
+        'done': done,
+        'running': sum(program.running for program in states),
+        'missing': sum(program.missing for program in states),
+        'failed': sum(len(program.failed) for program in states),
+      },
+      'seconds_left': seconds or None,
+      'programs': [
+        {
+          'program': name,
+          'arms': list(program.arms),
+          'runs': len(program.runs),
+          'done': program.done,
+          'running': program.running,
+          'failed': sorted(set(program.failed.values())),
+        }
+        for name, program in self.programs.items()
+      ],
+      'lines': self.lines(),
+    }
+
+
+def read(workdir: pathlib.Path, config: Mapping[str, Any] | None = None) -> Report:
+  """The state of the study in a workdir.
 
   Args:
     workdir: of the study.
@@ -69,12 +131,7 @@ def lines(workdir: pathlib.Path, config: Mapping[str, Any] | None = None) -> lis
   index = results.read(workdir)
   study = tuning.with_choices(study, index)
   states = gather(workdir, study, programs, index)
-  changes = changed(study, config or study.config)
-  return [
-    head(workdir, study, states, index, changes),
-    *rows(states),
-    *trouble(states),
-  ]
+  return Report(workdir, study, states, index, changed(study, config or study.config))
 
 
 def changed(study: study_lib.Study, config: Mapping[str, Any]) -> str:

@@ -69,7 +69,8 @@ def curves(
   ]
   rows = [(run, facts) for run, facts in rows if 'curves' in facts]
   if not rows:
-    return pd.DataFrame(columns=_CURVES)
+    kinds = {'seed': int, 'step': int, 'flops': float, 'value': float}
+    return pd.DataFrame(columns=_CURVES).astype(kinds)
   parts = [facts['curves'] for _, facts in rows]
   counts = [len(part) for part in parts]
   rates = [facts['flops'] / max(facts['steps'], 1) for _, facts in rows]

@@ -491,7 +491,8 @@ def _factor(entry: Mapping[str, Any]) -> factors_lib.Factor:
 
 def _arm(entry: Mapping[str, Any], tree: Mapping[str, Any]) -> StudyArm:
   values = {name: entry[name] for name in StudyArm._fields if name in entry}
-  values.setdefault('steps', tree['config']['train']['steps'])
+  if 'steps' not in values:  # old records
+    values['steps'] = tree['config']['train']['steps']
   return StudyArm(
     **{
       **values,

@@ -40,7 +40,7 @@ def work(tmp_path_factory):
 
 
 def test_every_program_has_a_line(work):
-  whole, first, second, third, trouble = status.lines(work)
+  whole, first, second, third, trouble = status.read(work).lines()
   assert whole.startswith(
     f'study tiny in {work}: 4 of 8 runs done, 2 running, 2 failed'
   )
@@ -85,8 +85,8 @@ def test_a_report_in_the_midst_says_that_it_is_partial(work, capsys):
 
 def test_a_workdir_without_a_study_is_told_in_a_line(tmp_path):
   with pytest.raises(errors.UserError, match='not planned yet'):
-    status.lines(tmp_path)
+    status.read(tmp_path).lines()
   (tmp_path / 'plan.json').write_text('{"programs": {}}')
   (tmp_path / 'study.json').write_text('{"half')
   with pytest.raises(errors.UserError, match=r'study\.json or plan\.json'):
-    status.lines(tmp_path)
+    status.read(tmp_path).lines()

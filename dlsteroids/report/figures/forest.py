@@ -116,7 +116,9 @@ def draw_effects(source: summary.Source) -> canvas.Drawing | None:
   ]
   left, right = ('arm worse', 'arm better')[:: study.metric.sign]
   title = f'{facts.words(study, column)}: arm − reference'
-  caption = ['Mean paired difference over seeds with its interval.']
+  paired = 'Mean paired difference over seeds'
+  first = paired if study.paired else 'Difference of means of unpaired runs'
+  caption = [f'{first} with its interval.']
   if len(states) > 1:
     caption.append('Circles: as configured. Diamonds: tuned, an equal grid per arm.')
   caption.append('Filled marks carry a verdict; hollow ones are descriptive.')

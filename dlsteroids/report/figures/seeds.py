@@ -54,16 +54,17 @@ def draw_seeds(source: summary.Source) -> canvas.Drawing | None:
     look: dict[str, Any] = {'color': canvas.INK, 'fontsize': 8.5, 'weight': weight}
     canvas.write(fig, 0.02, middle, formats.clip(arm, 32), **look)
     words = 'no runs yet'
+    other = intact if study.paired else arm  # whose equal seeds are joined with its own
     diverged, runs = summary.diverged_runs(source, (arm,), study.tuned)
     if summary.is_mostly_diverged(diverged, runs):
       words = f'{diverged} of {runs} diverged'
-      _draw_arm(ax, scores, arm, intact, height, scale, math.nan)
+      _draw_arm(ax, scores, arm, other, height, scale, math.nan)
     elif runs:
       mean = summary.mean_of(source, arm, column, study.tuned)
       words = formats.value(column, mean)
-      _draw_arm(ax, scores, arm, intact, height, scale, mean)
+      _draw_arm(ax, scores, arm, other, height, scale, mean)
     canvas.write(fig, canvas.WIDTH, middle, words, ha='right')
-  caption = _caption(column, intact, scores, near, far)
+  caption = _caption(column, intact if study.paired else '', scores, near, far)
   if scale.note:
     caption += f' Axis: {scale.note}.'
   alt = _describe(column, scores)
@@ -182,10 +183,13 @@ def _caption(
   near: Mapping[str, float],
   far: Mapping[str, float],
 ) -> str:
-  caption = (
-    'A point is a seed, the bar their mean (in figures at the right). Thin lines join '
-    f'each arm’s seeds to the same seeds of {intact}, in grey above them.'
-  )
+  what = 'seed' if intact else 'run'
+  caption = f'A point is a {what}, the bar their mean (in figures at the right).'
+  if intact:
+    caption += (
+      f' Thin lines join each arm’s seeds to the same seeds of {intact}, in grey above '
+      'them.'
+    )
   if len(scores.value) > MANY:
     caption = (
       f'Of {len(scores.value):,} seeds: the thick bar holds the middle half, the thin '

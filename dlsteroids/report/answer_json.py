@@ -1,0 +1,170 @@
+"""The answer for programs: answer.json, which docs/answer.schema.json describes.
+
+Numbers are in the metric's raw unit (a share is in [0, 1]); what is not finite is null.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+import dlsteroids
+from dlsteroids.analysis import effects as effects_lib
+from dlsteroids.analysis import forecast, looks, pairs, reach, summary
+from dlsteroids.report import facts, formats, next_steps, notes, sentences
+from dlsteroids.study import study as study_lib
+
+FORMAT = 1
+
+
+def describe(
+  study: study_lib.Study, runs: pd.DataFrame, effects: pd.DataFrame, workdir: str
+) -> dict[str, Any]:
+  """Question, verdicts, noise floor, what was compared and what to do next."""
+  look = looks.state(study, runs)
+  design = reach.reach(study, look.alpha)
+  resolution = forecast.resolution(study, runs)
+  column = study.metric.column
+  family = effects[
+    (effects['metric'] == column)
+    & (effects['tuned'] == study.tuned)
+    & (effects['effect'] != effects_lib.MAIN)
+  ]
+  findings = [*notes.partial(study, runs), *sentences.summary(study, effects, look)]
+  return {
+    'kind': 'answer',
+    'format': FORMAT,
+    'dlsteroids': dlsteroids.__version__,
+    'question': notes.question(study),
+    'study': study.name,
+    'workdir': workdir,
+    'report': 'report.html',
+    'metric': {
+      'name': column,
+      'better': study.metric.better,
+      'unit': unit(column),
+      'margin': study.margin or None,
+      'fallback': number(study.metric.fallback),
+    },
+    'compared': _compared(study, runs),
+    'noise_floor': {
+      'sd': number(resolution.noise_floor),
+      'detectable': number(resolution.detectable),
+      'power': forecast.POWER,
+    },
+    'reach': describe_reach(design),
+    'look': {
+      'number': look.number,
+      'declared': look.declared,
+      'exploratory': look.exploratory,
+      'complete': look.complete,
+    },
+    'contrasts': [
+      _contrast(study, row, look, design) for row in family.to_dict('records')
+    ],
+    'findings': findings,
+    'next': [
+      {
+        'action': step.action,
+        'arm': step.arm or None,
+        'seeds': step.seeds,
+        'sentence': step.sentence,
+      }
+      for step in next_steps.plan(study, runs, effects)
+    ],
+    'command': study.command or None,
+  }
+
+
+def describe_reach(design: reach.Reach) -> dict[str, Any]:
+  """What the design can show at all."""
+  return {
+    'contrasts': design.contrasts,
+    'seeds': design.seeds,
+    'alpha': design.alpha,
+    'smallest_p': design.smallest_p,
+    'reachable': design.reachable,
+    'seeds_needed': design.seeds_needed,
+  }
+
+
+def number(value: Any) -> float | None:
+  """A number; None of what is empty or not finite."""
+  if formats.missing(value) or not math.isfinite(float(value)):
+    return None
+  return float(value)
+
+
+def unit(column: str) -> str | None:
+  """What a metric is counted in: 'share', 'nats', 'bits'; None where it has no unit."""
+  return 'share' if formats.is_share(column) else formats.unit_of(column) or None
+
+
+def _compared(study: study_lib.Study, runs: pd.DataFrame) -> dict[str, Any]:
+  """Arms, seeds and runs."""
+  rows = pairs.select(study, runs, study.tuned)
+  count = summary.count_runs(study, runs, study.tuned)
+  failed = rows[rows['status'] == 'failed']
+  return {
+    'arms': summary.arms_intact_first(study),
+    'reference': study.contrasts[0].reference if study.contrasts else None,
+    'design': study.design,
+    'data': study.data.name,
+    'seeds': list(study.seeds),
+    'paired': study.paired,
+    'runs': {
+      'planned': count.planned,
+      'ended': int((rows['status'] != 'failed').sum()),
+      'diverged': int((rows['status'] == 'diverged').sum()),
+      'failed': len(failed),
+    },
+    'failed': [
+      {'arm': str(arm), 'seed': int(seed)}
+      for arm, seed in zip(failed['arm'], failed['seed'])
+    ],
+    'table': study.table.path if study.table else None,
+  }
+
+
+def _contrast(
+  study: study_lib.Study,
+  row: Mapping[Any, Any],
+  look: looks.Look,
+  design: reach.Reach,
+) -> dict[str, Any]:
+  """One contrast of the family; without a verdict where nothing could be shown."""
+  verdict = row['verdict'] if design.reachable and row['verdict'] else None
+  improves = row['delta'] * study.metric.sign > 0
+  better = (
+    ('arm' if improves else 'reference') if verdict in ('helps', 'hurts') else None
+  )
+  contrast = facts.find_contrast(study, row)
+  silent = verdict is None
+  return {
+    'factor': str(row['factor']),
+    'arm': str(row['arm']),
+    'reference': str(row['reference']),
+    'kind': contrast.kind if contrast else 'swap',
+    'subject': contrast.subject if contrast else 'arm',
+    'verdict': verdict,
+    'better': better,
+    'delta': number(row['delta']),
+    'interval': {
+      'low': number(row['ci_low']),
+      'high': number(row['ci_high']),
+      'level': 1 - look.alpha,
+      'kind': str(row['ci_kind']),
+    },
+    'p': None if silent else number(row['p']),
+    'p_holm': None if silent else number(row['p_holm']),
+    'n': int(row['n']),
+    'n_reference': int(row['n_reference']),
+    'arm_mean': number(row['arm_mean']),
+    'reference_mean': number(row['reference_mean']),
+    'diverged': {
+      'arm': int(row['n_diverged_arm']),
+      'reference': int(row['n_diverged_reference']),
+    },
+    'sentence': sentences.sentence(study, pd.Series(dict(row)), look),
+  }
