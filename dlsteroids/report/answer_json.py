@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-import dlsteroids
 from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.analysis import forecast, looks, pairs, reach, summary
 from dlsteroids.report import facts, formats, next_steps, notes, sentences
@@ -35,7 +34,7 @@ def describe(
   return {
     'kind': 'answer',
     'format': FORMAT,
-    'dlsteroids': dlsteroids.__version__,
+    'dlsteroids': study.dlsteroids,
     'question': notes.question(study),
     'study': study.name,
     'workdir': workdir,

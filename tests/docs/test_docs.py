@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -100,6 +101,19 @@ def test_plugins_of_the_page_train_together(mylab, tmp_path):
   assert (by_device - answer.runs['test/calibration_on_host']).abs().max() < 1e-6
   assert by_device.between(0, 1).all()
   assert answer.report.is_file()
+
+
+@pytest.mark.parametrize(
+  ('page', 'last'), [('judge.md', 'helps'), ('agents.md', 'kept: wider')]
+)
+def test_files_that_judge_run_as_written(page, last, tmp_path, monkeypatch, capsys):
+  from dlsteroids.report.figures import registry
+
+  (name,) = write_files(page, tmp_path)
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(registry, 'draw', lambda source: {})  # most of the time
+  runpy.run_path(name)
+  assert capsys.readouterr().out.rstrip().endswith(last)
 
 
 @pytest.mark.parametrize('page', [*PAGES, ROOT / 'README.md'], ids=lambda p: p.name)
