@@ -116,7 +116,10 @@ def test_every_arm_of_every_mode_can_be_built_and_could_show_something(name, mod
     section = config_lib.override(config, arm.overrides)['model']
     plugin = config_lib.find('models', section['name'])
     player = {'player': 'generator'} if config['task']['name'] in GAMES else {}
-    plugin.build({**section, 'outputs': 3, 'shape': SHAPES[section['name']], **player})
+    examples = {'shape': SHAPES[section['name']]}
+    if config['task']['name'] == 'language':
+      examples = {'symbols': 3, 'every': True}
+    plugin.build({**section, 'outputs': 3, **examples, **player})
   if 'smoke' not in mode:
     assert len(design.contrasts) * statistics.smallest_p(study['seeds']) <= 0.05
 

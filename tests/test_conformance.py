@@ -50,6 +50,7 @@ DATA = {
 }
 MODELS = {  # and the tasks that each can serve
   'alexnet': ('classify',),
+  'attention': ('classify', 'forecast', 'language'),
   'cnn': ('classify',),
   'cyclegan': ('cyclegan',),
   'dcgan': ('gan',),
@@ -69,6 +70,7 @@ REAL = [
   ('recurrent', 'adding', 'forecast'),
   ('recurrent', 'copy', 'language'),
   ('recurrent', 'text_file', 'language'),
+  ('attention', 'text_file', 'language'),
   ('dense_gan', 'mnist', 'gan'),
   ('cyclegan', 'unpaired', 'cyclegan'),  # slow; its configs' smokes do the same
 ]
@@ -229,7 +231,7 @@ def test_what_fits_traces(model, data, task, places):
     return member.task.show(variables, seen, keys, hyper)
 
   shown = jax.eval_shape(look, new['variables'])
-  assert ('lag/norms' in shown) == (model in ('recurrent', 'window'))
+  assert ('lag/norms' in shown) == (model in ('attention', 'recurrent', 'window'))
 
 
 @pytest.mark.parametrize(

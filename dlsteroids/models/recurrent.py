@@ -1,7 +1,8 @@
 """Recurrent networks: stacks of Elman, LSTM or GRU layers, or of a cell of the user's.
 
-They read symbols [B, T], features [B, T, F], or images row by row [B, H, W, C], and
-answer at every step or after the last.
+minGRU and minLSTM have no recurrent weights, and compute all steps in parallel. All
+read symbols [B, T], features [B, T, F], or images row by row [B, H, W, C], and answer
+at every step or after the last.
 """
 
 import functools
@@ -12,11 +13,23 @@ from flax import linen as nn
 
 from dlsteroids import config as config_lib
 from dlsteroids.config.options import Option
-from dlsteroids.models.lib import blocks, cells, cudnn, recurrent_layer, sequences
+from dlsteroids.models.lib import (
+  blocks,
+  cells,
+  cudnn,
+  minimal_layer,
+  recurrent_layer,
+  sequences,
+)
 from dlsteroids.util import errors
 
 OPTIONS = {
-  'cell': Option('lstm', 'of each layer', choices=('rnn', 'lstm', 'gru'), dotted=True),
+  'cell': Option(
+    'lstm',
+    'of each layer; minGRU and minLSTM run all steps in parallel',
+    choices=('rnn', 'lstm', 'gru', 'mingru', 'minlstm'),
+    dotted=True,
+  ),
   'hidden': Option(128, 'units of a layer, of each direction', 1, width=True),
   'layers': Option(1, 'stacked', 1),
   'bidirectional': Option(False, 'a second direction in each layer'),
@@ -33,6 +46,8 @@ OPTIONS = {
   **cells.SWITCHES['rnn'],
   **cells.SWITCHES['lstm'],
   **cells.SWITCHES['gru'],
+  **cells.SWITCHES['mingru'],
+  **cells.SWITCHES['minlstm'],
   'init': Option('lecun', 'initial input weights'),
   'recurrent_init': Option('orthogonal', 'initial recurrent weights'),
   'kernel': Option(
@@ -45,6 +60,23 @@ OPTIONS = {
   ),
   'dtype': Option('float32', 'of activations', choices=('float32', 'bfloat16')),
 }
+
+
+# What is done to recurrent weights, or to a loop over steps.
+OF_LOOPS = (
+  *('norm', 'recurrent_dropout', 'recurrent_mask', 'recurrent_init'),
+  *('remat', 'kernel'),
+)
+
+
+def check_minimal(config: Mapping[str, Any]) -> None:
+  """Raises UserError if an option is set that a minimal cell has nothing for."""
+  for option in OF_LOOPS:
+    if config[option] != OPTIONS[option].default:
+      raise errors.UserError(
+        f'config.model.{option}={config[option]!r} is for cells with recurrent weights '
+        f'({", ".join(cells.CELLS)}) and does nothing to {config["cell"]!r}'
+      )
 
 
 def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
@@ -108,7 +140,18 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     def make_layer(name: str, reverse: bool) -> nn.Module:
       return recurrent_layer.UserLayer(make_cell, config['hidden'], reverse, name=name)
 
+  elif config['cell'] in minimal_layer.CELLS:
+    check_minimal(config)
+    minimal = minimal_layer.make(config)
+
+    def make_layer(name: str, reverse: bool) -> nn.Module:
+      return minimal_layer.MinimalLayer(
+        minimal, config['hidden'], reverse, init_fn, dtype, name=name
+      )
+
   else:
+    choices = (*cells.CELLS, *minimal_layer.CELLS)
+    config_lib.choose('model.cell', config['cell'], choices)
     cell = cells.make(config)
 
     def make_layer(name: str, reverse: bool) -> nn.Module:

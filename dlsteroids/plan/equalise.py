@@ -105,7 +105,10 @@ def scale(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
   model = config['model']
   module = config_lib.find('models', model['name'])
   names = [name for name, option in options.of(module).items() if option.width]
-  widths = {f'model.{name}': wider(model[name], factor) for name in names}
+  units = multiples(model)
+  widths = {
+    f'model.{name}': wider(model[name], factor, units.get(name, 1)) for name in names
+  }
   if not any(np.size(value) for value in widths.values()):
     raise errors.UserError(
       f'model {model["name"]} has no widths to change: none of its options '
@@ -131,11 +134,19 @@ def replace(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
   return result
 
 
-def wider(value: Any, factor: float) -> Any:
-  """An int (at least 1), a float, or a tuple of them, times `factor`."""
+def multiples(model: Mapping[str, Any]) -> Mapping[str, int]:
+  """What widths of a model must be multiples of, by option; 1 where it says nothing."""
+  module = config_lib.find('models', model['name'])
+  return module.multiples(model) if hasattr(module, 'multiples') else {}
+
+
+def wider(value: Any, factor: float, unit: int = 1) -> Any:
+  """An int (a multiple of `unit`), a float, or a tuple of them, times `factor`."""
   if isinstance(value, tuple | list):
-    return tuple(wider(item, factor) for item in value)
-  return value * factor if isinstance(value, float) else max(1, round(value * factor))
+    return tuple(wider(item, factor, unit) for item in value)
+  if isinstance(value, float):
+    return value * factor
+  return unit * max(1, round(value * factor / unit))
 
 
 def solve(
@@ -209,9 +220,11 @@ def neighbours(config: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(model[name], float)
   ]
   old = np.array([np.ravel(model[name])[at] for name, at in places])
+  units = np.array([multiples(model).get(name, 1) for name, _ in places])
   neighbours = []
   for steps in itertools.product(range(-NEAR, NEAR + 1), repeat=min(len(places), 4)):
-    new = old + np.array([*steps, *(0,) * (len(places) - len(steps))], int)
+    moves = np.array([*steps, *(0,) * (len(places) - len(steps))], int)
+    new = old + units * moves
     if any(steps) and (new >= 1).all():
       logs = np.log(new / old)
       neighbours.append((float(np.ptp(logs)), float(np.abs(logs).sum()), new.tolist()))

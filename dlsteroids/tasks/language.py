@@ -54,7 +54,8 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     )
   net = network.make(
     config, lambda batch: (batch['input'], {}), outputs=symbols, symbols=symbols,
-    every=True,
+    every=True, length=dataset.facts.get('window', 0),
+    history=dataset.facts['symbols'] if carried else 0,
   )  # fmt: skip
   recurrent = 'carry' in net.takes  # else every window is read by itself
   carried = carried and recurrent

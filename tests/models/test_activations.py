@@ -18,12 +18,13 @@ from tests.fixtures import model_cases as cases
 # How often a tiny model applies its activation: hidden layers, or convolutions and
 # hidden layers (cnn: 2 stages of depth 2; alexnet: figure 2 of the paper), or once a
 # layer in the loop over time.
-PLACES = {'mlp': 2, 'cnn': 2 * 2 + 1, 'alexnet': 5 + 2, 'recurrent': 2}
+PLACES = {'mlp': 2, 'cnn': 2 * 2 + 1, 'alexnet': 5 + 2, 'recurrent': 2, 'attention': 2}
 OPTIONS = {
   'mlp': {},
   'cnn': {'depth': 2, 'norm': 'lrn'},
   'alexnet': {},
   'recurrent': {'cell': 'rnn', 'layers': 2},
+  'attention': {'layers': 2, 'norm': 'none', 'mixer': 'none'},
 }
 # What marks an activation in a jaxpr (jax.nn's definitions); relu: max(x, 0).
 MARKS = {

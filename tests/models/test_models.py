@@ -184,13 +184,14 @@ def test_no_bias_directly_before_a_batch_norm(model):
       **dict.fromkeys(('conv3', 'conv4', 'conv5', 'dense0', 'dense1', 'output'), False),
     },
     'recurrent': {'output': False},
+    'attention': {'embedding': False, 'layer0': False, 'output': False},
   }[model]
   for norm in cases.CHOICES[model]['norm']:
     found = cases.sizes(cases.build(model, norm=norm), model)
     biased = {
       path[0]
       for path in found
-      if path[-1] == 'bias' and not any(part.startswith('norm') for part in path)
+      if path[-1] == 'bias' and not any('norm' in part for part in path)
     }
     expected = {name for name, is_ in normed.items() if not (is_ and norm == 'batch')}
     assert biased == expected, norm
@@ -239,6 +240,30 @@ def test_no_bias_directly_before_a_batch_norm(model):
     ('recurrent', {'dtype': 'float64'}, 'use float32, bfloat16'),
     ('window', {'context': 0}, 'config.model.context must be at least 1, not 0'),
     ('window', {'activation': 'tahn'}, "(did you mean 'tanh'?)"),
+    ('attention', {'heads': 3}, 'heads=3 does not divide config.model.width=8; 1, 2,'),
+    ('attention', {'heads': 8}, 'rotary turns pairs of units: a head has 1'),
+    ('attention', {'patch': 3}, 'patch=3 does not divide images of 4x6; 1, 2 would'),
+    ('attention', {'span': 5}, 'span=5 is more than there is to see: 4 positions; use'),
+    ('attention', {'memory': 5}, 'memory=5 is carried where every step is answered'),
+    ('attention', {'mixer': 'atention'}, "(did you mean 'attention'?); use attention,"),
+    ('attention', {'positions': 'rope'}, 'use none, learned, sinusoidal, rotary'),
+    ('attention', {'norm': 'batch'}, 'use none, layer, rms'),
+    ('attention', {'mlp': 'swiglu'}, 'use dense, gated, none'),
+    (
+      'attention',
+      {'mlp_ratio': 0.0},
+      'config.model.mlp_ratio must be above 0, not 0.0',
+    ),
+    ('attention', {'chunk': 0}, 'config.model.chunk must be at least 1, not 0'),
+    ('attention', {'tied': True}, 'tied shares the embedding of symbols'),
+    ('attention', {'readout': 'token', 'mixer': 'none'}, 'mixer=none hides them'),
+    ('attention', {'readout': 'token', 'span': 2}, 'span=2 hides them; use mean or'),
+    ('attention', {'attention_kernel': 'cudnn'}, "cudnn runs dtype='bfloat16' only"),
+    (
+      'attention',
+      {'attention_kernel': 'cudnn', 'dtype': 'bfloat16'},
+      'needs an NVIDIA GPU; JAX runs on cpu here: use attention_kernel=xla',
+    ),
   ],
   ids=str,
 )

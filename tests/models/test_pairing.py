@@ -17,6 +17,21 @@ DENSE = {'dense0', 'dense1', 'output'}
 STAGES = {'stage0', 'stage1'}
 HEAD = {'dense0', 'output'}
 CONVS = {'conv1', 'conv2', 'conv3', 'conv4', 'conv5'}
+READ = {'embedding', 'layer0', 'output'}  # an encoder's
+SWITCHED = {  # each against the default
+  'heads': 4,
+  'span': 2,
+  'positions': 'learned',
+  'qk_norm': True,
+  'norm': 'rms',
+  'norm_place': 'post',
+  'residual': False,
+  'mlp': 'gated',
+  'activation': 'relu',
+  'readout': 'token',
+  'chunk': 2,
+  'dtype': 'bfloat16',
+}
 # model, options of either side, layers whose kernels must be there on both sides
 PAIRS = [
   ('mlp', {'init': 'he'}, {'init': 'he', 'norm': 'batch', 'dropout': 0.5}, DENSE),
@@ -54,6 +69,12 @@ PAIRS = [
   ('alexnet', {'groups': 2}, {'groups': 1}, {'conv1', 'conv3', 'dense1', 'output'}),
   ('recurrent', {}, {'forget_gate': False}, {'layer0', 'output'}),
   ('recurrent', {'layers': 2}, {'layers': 2, 'norm': 'layer'}, {'layer1', 'output'}),
+  ('attention', {'init': 'lecun'}, {'init': 'lecun', 'mixer': 'average'}, READ),
+  *(('attention', {}, {option: value}, READ) for option, value in SWITCHED.items()),
+  # The scale by depth is a scale by the number of layers.
+  ('attention', {'depth_scale': False}, {'depth_scale': False, 'layers': 2}, READ),
+  ('attention', {}, {'mlp': 'none'}, READ),
+  ('attention', {}, {'mixer': 'none'}, READ),
 ]
 
 

@@ -280,6 +280,18 @@ def test_arms_that_read_other_files_are_other_programs(tmp_path):
   )
 
 
+def test_widths_stay_multiples_of_what_must_divide_them():
+  """By hand: four heads whose units come in pairs leave multiples of eight."""
+  config = config_lib.resolve(config_lib.base(model='attention', data='digits'))
+  assert (config['model']['width'], config['model']['heads']) == (64, 4)
+  for factor, width in ((1.3, 80), (0.01, 8), (1 / 3, 24)):
+    assert equalise.scale(config, factor)['model']['width'] == width
+  widths = {near['model']['width'] for near in equalise.neighbours(config)}
+  assert widths == {48, 56, 72, 80}
+  plain = config_lib.override(config, [('model.positions', 'none')])
+  assert equalise.scale(plain, 1.3)['model']['width'] == 84
+
+
 def test_the_solver_keeps_the_players_of_a_game_in_proportion():
   """The kernel of a small DCGAN taken back, its weights in closed form (test_dcgan)."""
 

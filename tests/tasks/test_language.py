@@ -616,3 +616,63 @@ def test_facts_of_a_data_set_without_text_make_no_samples():
   task = language.build(config, dataset._replace(facts=facts))
   assert isinstance(task, types.Task)
   assert task.sample is None
+
+
+# Keys and values carried from window to window
+
+
+def make_carrying(changes=None):
+  """A transformer whose memory holds two windows."""
+  own = {key: value for key, value in TEXT.items() if not key.startswith('model.')}
+  own |= {'model.width': 8, 'model.heads': 2, 'model.layers': 1}
+  own |= {'model.memory': 2 * WINDOW, 'optimizer.learning_rate': 0.0}
+  config = make_config({**own, **(changes or {})}, 'attention')
+  dataset = load(config)
+  return config, dataset, member_lib.make(config, dataset)
+
+
+def test_a_memory_of_keys_is_carried_within_an_epoch():
+  """Nothing moves at a learning rate of 0. Oracle: each lane as one sequence."""
+  config, dataset, member = make_carrying()
+  state, slot = run(config, dataset, member, 3)
+  model, whole = state['variables']['model'], dataset.arrays['text']
+  assert model['carry'][0].valid.all()  # two windows lie before the fourth
+  starts = [rows for rows, _ in plan(dataset, 3, 3)]
+  x = np.stack([whole[at : at + 3 * WINDOW] for at in starts[0]])
+  targets = np.stack([whole[at + 1 : at + 1 + 3 * WINDOW] for at in starts[0]])
+  module = member.task.players['model'].module
+  logits = cases.jit(
+    lambda x: module.apply(
+      {'params': model['params']}, x, train=False, hyper=slot['hyper']
+    )
+  )(x.astype(np.int32))
+  log_p = np.take_along_axis(
+    np.asarray(jax.nn.log_softmax(logits)), targets[..., None].astype(int), 2
+  )
+  found = float(state['sums']['nats'] / state['sums']['steps'])
+  assert found == pytest.approx(-log_p.mean(), rel=1e-5)
+
+
+def test_a_transformer_writes_with_its_memory_what_it_writes_without():
+  """Greedy samples of one set of parameters, as long as both see the whole prefix."""
+  found = []
+  for memory in (0, 2 * WINDOW):
+    config, dataset, member = make_carrying(
+      {'model.memory': memory, 'model.positions': 'none', 'data.window': 3 * WINDOW}
+    )
+    state, slot = run(config, dataset, member, 0)
+    prompt = jnp.asarray(text.encode('abca', dataset.classes))
+    options = {'length': 2 * WINDOW - 3, 'temperature': 0.0, 'top_k': 0}
+    keys = rng.Keys(rng.root(0))
+    found.append(
+      member.task.sample(state['variables'], prompt, keys, slot['hyper'], options)
+    )
+  np.testing.assert_array_equal(*found)
+
+
+def test_a_memory_without_carried_state_is_one_line():
+  for changes in ({'task.carry': False}, {'data.order': 'shuffled'}):
+    with pytest.raises(errors.UserError, match='memory=14 needs a state that is'):
+      make_carrying(changes)
+  with pytest.raises(errors.UserError, match='memory=500 is longer than the 483 sym'):
+    make_carrying({'model.memory': 500})

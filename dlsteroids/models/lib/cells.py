@@ -19,7 +19,12 @@ from dlsteroids.util import errors
 Gates = Mapping[str, Any]
 
 
-# The options of one cell alone; set for another cell they would silently do nothing.
+_FORGET_BIAS = Option(1.0, 'initial bias of the forget gate')
+_UPDATE_GATE = Option(True, 'False: nothing of the last state is passed on')
+_CANDIDATE = Option(
+  'identity', "of minGRU's and minLSTM's candidate; positive: the paper's g"
+)
+# The options of single cells; set for another cell they would silently do nothing.
 SWITCHES: Mapping[str, Mapping[str, Option]] = {
   'rnn': {'activation': Option('tanh', "the Elman cell's")},
   'lstm': {
@@ -31,11 +36,17 @@ SWITCHES: Mapping[str, Mapping[str, Option]] = {
     'peepholes': Option(False, 'gates see the cell state'),
     'coupled': Option(False, 'the forget gate is 1 - input gate'),
     'full_gate_recurrence': Option(False, 'gates see the last values of all gates'),
-    'forget_bias': Option(1.0, 'initial bias of the forget gate'),
+    'forget_bias': _FORGET_BIAS,
   },
   'gru': {
     'reset_gate': Option(True, 'False: always open'),
-    'update_gate': Option(True, 'False: nothing of the last state is passed on'),
+    'update_gate': _UPDATE_GATE,
+  },
+  'mingru': {'update_gate': _UPDATE_GATE, 'candidate_activation': _CANDIDATE},
+  'minlstm': {
+    'normalised_gates': Option(True, "minLSTM's gates are divided by their sum"),
+    'forget_bias': _FORGET_BIAS,
+    'candidate_activation': _CANDIDATE,
   },
 }
 
@@ -238,9 +249,10 @@ def make(config: Mapping[str, Any]) -> Cell:
 def check_switches(config: Mapping[str, Any]) -> None:
   """Raises UserError if a switch is set that does nothing to `config['cell']`."""
   name = config['cell']
+  own = SWITCHES.get(name, {})
   for owner, switches in SWITCHES.items():
     for option, declared in switches.items():
-      if owner != name and config[option] != declared.default:
+      if option not in own and config[option] != declared.default:
         raise errors.UserError(
           f'config.model.{option}={config[option]!r} belongs to cell {owner!r} and '
           f'does nothing to {name!r}'
