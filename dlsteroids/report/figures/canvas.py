@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from fontTools import subset
 from matplotlib import axes, figure, transforms
 
 WIDTH = 8.2  # inches; every figure is as wide as the page's column
@@ -34,6 +35,8 @@ _METADATA = {
   'pdf': ('Creator', 'Producer', 'CreationDate'),
 }
 SUFFIXES = tuple(_METADATA)  # of a figure's files
+# Of the fonts in a PDF: for typesetting, which is done, and most of what is slow to read.
+_UNUSED_TABLES = ('GDEF', 'GPOS', 'GSUB', 'MATH', 'kern')
 ROLES = {
   INK: 'ink',  # main text
   SOFT: 'soft',  # secondary text
@@ -111,10 +114,22 @@ class Drawing(NamedTuple):
 @contextlib.contextmanager
 def style() -> Iterator[None]:
   """Sets the figures' style; everything drawn and saved belongs inside."""
-  with matplotlib.rc_context():
+  with matplotlib.rc_context(), _small_fonts():
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(_STYLE)
     yield
+
+
+@contextlib.contextmanager
+def _small_fonts() -> Iterator[None]:
+  """Leaves `_UNUSED_TABLES` out of embedded fonts: matplotlib has no option for it."""
+  tables: list[str] = getattr(subset.Options, '_drop_tables_default', [])
+  before = list(tables)
+  tables.extend(_UNUSED_TABLES)
+  try:
+    yield
+  finally:
+    tables[:] = before
 
 
 def make_figure(height: float, width: float = WIDTH) -> figure.Figure:
