@@ -9,8 +9,7 @@ import functools
 import math
 
 import numpy as np
-import scipy.optimize
-import scipy.stats
+import scipy  # loads `stats` and `optimize`, which take long, when they are first used
 
 from dlsteroids.analysis import permutation, statistics
 

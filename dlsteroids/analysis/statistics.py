@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 Numbers = np.ndarray | Sequence[float]
 Better = Literal['higher', 'lower']
@@ -228,7 +228,8 @@ def student_t(values: Numbers, alpha: float, overlap: float = 0.0) -> Interval:
 
 def t_interval(mean: float, error: float, freedom: float, alpha: float) -> Interval:
   """Student's t interval from a standard error and its degrees of freedom."""
-  low, high = mean + error * np.array(scipy.stats.t.interval(1 - alpha, freedom))
+  shares = (1 + np.array([-1, 1]) * (1 - alpha)) / 2
+  low, high = mean + error * scipy.special.stdtrit(freedom, shares)
   return Interval(float(low), float(high), STUDENT)
 
 
@@ -280,7 +281,7 @@ def crossed(
   span = t_interval(mean, error, freedom, alpha)._replace(kind=CROSSED)
   if error == 0:
     return span, float(mean == 0)
-  return span, float(2 * scipy.stats.t.sf(abs(mean) / error, freedom))
+  return span, float(2 * scipy.special.stdtr(freedom, -abs(mean) / error))
 
 
 def expanded_tail(n: int, alpha: float) -> float:
@@ -289,8 +290,8 @@ def expanded_tail(n: int, alpha: float) -> float:
   Percentiles expanded for small n (Hesterberg 2015, Am. Stat. 69:371): the normal tail
   beyond Student's t limit times sqrt(n / (n - 1)).
   """
-  limit = math.sqrt(n / (n - 1)) * scipy.stats.t.ppf(1 - alpha / 2, n - 1)
-  return float(scipy.stats.norm.sf(limit))
+  limit = math.sqrt(n / (n - 1)) * scipy.special.stdtrit(n - 1, 1 - alpha / 2)
+  return float(scipy.special.ndtr(-limit))
 
 
 def skewness(values: Numbers) -> tuple[float, bool]:
@@ -303,15 +304,23 @@ def skewness(values: Numbers) -> tuple[float, bool]:
   deltas = _deltas(values)
   if len(deltas) < 3 or not np.ptp(deltas) > TIE * np.abs(deltas).max():
     return math.nan, False
-  coefficient = float(scipy.stats.skew(deltas, bias=False))
+  coefficient = float(_adjusted_skewness(deltas))
   return coefficient, abs(coefficient) > _normal_skewness(len(deltas))
+
+
+def _adjusted_skewness(values: np.ndarray) -> np.ndarray:
+  """The adjusted Fisher-Pearson coefficient G1 of values [..., n]."""
+  n = values.shape[-1]
+  deviations = values - values.mean(-1, keepdims=True)
+  second, third = (deviations**2).mean(-1), (deviations**3).mean(-1)
+  return third / second**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
 
 
 @functools.lru_cache
 def _normal_skewness(n: int) -> float:
   """The `SKEWED` quantile of |G1| of n normal deltas, simulated."""
   draws = generator().normal(size=(SKEW_DRAWS, n))
-  return float(np.quantile(np.abs(scipy.stats.skew(draws, 1, bias=False)), SKEWED))
+  return float(np.quantile(np.abs(_adjusted_skewness(draws)), SKEWED))
 
 
 def pivotal(family: Sequence[Numbers], alpha: float) -> list[tuple[int, ...]]:
@@ -395,7 +404,7 @@ def improvement_interval(
   if min(n, m) < 2:
     return math.nan, math.nan
   share = wins.mean()
-  limit = scipy.stats.t.ppf(1 - alpha / 2, n + m - 2)
+  limit = scipy.special.stdtrit(n + m - 2, 1 - alpha / 2)
 
   def excess(value: float) -> float:
     ties = (1 - value) / (2 - value) + value / (1 + value)

@@ -7,7 +7,7 @@ from typing import Any
 from dlsteroids import config as config_lib
 from dlsteroids import types
 from dlsteroids.config import code as code_lib
-from dlsteroids.plan import equalise, runs
+from dlsteroids.plan import equalise, facts_cache, runs
 from dlsteroids.train import inspect
 from dlsteroids.train import member as member_lib
 from dlsteroids.util import errors
@@ -30,6 +30,8 @@ class Programs:
     self.members: dict[str, member_lib.Member] = {}
     self.facts: dict[str, inspect.Facts] = {}
     self.params = equalise.counter(self.dataset)
+    self._code: dict[tuple[str, ...], code_lib.Code] = {}
+    self._cache = facts_cache.Cache()
 
   def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
     key = config_lib.digest(config['data'])
@@ -43,12 +45,39 @@ class Programs:
     program = runs.program_id(config)
     if program not in self.members:
       dataset = self.dataset(config)
-      self.members[program] = member_lib.make(config, dataset)
-      check_metric(self.metric, self.members[program].task)
-      facts = inspect.describe(config, dataset, self.members[program])
+      member = member_lib.make(config, dataset)
+      check_metric(self.metric, member.task)
+      facts = self._describe(program, config, dataset, member)
+      member.scalars[:] = facts.scalars
       check_batch_norm(config, facts)
-      self.facts[program] = facts
+      self.members[program], self.facts[program] = member, facts
     return self.facts[program]
+
+  def _describe(
+    self,
+    program: str,
+    config: Mapping[str, Any],
+    dataset: types.Dataset,
+    member: member_lib.Member,
+  ) -> inspect.Facts:
+    """The facts of a program, from the cache or from a trace."""
+    try:
+      code = self.code(config).digest
+    except errors.UserError:  # code that has no digest; a trace may know more
+      return inspect.describe(config, dataset, member)
+    key = self._cache.key(program, config, dataset.digest, member.task.digest, code)
+    facts = self._cache.read(key)
+    if facts is None:
+      facts = inspect.describe(config, dataset, member)
+      self._cache.write(key, facts)
+    return facts
+
+  def code(self, config: Mapping[str, Any]) -> code_lib.Code:
+    """The code that a config's runs depend on; as `config.code.read`."""
+    names = plugins(config)
+    if names not in self._code:
+      self._code[names] = code_lib.read([*SHARED, *names])
+    return self._code[names]
 
   def costs(self, config: Mapping[str, Any]) -> equalise.Costs:
     facts = self.add(config)
@@ -80,9 +109,7 @@ def digest_code(
   configs: Mapping[str, Mapping[str, Any]], programs: Programs
 ) -> dict[str, code_lib.Code]:
   """The code that each arm runs, with the digest of its task's own data."""
-  named = {name: plugins(arm) for name, arm in configs.items()}
-  read = {names: code_lib.read([*SHARED, *names]) for names in set(named.values())}
-  codes = {name: read[names] for name, names in named.items()}
+  codes = {name: programs.code(arm) for name, arm in configs.items()}
   for name, arm in configs.items():
     task = programs.members[runs.program_id(arm)].task
     if task.digest:

@@ -13,7 +13,7 @@ import PIL.Image
 
 from dlsteroids.analysis import analyses as analyses_lib
 from dlsteroids.analysis import effects, factorial, looks, summary
-from dlsteroids.report import answer_json, claims, notes, report, sentences
+from dlsteroids.report import answer_json, claims, notes, sentences
 from dlsteroids.store import results, tables
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import environment, errors, files
@@ -147,7 +147,7 @@ def write(
   """
   runs, curves = records.runs, records.curves
   differences = effects.measure(study, runs)
-  shown = report.Tables(runs, curves, differences)
+  shown = summary.Tables(runs, curves, differences)
   verdicts = sentences.gather(summary.Source(study, shown, records.arrays)).findings
   entries = looks.log(study, runs, environment.now(), verdicts)
   study = dataclasses.replace(study, looks=tuple(entries))
@@ -167,6 +167,8 @@ def write(
   for name, frame in frames.items():
     tables.write(workdir / f'{name}.csv', frame)
   shown = shown._replace(compute=analyses, every=records.every, **extra)
+  from dlsteroids.report import report  # with matplotlib, which is slow to import
+
   page = report.write(workdir, study, shown, records.arrays)
   result = Answer(workdir, page, runs, curves, differences, bool(study.failures))
   tree = answer_json.describe(study, runs, differences, str(workdir))

@@ -1,9 +1,7 @@
 """The report as one tree of sections, which the page and the Markdown walk alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
-
-from dlsteroids.report.figures import canvas
 
 
 class Prose(NamedTuple):
@@ -60,6 +58,32 @@ class Links(NamedTuple):
   items: tuple[tuple[str, str], ...]
 
 
+class Drawing(NamedTuple):
+  """A finished figure.
+
+  Attributes:
+    name: of its file, without suffix.
+    title: a short heading.
+    caption: how to read it.
+    alt: what it shows, for those who can't see it.
+    svg: an `<svg>` element for embedding; no external references.
+    narrow: another one, for screens of a telephone's width; '' if there is none.
+    files: bytes of the files in the light scheme, by suffix: 'png', 'svg', 'pdf'.
+  """
+
+  name: str
+  title: str
+  caption: str
+  alt: str
+  svg: str
+  narrow: str
+  files: Mapping[str, bytes]
+
+  @property
+  def png(self) -> bytes:
+    return self.files['png']
+
+
 class Section(NamedTuple):
   """A part of the report with a heading of its own."""
 
@@ -70,7 +94,7 @@ class Section(NamedTuple):
 
 
 _Leaf: TypeAlias = Prose | Bullets | Verdicts | Tiles | Table | Text | Code | Links
-Part: TypeAlias = _Leaf | canvas.Drawing | Section
+Part: TypeAlias = _Leaf | Drawing | Section
 
 
 class Report(NamedTuple):

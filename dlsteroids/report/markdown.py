@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from dlsteroids.report import blocks, sentences
-from dlsteroids.report.figures import canvas
 
 _SPECIAL = re.compile(r'([\\`*_{}\[\]|#~])')
 
@@ -57,7 +56,7 @@ def _show(part: Any) -> str:
     case blocks.Links(items):
       files = ', '.join(f'[{file}]({file}) ({escape(what)})' for file, what in items)
       return f'Beside this page: {files}.'
-    case canvas.Drawing():
+    case blocks.Drawing():
       image = f'![{escape(part.alt)}](figures/{part.name}.png)'
       return f'{image}\n\n*{escape(part.caption)}*'
     case blocks.Section():

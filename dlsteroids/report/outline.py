@@ -25,7 +25,7 @@ from dlsteroids.report import (
   tables,
 )
 from dlsteroids.report.blocks import Prose, Section
-from dlsteroids.report.figures import canvas, registry
+from dlsteroids.report.figures import registry
 from dlsteroids.study import study as study_lib
 
 FILES = (  # written beside the report
@@ -35,7 +35,7 @@ FILES = (  # written beside the report
   ('answer.json', 'the answer for programs'),
 )
 _LETTERS = 600  # of an arm's text
-Drawings = Mapping[str, canvas.Drawing]
+Drawings = Mapping[str, blocks.Drawing]
 _json = functools.partial(json.dumps, ensure_ascii=False, default=str)
 
 

@@ -6,12 +6,11 @@ import jinja2
 import markupsafe
 
 from dlsteroids.report import blocks, sentences, tables
-from dlsteroids.report.figures import canvas
 
 
 def _kind(part: blocks.Part) -> str:
   """The name of the template's macro that shows a part."""
-  return 'figure' if isinstance(part, canvas.Drawing) else type(part).__name__.lower()
+  return 'figure' if isinstance(part, blocks.Drawing) else type(part).__name__.lower()
 
 
 def _keep_intervals(words: str) -> str:

@@ -40,6 +40,8 @@ class Member(NamedTuple):
     step: as `step.make` returns it.
     task: the task.
     sizes: batches of validation and of test.
+    scalars: names of a step's scalars, once they are known: a trace of the step fills
+      them in.
     chunks: what slots carry if the data set streams; else None.
     reduction: what the devices make of an evaluation's rows; None if nothing.
   """
@@ -52,6 +54,7 @@ class Member(NamedTuple):
   step: Callable
   task: types.Task
   sizes: Mapping[str, int]
+  scalars: list[str]
   chunks: chunks_lib.Chunks | None = None
   reduction: reduction_lib.Reduction | None = None
 
@@ -92,11 +95,11 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
     )
   task = config_lib.find('tasks', config['task']['name']).build(config, dataset)
   update = step_lib.make(task)
-  names: list[str] = []  # of a step's scalars, filled when a step is first traced
+  scalars: list[str] = []
 
   def step(state, batch, keys, hyper, alive=True):
     result = update(state, batch, keys, hyper, alive)
-    names[:] = [*result[1], 'steps']
+    scalars[:] = result[1]
     return result
 
   repeats = step_lib.batches_per_step(task)
@@ -156,14 +159,14 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
   def zero_sums(state, slot, data):
     slot = slot | chunks.one('train') if chunks else slot
 
-    def scalars(state, slot, data):
+    def trace_step(state, slot, data):
       keys = rng.Keys(rng.root(slot['seed']))
       _, batch = draw(raw.order(slot), slot, data, keys)
       return step(state, batch, keys, slot['hyper'])[1]
 
-    if not names:
-      jax.eval_shape(scalars, state, slot, data)
-    return {name: jnp.float32(0) for name in names}
+    if not scalars:
+      jax.eval_shape(trace_step, state, slot, data)
+    return {name: jnp.float32(0) for name in (*scalars, 'steps')}
 
   def stretch(state, slot, data, start, stop, fresh):
     sums = jax.tree.map(lambda x: jnp.where(fresh, 0.0, x), state['sums'])
@@ -189,9 +192,8 @@ def make(config: Mapping[str, Any], dataset: types.Dataset) -> Member:
 
   sizes = {n: examples_lib.batch_count(counts[n], eval_size) for n in SPLITS}
   reduction = reduction_lib.make(task.metrics, sources(task.metrics), sizes, counts)
-  return Member(
-    start, init, stretch, evaluate, draw, step, task, sizes, chunks, reduction
-  )
+  functions = (start, init, stretch, evaluate, draw, step)
+  return Member(*functions, task, sizes, scalars, chunks, reduction)
 
 
 def sources(metrics: Mapping[str, types.Metric]) -> dict[str, str]:

@@ -1,9 +1,15 @@
-"""Configs that compile but teach nothing. Oracle: the mean of one example is itself."""
+"""Programs: traced once a machine; configs that compile but teach nothing.
+
+Oracles: a trace; the mean of one example is itself.
+"""
 
 import pytest
 
 from dlsteroids import config as config_lib
+from dlsteroids.config import code as code_lib
+from dlsteroids.plan import facts_cache
 from dlsteroids.plan import programs as programs_lib
+from dlsteroids.train import inspect
 from dlsteroids.util import errors
 
 
@@ -41,3 +47,33 @@ def test_batch_norm_needs_two_examples(model, task, changes):
 def test_other_norms_train_on_single_examples():
   programs = programs_lib.Programs('accuracy')
   assert not programs.add(make('mlp', 'classify', 1, norm='layer')).batch_norm
+
+
+def test_facts_are_traced_once_a_machine_and_again_for_other_code(
+  monkeypatch, tmp_path
+):
+  monkeypatch.setenv('DLSTEROIDS_CACHE', str(tmp_path))
+  config = config_lib.resolve(config_lib.base(model='mlp', data='digits'))
+  traces = []
+
+  def describe(*args, trace=inspect.describe):
+    traces.append(args)
+    return trace(*args)
+
+  monkeypatch.setattr(inspect, 'describe', describe)
+  first, second = (programs_lib.Programs('accuracy') for _ in range(2))
+  facts = first.add(config)
+  assert second.add(config) == facts
+  assert len(traces) == 1
+  (member,) = second.members.values()
+  assert member.scalars == list(facts.scalars)  # without a trace of the step
+
+  (entry,) = (tmp_path / facts_cache.FOLDER).iterdir()
+  entry.write_bytes(entry.read_bytes()[:-1])  # damaged: traced again
+  assert programs_lib.Programs('accuracy').add(config) == facts
+  assert len(traces) == 2
+
+  other = code_lib.Code('another digest', {})
+  monkeypatch.setattr(code_lib, 'read', lambda names: other)
+  assert programs_lib.Programs('accuracy').add(config) == facts
+  assert len(traces) == 3

@@ -24,7 +24,7 @@ def make_member(better='higher'):
   task = types.Task({}, (), None, metrics)
   none = lambda *args: None
   sizes = {'validation': 1, 'test': 1}
-  return member_lib.Member(*[none] * 6, task, sizes)
+  return member_lib.Member(*[none] * 6, task, sizes, [])
 
 
 def evaluated(validation, test, diverged=None, finite=None):

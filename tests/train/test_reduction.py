@@ -62,7 +62,7 @@ def test_members_are_reduced_as_by_numpy(strategy, width, devices, parts):
   values = values_of(layout.members)
   live = np.arange(layout.members) < layout.members - 1  # the last one is padding
   cuts = np.array_split(np.arange(sum(BATCHES.values())), parts)
-  member = member_lib.Member(*[None] * 8, None, own)
+  member = member_lib.Member(*[None] * 8, [], None, own)
   made = program.Program(
     layout, member, program.make_mesh(layout), None, None, None,
     program.make_reduce(own, layout),

@@ -7,7 +7,7 @@ from matplotlib import axes, figure
 
 from dlsteroids.analysis import curves as curves_lib
 from dlsteroids.analysis import summary
-from dlsteroids.report import formats
+from dlsteroids.report import blocks, formats
 from dlsteroids.report.figures import canvas, curves, generated, panels, scales
 from dlsteroids.study import study as study_lib
 
@@ -32,7 +32,7 @@ _TOP = 0.62  # inches above the first arm's name
 Curves = Mapping[str, curves_lib.Curve]
 
 
-def draw_game(source: summary.Source) -> canvas.Drawing | None:
+def draw_game(source: summary.Source) -> blocks.Drawing | None:
   """Two panels for every arm: D(x) and D(G(z)), and below them the losses."""
   frame = source.tables.curves
   frame = frame[(frame['split'] == 'train') & frame['metric'].isin(_KEYS)]

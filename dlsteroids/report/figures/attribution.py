@@ -11,7 +11,7 @@ from matplotlib import axes
 
 from dlsteroids.analysis import attribution as attribution_lib
 from dlsteroids.report import attribution as attribution_words
-from dlsteroids.report import facts, formats
+from dlsteroids.report import blocks, facts, formats
 from dlsteroids.report.figures import canvas, panels, scales
 from dlsteroids.study import study as study_lib
 
@@ -82,7 +82,7 @@ class _Axis(NamedTuple):
 
 def draw_waterfall(
   study: study_lib.Study, attribution: attribution_lib.Attribution
-) -> canvas.Drawing | None:
+) -> blocks.Drawing | None:
   """A bar a player from the bare model's result to the full one's; None if refused.
 
   At the headline ratio and scale; on 'log-error' the axis shows the error (of metrics
@@ -287,7 +287,7 @@ def _explain_waterfall(axis: _Axis, steps: Sequence[_Step]) -> str:
 
 def draw_shares(
   study: study_lib.Study, attribution: attribution_lib.Attribution
-) -> canvas.Drawing | None:
+) -> blocks.Drawing | None:
   """Each player's share of the gain against C_high / C_low; None with one ratio."""
   frame = attribution.players
   frame = frame[frame['scale'] == attribution.scale].dropna(subset='share')

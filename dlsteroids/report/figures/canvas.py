@@ -8,13 +8,15 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
 import numpy as np
 from fontTools import subset
 from matplotlib import axes, figure, transforms
+
+from dlsteroids.report import blocks
 
 WIDTH = 8.2  # inches; every figure is as wide as the page's column
 DPI = 144  # of the PNG
@@ -35,7 +37,7 @@ _METADATA = {
   'pdf': ('Creator', 'Producer', 'CreationDate'),
 }
 SUFFIXES = tuple(_METADATA)  # of a figure's files
-# Of the fonts in a PDF: for typesetting, which is done, and most of what is slow to read.
+# Of the fonts in a PDF: they serve typesetting, which is done, and are slow to read.
 _UNUSED_TABLES = ('GDEF', 'GPOS', 'GSUB', 'MATH', 'kern')
 ROLES = {
   INK: 'ink',  # main text
@@ -83,32 +85,6 @@ _STYLE: dict[Any, Any] = {
     'minor.size': 0,
   }.items()
 }
-
-
-class Drawing(NamedTuple):
-  """A finished figure.
-
-  Attributes:
-    name: of its file, without suffix.
-    title: a short heading.
-    caption: how to read it.
-    alt: what it shows, for those who can't see it.
-    svg: an `<svg>` element for embedding; no external references.
-    narrow: another one, for screens of a telephone's width; '' if there is none.
-    files: bytes of the files in the light scheme, by suffix, one of `SUFFIXES` each.
-  """
-
-  name: str
-  title: str
-  caption: str
-  alt: str
-  svg: str
-  narrow: str
-  files: Mapping[str, bytes]
-
-  @property
-  def png(self) -> bytes:
-    return self.files['png']
 
 
 @contextlib.contextmanager
@@ -185,12 +161,12 @@ def finish(
   caption: str,
   alt: str,
   narrow: figure.Figure | None = None,
-) -> Drawing:
+) -> blocks.Drawing:
   """The files and SVG elements of `fig`; equal figures give equal bytes.
 
   Args:
     fig: `WIDTH` wide.
-    name, title, caption, alt: as in `Drawing`.
+    name, title, caption, alt: as in `blocks.Drawing`.
     narrow: the same for screens of a telephone's width.
   """
   wide, high = fig.get_size_inches()
@@ -205,7 +181,7 @@ def finish(
   if narrow is not None:
     narrow.patch.set_visible(False)
     other = themed(_save(narrow, 'svg').decode(), f'{name}-narrow')
-  return Drawing(name, title, caption, alt, svg, other, files)
+  return blocks.Drawing(name, title, caption, alt, svg, other, files)
 
 
 def _save(fig: figure.Figure, suffix: str, **options: Any) -> bytes:

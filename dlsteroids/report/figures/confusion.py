@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib import axes, patches
 
 from dlsteroids.analysis import probes, summary
-from dlsteroids.report import formats
+from dlsteroids.report import blocks, formats
 from dlsteroids.report.figures import canvas, tiles
 
 _LONGEST = 18  # letters of a class's name
@@ -12,7 +12,7 @@ _NUMBERED = 25  # classes up to which cells hold their numbers
 _LISTED = 6  # confusions in words
 
 
-def draw_confusion(source: summary.Source) -> canvas.Drawing | None:
+def draw_confusion(source: summary.Source) -> blocks.Drawing | None:
   """The intact arm's confusion matrix over its seeds; None without stored runs."""
   confusion = summary.confusion_of(source)
   if confusion is None:

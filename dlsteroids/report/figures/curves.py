@@ -9,7 +9,7 @@ from matplotlib import axes
 
 from dlsteroids.analysis import curves as curves_lib
 from dlsteroids.analysis import summary
-from dlsteroids.report import formats
+from dlsteroids.report import blocks, formats
 from dlsteroids.report.figures import canvas, panels, scales
 
 
@@ -22,7 +22,7 @@ class _Panel(NamedTuple):
   note: str
 
 
-def draw_curves(source: summary.Source, x: str) -> canvas.Drawing | None:
+def draw_curves(source: summary.Source, x: str) -> blocks.Drawing | None:
   """Curves of the deciding metric over seeds; None if none were stored.
 
   Args:

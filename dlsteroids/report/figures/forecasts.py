@@ -8,7 +8,7 @@ from matplotlib import axes
 
 from dlsteroids.analysis import curves as curves_lib
 from dlsteroids.analysis import probes, summary
-from dlsteroids.report import facts, formats
+from dlsteroids.report import blocks, facts, formats
 from dlsteroids.report.figures import canvas, curves, panels, scales
 
 _WINDOWS = 3
@@ -27,7 +27,7 @@ class _Windows(NamedTuple):
   forecasts: Mapping[str, np.ndarray]
 
 
-def draw_forecasts(source: summary.Source) -> canvas.Drawing | None:
+def draw_forecasts(source: summary.Source) -> blocks.Drawing | None:
   """A few test windows: past, truth, and what the most different arms forecast."""
   windows = _read_windows(source)
   if windows is None:
@@ -110,7 +110,7 @@ def _draw_window(ax: axes.Axes, lines: Sequence[np.ndarray], *, label_x: bool) -
   scales.apply(ax, x, y, label_x=label_x)
 
 
-def draw_horizon(source: summary.Source) -> canvas.Drawing | None:
+def draw_horizon(source: summary.Source) -> blocks.Drawing | None:
   """The error at every step of the horizon, over seeds; None for a single step."""
   study = source.study
   for name in dict.fromkeys((study.metric.name, 'mse', 'mae')):

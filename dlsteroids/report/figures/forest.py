@@ -9,7 +9,7 @@ from matplotlib import axes, figure
 
 from dlsteroids.analysis import regimes as regimes_lib
 from dlsteroids.analysis import summary
-from dlsteroids.report import facts, formats
+from dlsteroids.report import blocks, facts, formats
 from dlsteroids.report import regimes as regime_words
 from dlsteroids.report.figures import canvas, panels, scales
 from dlsteroids.study import study as study_lib
@@ -95,7 +95,7 @@ class Row(NamedTuple):
   estimates: Sequence[Estimate]
 
 
-def draw_effects(source: summary.Source) -> canvas.Drawing | None:
+def draw_effects(source: summary.Source) -> blocks.Drawing | None:
   """Effects on the deciding metric with their intervals; None if there are none."""
   study, column = source.study, source.study.metric.column
   states = summary.states(source)
@@ -133,7 +133,7 @@ def draw_effects(source: summary.Source) -> canvas.Drawing | None:
 
 def draw_regimes(
   study: study_lib.Study, regimes: regimes_lib.Regimes
-) -> canvas.Drawing | None:
+) -> blocks.Drawing | None:
   """Each contrast under every regime: does its effect survive equal compute?
 
   Args:
@@ -250,7 +250,7 @@ def _finish(
   texts: tuple[str, str, str],
   keys: Sequence[panels.Key],
   words: tuple[str, str, list[str], str],
-) -> canvas.Drawing:
+) -> blocks.Drawing:
   """The drawing; `words`: its name, its title, its caption's sentences, its alt."""
   name, title, caption, alt = words
   if any(e.descriptive and e.is_measured for row in rows for e in row.estimates):

@@ -11,7 +11,7 @@ from matplotlib import axes, figure
 from dlsteroids.analysis import curves as curves_lib
 from dlsteroids.analysis import gains as gains_lib
 from dlsteroids.analysis import looks
-from dlsteroids.report import facts, formats
+from dlsteroids.report import blocks, facts, formats
 from dlsteroids.report import gains as gain_words
 from dlsteroids.report.figures import canvas, panels, scales
 from dlsteroids.study import study as study_lib
@@ -59,7 +59,7 @@ def name_panel(study: study_lib.Study, row: Row) -> str:
 
 def draw_ladders(
   study: study_lib.Study, runs: pd.DataFrame | None, gains: gains_lib.Gains
-) -> canvas.Drawing | None:
+) -> blocks.Drawing | None:
   """Error against training FLOPs of the intact and the ablated arm, by contrast.
 
   Args:
@@ -264,7 +264,7 @@ def _explain_ladders(
   return ' '.join(words)
 
 
-def draw_gains(study: study_lib.Study, gains: gains_lib.Gains) -> canvas.Drawing | None:
+def draw_gains(study: study_lib.Study, gains: gains_lib.Gains) -> blocks.Drawing | None:
   """Gains against targets with their intervals, a panel for every contrast.
 
   Args:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dlsteroids.analysis import probes, summary
-from dlsteroids.report import formats
-from dlsteroids.report.figures import canvas, tiles
+from dlsteroids.report import blocks, formats
+from dlsteroids.report.figures import tiles
 
 MOST = 12  # arms in a figure; further ones are named only
 _ROWS = 4  # of a block of samples
@@ -42,7 +42,7 @@ def _read(
   return {arm: by_arm[arm] for arm in list(by_arm)[:MOST]}, name_omitted(list(by_arm))
 
 
-def draw_samples(source: summary.Source) -> canvas.Drawing | None:
+def draw_samples(source: summary.Source) -> blocks.Drawing | None:
   """A block of images for every arm; None if none were stored."""
   arms, omitted = _read(source, 'probe/sample/images', 4)
   if not arms:
@@ -75,7 +75,7 @@ def _distribute(column: int, count: int, width: int) -> int:
   return round(column * (tiles.WIDTH - width) / max(1, count - 1))
 
 
-def draw_film(source: summary.Source) -> canvas.Drawing | None:
+def draw_film(source: summary.Source) -> blocks.Drawing | None:
   """A row for every arm: the same noise in the course of training, or None."""
   films, omitted = _read(source, 'probe/film', 5)
   if not films:
@@ -128,7 +128,7 @@ def _pick_frames(
   return {label: film[i] for label, i in zip(labels, shown)}
 
 
-def draw_interpolation(source: summary.Source) -> canvas.Drawing | None:
+def draw_interpolation(source: summary.Source) -> blocks.Drawing | None:
   """Ways from one noise to another by the intact arm; None if they were not stored."""
   arm = summary.intact_arm(source.study)
   images = np.asarray(probes.of(source, arm).get('probe/sample/interpolation', ()))
@@ -157,7 +157,7 @@ def draw_interpolation(source: summary.Source) -> canvas.Drawing | None:
   return tiles.finish(fig, 'interpolation', 'From one to another', caption, alt)
 
 
-def draw_neighbours(source: summary.Source) -> canvas.Drawing | None:
+def draw_neighbours(source: summary.Source) -> blocks.Drawing | None:
   """The intact arm's first images, the nearest training images, and their distance."""
   arm = summary.intact_arm(source.study)
   stored = probes.of(source, arm)

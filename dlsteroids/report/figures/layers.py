@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dlsteroids.analysis import summary
-from dlsteroids.report import formats
+from dlsteroids.report import blocks, formats
 from dlsteroids.report.figures import canvas, tiles
 
 _ABLATES = re.compile(r'activation|conv', re.I)
@@ -56,7 +56,7 @@ def _filters(arrays: Arrays) -> np.ndarray | None:
   return tiles.colour_signed(mean, float(np.abs(mean).max(initial=0)))
 
 
-def draw_filters(source: summary.Source) -> canvas.Drawing | None:
+def draw_filters(source: summary.Source) -> blocks.Drawing | None:
   """First-layer filters, the intact arm's and beside it the ablated ones'."""
   filters = {arm: _filters(arrays) for arm, arrays in probed_arms(source).items()}
   sheets = {arm: tiles.mosaic(f, 8) for arm, f in filters.items() if f is not None}
@@ -83,7 +83,7 @@ def _layers(arrays: Arrays) -> list[str]:
   return [name for name in names if np.ndim(arrays[name]) == 4]
 
 
-def draw_activations(source: summary.Source) -> canvas.Drawing | None:
+def draw_activations(source: summary.Source) -> blocks.Drawing | None:
   """Activation maps of a few test images, layer by layer, of at most two arms."""
   arms = {arm: a for arm, a in probed_arms(source).items() if _layers(a)}
   if not arms or any('probe/images' not in arrays for arrays in arms.values()):

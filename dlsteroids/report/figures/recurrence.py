@@ -9,7 +9,7 @@ from matplotlib import figure
 
 from dlsteroids.analysis import curves as curves_lib
 from dlsteroids.analysis import probes, summary
-from dlsteroids.report import formats, samples
+from dlsteroids.report import blocks, formats, samples
 from dlsteroids.report.figures import canvas, panels, scales, tiles
 
 _DECADES = 8  # of gradient norms; below them it makes no difference
@@ -26,7 +26,7 @@ _LEFT = 0.85
 _WIDTH = canvas.WIDTH - _LEFT - 0.62  # inches of a strip
 
 
-def draw_lag(source: summary.Source) -> canvas.Drawing | None:
+def draw_lag(source: summary.Source) -> blocks.Drawing | None:
   """How the gradient of the last step's loss fades with the lag, arm by arm."""
   norms = {
     arm: np.ravel(array).astype(float)
@@ -91,7 +91,7 @@ class _Strip(NamedTuple):
     return _ROW * len(self.values)
 
 
-def draw_gates(source: summary.Source) -> canvas.Drawing | None:
+def draw_gates(source: summary.Source) -> blocks.Drawing | None:
   """The intact arm's gates and state over a real test sequence, a strip each."""
   arm, classes = summary.intact_arm(source.study), source.study.data.classes
   arrays = probes.of(source, arm)

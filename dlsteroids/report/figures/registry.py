@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from dlsteroids.analysis import summary
+from dlsteroids.report import blocks
 from dlsteroids.report.figures import (
   adversarial,
   attribution,
@@ -20,7 +21,7 @@ from dlsteroids.report.figures import (
   translations,
 )
 
-Draw = Callable[[summary.Source], canvas.Drawing | None]
+Draw = Callable[[summary.Source], blocks.Drawing | None]
 
 
 class Figure(NamedTuple):
@@ -37,17 +38,17 @@ class Figure(NamedTuple):
   draw: Draw
 
 
-def _of(analysis: str, draw: Callable[..., canvas.Drawing | None]) -> Draw:
+def _of(analysis: str, draw: Callable[..., blocks.Drawing | None]) -> Draw:
   """`draw(study, result)` of one of the analyses over all conditions, if made."""
 
-  def draw_from(source: summary.Source) -> canvas.Drawing | None:
+  def draw_from(source: summary.Source) -> blocks.Drawing | None:
     result = getattr(source.tables.compute, analysis, None)
     return None if result is None else draw(source.study, result)
 
   return draw_from
 
 
-def _draw_ladders(source: summary.Source) -> canvas.Drawing | None:
+def _draw_ladders(source: summary.Source) -> blocks.Drawing | None:
   runs = source.tables.every
   draw = lambda study, result: gains.draw_ladders(study, runs, result)
   return _of('gains', draw)(source)
@@ -80,7 +81,7 @@ FIGURES = (
 NAMES = tuple(figure.name for figure in FIGURES)
 
 
-def draw(source: summary.Source) -> dict[str, canvas.Drawing]:
+def draw(source: summary.Source) -> dict[str, blocks.Drawing]:
   """Every figure the study has the data for, by name, in the order of `FIGURES`."""
   with canvas.style():
     drawings = {figure.name: figure.draw(source) for figure in FIGURES}

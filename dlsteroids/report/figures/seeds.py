@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import axes
 
 from dlsteroids.analysis import curves, pairs, summary
-from dlsteroids.report import facts, formats
+from dlsteroids.report import blocks, facts, formats
 from dlsteroids.report.figures import canvas, scales
 
 MANY = 100  # seeds beyond which points would hide one another, and fill the page
@@ -20,7 +20,7 @@ _LINE = 0.17  # inches for a line of references' names
 _AIR = 0.5  # how far references may widen the axis, in widths of the seeds' range
 
 
-def draw_seeds(source: summary.Source) -> canvas.Drawing | None:
+def draw_seeds(source: summary.Source) -> blocks.Drawing | None:
   """A row for every arm: its seeds, their mean, and lines to the intact arm's seeds."""
   study, column = source.study, source.study.metric.column
   intact = summary.intact_arm(study)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib import figure
 
-from dlsteroids.report import formats
+from dlsteroids.report import blocks, formats
 from dlsteroids.report.figures import canvas
 
 WIDTH = int(canvas.WIDTH * canvas.DPI)
@@ -134,7 +134,7 @@ def write_name(
 
 def finish(
   fig: figure.Figure, name: str, title: str, caption: str, alt: str
-) -> canvas.Drawing:
+) -> blocks.Drawing:
   """As `canvas.finish`; browsers scale the pictures smoothly, not by dropping rows."""
   drawing = canvas.finish(fig, name, title, caption, alt)
   return drawing._replace(svg=drawing.svg.replace(_SHARP, ''))

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dlsteroids.analysis import probes, summary
-from dlsteroids.report import formats
-from dlsteroids.report.figures import canvas, generated, tiles
+from dlsteroids.report import blocks, formats
+from dlsteroids.report.figures import generated, tiles
 
 _KINDS = {
   'input': 'input',
@@ -38,7 +38,7 @@ class _Block(NamedTuple):
     return len(self.kinds) * (row + _GAP) - _GAP + _NAME * bool(self.arm)
 
 
-def draw_translations(source: summary.Source) -> canvas.Drawing | None:
+def draw_translations(source: summary.Source) -> blocks.Drawing | None:
   """Inputs, every arm's translations and their way back, the truth if known."""
   by_arm = _read(source)
   if not by_arm:
