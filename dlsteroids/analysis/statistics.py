@@ -312,8 +312,9 @@ def _adjusted_skewness(values: np.ndarray) -> np.ndarray:
   """The adjusted Fisher-Pearson coefficient G1 of values [..., n]."""
   n = values.shape[-1]
   deviations = values - values.mean(-1, keepdims=True)
-  second, third = (deviations**2).mean(-1), (deviations**3).mean(-1)
-  return third / second**1.5 * math.sqrt(n * (n - 1)) / (n - 2)
+  squares = deviations**2
+  second, third = squares.mean(-1), (squares * deviations).mean(-1)
+  return math.sqrt(n * (n - 1)) / (n - 2) * third / second**1.5
 
 
 @functools.lru_cache

@@ -13,7 +13,7 @@ import PIL.Image
 
 from dlsteroids.analysis import analyses as analyses_lib
 from dlsteroids.analysis import effects, factorial, looks, summary
-from dlsteroids.report import answer_json, claims, notes, sentences
+from dlsteroids.report import answer_json, claims, current, notes, sentences
 from dlsteroids.store import results, tables
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import environment, errors, files
@@ -139,6 +139,8 @@ def write(
 ) -> Answer:
   """Measures what the runs say, and writes tables, figures and report.
 
+  A report that is current is not drawn again.
+
   Args:
     workdir: of the study.
     study: the study.
@@ -167,9 +169,13 @@ def write(
   for name, frame in frames.items():
     tables.write(workdir / f'{name}.csv', frame)
   shown = shown._replace(compute=analyses, every=records.every, **extra)
-  from dlsteroids.report import report  # with matplotlib, which is slow to import
+  page = workdir / 'report.html'
+  inputs = current.digest(workdir, study)
+  if not current.is_current(workdir, inputs):
+    from dlsteroids.report import report  # with matplotlib, which is slow to import
 
-  page = report.write(workdir, study, shown, records.arrays)
+    report.write(workdir, study, shown, records.arrays)
+    current.sign(workdir, inputs)
   result = Answer(workdir, page, runs, curves, differences, bool(study.failures))
   tree = answer_json.describe(study, runs, differences, str(workdir))
   text = json.dumps(tree, ensure_ascii=False, indent=1)

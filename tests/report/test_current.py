@@ -1,0 +1,45 @@
+"""A report is drawn again if, and only if, what it says or any of its files changed."""
+
+import dataclasses
+
+import pytest
+
+from dlsteroids.report import current
+from tests.fixtures import report_fixture
+
+
+@pytest.fixture
+def workdir(tmp_path):
+  for name in ('runs.csv', 'curves.csv', 'report.html', 'report.md'):
+    (tmp_path / name).write_text(name)
+  for name in ('figures', 'runs'):
+    (tmp_path / name).mkdir()
+  (tmp_path / 'figures' / 'effects.png').write_bytes(b'a picture')
+  return tmp_path
+
+
+def test_report_is_current_until_one_of_its_files_changes(workdir):
+  inputs = current.digest(workdir, report_fixture.digits().study)
+  assert not current.is_current(workdir, inputs)
+  current.sign(workdir, inputs)
+  assert current.is_current(workdir, inputs)
+  (workdir / 'figures' / 'effects.png').unlink()
+  assert not current.is_current(workdir, inputs)
+  current.sign(workdir, inputs)
+  (workdir / 'report.md').write_text('edited')
+  assert not current.is_current(workdir, inputs)
+  (workdir / current.FILE).write_text('{"inputs":')
+  assert not current.is_current(workdir, inputs)
+
+
+def test_inputs_are_study_results_and_code(workdir, monkeypatch):
+  study = report_fixture.digits().study
+  seen = {current.digest(workdir, study)}
+  seen.add(current.digest(workdir, dataclasses.replace(study, question='Another?')))
+  (workdir / 'runs' / 'program-0123456789abcdef.npz').touch()  # its name is its digest
+  seen.add(current.digest(workdir, study))
+  (workdir / 'curves.csv').write_text('other curves')
+  seen.add(current.digest(workdir, study))
+  monkeypatch.setattr(current, '_code', lambda: ['another version'])
+  seen.add(current.digest(workdir, study))
+  assert len(seen) == 5
