@@ -1,5 +1,6 @@
 """The tables of a study: exports of the store, joined with the study's arms."""
 
+import itertools
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from dlsteroids.util import files
 
 _WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
 _STATE = ('tuned', 'regime', 'budget', 'size')
+QUOTE = '"'
 _ROWS = 100_000  # of a table that are formatted at a time
 _CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
 
@@ -96,23 +98,42 @@ def write(path: pathlib.Path, frame: pd.DataFrame) -> None:
   """
   whole = {name: 'Int64' for name in _WHOLE if name in frame}
   frame = frame.astype(whole)
-  starts = range(0, max(len(frame), 1), _ROWS)
+  starts = range(0, len(frame), _ROWS)
+  parts = (_lines(frame[start : start + _ROWS]) for start in starts)
   files.write(
-    path,
-    (
-      frame[start : start + _ROWS].to_csv(
-        index=False, float_format=exact, header=start == 0
-      )
-      for start in starts
-    ),
+    path, itertools.chain([f'{",".join(map(_quote, frame.columns))}\n'], parts)
   )
 
 
-def exact(value: Any) -> str:
-  """The shortest decimal that reads back to the same float."""
-  if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
-    return f'{value:.1f}'
-  return repr(float(value))
+def _lines(frame: pd.DataFrame) -> str:
+  """The lines of a table, as `to_csv` writes them: every distinct value once.
+
+  Learning curves have millions of rows and few values in all columns but one.
+  """
+  cells = [_texts(frame[name]) for name in frame]
+  return ''.join(f'{line}\n' for line in map(','.join, zip(*cells)))
+
+
+def _texts(column: pd.Series) -> list[str]:
+  """The cells of a column; a float as the shortest decimal that reads back to it."""
+  if column.dtype.kind == 'f':
+    bits = column.to_numpy(np.float64).view(np.int64)  # 0 and -0 are two values
+    codes, distinct = pd.factorize(bits)
+    values = distinct.view(np.float64).tolist()
+    texts = ['' if math.isnan(value) else repr(value) for value in values]
+  elif column.dtype.kind == 'O' and not isinstance(column.dtype, pd.StringDtype):
+    return ['' if pd.isna(value) else _quote(value) for value in column]
+  else:
+    codes, values = pd.factorize(column)  # a missing one has the code -1
+    texts = [*map(_quote, values.tolist()), '']
+  return np.array(texts, object)[codes].tolist()
+
+
+def _quote(value: Any) -> str:
+  """A value as a cell, in quotation marks where CSV asks for them."""
+  text = repr(float(value)) if isinstance(value, float) else str(value)
+  quotes = any(mark in text for mark in ',"\r\n')
+  return f'"{text.replace(QUOTE, 2 * QUOTE)}"' if quotes else text
 
 
 def arrays_of(planned: Sequence[study_lib.PlannedRun], index: results.Index) -> Any:
