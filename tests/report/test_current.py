@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from dlsteroids.report import current
-from dlsteroids.study import study as study_lib
-from tests.fixtures import report_fixture
+from tests.fixtures import report_fixture, studies
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def workdir(tmp_path):
 
 
 def test_report_is_current_until_one_of_its_files_changes(workdir):
-  inputs = current.digest(workdir, study_lib.from_json(report_fixture.digits().study))
+  inputs = current.digest(workdir, studies.typed(report_fixture.digits().study))
   assert not current.is_current(workdir, inputs)
   current.sign(workdir, inputs)
   assert current.is_current(workdir, inputs)
@@ -34,7 +33,7 @@ def test_report_is_current_until_one_of_its_files_changes(workdir):
 
 
 def test_inputs_are_study_results_and_code(workdir, monkeypatch):
-  study = study_lib.from_json(report_fixture.digits().study)
+  study = studies.typed(report_fixture.digits().study)
   seen = {current.digest(workdir, study)}
   seen.add(current.digest(workdir, dataclasses.replace(study, question='Another?')))
   (workdir / 'runs' / 'program-0123456789abcdef.npz').touch()  # its name is its digest
