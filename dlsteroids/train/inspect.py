@@ -1,5 +1,6 @@
 """What a config compiles to, without training it: does a level change anything?"""
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ class Facts(NamedTuple):
   """About a program.
 
   Attributes:
-    digest: of the jaxprs of its init, stretch and evaluation.
+    digest: of the jaxprs of its start, draw, step and evaluation.
     live: traced numbers that reach a result; others are dead inputs.
     params: trainable numbers of all players.
     flops: nominal per training step (STATISTICS.md), one member.
@@ -66,8 +67,6 @@ def describe(
     for name, array in dataset.resident.items()
   }
   slot = shaped(member_lib.slot(config, dataset, 0))
-  state, batch = member_lib.abstract(member, slot, data)
-  learned = {name: state[name] for name in ('variables', 'optimizer')}
 
   def step(hyper, seed, learned, batch):
     keys = rng.Keys(rng.root(seed), seed)
@@ -86,17 +85,14 @@ def describe(
       slot | shaped(member.chunks.one(kind)) for kind in chunks.KINDS
     )
   # Each part is traced once, not as a whole: tracing is most of what planning takes.
+  trace = functools.partial(jax.make_jaxpr, return_shape=True)
+  start, state = trace(member.start)(slot, data)
+  drawing, (_, batch) = trace(draw)(slot['seed'], state['order'], train_slot, data)
+  learned = {name: state[name] for name in ('variables', 'optimizer')}
   args = (slot['hyper'], slot['seed'], learned, batch)
-  traced, (_, scalars, _) = jax.make_jaxpr(step, return_shape=True)(*args)
-  evaluation, values = jax.make_jaxpr(evaluate, return_shape=True)(
-    slot['hyper'], eval_slot, state, data
-  )
-  parts = [
-    jax.make_jaxpr(member.init)(slot, data),
-    jax.make_jaxpr(draw)(slot['seed'], state['order'], train_slot, data),
-    traced,
-    evaluation,
-  ]
+  traced, (_, scalars, _) = trace(step)(*args)
+  evaluation, values = trace(evaluate)(slot['hyper'], eval_slot, state, data)
+  parts = [start, drawing, traced, evaluation]
   if member.reduction:
     parts.append(reduction_of(member, values))
   executed = cost.count(traced)
