@@ -33,7 +33,6 @@ def get_config(mode: str = ''):
   config.study.metric = 'nats'
   config.study.seeds = 9
   config.study.margin = 0.01
-  config.study.only = 'attention,positions,heads,norm,mlp,residual'
   config.data.window = 64
   config.data.context = 32
   config.data.eval_window = 32
@@ -56,7 +55,6 @@ def get_config(mode: str = ''):
 
 def against_lstm(config):
   config.study.question = 'Attention or recurrence, at equal FLOPs?'
-  config.study.only = 'model'
   config.study.regimes = 'flops'
   config.study.tune = 'optimizer.learning_rate=0.001,0.003,0.01'
   config.study.tune_seeds = 2
@@ -78,7 +76,6 @@ def baby(config):
 
 def smoke(config):
   config.study.seeds = 2
-  config.study.only = 'model'
   config.study.regimes = 'flops'
   config.data.examples = 20_000
   config.data.test = 0.01
@@ -91,13 +88,10 @@ def smoke(config):
 
 
 def get_factors(config):
-  """Each piece of the network; and other networks in its place."""
+  """Each piece of the network; at equal FLOPs, other networks in its place."""
+  if config.study.regimes == 'flops':
+    return (networks(config.model),)
   model = config.model
-  other = {'model.layers': 1, 'model.activation': 'tanh', 'model.residual': False}
-  recurrent = {'model.name': 'recurrent', 'model.norm': 'none', **other}
-  recurrent |= {'model.hidden': 2 * model.width, 'model.embedding': model.width}
-  window = {'model.name': 'window', 'model.context': 16, **other}
-  window |= {'model.hidden': 2 * model.width, 'model.embedding': model.width // 4}
   return (
     factors.factor(
       'attention',
@@ -117,17 +111,33 @@ def get_factors(config):
       kind={'learned': 'swap', 'none': 'remove'},
     ),
     factors.factor('heads', 'model.heads', model.heads, 1),
-    factors.factor('norm', 'model.norm', model.norm, 'rms', 'none'),
+    factors.factor(
+      'norm',
+      'model.norm',
+      model.norm,
+      'rms',
+      'none',
+      kind={'rms': 'swap', 'none': 'remove'},
+    ),
     factors.factor('mlp', 'model.mlp', model.mlp, 'none', kind='remove'),
     factors.factor('residual', 'model.residual', True, False, kind='remove'),
-    factors.levels(
-      'model',
-      {
-        'attention': {'model.name': 'attention'},
-        'lstm': {**recurrent, 'model.cell': 'lstm'},
-        'mingru': {**recurrent, 'model.cell': 'mingru'},
-        'window': window,
-      },
-      kind='swap',
-    ),
+  )
+
+
+def networks(model):
+  """Layers of attention against one layer of recurrence, or of a fixed window."""
+  other = {'model.layers': 1, 'model.activation': 'tanh', 'model.residual': False}
+  recurrent = {'model.name': 'recurrent', 'model.norm': 'none', **other}
+  recurrent |= {'model.hidden': 2 * model.width, 'model.embedding': model.width}
+  window = {'model.name': 'window', 'model.context': 16, **other}
+  window |= {'model.hidden': 2 * model.width, 'model.embedding': model.width // 4}
+  return factors.levels(
+    'network',
+    {
+      'attention': {'model.name': model.name},
+      'lstm': {**recurrent, 'model.cell': 'lstm'},
+      'mingru': {**recurrent, 'model.cell': 'mingru'},
+      'window': window,
+    },
+    kind='swap',
   )

@@ -83,6 +83,7 @@ def parts(made, arm):
 
 LONG = (
   'alexnet_imagefolder',
+  'attention_text',
   'cifar10_cnn',
   'cyclegan_color',
   'cyclegan_digits',
