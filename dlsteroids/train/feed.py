@@ -94,7 +94,7 @@ def evaluate(compiled: program.Program, state: Any, feed: Feed, data: Any) -> An
       processes.fetch({**part, 'values': {name: values[-1][name] for name in on_host}})
     )
   reduced = program.reduce_rows(compiled, values, feed.placed['live'])
-  whole = {**parts[-1], 'reduced': processes.fetch(reduced)}
+  whole = {**parts[-1], 'reduced': processes.fetch(reduced) if reduced else {}}
   if member.chunks is None:
     return whole
   batches = len(member.chunks.mask)

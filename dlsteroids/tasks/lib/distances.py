@@ -1,6 +1,8 @@
 """Distances between sets of rows, such as features of images: numpy and float64.
 
-All pairs of 10,000 rows with 10,000 are looked at a block at a time.
+All pairs of 10,000 rows with 10,000 are looked at a block at a time. Evaluation
+measures the same on the device (`compiled_distances.py`); these are its oracle, and
+measure sets outside of training.
 """
 
 import collections
