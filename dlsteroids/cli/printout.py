@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from dlsteroids.analysis import forecast, power, reach
-from dlsteroids.plan import manifest, study_plan
+from dlsteroids.plan import layouts, manifest, memory, study_plan
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import answer as answer_lib
 from dlsteroids.report import answer_json, formats, latex, notes, sentences
@@ -121,7 +121,11 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
   more = '' if plan.final else ', more if an end of the grid is the best'
   several = len(claims) // each
   under = f' x {several} conditions' if several > 1 else ''
-  programs = work.programs
+  programs, done = work.programs, index.records.__contains__
+  todo = [
+    *study_plan.batches(plan, search, done),
+    *study_plan.batches(plan, _after(search, claims), done),
+  ]
   return [
     f'study {study["name"]}: {_data(plan)}',
     *designs.explain(plan.design, _costs(plan)),
@@ -132,9 +136,12 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     *(f'damaged: {path.name}: {text}' for path, text in index.damaged.items()),
     *launch.changed(plan, manifest.read_study(workdir), runs, index),
     *launch.stale(plan, runs, index),
-    f'programs to compile: {len(programs)}' + _layouts(plan, programs),
+    f'programs to compile: {len({(batch.program, batch.layout) for batch in todo})}'
+    + _layouts(plan, programs),
+    *_padded(plan, todo),
     *_idle(plan),
     *_memory(plan, programs),
+    *launch.memory_lines(plan, runs, index),
     f'steps: {launch.steps_of(missing):,}; nominal training compute: '
     f'{formats.flops(work.flops)}',
     f'estimated time: {_estimate(plan, missing, index)}',
@@ -156,14 +163,11 @@ def _memory(plan: study_plan.Plan, programs: Iterable[str]) -> list[str]:
 
   What it takes once it is compiled is compared with what is free before it runs.
   """
-  if not plan.facts:
-    return []
-  peaks = []
-  for name in programs:
-    facts, layout = plan.facts[name], plan.layouts[name]
-    at_once = layout.groups * (layout.width if layout.strategy == 'vmap' else 1)
-    activations = max(facts.activation_bytes, facts.evaluation_bytes)
-    peaks.append(at_once * activations + layout.members * facts.state_bytes)
+  eval_batch = plan.config['train']['eval_batch']
+  peaks = [
+    memory.estimate(plan.layouts[name], plan.facts[name], eval_batch).peak
+    for name in programs
+  ]
   if not peaks:
     return []
   free = environment.free_memory()
@@ -175,6 +179,28 @@ def _layouts(plan: study_plan.Plan, programs: Iterable[str]) -> str:
   """How the runs of programs are laid out, if there are programs."""
   layouts = dict.fromkeys(str(plan.layouts[name]) for name in programs)
   return f' ({"; ".join(layouts)})' if layouts else ''
+
+
+def _after(
+  search: Sequence[runs_lib.Run], claims: Sequence[runs_lib.Run]
+) -> list[runs_lib.Run]:
+  """The runs of claims that no search has trained before them."""
+  before = {run.fingerprint for run in search}
+  return [run for run in runs_lib.unique(claims) if run.fingerprint not in before]
+
+
+def _padded(plan: study_plan.Plan, todo: Sequence[runs_lib.Batch]) -> list[str]:
+  """The share of the computing that is thrown away, if anything is to train."""
+  if not todo:
+    return []
+  share = layouts.share_padded(todo, lambda program: plan.facts[program].flops)
+  width, data = (plan.config['engine'][name] for name in ('width', 'data_devices'))
+  why = ''
+  if share and width:
+    why = f', as config.engine.width={width} fills every batch up; 0 does not'
+  elif share and data > 1:
+    why = ', as groups of devices wait for each other'
+  return [f'padded work: {100 * share:.3g} % of the training{why}']
 
 
 def _idle(plan: study_plan.Plan) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dlsteroids.cluster import child
 from dlsteroids.config import files
-from dlsteroids.plan import manifest, units
+from dlsteroids.plan import manifest, study_plan, units
 from dlsteroids.run import launch, local, sharing
 from dlsteroids.store import failures
 from dlsteroids.util import errors, lock
@@ -50,7 +50,7 @@ def work(
         'run the study again'
       )
     with lock.hold(workdir):
-      plan = manifest.lay_out(plan, manifest.read_layouts(workdir))
+      plan = study_plan.with_layouts(plan, manifest.read_layouts(workdir))
       plan = manifest.with_written_grid(plan, workdir)
       manifest.write_layouts(plan, workdir)
     patience = 2 * plan.config['engine']['lease_seconds']

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dlsteroids
@@ -17,7 +17,7 @@ from dlsteroids.train import program as program_lib
 from dlsteroids.util import environment, errors
 
 MISFITS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
-MAX_WIDTH = 1 << 20  # members of a program per device, exclusive
+MAX_WIDTH = 1 << 20  # members per device, or examples of a batch, exclusive
 
 
 def read_plan(workdir: pathlib.Path) -> dict[str, Any]:
@@ -36,7 +36,10 @@ def read_plan(workdir: pathlib.Path) -> dict[str, Any]:
     for entry in plan['programs'].values():
       layout = {'strategy': '', 'width': 1, **entry}  # unknown until it is trained
       valid &= isinstance(layout['strategy'], str)
-      valid &= layout['width'] in range(1, MAX_WIDTH)
+      widths = [layout['width'], *entry.get('narrow', {}).values()]
+      valid &= all(width in range(1, MAX_WIDTH) for width in widths)
+      valid &= entry.get('evaluation', 'map') in ('map', 'vmap')
+      valid &= entry.get('eval_batch', 0) in range(MAX_WIDTH)
     if not valid:
       raise ValueError('a value of another kind')
     return plan
@@ -102,19 +105,6 @@ def write_looks(workdir: pathlib.Path, study: study_lib.Study) -> None:
     results.write_json(workdir / 'plan.json', plan)
 
 
-def lay_out(plan: study_plan.Plan, programs: Mapping[str, Any]) -> study_plan.Plan:
-  """The plan with its programs laid out as plan.json says by now.
-
-  Raises:
-    UserError: if that contradicts the engine's settings.
-  """
-  layouts = {
-    name: study_plan.layout(plan.config, plan.facts[name], programs.get(name))
-    for name in plan.layouts
-  }
-  return plan._replace(layouts=layouts)
-
-
 def with_written_grid(plan: study_plan.Plan, workdir: pathlib.Path) -> study_plan.Plan:
   """The plan with the tuning grid of study.json, where another process extends it."""
   study = read_study(workdir)
@@ -140,6 +130,8 @@ def entry_of(layout: program_lib.Layout) -> dict[str, Any]:
     'strategy': layout.strategy,
     'width': layout.width,
     'data_devices': layout.data,
+    'evaluation': layout.evaluation,
+    'eval_batch': layout.eval_batch,
   }
 
 

@@ -1,11 +1,12 @@
 """Runs: one arm with one seed, its fingerprint, and the batches that runs form."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import code as code_lib
 from dlsteroids.study import conditions
+from dlsteroids.train import program as program_lib
 from dlsteroids.util import errors
 
 TUNE_SEED = 1_000_000  # tuning seeds start here, the claim's end before
@@ -39,11 +40,43 @@ class Run(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """Runs that train side by side: of one program, for as many steps."""
+  """Runs that train at the same time: of one program, for as many steps.
+
+  Attributes:
+    program: its id.
+    steps: of every run.
+    parts: the runs of each group of devices, no more than the layout's width; groups
+      beyond the last part are idle.
+    layout: how the members lie on the devices.
+  """
 
   program: str
   steps: int
-  runs: tuple[Run, ...]
+  parts: tuple[tuple[Run, ...], ...]
+  layout: program_lib.Layout
+
+  @property
+  def runs(self) -> tuple[Run, ...]:
+    return tuple(run for part in self.parts for run in part)
+
+  @property
+  def positions(self) -> list[int]:
+    """The slot of every run: a group's live members come first."""
+    return [
+      group * self.layout.width + at
+      for group, part in enumerate(self.parts)
+      for at in range(len(part))
+    ]
+
+  @property
+  def widths(self) -> list[int]:
+    """By run the members with which it is vmapped; its bits depend on that number."""
+    rest = self.layout.rest
+    return [
+      rest if len(part) <= rest else self.layout.width
+      for part in self.parts
+      for _ in part
+    ]
 
   @property
   def name(self) -> str:
@@ -124,29 +157,3 @@ def unique(runs: Iterable[Run]) -> list[Run]:
   for run in runs:
     by_fingerprint.setdefault(run.fingerprint, run)
   return list(by_fingerprint.values())
-
-
-def batches(
-  runs: Sequence[Run], done: Callable[[str], bool], members: Callable[[str], int]
-) -> list[Batch]:
-  """What is still to train, in the plan's order.
-
-  Chunks are cut before finished runs are left out, so a continued study forms the same
-  batches as an undisturbed one wherever a batch was lost whole.
-
-  Args:
-    runs: unique, planned.
-    done: whether a fingerprint is in the store.
-    members: batch size by program id.
-  """
-  groups: dict[tuple[str, int], list[Run]] = {}
-  for run in runs:
-    groups.setdefault((run.program, run.config['train']['steps']), []).append(run)
-  batches = []
-  for (program, steps), group in groups.items():
-    size = members(program)
-    for start in range(0, len(group), size):
-      left = [r for r in group[start : start + size] if not done(r.fingerprint)]
-      if left:
-        batches.append(Batch(program, steps, tuple(left)))
-  return batches

@@ -1,14 +1,15 @@
 """The plan of a study: arms, conditions, programs, layouts and runs; trains nothing."""
 
-from collections.abc import Collection, Mapping, Sequence
+import collections
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
-
-import jax
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
 from dlsteroids.config import code as code_lib
-from dlsteroids.plan import equalise, tuning
+from dlsteroids.plan import equalise, memory, tuning
+from dlsteroids.plan import layouts as layouts_lib
 from dlsteroids.plan import programs as programs_lib
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.store import results
@@ -20,14 +21,6 @@ from dlsteroids.train import inspect
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 from dlsteroids.util import errors
-
-WIDTHS = {('cpu', 'map'): 8, ('cpu', 'vmap'): 5}  # members per device
-WIDTH = 32  # on accelerators
-# Bytes of members' states per device that a width may take. With `map` a larger width
-# only saves batches, and every call moves the states in and out: 0.35 s of 2 s for the
-# 260 MB of a CycleGAN.
-STATES = {'map': 2**28, 'vmap': 2**30}
-
 
 Key = tuple[str, conditions_lib.Condition]  # an arm's name and a condition
 
@@ -45,11 +38,14 @@ class Plan(NamedTuple):
     datasets: by digest of the config section that made them.
     members: the pure functions by program id.
     facts: what is known of a program without training, by program id.
-    layouts: by program id.
+    layouts: of a whole batch, by program id.
     code: what an arm runs, by arm name.
     grid: values that are searched by config path; {} without tuning.
     final: whether the grid is complete, so that the runs that claim can be planned.
     claims: published claims to compare the results with.
+    narrow: by fingerprint the widths, other than their layout's, at which runs that
+      fill no batch were planned before.
+    limits: by program id, how free memory narrowed the layout; '' if it did not.
   """
 
   config: Mapping[str, Any]
@@ -65,6 +61,8 @@ class Plan(NamedTuple):
   grid: Mapping[str, tuple[float, ...]]
   final: bool
   claims: Sequence[claims_lib.Claim]
+  narrow: Mapping[str, int] = {}
+  limits: Mapping[str, str] = {}
 
   @property
   def points(self) -> list[dict[str, float]]:
@@ -170,7 +168,7 @@ def make(
   if programs:
     at = {k: a for k, a in at.items() if runs_lib.program_id(a.config) in programs}
   used = dict.fromkeys(runs_lib.program_id(adjusted.config) for adjusted in at.values())
-  return Plan(
+  plan = Plan(
     config=config,
     design=design,
     conditions=conditions,
@@ -179,15 +177,13 @@ def make(
     datasets=traced.datasets,
     members={program: traced.members[program] for program in used},
     facts=traced.facts,
-    layouts={
-      program: layout(config, traced.facts[program], (layouts or {}).get(program))
-      for program in used
-    },
+    layouts={},
     code=programs_lib.digest_code(configs, traced),
     grid=grid,
     final=not grid or not settings['tune_extend'],
     claims=tuple(published),
   )
+  return with_layouts(plan, layouts or {})
 
 
 def adjust(
@@ -286,67 +282,61 @@ def check_tuning(design: designs.Design, grid: Collection[str]) -> None:
           )
 
 
-def layout(
-  config: Mapping[str, Any],
-  facts: inspect.Facts,
-  written: Mapping[str, Any] | None = None,
-) -> program_lib.Layout:
-  """Strategy and width of a program: as plan.json has them, else by rule.
+def with_layouts(plan: Plan, written: Mapping[str, Any]) -> Plan:
+  """The plan with its programs laid out as plan.json says, else by rule.
 
   Args:
-    config: of the study.
-    facts: of the program.
-    written: the program's entry in plan.json, if any.
+    plan: of a study, or of a part of it.
+    written: the programs of plan.json by id.
 
   Raises:
-    UserError: if engine settings contradict the layout of runs trained before, or may
-      hang: jax before 0.12 can, on CPUs, in large batched products inside a loop.
+    UserError: see `layouts.choose`.
   """
-  engine = config['engine']
-  old = written if written and 'width' in written else None  # no width: not trained yet
-  strategy = engine['strategy']
-  if strategy == 'auto':
-    strategy = old['strategy'] if old else best_strategy(facts)
-  old_jax = jax.__version_info__ < (0, 12)
-  if strategy == 'vmap' and jax.default_backend() == 'cpu' and facts.recurs and old_jax:
-    raise errors.UserError(
-      f'config.engine.strategy=vmap: jax {jax.__version__} can hang on a CPU when '
-      'it trains recurrent models side by side; use map (or auto)'
-    )
-  width = engine['width'] or best_width(strategy, facts)
-  if old and (not engine['width'] or old.get('halved_from') == width):
-    width = old['width']
-  data = engine['data_devices']
-  new = {'strategy': strategy, 'width': width, 'data_devices': data}
-  planned = {'data_devices': 1, **(old or new)}
-  if any(planned[name] != value for name, value in new.items()):
-    words = [', '.join(f'{n}={x[n]}' for n in new) for x in (planned, new)]
-    raise errors.UserError(
-      f'this workdir was planned with {words[0]}, not {words[1]}; results '
-      'depend on them to the bit: use another --workdir'
-    )
-  groups = jax.device_count() // data
-  if not groups:
-    raise errors.UserError(
-      f'config.engine.data_devices={data}, but there are {jax.device_count()} devices'
-    )
-  return program_lib.Layout(strategy, width, groups * data, data)
+  counts, free = series(plan), memory.room(plan.datasets.values())
+  chosen, limits = {}, {}
+  narrow: dict[str, int] = {}
+  for name in plan.members:
+    facts, entry = plan.facts[name], written.get(name, {})
+    words = (plan.config, facts, counts[name], entry)
+    wanted, layout = (layouts_lib.choose(*words, free=f) for f in (math.inf, free))
+    eval_batch = plan.config['train']['eval_batch']
+    chosen[name] = layout
+    limits[name] = memory.describe(wanted, layout, facts, eval_batch, free)
+    narrow |= entry.get('narrow', {})
+  return plan._replace(layouts=chosen, limits=limits, narrow=narrow)
 
 
-def best_strategy(facts: inspect.Facts) -> str:
-  """'map' (members in turn) or 'vmap' (side by side), by model and backend.
+def series(plan: Plan) -> dict[str, list[int]]:
+  """By program, how many runs train one after another for equal steps.
 
-  On a CPU convolutions and recurrences run fastest in turn, other matrix products side
-  by side. On accelerators members run side by side, except in cuDNN's recurrences.
+  Searches train before the runs that claim; of these a study that tunes has the
+  untuned ones, and for each arm and condition those at the chosen point.
   """
-  serial = jax.default_backend() == 'cpu' and (facts.convolves or facts.recurs)
-  return 'map' if serial or 'rnn_fwd' in facts.primitives else 'vmap'
+  seeds, tune_seeds = plan.config['study']['seeds'], plan.config['study']['tune_seeds']
+  configs = {config_lib.digest(each.config): each.config for each in plan.at.values()}
+  declared = {
+    config_lib.digest(plan.at[key].config)
+    for key in plan.at
+    if key[1] == plan.conditions[0]
+  }
+  counts: dict[str, collections.Counter[tuple[str, int]]] = {
+    program: collections.Counter() for program in plan.members
+  }
+  for digest, config in configs.items():
+    own, steps = counts[runs_lib.program_id(config)], config['train']['steps']
+    if plan.grid:
+      own['search', steps] += tune_seeds * len(plan.points)
+    own['claim', steps] += seeds * (1 + (digest in declared) if plan.grid else 1)
+  return {program: list(own.values()) for program, own in counts.items()}
 
 
-def best_width(strategy: str, facts: inspect.Facts) -> int:
-  """Members per device: the backend's number, less where their states are large."""
-  room = max(1, STATES[strategy] // max(facts.state_bytes, 1))
-  return min(WIDTHS.get((jax.default_backend(), strategy), WIDTH), room)
+def batches(
+  plan: Plan, runs: Sequence[runs_lib.Run], done: Callable[[str], bool]
+) -> list[runs_lib.Batch]:
+  """What is still to train of `runs`: see `layouts.batches`."""
+  fixed = bool(plan.config['engine']['width'])
+  layout_of = plan.layouts.__getitem__
+  return layouts_lib.batches(runs, done, layout_of, plan.narrow, fixed)
 
 
 def searches(plan: Plan) -> dict[Key, list[list[runs_lib.Run]]]:

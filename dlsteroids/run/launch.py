@@ -123,12 +123,15 @@ def begin(
   with lock.hold(workdir):
     old = manifest.check(workdir, plan.config['study']['name'])
     if not elsewhere:
-      plan = manifest.lay_out(plan, manifest.read_layouts(workdir))
+      plan = study_plan.with_layouts(plan, manifest.read_layouts(workdir))
     index = read_store(workdir, say, plan.config['engine']['lease_seconds'])
     plan = study_plan.extend_grid(plan, index)
     runs = [run for unit in units.make(plan) for run in unit.runs(index)]
     for line in (*changed(plan, old, runs, index), *stale(plan, runs, index)):
       say(line)
+    if not elsewhere:
+      for line in memory_lines(plan, runs, index):
+        say(line)
     refuse_mixture(plan, index, None if elsewhere else environment.provenance())
     manifest.write_plan(plan, workdir, elsewhere)
     study = manifest.write_study(plan, request.command, workdir, old, index, elsewhere)
@@ -264,6 +267,18 @@ def changed(
     f'changed since the last run: {changes}; {missing} runs are trained anew, and '
     'looks at the results are counted anew'
   ]
+
+
+def memory_lines(
+  plan: study_plan.Plan, runs: Sequence[runs_lib.Run], index: results.Index
+) -> list[str]:
+  """Lines that say how free memory narrowed the layouts of what is to train."""
+  missing = {run.program for run in runs if run.fingerprint not in index.records}
+  arms: dict[str, list[str]] = {}
+  for program in (name for name in plan.layouts if name in missing):
+    if plan.limits.get(program):
+      arms.setdefault(plan.limits[program], []).extend(plan.arms_of(program))
+  return [f'memory: {", ".join(names)}: {limit}' for limit, names in arms.items()]
 
 
 def stale(

@@ -1,6 +1,7 @@
 """Trains a plan's batches on this machine, compiling the next program meanwhile."""
 
 import concurrent.futures
+import math
 import pathlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +13,9 @@ import numpy as np
 from dlsteroids import config as config_lib
 from dlsteroids import types
 from dlsteroids.data.lib import reader
+from dlsteroids.plan import layouts, manifest, study_plan
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.plan import study_plan
-from dlsteroids.run import interrupt, leases
+from dlsteroids.run import interrupt, leases, memory
 from dlsteroids.store import results
 from dlsteroids.train import checkpoint, loop, probes, processes
 from dlsteroids.train import member as member_lib
@@ -49,11 +50,6 @@ class Compiling(NamedTuple):
 
 
 Watch = Callable[[Status | Compiling], None]
-# Of XLA's allocators, the C++ runtime, and YNNPACK, whose kernels give no reason.
-OUT_OF_MEMORY = (
-  *('RESOURCE_EXHAUSTED', 'Out of memory', 'out of memory', 'bad_alloc'),
-  *('Cannot allocate memory', 'MemoryError', 'YNNPACK operation failed'),
-)
 
 
 def no_watch(status: Status | Compiling) -> None:
@@ -71,45 +67,47 @@ def execute(
 ) -> dict[str, str]:
   """Trains what the store lacks of `runs`; returns why runs failed, by fingerprint.
 
-  A batch that fails is reported at once and the others continue. One that runs out of
-  memory is tried again with half the members per device, which plan.json records. The
-  caller holds the leases of the runs' programs.
+  A batch that fails is reported at once and the others continue. One that lacks memory
+  is tried again with a smaller evaluation batch or half the members per device, which
+  plan.json records. The caller holds the leases of the runs' programs.
   """
   stored = [run.fingerprint for run in runs if run.fingerprint in index.records]
   done = set(processes.agree(stored))
-  layouts = dict(plan.layouts)
-  todo = runs_lib.batches(
-    runs_lib.unique(runs),
-    done.__contains__,
-    lambda name: layouts[name].members,
-  )
+  todo = study_plan.batches(plan, runs_lib.unique(runs), done.__contains__)
+  _write_widths(plan, todo, workdir)
+  compiler.start(todo)
   total = float(sum(batch.steps * len(batch.runs) for batch in todo))
   failures: dict[str, str] = {}
+  peaks: dict[str, float] = {}
   finished, at = 0.0, 0
   while at < len(todo):
     interrupt.check()
     batch = todo[at]
-    layout = layouts[batch.program]
     arms = ', '.join(dict.fromkeys(run.arm for run in batch.runs))
     try:
-      compiler.get(batch, layout, watch)  # a signal may interrupt this, not training
+      compiler.get(batch, watch)  # a signal may interrupt this, not training
       with interrupt.deferred():
         watch_batch = _watch_batch(watch, batch, finished, total)
-        train_batch(plan, batch, compiler, layout, workdir, watch_batch, say)
+        train_batch(plan, batch, compiler, workdir, watch_batch, say)
         processes.agree(None)  # raises if another process failed to store it
     except (errors.UserError, leases.Lost):
       raise
     except Exception as error:
       text = processes.fail(error)
       _refuse_full_disk(error, workdir)
-      if _lacks_memory(text) and layout.width > 1:
-        layouts[batch.program] = half = layout._replace(width=layout.width // 2)
-        _write_layout(workdir, batch.program, half)
+      smaller = None
+      if memory.lacks(text):  # the first process decides
+        smaller = processes.agree(_smaller(plan, batch, error, peaks))
+      if smaller:
+        layout, change = program_lib.Layout(*smaller[0]), smaller[1]
+        before = plan.layouts[batch.program]
+        plan = _replace_layout(plan, batch.program, layout, workdir)
         compiler.forget(batch.program)
-        todo[at:] = split_batches(todo[at:], batch.program, half)
+        todo[at:] = _lay_again(plan, todo[at:], batch.program, before)
+        _write_widths(plan, todo[at:], workdir)
         say(
-          f'{arms}: out of memory with {layout.width} runs per device at a time; '
-          f'continuing with {half.width}'
+          f'{arms}: out of memory with {batch.layout.width} runs per device at a time; '
+          f'{change}'
         )
         continue
       say(f'failed: {arms}: {text}')
@@ -119,9 +117,25 @@ def execute(
   return failures
 
 
-def _lacks_memory(text: str) -> bool:
-  """Whether an error's text is one of those by which XLA reports a lack of memory."""
-  return any(word in text for word in OUT_OF_MEMORY)
+def _smaller(
+  plan: study_plan.Plan,
+  batch: runs_lib.Batch,
+  error: Exception,
+  peaks: dict[str, float],
+) -> tuple[program_lib.Layout, str] | None:
+  """The layout of a batch's program that takes less memory: see `memory.smaller`.
+
+  `peaks` has the bytes of evaluations by program, and is brought up to date.
+  """
+  config, whole = batch.runs[0].config, plan.layouts[batch.program]
+  layout = whole._replace(width=batch.layout.width)
+  before = peaks.get(batch.program, math.inf)
+  if isinstance(error, memory.Lack) and error.part == 'evaluation':
+    peaks[batch.program] = error.peak
+  smaller = memory.smaller(layout, config['train']['eval_batch'], error, before)
+  if smaller and smaller[0].width == layout.width:  # the evaluation alone is smaller
+    smaller = smaller[0]._replace(width=whole.width), smaller[1]
+  return smaller
 
 
 def _watch_batch(
@@ -149,31 +163,59 @@ def _refuse_full_disk(error: Exception, workdir: pathlib.Path) -> None:
     ) from error
 
 
-def split_batches(
-  todo: Sequence[runs_lib.Batch], program: str, layout: program_lib.Layout
+def _replace_layout(
+  plan: study_plan.Plan,
+  program: str,
+  layout: program_lib.Layout,
+  workdir: pathlib.Path,
+) -> study_plan.Plan:
+  """The plan with a smaller layout of a program, which plan.json records."""
+  cut = layout.width != plan.layouts[program].width
+  if processes.first():
+    with lock.hold(workdir):
+      tree = results.read_json(workdir / 'plan.json')
+      entry = tree['programs'][program]
+      first = entry.get('halved_from', entry['width'])
+      entry |= manifest.entry_of(layout)
+      entry |= {'halved_from': first, 'narrow': {}} if cut else {}
+      results.write_json(workdir / 'plan.json', tree)
+  layouts_of = {**plan.layouts, program: layout}
+  return plan._replace(layouts=layouts_of, narrow={} if cut else plan.narrow)
+
+
+def _lay_again(
+  plan: study_plan.Plan,
+  todo: Sequence[runs_lib.Batch],
+  program: str,
+  before: program_lib.Layout,
 ) -> list[runs_lib.Batch]:
-  """The batches, those of a program split to fit its smaller layout."""
-  batches = []
-  for batch in todo:
-    size = layout.members if batch.program == program else len(batch.runs)
-    starts = range(0, len(batch.runs), size)
-    batches += [batch._replace(runs=batch.runs[i : i + size]) for i in starts]
-  return batches
+  """Batches, those of a program in its present layout: cut anew if it is narrower."""
+  layout = plan.layouts[program]
+  own = [batch for batch in todo if batch.program == program]
+  others = [batch for batch in todo if batch.program != program]
+  if layout.width != before.width:
+    runs = [run for batch in own for run in batch.runs]
+    return [*study_plan.batches(plan, runs, lambda name: False), *others]
+  evaluation = {name: getattr(layout, name) for name in layouts.EVALUATION}
+  own = [batch._replace(layout=batch.layout._replace(**evaluation)) for batch in own]
+  return [*own, *others]
 
 
-def _write_layout(
-  workdir: pathlib.Path, program: str, layout: program_lib.Layout
+def _write_widths(
+  plan: study_plan.Plan, todo: Sequence[runs_lib.Batch], workdir: pathlib.Path
 ) -> None:
-  """Writes a program's new layout to plan.json."""
-  if not processes.first():
+  """Enters in plan.json at which other widths the runs train that are left over."""
+  narrow = layouts.narrow_widths(todo, plan.layouts.__getitem__)
+  if narrow.items() <= plan.narrow.items() or not processes.first():
     return
-  path = workdir / 'plan.json'
   with lock.hold(workdir):
-    tree = results.read_json(path)
-    entry = tree['programs'][program]
-    first = entry.get('halved_from', entry['width'])
-    entry |= {'width': layout.width, 'halved_from': first}
-    results.write_json(path, tree)
+    tree = results.read_json(workdir / 'plan.json')
+    for batch in todo:
+      entry = tree['programs'][batch.program]
+      own = {r.fingerprint: narrow[r.fingerprint] for r in batch.runs
+             if r.fingerprint in narrow}  # fmt: skip
+      entry['narrow'] = {**entry.get('narrow', {}), **own}
+    results.write_json(workdir / 'plan.json', tree)
 
 
 class Compiler:
@@ -203,15 +245,12 @@ class Compiler:
   def __exit__(self, *error: Any) -> None:
     self.pool.shutdown(wait=False, cancel_futures=True)
 
-  def start(
-    self, todo: Sequence[runs_lib.Batch], layouts: Mapping[str, program_lib.Layout]
-  ) -> None:
+  def start(self, todo: Sequence[runs_lib.Batch]) -> None:
     """Queues the programs of batches."""
     for batch in todo:
-      layout = layouts[batch.program]
-      if (batch.program, layout) not in self.futures:
-        future = self.pool.submit(self._compile_if_needed, batch, layout)
-        self.futures[batch.program, layout] = future
+      if (batch.program, batch.layout) not in self.futures:
+        future = self.pool.submit(self._compile_if_needed, batch)
+        self.futures[batch.program, batch.layout] = future
 
   def forget(self, program: str) -> None:
     """Drops a program in every layout."""
@@ -219,36 +258,38 @@ class Compiler:
       del self.futures[key]
 
   def get(
-    self, batch: runs_lib.Batch, layout: program_lib.Layout, watch: Watch = no_watch
+    self, batch: runs_lib.Batch, watch: Watch = no_watch
   ) -> tuple[program_lib.Program, Mapping[str, Any]]:
     """The compiled program of a batch, and its data on the devices."""
-    self.start([batch], {batch.program: layout})
-    future = self.futures[batch.program, layout]
+    self.start([batch])
+    future = self.futures[batch.program, batch.layout]
     if not future.done():
       number = 1 + sum(other.done() for other in self.futures.values())
       watch(Compiling(number, len(self.futures)))
     compiled = future.result()
     if compiled is None:  # another process trained it when its turn came
-      future = self.pool.submit(self._compile, batch, layout)
-      self.futures[batch.program, layout] = future
+      future = self.pool.submit(self._compile, batch)
+      self.futures[batch.program, batch.layout] = future
       compiled = future.result()
     return compiled
 
   def _compile_if_needed(
-    self, batch: runs_lib.Batch, layout: program_lib.Layout
+    self, batch: runs_lib.Batch
   ) -> tuple[program_lib.Program, Mapping[str, Any]] | None:
-    return self._compile(batch, layout) if self.is_needed(batch.program) else None
+    return self._compile(batch) if self.is_needed(batch.program) else None
 
   def _compile(
-    self, batch: runs_lib.Batch, layout: program_lib.Layout
+    self, batch: runs_lib.Batch
   ) -> tuple[program_lib.Program, Mapping[str, Any]]:
     config = batch.runs[0].config
-    program = program_lib.make(self.plan.members[batch.program], layout)
-    data = self.place_data(self.plan.dataset(config), program)
+    dataset, member = self.plan.dataset(config), self.plan.members[batch.program]
+    if batch.layout.eval_batch:
+      member = member_lib.make(layouts.evaluated(config, batch.layout), dataset)
+    program = program_lib.make(member, batch.layout)
+    data = self.place_data(dataset, program)
     with jax.default_matmul_precision(config['train']['matmul']):
-      slots = program_lib.place(make_slots(self.plan, batch, layout), program)
+      slots = program_lib.place(make_slots(self.plan, batch), program)
       compiled = program_lib.compile_all(program, slots, data)
-    _check_memory(compiled, config)
     return compiled, data
 
   def place_data(
@@ -261,69 +302,45 @@ class Compiler:
       return self.data[dataset.digest]
 
 
-def _check_memory(compiled: program_lib.Program, config: Mapping[str, Any]) -> None:
-  """Raises MemoryError if a compiled program takes more than the host has free.
-
-  The kernel would kill the process without a word. Accelerators report it themselves.
-  """
-  if compiled.mesh.devices.flat[0].platform != 'cpu':
-    return
-  peaks = program_lib.peak_bytes(compiled)
-  part = max(peaks, key=lambda name: peaks[name])
-  free = environment.free_memory()
-  if peaks[part] > free:
-    option = {'training': 'batch_size', 'evaluation': 'eval_batch'}[part]
-    raise MemoryError(
-      f'out of memory: {part} would take {peaks[part] / 2**30:.1f} GiB with '
-      f'{compiled.layout.width} runs per device at a time, and '
-      f'{free / 2**30:.1f} GiB are free; lower '
-      f'--config.train.{option}={config["train"][option]}'
-    )
-
-
-def make_slots(
-  plan: study_plan.Plan, batch: runs_lib.Batch, layout: program_lib.Layout
-) -> list[dict[str, Any]]:
-  """The slots of a batch: runs dealt out to the groups of devices, then padding.
+def make_slots(plan: study_plan.Plan, batch: runs_lib.Batch) -> list[dict[str, Any]]:
+  """The slots of a batch: every group's runs, then slots that are not live.
 
   Raises:
-    ValueError: more runs than the layout has members.
+    ValueError: more runs than the layout has members, or than a group has.
   """
-  if len(batch.runs) > layout.members:
+  layout = batch.layout
+  most = max(map(len, batch.parts))
+  if len(batch.parts) > layout.groups or most > layout.width:
     raise ValueError(f'{len(batch.runs)} runs in a batch of {layout.members}')
   slots: list[Any] = [None] * layout.members
-  for i, run in enumerate(batch.runs):
-    slots[position(i, layout)] = member_lib.slot(
-      run.config, plan.dataset(run.config), run.seed
-    )
+  for at, run in zip(batch.positions, batch.runs):
+    config = layouts.evaluated(run.config, layout)
+    slots[at] = member_lib.slot(config, plan.dataset(run.config), run.seed)
   first = slots[0]
   return [slot or {**first, 'live': first['live'] & False} for slot in slots]
-
-
-def position(i: int, layout: program_lib.Layout) -> int:
-  """Where the i-th run of a batch lies: runs are dealt out to the groups in turn."""
-  return (i % layout.groups) * layout.width + i // layout.groups
 
 
 def train_batch(
   plan: study_plan.Plan,
   batch: runs_lib.Batch,
   compiler: Compiler,
-  layout: program_lib.Layout,
   workdir: pathlib.Path,
   watch: Callable[[loop.Progress], None],
   say: Callable[[str], None],
 ) -> None:
   """Trains a batch and stores its runs; nothing is stored if anything fails."""
-  program, data = compiler.get(batch, layout)
+  program, data = compiler.get(batch)
   config = batch.runs[0].config
+  memory.check(program, config)  # of batches trained before it, nothing is left
   dataset = plan.dataset(config)
   split = dataset.split(batch.runs[0].seed)
   # Results depend on both to the bit: checkpoints of another origin are not continued.
-  origin = config_lib.digest(processes.agree([layout, environment.provenance()]))[:8]
-  folder = workdir / 'checkpoints' / f'{batch.name}-{origin}'
-  slots = make_slots(plan, batch, layout)
-  places = [(position(i, layout), run) for i, run in enumerate(batch.runs)]
+  origin = config_lib.digest(processes.agree([batch.layout, environment.provenance()]))[
+    :8
+  ]
+  folder = workdir / 'checkpoints' / f'{batch.name}-{config_lib.digest(origin)[:8]}'
+  slots = make_slots(plan, batch)
+  places = list(zip(batch.positions, batch.runs))
   checkpoint.sign(folder, [run.fingerprint for run in batch.runs])
   with jax.default_matmul_precision(config['train']['matmul']):
     result = loop.train(
@@ -367,10 +384,11 @@ def train_batch(
       {
         'program': batch.program,
         'members': [run.fingerprint for run in batch.runs],
-        'positions': [at for at, _ in places],
+        'positions': batch.positions,
+        'widths': batch.widths,
         'config': config,
         'numbers': [config_lib.hyper(run.config) for run in batch.runs],
-        'layout': layout._asdict(),
+        'layout': plan.layouts[batch.program]._asdict(),
         'checkpoint': saved,
         'provenance': environment.provenance(),
         'sources': plan.code[batch.runs[0].arm].modules,

@@ -60,7 +60,7 @@ def run(
   runs = [plan.run(arm, first + i, runs_lib.UNTUNED, {}) for i in range(count)]
   with lock.hold(workdir):
     manifest.check(workdir, plan.config['study']['name'])
-    plan = manifest.lay_out(plan, manifest.read_layouts(workdir))
+    plan = study_plan.with_layouts(plan, manifest.read_layouts(workdir))
     manifest.write_plan(plan, workdir)
   failures = sharing.train(plan, units.of_runs(runs), workdir, watch, say)
   records = results.read(workdir).records

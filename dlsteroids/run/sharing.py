@@ -88,7 +88,7 @@ def _agree(
 ) -> tuple[study_plan.Plan, Sequence[runs_lib.Run]]:
   """The plan with the current layouts, and runs, as the first process has them."""
   layouts = manifest.read_layouts(workdir) if processes.first() else {}
-  plan = manifest.lay_out(plan, processes.agree(layouts))
+  plan = study_plan.with_layouts(plan, processes.agree(layouts))
   names = processes.agree([run.fingerprint for run in runs])
   if processes.first():
     return plan, runs_lib.unique(runs)
@@ -127,10 +127,11 @@ class Worker:
     self.compiler.__exit__(*error)
 
   def compile_ahead(self) -> None:
-    """Queues the compilation of each unit's first batch."""
+    """Queues the compilation of what each unit trains first."""
+    done = self.index.records
     for unit in self.todo:
-      batches = self.batches(unit.missing(self.index))
-      self.compiler.start(batches[:1], self.plan.layouts)
+      search = [run for run in unit.search if run.fingerprint not in done]
+      self.compiler.start(self.batches(search or unit.missing(self.index)))
 
   def extend_grid(self, extend: Extend | None) -> bool:
     """Extends the grid or makes it final; False if it was, or without `extend`."""
@@ -156,8 +157,7 @@ class Worker:
     return holder is None or holder.token == self.tally.token
 
   def batches(self, runs: Sequence[runs_lib.Run]) -> list[runs_lib.Batch]:
-    sizes = lambda name: self.plan.layouts[name].members
-    return runs_lib.batches(runs, lambda name: name in self.index.records, sizes)
+    return study_plan.batches(self.plan, runs, self.index.records.__contains__)
 
   def update_todo(self) -> bool:
     """Drops units that are done or failed elsewhere; returns whether any are left."""

@@ -39,12 +39,19 @@ class Layout(NamedTuple):
     width: members on one group.
     devices: in use.
     data: devices of one group, over which each member's batch is spread.
+    rest: of 'vmap': the width at which a group runs that holds no more members than
+      this; 0: every group that holds any runs at `width`.
+    evaluation: the strategy of evaluations.
+    eval_batch: examples that a member evaluates at a time; 0: as configured.
   """
 
   strategy: str
   width: int
   devices: int
   data: int = 1
+  rest: int = 0
+  evaluation: str = 'map'
+  eval_batch: int = 0
 
   @property
   def groups(self) -> int:
@@ -103,13 +110,21 @@ def make_mesh(layout: Layout) -> jax.sharding.Mesh:
 
 
 def over_members(
-  function: Callable, layout: Layout, mesh: Any, scalars: int, *, updates: bool = False
+  function: Callable,
+  layout: Layout,
+  mesh: Any,
+  scalars: int,
+  *,
+  strategy: str = '',
+  updates: bool = False,
 ) -> Callable:
   """A function of one member as a function of a batch of them.
 
-  'map' runs a device's members one after another and skips padding; 'vmap' runs them
-  side by side. With `updates`, the function returns a new state: 'map' then updates the
-  states in place, which `lax.map` would copy, and stops after the last live member.
+  'map' runs a device's members one after another and skips padding. 'vmap' runs them
+  side by side, at the layout's `width` or `rest`, whichever just holds the live ones; a
+  device without live members does nothing. With `updates`, the function takes training
+  steps and returns a new state: 'map' then updates the states in place, which `lax.map`
+  would copy, and stops after the last live member.
 
   Args:
     function: `(tree, data, *scalars) -> result` of one member; `tree['slot']['live']`
@@ -117,7 +132,9 @@ def over_members(
     layout: of the members.
     mesh: from `make_mesh`.
     scalars: how many scalars follow `data`.
-    updates: whether the result is the new `tree['state']`.
+    strategy: of this function; '' is the layout's.
+    updates: whether the result is the new `tree['state']`; the scalars are then the
+      first step, the end of the steps, and whether training sums start anew.
   """
 
   def synchronised(value):
@@ -154,11 +171,55 @@ def over_members(
 
     return jax.lax.fori_loop(0, synchronised(count), body, tree['state'])
 
+  def run_side_by_side(width, tree, data, *rest):
+    if width == 1:  # not vmapped: products of one member round as those of several
+      result = function(jax.tree.map(lambda x: x[0], tree), data, *rest)
+      return jax.tree.map(lambda x: x[None], result)
+    part = jax.tree.map(lambda x: x[:width], tree)
+    in_axes = (0, None, *(None,) * scalars)
+    return jax.vmap(function, in_axes=in_axes)(part, data, *rest)
+
+  widths = [width for width in (layout.rest, layout.width) if width]
+
+  def choose_width(tree):
+    """0: no live member; else from 1 the place in `widths`."""
+    count = jnp.sum(tree['slot']['live'], dtype=jnp.int32)
+    return sum((count > least).astype(jnp.int32) for least in (0, *widths[:-1]))
+
+  def update_side_by_side(tree, data, start, stop, fresh):
+    choice, state = choose_width(tree), tree['state']
+    for number, width in enumerate(widths, 1):
+      end = jnp.where(choice == number, stop, start)  # else no steps: nothing is copied
+      old = {**tree, 'state': state}
+      new = run_side_by_side(width, old, data, start, end, fresh)
+      state = jax.tree.map(
+        lambda x, v: jax.lax.dynamic_update_slice_in_dim(x, v, 0, 0), state, new
+      )
+    return state
+
+  def measure_side_by_side(tree, data, *rest):
+    run = functools.partial(run_side_by_side, layout.width)
+    shape = jax.eval_shape(run, tree, data, *rest)
+
+    def enlarge(width):
+      def run():
+        part = run_side_by_side(width, tree, data, *rest)
+        return jax.tree.map(
+          lambda s, v: jnp.concatenate([v, zeros_like(s)[width:]]), shape, part
+        )
+
+      return run
+
+    skip = lambda: jax.tree.map(zeros_like, shape)
+    return jax.lax.switch(choose_width(tree), [skip, *map(enlarge, widths)])
+
   def run_group(tree, data, *rest):
     with step_lib.formulation(), spread.over(layout.data):
-      if layout.strategy == 'vmap':
-        in_axes = (0, None, *(None,) * scalars)
-        return jax.vmap(function, in_axes=in_axes)(tree, data, *rest)
+      if (strategy or layout.strategy) == 'vmap':
+        if layout.groups == 1 == len(widths) or layout.data > 1:  # as `synchronised`
+          return run_side_by_side(layout.width, tree, data, *rest)
+        run = update_side_by_side if updates else measure_side_by_side
+        return run(tree, data, *rest)
       if updates:
         return update_in_place(tree, data, *rest)
       return jax.lax.map(lambda one: run_if_live(one, data, *rest), tree)
@@ -213,7 +274,7 @@ def make(member: member_lib.Member, layout: Layout) -> Program:
 
   inits = over_members(init, layout, mesh, 0)
   stretches = over_members(stretch, layout, mesh, 3, updates=True)
-  evaluates = over_members(evaluate, layout, mesh, 0)
+  evaluates = over_members(evaluate, layout, mesh, 0, strategy=layout.evaluation)
   return Program(
     layout=layout,
     member=member,
@@ -360,25 +421,29 @@ def _compiled_reduce(
 
 
 def peak_bytes(compiled: Program) -> dict[str, int]:
-  """Bytes that compiled 'training' and 'evaluation' take beside their arguments.
+  """Bytes that compiled 'training' and 'evaluation' take beside the data set.
 
-  Of all devices of this process together; 0 where the backend does not tell.
+  With the members' states, on all devices of this process together; 0 where the backend
+  does not tell.
   """
   devices = len(compiled.mesh.local_devices)
-  peaks: dict[str, int] = {}
-  for name, function in (
-    ('training', compiled.stretch),
-    ('evaluation', compiled.evaluate),
-    ('evaluation', compiled.reduce),
-  ):
+
+  def read(function: Any, *names: str) -> int:
     if function is None:
-      continue
+      return 0
     analysis = function.memory_analysis()
-    sizes = ('temp_size_in_bytes', 'output_size_in_bytes')
-    own = sum(getattr(analysis, size, 0) for size in sizes)
-    own -= getattr(analysis, 'alias_size_in_bytes', 0)
-    peaks[name] = max(own * devices, peaks.get(name, 0))
-  return peaks
+    sizes = (getattr(analysis, f'{name}_size_in_bytes', 0) for name in names)
+    return sum(sizes) * devices
+
+  state = read(compiled.stretch, 'output')  # in the place of its donated argument
+  evaluations = (
+    read(function, 'temp', 'output')
+    for function in (compiled.evaluate, compiled.reduce)
+  )
+  return {
+    'training': state + read(compiled.stretch, 'temp'),
+    'evaluation': state + max(evaluations),
+  }
 
 
 def with_chunk(slots: Any, program: Program, kind: str) -> Any:

@@ -21,6 +21,9 @@ class Case(NamedTuple):
     hidden: units of the dense layers, each with ReLU and dropout.
     seeds: how many.
     batch: examples per step.
+    norm: 'batch' after every convolution, before ReLU; 'none'.
+    optimizer: 'sgd' with momentum, or 'adam'.
+    goal: the least ratio to torch at its best; 0: by the kind of network.
   """
 
   about: str
@@ -31,6 +34,9 @@ class Case(NamedTuple):
   hidden: tuple[int, ...]
   seeds: int
   batch: int = BATCH
+  norm: str = 'none'
+  optimizer: str = 'sgd'
+  goal: float = 0.0
 
 
 CASES = {
@@ -44,9 +50,25 @@ CASES = {
   'digits': Case(
     'CNN on 8×8, 3×3 1→16→32, dense 64', (8, 8, 1), (16, 32), 1, 3, (64,), 16, 64
   ),
+  **{
+    f'small{seeds}': Case(
+      'CNN 3×3 1→8→16, batch norm, dense 64, Adam',
+      *((28, 28, 1), (8, 16), 1, 3, (64,), seeds, 64),
+      norm='batch', optimizer='adam', goal=1.2,
+    )
+    for seeds in (2, 8, 12)
+  },
+  **{
+    f'perceptron{seeds}': Case(
+      'MLP 784-64-10, Adam',
+      *((28, 28, 1), (), 0, 0, (64,), seeds, 64),
+      optimizer='adam', goal=2.0,
+    )
+    for seeds in (2, 8, 12)
+  },
   'tiny': Case('toy CNN', (8, 8, 1), (4, 4), 1, 3, (8,), 2, 8),
   'tiny_mlp': Case('toy MLP', (4, 4, 1), (), 0, 0, (8, 8), 3, 8),
-}
+}  # fmt: skip
 
 
 class TextCase(NamedTuple):
@@ -160,6 +182,8 @@ def make_config(name: str, count: int, changes: dict[str, Any] | None = None) ->
     config.model.widths = case.widths
     config.model.depth = case.depth
     config.model.kernel = case.kernel
+    config.model.norm = case.norm
+  config.optimizer.name = case.optimizer
   config.optimizer.learning_rate = LEARNING_RATE
   config.optimizer.momentum = MOMENTUM
   config.train.batch_size = case.batch

@@ -33,7 +33,8 @@ class Settings(NamedTuple):
 
   def cases(self, *names: str) -> list[str]:
     """These cases, or toys in their place."""
-    toys = {'mlp': 'tiny_mlp'} | {n: 'tiny_text' for n in names if n.startswith('text')}
+    toys = {n: 'tiny_text' for n in names if n.startswith('text')}
+    toys |= {n: 'tiny_mlp' for n in names if n.startswith(('mlp', 'perceptron'))}
     found = [toys.get(name, 'tiny') if self.quick else name for name in names]
     return list(dict.fromkeys(found))
 

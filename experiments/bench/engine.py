@@ -14,6 +14,7 @@ import optax
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng
+from dlsteroids.plan import layouts as layouts_lib
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.plan import study_plan
 from dlsteroids.run import local
@@ -81,9 +82,9 @@ def timed(function: Callable[[], Any]) -> float:
 
 
 class Ready(NamedTuple):
-  """Runs in batches, with their program compiled and their slots filled."""
+  """Runs in batches, with their programs compiled and their slots filled."""
 
-  compiled: program_lib.Program
+  compiled: Sequence[program_lib.Program]  # of each batch
   data: Any
   slots: Sequence[Any]  # of each batch
   counts: Mapping[str, int]
@@ -101,22 +102,32 @@ def make_ready(
   runs: Sequence[runs_lib.Run],
   layout: program_lib.Layout | None = None,
 ) -> Ready:
-  """Batches runs of one program as `local.execute` does, in the study's own layout."""
-  wanted = layout or made.layouts[runs[0].program]
-  todo = runs_lib.batches(runs, lambda _: False, lambda _: wanted.members)
+  """Batches runs of one program as `local.execute` does, or all in one layout."""
+  todo = deal(made, runs, layout)
   with local.Compiler(made) as compiler:
-    compiled, data = compiler.get(todo[0], wanted)
+    compiled, (data, *_) = zip(*(compiler.get(batch) for batch in todo))
   split = made.dataset(runs[0].config).split(runs[0].seed)
   return Ready(
     compiled,
     data,
-    [local.make_slots(made, batch, wanted) for batch in todo],
+    [local.make_slots(made, batch) for batch in todo],
     {name: len(split[name]) for name in member.SPLITS},
     len(runs),
   )
 
 
-def train_batch(ready: Ready, slots: Any, steps: int) -> float:
+def deal(
+  made: study_plan.Plan,
+  runs: Sequence[runs_lib.Run],
+  layout: program_lib.Layout | None = None,
+) -> list[runs_lib.Batch]:
+  """The study's own batches, or batches that a layout fills, with copies if need be."""
+  if layout is None:
+    return study_plan.batches(made, runs, lambda _: False)
+  return layouts_lib.batches(runs, lambda _: False, lambda _: layout, fixed=True)
+
+
+def train_batch(ready: Ready, number: int, steps: int) -> float:
   """Seconds of `steps` steps of a batch, trained by the study's own loop.
 
   From the end of the first stretch (one step more) to the end of the last: initial
@@ -129,8 +140,8 @@ def train_batch(ready: Ready, slots: Any, steps: int) -> float:
       times.append(time.perf_counter())
 
   loop.train(
-    ready.compiled,
-    slots,
+    ready.compiled[number],
+    ready.slots[number],
     ready.data,
     ready.counts,
     steps=steps + 1,
@@ -145,7 +156,7 @@ def trainer(ready: Ready) -> Callable[[int], Sample]:
   """`steps -> Sample` of training all batches, one after another."""
 
   def train(steps: int) -> Sample:
-    seconds = sum(train_batch(ready, slots, steps) for slots in ready.slots)
+    seconds = sum(train_batch(ready, i, steps) for i in range(len(ready.slots)))
     return Sample(seconds, ready.runs * steps)
 
   return train
@@ -157,11 +168,12 @@ def engine(case: str, count: int) -> Offer:
   made = make_plan(case, count, {})
   runs = baseline(made)
   usual = made.layouts[runs[0].program]
-  wanted = [usual]
+  wanted = {show(usual): None}
   if len(runs) == 1 and usual.devices > 1:
-    wanted.append(usual._replace(width=1, data=usual.devices))
+    spread = usual._replace(width=1, data=usual.devices)
+    wanted[show(spread)] = spread
   measures = {
-    show(layout): trainer(make_ready(made, runs, layout)) for layout in wanted
+    name: trainer(make_ready(made, runs, layout)) for name, layout in wanted.items()
   }
   return Offer({**facts_of(made), 'layouts': [*measures]}, measures)
 
@@ -209,7 +221,7 @@ def overhead(case: str, count: int) -> Offer:
   bare loop's.
   """
   start(1)
-  width = study_plan.WIDTHS['cpu', 'map']
+  width = layouts_lib.WIDTHS['cpu', 'map']
   made = make_plan(case, count, {'study.seeds': width, 'engine.strategy': 'map'})
   return Offer(
     facts_of(made),

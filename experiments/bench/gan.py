@@ -108,15 +108,14 @@ def engine_game(case: str, count: int) -> Offer:
   measures the sgemm peak when asked: while workers start, others do, too.
   """
   from dlsteroids import config as config_lib
-  from dlsteroids.plan import runs as runs_lib
   from dlsteroids.plan import study_plan
   from dlsteroids.run import local
   from dlsteroids.study import factors
   from experiments.bench import engine
 
   def deal(runs, layout):
-    todo = runs_lib.batches(runs, lambda _: False, lambda _: layout.members)
-    return [local.make_slots(made, batch, layout) for batch in todo]
+    todo = engine.deal(made, runs, layout)
+    return [local.make_slots(made, batch) for batch in todo]
 
   engine.start()
   tested = factors.factor('slope', 'model.slope', cases.SLOPE, 0.1)
@@ -158,7 +157,7 @@ def trainer(
       times.setdefault(progress.step, time.perf_counter())
 
     loop.train(
-      ready.compiled,
+      ready.compiled[0],
       slots,
       ready.data,
       ready.counts,

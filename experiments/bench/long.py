@@ -100,7 +100,7 @@ def fill(
   label = dataset.arrays['label'][test].astype(np.uint8)
   generator = np.random.default_rng(0)
   effects = dict(zip(made.arms, np.linspace(0, -0.05, len(made.arms)).tolist()))
-  todo = runs_lib.batches(runs, lambda _: False, lambda _: layout.members)
+  todo = study_plan.batches(made, runs, lambda _: False)
   provenance, now = environment.provenance(), environment.now()
   for batch in todo:
     wrong = generator.random((len(batch.runs), len(test))) < 0.05
@@ -115,7 +115,7 @@ def fill(
     about = {
       'program': batch.program,
       'members': [run.fingerprint for run in batch.runs],
-      'positions': list(range(len(batch.runs))),
+      'positions': batch.positions,
       'layout': layout._asdict(),
       'checkpoint': '',
       'provenance': provenance,
@@ -208,8 +208,8 @@ def saves(case: str, count: int) -> Offer:
   engine.start()
   made = engine.make_plan(case, count, {})
   ready = engine.make_ready(made, engine.baseline(made))
-  slots = program.place(ready.slots[0], ready.compiled)
-  state = ready.compiled.init(slots, ready.data)
+  slots = program.place(ready.slots[0], ready.compiled[0])
+  state = ready.compiled[0].init(slots, ready.data)
   size = sum(leaf.nbytes for leaf in jax.tree.leaves(state) if hasattr(leaf, 'nbytes'))
   folder = pathlib.Path(tempfile.mkdtemp())
   numbers = steps_from(1)

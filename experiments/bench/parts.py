@@ -20,6 +20,12 @@ def against_torch(settings: Settings) -> list[Row]:
   return found
 
 
+def small(settings: Settings) -> list[Row]:
+  """The nets that studies really use, at three numbers of seeds."""
+  names = [f'{net}{seeds}' for net in ('small', 'perceptron') for seeds in (2, 8, 12)]
+  return [row for name in settings.cases(*names) for row in torch_case(settings, name)]
+
+
 def recurrent(settings: Settings) -> list[Row]:
   """Character models, many seeds and one, against torch at its best."""
   found = []
@@ -77,6 +83,8 @@ def torch_goal(contender: Contender, name: str) -> float:
   """The declared goal of a contender of ours."""
   if name in cases.TEXTS:
     return 1.1 if cases.TEXTS[name].seeds > 1 else 0.75
+  if cases.CASES[name].goal:
+    return cases.CASES[name].goal
   if not cases.CASES[name].widths:
     return 1.2
   minor = int(contender.workers[0].facts['jax'].split('.')[1])
@@ -162,6 +170,7 @@ def overhead(settings: Settings) -> list[Row]:
 
 PARTS: Mapping[str, Any] = {
   'torch': against_torch,
+  'small': small,
   'recurrent': recurrent,
   'convolutions': conv.convolutions,
   'overhead': overhead,

@@ -4,7 +4,7 @@ import concurrent.futures
 import pathlib
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import files
@@ -12,7 +12,6 @@ from dlsteroids.plan import runs as runs_lib
 from dlsteroids.plan import study_plan
 from dlsteroids.run import local
 from dlsteroids.study import factors
-from dlsteroids.train import program
 from dlsteroids.util import environment
 from experiments.bench import engine
 from experiments.bench.worker import Offer
@@ -54,9 +53,9 @@ def compile_study(config: str) -> Offer:
   planned = time.perf_counter()
   firsts = first_batches(made)
   with local.Compiler(made) as compiler:
-    compiler.start(firsts, made.layouts)
+    compiler.start(firsts)
     for batch in firsts:
-      compiler.get(batch, made.layouts[batch.program])
+      compiler.get(batch)
   facts = {
     'seconds': time.perf_counter() - planned,
     'planning': planned - begin,
@@ -69,19 +68,15 @@ def compile_study(config: str) -> Offer:
 def first_batches(made: study_plan.Plan) -> list[runs_lib.Batch]:
   """One batch of every program of a plan, in the order in which they are trained."""
   runs = study_plan.claim_runs(made)
-  todo = runs_lib.batches(
-    runs, lambda _: False, lambda name: made.layouts[name].members
-  )
+  todo = study_plan.batches(made, runs, lambda _: False)
   return list({batch.program: batch for batch in reversed(todo)}.values())[::-1]
 
 
 class Ahead(local.Compiler):
   """Compiles everything before anything is trained."""
 
-  def start(
-    self, todo: Sequence[runs_lib.Batch], layouts: Mapping[str, program.Layout]
-  ) -> None:
-    super().start(todo, layouts)
+  def start(self, todo: Sequence[runs_lib.Batch]) -> None:
+    super().start(todo)
     concurrent.futures.wait(self.futures.values())
 
 
@@ -126,10 +121,10 @@ def rates(config: str) -> Offer:
     for rate in RATES
   ]
   ready = engine.make_ready(made, runs)
-  engine.train_batch(ready, ready.slots[0], 2)
+  engine.train_batch(ready, 0, 2)
   before = len(compiled)
-  for slots in ready.slots[1:]:
-    engine.train_batch(ready, slots, 2)
+  for number in range(1, len(ready.slots)):
+    engine.train_batch(ready, number, 2)
   facts = {
     'programs': len({run.program for run in runs}),
     'before': before,

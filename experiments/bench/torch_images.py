@@ -17,12 +17,21 @@ class Network(torch.nn.Module):
   def __init__(self, case: cases.Case):
     super().__init__()
     height, width, channels = case.shape
-    self.convs = torch.nn.ModuleList()
+    self.convs, self.norms = torch.nn.ModuleList(), torch.nn.ModuleList()
     self.pools = []
     for units in case.widths:
       for index in range(case.depth):
         self.convs.append(
-          torch.nn.Conv2d(channels, units, case.kernel, padding=case.kernel // 2)
+          torch.nn.Conv2d(
+            channels,
+            units,
+            case.kernel,
+            padding=case.kernel // 2,
+            bias=case.norm == 'none',
+          )
+        )
+        self.norms.append(
+          torch.nn.BatchNorm2d(units) if case.norm == 'batch' else torch.nn.Identity()
         )
         self.pools.append(index == case.depth - 1)
         channels = units
@@ -35,14 +44,23 @@ class Network(torch.nn.Module):
     self.output = torch.nn.Linear(sizes[-1], data.CLASSES)
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
-    for conv, pool in zip(self.convs, self.pools):
-      x = functional.relu(conv(x))
+    for conv, norm, pool in zip(self.convs, self.norms, self.pools):
+      x = functional.relu(norm(conv(x)))
       if pool:
         x = functional.max_pool2d(x, 2)
     x = x.flatten(1)
     for layer in self.hidden:
       x = self.drop(functional.relu(layer(x)))
     return self.output(x)
+
+
+def make_optimizer(case: cases.Case, network: Network) -> torch.optim.Optimizer:
+  """The case's optimizer, fused."""
+  if case.optimizer == 'adam':
+    return torch.optim.Adam(network.parameters(), lr=cases.LEARNING_RATE, fused=True)
+  return torch.optim.SGD(
+    network.parameters(), lr=cases.LEARNING_RATE, momentum=cases.MOMENTUM, fused=True
+  )
 
 
 def torch_versions() -> Offer:
@@ -56,7 +74,7 @@ def train_torch(
   """`seeds` seeds one after another.
 
   Images lie in memory as bytes in the order that the mode's convolutions read, and are
-  gathered and normalised in every step; the optimizer is torch's fused SGD.
+  gathered and normalised in every step; the optimizer is torch's fused one.
   """
   if threads:
     torch.set_num_threads(threads)
@@ -85,12 +103,7 @@ def train_torch(
     begin = time.perf_counter()
     for _ in range(seeds):
       network.load_state_dict(first)
-      optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=cases.LEARNING_RATE,
-        momentum=cases.MOMENTUM,
-        fused=True,
-      )
+      optimizer = make_optimizer(known, network)
       order = torch.randperm(count, device=device)
       for step in range(steps):
         place = step * known.batch % (count - known.batch + 1)

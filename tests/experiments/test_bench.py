@@ -138,6 +138,16 @@ def test_torch_trains_a_network_of_the_same_size(name):
   assert sum(x.numel() for x in network.parameters()) == sum(x.size for x in leaves)
 
 
+def test_small_nets_are_timed_at_three_numbers_of_seeds():
+  for net, goal in (('small', 1.2), ('perceptron', 2.0)):
+    for seeds in (2, 8, 12):
+      case = cases_lib.CASES[f'{net}{seeds}']
+      config = cases_lib.make_config(f'{net}{seeds}', 512)
+      assert (case.goal, config.study.seeds) == (goal, seeds)
+      assert config.optimizer.name == 'adam'
+      assert config.model.get('norm', '') == ('batch' if net == 'small' else 'none')
+
+
 def test_a_worker_trains_through_the_engine_and_ends_with_its_asker(
   tmp_path, monkeypatch
 ):

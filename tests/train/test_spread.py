@@ -10,7 +10,7 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids.models.ops import sharding
-from dlsteroids.plan import study_plan
+from dlsteroids.plan import layouts
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 from dlsteroids.train import spread
@@ -151,9 +151,14 @@ def lay_out(before=None, **engine):
   tree = config_lib.resolve(config_lib.base(model='mlp', data='digits'))
   pairs = {f'engine.{name}': value for name, value in engine.items()}
   facts = types.SimpleNamespace(
-    convolves=False, recurs=False, primitives=(), state_bytes=1
+    convolves=False,
+    recurs=False,
+    primitives=(),
+    state_bytes=1,
+    activation_bytes=1,
+    evaluation_bytes=1,
   )
-  return study_plan.layout(config_lib.override(tree, pairs.items()), facts, before)
+  return layouts.choose(config_lib.override(tree, pairs.items()), facts, written=before)
 
 
 def test_a_plan_of_before_has_one_device_for_each_batch():

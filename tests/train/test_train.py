@@ -144,6 +144,24 @@ def test_order_company_and_padding_change_no_bit(strategy):
   tiny.assert_equal_bits(tiny.bits(full, 1), tiny.bits(turned, 2))
 
 
+def test_groups_run_at_their_own_width_or_not_at_all():
+  """Oracle: the same members in programs of that width alone, and a device that idles.
+
+  One member by itself rounds as one of several: it is no product of a single row.
+  """
+  config = tiny.make_config()
+  both = tiny.make_bench(config, 'vmap', 2, 2, rest=1)
+  slots = [both.slot(seed) for seed in (3, 4, 5)]
+  idle = {**slots[0], 'live': np.bool_(False)}
+  mixed = both.train([*slots, idle])
+  alone = both.train([slots[2], idle, idle, idle])  # a device without members
+  pair = tiny.make_bench(config, 'vmap', 2, 1).train(slots[:2])
+  for at in (0, 1):
+    tiny.assert_equal_bits(tiny.bits(mixed, at), tiny.bits(pair, at))
+  tiny.assert_equal_bits(tiny.bits(mixed, 2), tiny.bits(alone, 0))
+  assert sorted(alone.records) == [0]
+
+
 @pytest.mark.parametrize('strategy', ['map', 'vmap'])
 def test_a_diverged_member_is_marked_and_harms_nobody(strategy):
   config = tiny.make_config({'task.name': 'tests.fixtures.toys'})
