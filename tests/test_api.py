@@ -75,8 +75,8 @@ def test_the_examples_of_a_study_run(tmp_path):
 
 
 @pytest.mark.parametrize('name', sorted({*dlsteroids.__all__} - {*ORDER}))
-def test_an_example_runs(name):
-  check_examples(name)
+def test_an_example_runs(name, tmp_path):
+  check_examples(name, workdir=tmp_path / 'work')
 
 
 def test_the_import_starts_no_jax():
