@@ -21,6 +21,7 @@ SETTINGS = disk.SETTINGS + (
   '  config.study.tune_extend = 0\n'
   '  config.train.steps = 40\n'
   '  config.engine.width = 2\n'
+  "  config.task.metrics = 'tests.fixtures.reduced_metric'\n"
   '  config.engine.checkpoint_seconds = 0.0\n'
 )
 
