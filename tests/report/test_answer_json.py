@@ -14,6 +14,22 @@ SCHEMA = json.loads(
   (pathlib.Path(__file__).parents[2] / 'docs' / 'answer.schema.json').read_text('utf-8')
 )
 
+TINY = """
+import dlsteroids
+
+
+def get_config():
+  config = dlsteroids.base(model='mlp', data='digits')
+  config.study.name, config.study.seeds = 'tiny', 6
+  config.train.steps, config.train.evaluations = 20, 2
+  config.model.hidden = (8,)
+  return config
+
+
+def get_factors(config):
+  return [dlsteroids.factor('activation', 'model.activation', 'relu', 'tanh')]
+"""
+
 
 def check(tree):
   """The tree as a program reads it, after the schema has accepted it."""
@@ -77,14 +93,16 @@ def test_what_is_inconclusive_says_how_many_seeds_would_decide_it():
 
 def test_the_command_prints_json_alone(tmp_path, capsys):
   """`plan`, `run`, `status` and `report` of a study of two short arms."""
-  work = ['digits_cnn:smoke', f'--workdir={tmp_path / "work"}', '--json']
+  path = tmp_path / 'tiny.py'
+  path.write_text(TINY, encoding='utf-8')
+  work = [str(path), f'--workdir={tmp_path / "work"}', '--json']
   kinds = {'plan': 'plan', 'run': 'answer', 'status': 'status', 'report': 'answer'}
   for action, kind in kinds.items():
     code = command.main(['dlsteroids', action, *work])
     out = capsys.readouterr().out
     assert code == 0
     tree = check(json.loads(out))
-    assert (tree['kind'], tree['study']) == (kind, 'digits_cnn_smoke')
+    assert (tree['kind'], tree['study']) == (kind, 'tiny')
   stored = json.loads((tmp_path / 'work' / 'answer.json').read_text('utf-8'))
   assert stored == tree
   assert command.main(['dlsteroids', 'report', work[0], '--workdir=x', '--json']) == 2
