@@ -7,8 +7,8 @@ train, the last 10 % test, every scored character after at least 32 others.
 `:lstm` compares attention with an LSTM, a minGRU and a feed-forward window at equal
 FLOPs, the learning rate tuned for each. `:baby` is nanoGPT's network for CPUs (4 layers
 of 4 heads, 128 wide, windows of 64, 2,000 steps of 12) on tiny Shakespeare, of which
-all but the last tenth trains, but for 1 %. Expected: below its 1.88 nats on the last
-tenth; a run takes about two minutes on 2 CPU cores. Seconds as
+all but the last tenth trains, but for 1 %. Expected: 1.67 nats on the last tenth, below
+nanoGPT's 1.88; a run takes about two minutes on 2 CPU cores. Seconds as
 configs/attention_text.py:smoke.
 """
 
