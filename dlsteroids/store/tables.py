@@ -119,8 +119,8 @@ def _texts(column: pd.Series) -> list[str]:
   if column.dtype.kind == 'f':
     bits = column.to_numpy(np.float64).view(np.int64)  # 0 and -0 are two values
     codes, distinct = pd.factorize(bits)
-    values = distinct.view(np.float64).tolist()
-    texts = ['' if math.isnan(value) else repr(value) for value in values]
+    floats = distinct.view(np.float64).tolist()
+    texts = ['' if math.isnan(value) else repr(value) for value in floats]
   elif column.dtype.kind == 'O' and not isinstance(column.dtype, pd.StringDtype):
     return ['' if pd.isna(value) else _quote(value) for value in column]
   else:

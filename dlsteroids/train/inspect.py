@@ -85,7 +85,7 @@ def describe(
       slot | shaped(member.chunks.one(kind)) for kind in chunks.KINDS
     )
   # Each part is traced once, not as a whole: tracing is most of what planning takes.
-  trace = functools.partial(jax.make_jaxpr, return_shape=True)
+  trace: Any = functools.partial(jax.make_jaxpr, return_shape=True)
   start, state = trace(member.start)(slot, data)
   drawing, (_, batch) = trace(draw)(slot['seed'], state['order'], train_slot, data)
   learned = {name: state[name] for name in ('variables', 'optimizer')}

@@ -117,7 +117,8 @@ class MinimalLayer(nn.Module):
     """Outputs and the last carry (h,); there is no recurrent dropout."""
     del rate, train
     x = sequence.x.astype(self.dtype)
-    cell, steps, batch = self.cell, *x.shape[:2]
+    cell = self.cell
+    steps, batch, _ = x.shape
     shape = (x.shape[-1], self.units)
     kernels = [
       recurrent_layer.Weight(self.init_fn, shape, name=f'{name}_input')()

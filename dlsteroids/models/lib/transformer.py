@@ -109,7 +109,11 @@ class SelfAttention(nn.Module):
       part.reshape(batch, steps, design.heads, -1)  # [B, T, H, D]
       for part in jnp.split(product, len(names), -1)
     ]
-    query, key, value = (None,) * (3 - len(parts)) + tuple(parts)
+    query: Any = None
+    key: Any = None
+    if design.mixer != 'average':
+      query, key = parts[:2]
+    value = parts[-1]
     if design.qk_norm and query is not None:
       norm = functools.partial(nn.RMSNorm, epsilon=EPSILON, dtype=design.dtype)
       query, key = norm(name='query_norm')(query), norm(name='key_norm')(key)

@@ -158,12 +158,12 @@ def _slices(x: Any, grid: _Grid, fill: float) -> list[Any]:
 
 
 # Below so many channels XLA:CPU unrolls the loop over them and then fails to vectorise
-# comparisons and selections, not arithmetic on bits (2x2, batch 128, 32x32x32, one core:
-# 12.0 against 3.1 ms; at 16 channels 0.5 against 0.1; at 64 both are vectors).
+# comparisons and selections, not arithmetic on bits (2x2, batch 128, 32x32x32, one
+# core: 12.0 against 3.1 ms; at 16 channels 0.5 against 0.1; at 64 both are vectors).
 _VECTORS = 64
 # Below so many channels the search for the best tap is no vector loop either, and XLA
-# repeats it for every pixel of the gradient unless a loop over pieces of the batch keeps
-# its result: a step of a small CNN (8 channels at 28x28, batch 64) 7.3 against 13.6 ms.
+# repeats it for every pixel of the gradient unless a loop over pieces of the batch
+# keeps its result: a step of a CNN (8 channels at 28x28, batch 64) 7.3 or 13.6 ms.
 _LANES = 16
 _PIECE = 8  # images
 
