@@ -10,6 +10,7 @@ from dlsteroids.study import study as study_lib
 from dlsteroids.util import files
 
 FILE = 'report.json'  # in a workdir: what its report was made from, and checksums
+PAGES = ('report.html', 'report.md')
 TABLES = ('runs.csv', 'curves.csv')  # all others follow from them
 ROOMS = ('report', 'analysis', 'study', 'store', 'util')  # whose code makes a report
 LIBRARIES = ('jinja2', 'matplotlib', 'numpy', 'pandas', 'pillow', 'scipy')
@@ -33,7 +34,8 @@ def is_current(workdir: pathlib.Path, inputs: str) -> bool:
   """Whether the report was made from these inputs, and all its files are unchanged."""
   try:
     tree = json.loads((workdir / FILE).read_bytes())
-    return tree['inputs'] == inputs and tree['files'] == _files(workdir)
+    same = tree['inputs'] == inputs and tree['files'] == _files(workdir)
+    return same and {*PAGES} <= tree['files'].keys()
   except (OSError, ValueError, KeyError, TypeError):
     return False
 
@@ -46,7 +48,7 @@ def sign(workdir: pathlib.Path, inputs: str) -> None:
 
 def _files(workdir: pathlib.Path) -> dict[str, str]:
   """The checksum of each file of a report."""
-  paths = [workdir / 'report.html', workdir / 'report.md']
+  paths = [path for name in PAGES if (path := workdir / name).is_file()]
   paths += sorted((workdir / 'figures').glob('*.*'))
   return {path.name: files.checksum(path) for path in paths}
 
