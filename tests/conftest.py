@@ -16,6 +16,13 @@ os.environ['DLSTEROIDS_CACHE'] = os.environ['DLSTEROIDS_TEST_CACHE']
 # BLAS threads of two test workers wait for one another: 43 s in place of 3.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
+# Compiling is most of what tests do: compile fast. `XLA_FLAGS= python -m pytest` tests
+# with what users compile with.
+os.environ.setdefault(
+  'XLA_FLAGS',
+  '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true',
+)
+
 import jax
 import pytest
 
@@ -26,7 +33,45 @@ jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 # Tracing makes millions of small objects; looking for cycles so often is a fifth of it.
 gc.set_threshold(50_000, 10, 10)
+# Tests that trace and compile for each of their cases run so many of them, by the
+# beginning of their path; `--every-case` runs all.
+SAMPLED = {
+  'tests/test_conformance.py': 12,
+  'tests/models/': 4,
+  'tests/report/': 3,
+  'tests/tasks/': 3,
+  'tests/train/': 4,
+}
 NUMERIC = '(invalid value|divide by zero|overflow|underflow|Mean of empty|All-NaN)'
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+  parser.addoption(
+    '--every-case', action='store_true', help='all cases where SAMPLED takes a few'
+  )
+
+
+def pytest_collection_modifyitems(
+  config: pytest.Config, items: list[pytest.Item]
+) -> None:
+  """As many cases of a test as SAMPLED says: first, last, and evenly between."""
+  if config.getoption('every_case') or any('::' in word for word in config.args):
+    return
+  cases: dict[tuple[int, str], list[pytest.Item]] = {}
+  for item in items:
+    path = item.path.relative_to(config.rootpath).as_posix()
+    most = next((n for start, n in SAMPLED.items() if path.startswith(start)), 0)
+    if most:
+      name = item.nodeid.partition('[')[0]
+      cases.setdefault((most, name), []).append(item)
+  left_out: set[pytest.Item] = set()
+  for (most, _), same in cases.items():
+    if len(same) > most:
+      chosen = {round(i * (len(same) - 1) / (most - 1)) for i in range(most)}
+      left_out |= {item for i, item in enumerate(same) if i not in chosen}
+  if left_out:
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_configure(config: pytest.Config) -> None:

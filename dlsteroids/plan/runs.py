@@ -1,13 +1,15 @@
 """Runs: one arm with one seed, its fingerprint, and the batches that runs form."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import code as code_lib
 from dlsteroids.study import conditions
-from dlsteroids.train import program as program_lib
 from dlsteroids.util import errors
+
+if TYPE_CHECKING:  # `dlsteroids status` starts without JAX
+  from dlsteroids.train import program as program_lib
 
 TUNE_SEED = 1_000_000  # tuning seeds start here, the claim's end before
 
@@ -53,7 +55,7 @@ class Batch(NamedTuple):
   program: str
   steps: int
   parts: tuple[tuple[Run, ...], ...]
-  layout: program_lib.Layout
+  layout: 'program_lib.Layout'
 
   @property
   def runs(self) -> tuple[Run, ...]:

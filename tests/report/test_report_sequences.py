@@ -198,11 +198,12 @@ def test_references_stand_beside_the_intact_arm(forecast, forecasted):
 
 
 def test_a_reference_that_is_not_beaten_is_named(forecast):
-  for better, said in (('lower', 'copy'), ('higher', 'every thing')):
+  cases = (('lower', 'copy', 9.0), ('higher', 'every thing', 0.0))
+  for better, said, worst in cases:
     scores = {'copy': {'test/mse': 0.1}, 'every thing': {'test/mse': 0.5}}
     study = forecast.study | {
       'data': {**forecast.study['data'], 'references': scores},
-      'metric': {**forecast.study['metric'], 'better': better},
+      'metric': {**forecast.study['metric'], 'better': better, 'fallback': worst},
     }
     case = forecast._replace(study=study)
     text = notes.compare_references(report_reader.source_of(case))
