@@ -36,6 +36,11 @@ def number(cell: Any) -> float | None:
     raise ValueError(str(cell)) from error
 
 
+def is_percent(cell: Any) -> bool:
+  """Whether a cell is text such as '91.2%'."""
+  return isinstance(cell, str) and cell.rstrip().endswith('%')
+
+
 def is_number(cell: Any) -> bool:
   """Whether `number` reads a cell that is not empty."""
   try:
@@ -45,8 +50,8 @@ def is_number(cell: Any) -> bool:
 
 
 def text(cell: Any) -> str:
-  """A cell as a name: '3' of 3.0, '' of an empty cell."""
-  if is_empty(cell):
+  """A cell as a name: '3' of 3.0, '' of an empty cell or of a frame's NaN."""
+  if is_empty(cell) or (isinstance(cell, float) and math.isnan(cell)):
     return ''
   if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):
     return str(int(cell))

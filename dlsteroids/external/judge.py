@@ -77,7 +77,7 @@ def judge(
     >>> answer.effects.iloc[0]['verdict']
     'helps'
   """
-  _check(better, margin, alpha, looks, pairing)
+  _check(better, margin, fallback, alpha, looks, pairing)
   sheet = sheets.read(frame)
   name = name or _name_of(sheet.path)
   metrics = metric.split(',') if isinstance(metric, str) else metric
@@ -102,12 +102,21 @@ def judge(
     return answer.write(folder, study, records, lambda study: _save(folder, study))
 
 
-def _check(better: str, margin: float, alpha: float, looks: int, pairing: str) -> None:
+def _check(
+  better: str,
+  margin: float,
+  fallback: float | None,
+  alpha: float,
+  looks: int,
+  pairing: str,
+) -> None:
   """Raises UserError for a setting out of its range."""
   if better not in ('', 'higher', 'lower'):
     raise errors.UserError(f"--better is 'higher' or 'lower', not {better!r}")
   if not 0 <= margin < np.inf:
     raise errors.UserError(f'--margin must be at least 0, not {margin:g}')
+  if fallback is not None and not np.isfinite(fallback):
+    raise errors.UserError(f'--fallback is a finite number, not {fallback:g}')
   if not 0 < alpha < 1:
     raise errors.UserError(f'--alpha lies between 0 and 1, not {alpha:g}')
   if looks < 1:

@@ -32,7 +32,10 @@ LESS = {
   *('loss', 'error', 'err', 'mse', 'rmse', 'mae', 'mape', 'nll', 'nats', 'bits'),
   *('perplexity', 'ppl', 'bpc', 'bpd', 'bpb', 'wer', 'cer', 'fid', 'kid', 'lpips'),
   *('regret', 'cost', 'energy', 'latency', 'time', 'seconds', 'ece', 'brier'),
+  *('losses', 'errors', 'logloss', 'crossentropy', 'xent', 'eer', 'crps', 'smape'),
 }
+_HUMP = re.compile(r'(?<=[a-z0-9])(?=[A-Z][a-z]{2})')  # of valLoss, not of mIoU
+_WHOLE = 2**63  # whole numbers below it are kept as seeds
 
 
 class Settings(NamedTuple):
@@ -96,9 +99,10 @@ def make(sheet: sheets.Sheet, choice: layout.Choice, settings: Settings) -> Judg
   labels = _seed_labels(table.runs)
   paired = _are_paired(table.runs, labels, budgets, arms, reference, settings.pairing)
   seeds = _number_seeds(table.runs, labels, budgets, paired)
-  _check_repeats(table.runs, seeds, budgets)
+  if settings.pairing != 'unpaired':
+    _check_repeats(table.runs, labels, budgets)
   scores = [
-    _read_metric(table.runs, name, settings, decides=not i)
+    _read_metric(table, name, settings, decides=not i)
     for i, name in enumerate(table.choice.metrics)
   ]
   _check_names([one.metric.column for one in scores])
@@ -108,7 +112,8 @@ def make(sheet: sheets.Sheet, choice: layout.Choice, settings: Settings) -> Judg
   planned = [(str(a), int(s)) for a, s in zip(declared['arm'], declared['seed'])]
   if paired:  # a run that is not there is one that failed
     absent = [(a, s) for a in arms for s in all_seeds if (a, s) not in set(planned)]
-    every = pd.concat([every, _absent(absent, every)], ignore_index=True)
+    if absent:  # rows of an empty frame would turn every column into objects
+      every = pd.concat([every, _absent(absent, every)], ignore_index=True)
     planned = [(arm, seed) for arm in arms for seed in all_seeds]
   study = study_lib.Study(
     name=settings.name,
@@ -155,6 +160,7 @@ def make(sheet: sheets.Sheet, choice: layout.Choice, settings: Settings) -> Judg
 def name_metric(column: str) -> tuple[str, str]:
   """Split and name of a table's metric: ('test', 'accuracy') of 'test_acc'."""
   text = re.sub(r'^(?:metrics|summary)[./]', '', column.strip())
+  text = _HUMP.sub('_', text)
   split = ''
   for pattern, places in ((_BEFORE, (1, 2)), (_AFTER, (2, 1))):
     if match := pattern.match(text):
@@ -165,8 +171,12 @@ def name_metric(column: str) -> tuple[str, str]:
 
 
 def infer_better(name: str) -> str:
-  """'lower' of a loss, an error, nats …; else 'higher'."""
-  return 'lower' if LESS & set(re.split(r'[^a-z]+', name.lower())) else 'higher'
+  """'lower' of a loss, an error, nats …; else 'higher'; 'neg_' turns it round."""
+  words = re.split(r'[^a-z]+', name.lower().replace('cross_entropy', 'crossentropy'))
+  less = bool(LESS & set(words))
+  if words[0] in ('neg', 'negative') and (less or 'likelihood' in words):
+    less = not less
+  return 'lower' if less else 'higher'
 
 
 def _list_arms(table: layout.Runs, named: str) -> tuple[list[str], str]:
@@ -191,6 +201,7 @@ def _list_arms(table: layout.Runs, named: str) -> tuple[list[str], str]:
 
 def _budgets(runs: Sequence[layout.Run]) -> list[float]:
   """Every run's compute as a multiple of what its arm's declared run has; 1 of most."""
+  _check_flops(runs)
   if any(run.budget is not None for run in runs):
     values = [run.budget for run in runs]
     if any(value is None or not 0 < value < math.inf for value in values):
@@ -198,7 +209,6 @@ def _budgets(runs: Sequence[layout.Run]) -> list[float]:
     known = [float(value) for value in values if value is not None]
     scale = 1.0 if 1.0 in known else max(known)
     return [value / scale for value in known]
-  _check_flops(runs)
   groups: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
   for index, run in enumerate(runs):
     groups[run.arm, run.seed].append(index)
@@ -239,12 +249,25 @@ def _rungs(
 
 
 def _seed_labels(runs: Sequence[layout.Run]) -> list[str]:
-  """Every run's seed as the table has it; '' where it has none."""
-  labels = [run.seed for run in runs]
+  """Every run's seed as text, '3' of '3.0' and '03'; '' where it has none."""
+  labels = [_plain(run.seed) for run in runs]
   for run in runs:
     if any(labels) and not run.seed:
       raise errors.UserError(f'row {run.line} (arm {run.arm!r}) has no seed')
   return labels
+
+
+def _plain(label: str) -> str:
+  """A whole number without zeros before or behind it; other text as it is."""
+  try:
+    return str(int(label))  # not by a float, which rounds long ones
+  except ValueError:
+    pass
+  try:
+    value = float(label)
+  except ValueError:
+    return label
+  return str(int(value)) if value.is_integer() else label
 
 
 def _are_paired(
@@ -288,11 +311,10 @@ def _number_seeds(
   """Seeds as whole numbers; runs without seeds, or not paired, count up by arm."""
   if any(labels):
     try:
-      numbers = [int(float(label)) for label in labels]
-      whole = all(float(label) == n for label, n in zip(labels, numbers))
-    except (ValueError, OverflowError):
-      whole = False
-    if not whole:
+      numbers = [int(label) for label in labels]
+    except ValueError:
+      numbers = []
+    if not numbers or max(map(abs, numbers)) >= _WHOLE:
       order = {label: i for i, label in enumerate(sorted(set(labels)))}
       numbers = [order[label] for label in labels]
     keys = [(run.arm, n, b) for run, n, b in zip(runs, numbers, budgets)]
@@ -307,16 +329,15 @@ def _number_seeds(
 
 
 def _check_repeats(
-  runs: Sequence[layout.Run], seeds: Sequence[int], budgets: Sequence[float]
+  runs: Sequence[layout.Run], labels: Sequence[str], budgets: Sequence[float]
 ) -> None:
   """Raises UserError if an arm has a seed twice at one budget."""
   lines: dict[tuple[str, str, float], list[int]] = {}
-  for run, _, budget in zip(runs, seeds, budgets):
-    if run.seed:
-      lines.setdefault((run.arm, run.seed, budget), []).append(run.line)
-  numbered = len({(r.arm, s, b) for r, s, b in zip(runs, seeds, budgets)}) == len(runs)
+  for run, label, budget in zip(runs, labels, budgets):
+    if label:
+      lines.setdefault((run.arm, label, budget), []).append(run.line)
   twice = [(key, rows) for key, rows in lines.items() if len(rows) > 1]
-  if twice and not numbered:
+  if twice:
     named = '; '.join(
       f'arm {arm!r} has seed {seed} in rows {" and ".join(map(str, rows))}'
       for (arm, seed, _), rows in twice[:3]
@@ -329,16 +350,18 @@ def _check_repeats(
 
 
 def _read_metric(
-  runs: Sequence[layout.Run], column: str, settings: Settings, *, decides: bool
+  table: layout.Runs, column: str, settings: Settings, *, decides: bool
 ) -> _Scores:
   """One metric of the table: shares in percent become shares."""
   split, name = name_metric(column)
-  values = [run.scores[column] for run in runs]
+  values = [run.scores[column] for run in table.runs]
+  if column in table.percent:  # as margin and fallback are then
+    values = [None if value is None else value * 100 for value in values]
   finite = [value for value in values if value is not None and math.isfinite(value)]
   if not finite:
     raise errors.UserError(f'--metric={column}: no run has a finite number')
   share = study_lib.Metric(name, 'higher', 0.0, split).is_share
-  percent = share and max(finite) > PERCENT
+  percent = share and (column in table.percent or max(finite) > PERCENT)
   if share and not (min(finite) >= 0 and max(finite) <= (100 if percent else 1)):
     name, share, percent = f'{name}_score', False, False
   if percent:

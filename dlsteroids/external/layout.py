@@ -2,7 +2,7 @@
 
 import collections
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -74,11 +74,13 @@ class Runs(NamedTuple):
     runs: a row a run, in the table's order.
     layout: as `study.Table` has it.
     choice: the columns; of a wide table its arms have none.
+    percent: the metrics with cells such as '91.2%', which are read as 0.912.
   """
 
   runs: tuple[Run, ...]
   layout: str
   choice: Choice
+  percent: frozenset[str] = frozenset()
 
 
 def extract(sheet: sheets.Sheet, choice: Choice) -> Runs:
@@ -96,15 +98,15 @@ def extract(sheet: sheets.Sheet, choice: Choice) -> Runs:
   spread = _seed_columns(frame, choice) if not choice.seed else {}
   if layout == 'table' and spread:
     return _extract_spread(frame, choice, arms, spread)
-  taken = {choice.seed, choice.flops, choice.budget, *choice.arm.split(',')}
-  metrics = tuple(find(frame, name, 'metric') for name in choice.metrics)
-  metrics = metrics or (_only_metric(frame, layout, taken),)
-  numbers = {name: read_numbers(frame, name, 'metric') for name in metrics}
-  status_column, statuses = _read_status(frame, choice.status)
   columns = {
     role: find(frame, name, role) if name else ''
     for role, name in (('flops', choice.flops), ('budget', choice.budget))
   }
+  status_column, statuses = _read_status(frame, choice.status)
+  taken = {choice.seed, status_column, *columns.values(), *choice.arm.split(',')}
+  metrics = tuple(find(frame, name, 'metric') for name in choice.metrics)
+  metrics = metrics or (_only_metric(frame, layout, taken),)
+  numbers = {name: read_numbers(frame, name, 'metric') for name in metrics}
   costs: dict[str, Sequence[float | None]] = {
     role: read_numbers(frame, name, role) if name else [None] * len(frame)
     for role, name in columns.items()
@@ -127,7 +129,10 @@ def extract(sheet: sheets.Sheet, choice: Choice) -> Runs:
     flops=columns['flops'],
     budget=columns['budget'],
   )
-  return Runs(runs, 'long' if layout == 'table' else layout, choice)
+  percent = frozenset(
+    name for name in metrics if any(map(cells.is_percent, frame[name]))
+  )
+  return Runs(runs, 'long' if layout == 'table' else layout, choice, percent)
 
 
 def find(frame: pd.DataFrame, name: str, role: str) -> str:
@@ -189,9 +194,7 @@ def _recognise(frame: pd.DataFrame, wanted: Sequence[str]) -> str:
     by_name.setdefault(re.split(r'[./]', column.lower())[-1], column)
   columns = (by_name[name] for name in wanted if name in by_name)
   # the page of W&B has columns such as Group that nobody filled
-  return next(
-    (c for c in columns if not all(map(cells.is_empty, frame[c].tolist()))), ''
-  )
+  return next((c for c in columns if any(map(cells.text, frame[c].tolist()))), '')
 
 
 def _identify(
@@ -285,7 +288,7 @@ def _only_metric(frame: pd.DataFrame, layout: str, taken: set[str]) -> str:
     for name in names
     if not name.startswith(('params.', 'tags.', 'config.'))
     and (name.startswith('metrics.') or not BOOKKEEPING.match(name))
-    and any(map(cells.is_number, frame[name]))
+    and any(cells.is_number(cell) and cells.text(cell) for cell in frame[name])
   ]
   if len(names) == 1:
     return names[0]
@@ -320,13 +323,7 @@ def default_reference(arms: Sequence[str]) -> str:
 def _extract_wide(frame: pd.DataFrame, choice: Choice) -> Runs:
   """A column an arm, a row a seed."""
   seed = find(frame, choice.seed, 'seed') if choice.seed else _recognise(frame, SEEDS)
-  metric = choice.metrics[0] if choice.metrics else 'score'
-  if len(choice.metrics) > 1:
-    raise errors.UserError(
-      'a table with a column an arm holds one metric: name one by --metric'
-    )
-  if choice.flops or choice.budget:
-    raise errors.UserError('--flops and --budget need a table with a row a run')
+  metric = _wide_metric(choice)
   arms = [str(name) for name in frame.columns if str(name) != seed]
   labels = (
     [cells.text(c) for c in frame[seed]] if seed else list(map(str, range(len(frame))))
@@ -338,9 +335,33 @@ def _extract_wide(frame: pd.DataFrame, choice: Choice) -> Runs:
     ):
       if value is not None:
         runs.append(Run(arm, label, {metric: value}, 'ok', None, None, line))
-  return Runs(
-    tuple(runs), 'wide', choice._replace(arm='', seed=seed, metrics=(metric,))
-  )
+  choice = choice._replace(arm='', seed=seed, metrics=(metric,))
+  return Runs(tuple(runs), 'wide', choice, _wide_percent(frame, arms, metric))
+
+
+def _wide_metric(choice: Choice) -> str:
+  """The metric of a table whose columns are arms or seeds.
+
+  Raises:
+    UserError: for several metrics, or columns that such a table has no room for.
+  """
+  if len(choice.metrics) > 1:
+    raise errors.UserError(
+      'a table with a column an arm, or a column a seed, holds one metric: name one by '
+      '--metric'
+    )
+  for role in ('flops', 'budget', 'status'):
+    if getattr(choice, role):
+      raise errors.UserError(f'--{role} needs a table with a row a run')
+  return choice.metrics[0] if choice.metrics else 'score'
+
+
+def _wide_percent(
+  frame: pd.DataFrame, columns: Iterable[str], metric: str
+) -> frozenset[str]:
+  """The metric, if any cell of the columns is in percent."""
+  percent = any(cells.is_percent(cell) for name in columns for cell in frame[name])
+  return frozenset({metric} if percent else ())
 
 
 def _seed_columns(frame: pd.DataFrame, choice: Choice) -> dict[str, str]:
@@ -361,7 +382,7 @@ def _extract_spread(
     raise errors.UserError(
       f'arm {twice[0]!r} has two rows, in a table of a column a seed'
     )
-  metric = choice.metrics[0] if choice.metrics else 'score'
+  metric = _wide_metric(choice)
   runs = []
   for name, seed in seeds.items():
     for line, (arm, value) in enumerate(
@@ -369,4 +390,5 @@ def _extract_spread(
     ):
       if value is not None:
         runs.append(Run(arm, seed, {metric: value}, 'ok', None, None, line))
-  return Runs(tuple(runs), 'wide by seed', choice._replace(metrics=(metric,)))
+  choice = choice._replace(metrics=(metric,))
+  return Runs(tuple(runs), 'wide by seed', choice, _wide_percent(frame, seeds, metric))

@@ -65,7 +65,7 @@ def read(source: pd.DataFrame | str | pathlib.Path) -> Sheet:
     UserError: no such file, an empty or malformed one, or a folder of nothing known.
   """
   if isinstance(source, pd.DataFrame):
-    frame = source.reset_index(drop=not _has_named_index(source))
+    frame = source.reset_index(drop=not _has_new_index(source))
     frame.columns = [str(name) for name in frame.columns]
     text = frame.to_csv(index=False)
     _check(frame, 'the frame')
@@ -94,8 +94,9 @@ def split_run(name: str) -> tuple[str, int] | None:
   return None
 
 
-def _has_named_index(frame: pd.DataFrame) -> bool:
-  return all(name is not None for name in frame.index.names)
+def _has_new_index(frame: pd.DataFrame) -> bool:
+  """Whether an index has names, none of which is that of a column."""
+  return all(n is not None and n not in frame.columns for n in frame.index.names)
 
 
 def _check(frame: pd.DataFrame, where: str) -> None:
@@ -159,9 +160,11 @@ def _flatten(tree: Mapping[str, Any], path: str = '') -> dict[str, Any]:
 
 
 def _parse_csv(text: str) -> pd.DataFrame:
-  head = text.splitlines()[0]
+  head = text.lstrip('\r\n').splitlines()[0]
   mark = max(',;\t', key=head.count)
   lines = [row for row in csv.reader(io.StringIO(text), delimiter=mark) if any(row)]
+  if not lines:
+    raise ValueError('every cell is empty')
   wide = len(lines[0])
   for row in lines[1:]:
     if len(row) != wide:

@@ -83,6 +83,7 @@ def test_missing_and_unpaired_runs_are_named(tmp_path, no_figures):
     ({'better': 'more'}, 'better'),
     ({'margin': -1.0}, 'margin'),
     ({'alpha': 1.0}, 'alpha'),
+    ({'fallback': float('nan')}, 'fallback'),
     ({'looks': 0}, 'looks'),
     ({'pairing': 'x'}, 'pairing'),
     ({'metric': 'a,a'}, 'twice'),

@@ -60,6 +60,12 @@ def test_every_layout_gives_the_same_study(tmp_path, name):
     ('Perplexity', ('', 'perplexity', 'lower')),
     ('test error rate', ('test', 'error_rate', 'lower')),
     ('lossless_ratio', ('', 'lossless_ratio', 'higher')),
+    ('valLoss', ('validation', 'loss', 'lower')),
+    ('mIoU', ('', 'miou', 'higher')),
+    ('accuracy_loss', ('', 'accuracy_loss', 'lower')),
+    ('test_neg_mse', ('test', 'neg_mse', 'higher')),
+    ('negative log-likelihood', ('', 'negative_log_likelihood', 'lower')),
+    ('true_negative_rate', ('', 'true_negative_rate', 'higher')),
   ],
 )
 def test_split_name_and_direction_follow_from_the_column(column, wanted):
@@ -75,6 +81,47 @@ def test_percent_is_a_share_and_so_is_its_margin():
   assert every['test/accuracy'].tolist() == [0.91, 0.92, 0.905, 0.91]
   study, _ = make(frame_of({'baseline': {1: -3.0}, 'a': {1: 2.0}}))
   assert study.metric.name == 'accuracy_score'  # no share
+
+
+def test_cells_in_percent_take_the_margin_in_percentage_points():
+  scores = {'baseline': {1: '0.8%', 2: '1%'}, 'a': {1: '0.5 %', 2: '0.9%'}}
+  study, every = make(frame_of(scores), margin=0.5)
+  assert (every['test/accuracy'].dtype, every['seed'].dtype) == (np.float64, np.int64)
+  np.testing.assert_allclose(every['test/accuracy'], [0.008, 0.01, 0.005, 0.009])
+  assert (study.margin, study.table.percent) == (0.005, ('test/accuracy',))
+  wide = pd.DataFrame({'baseline': ['8%', '9%'], 'a': ['7%', '9%']})
+  study, every = make(wide, {'metrics': ('error',)}, margin=0.5)
+  np.testing.assert_allclose(every['error'], [8, 9, 7, 9])  # no share: as the table
+  assert study.margin == 0.5
+
+
+def test_long_seeds_stay_apart_and_equal_ones_are_equal():
+  first = 2**62  # a float rounds to multiples of 1024 there
+  for start in (first, 2**64):
+    seeds = range(start, start + 3)
+    scores = {arm: dict.fromkeys(seeds, 0.5) for arm in ('baseline', 'a')}
+    study, _ = make(frame_of(scores))
+    assert study.seeds == (tuple(seeds) if start == first else (0, 1, 2))
+    assert study.paired
+  text = {'baseline': {'1': 0.5, '02': 0.5}, 'a': {'1.0': 0.5, '2': 0.5}}
+  study, _ = make(frame_of(text))
+  assert (study.seeds, study.paired) == ((1, 2), True)
+
+
+def test_a_nan_of_a_frame_is_no_name():
+  frame = frame_of({arm: {0: 0.5, 1: 0.6} for arm in ('baseline', 'a')})
+  study, _ = make(frame.assign(variant=math.nan))
+  assert (study.table.arm, study.metric.name) == ('arm', 'accuracy')
+  _, every = make(frame.assign(State=['finished', 'finished', 'crashed', math.nan]))
+  assert every['status'].tolist() == ['ok', 'ok', 'failed', 'ok']
+  with pytest.raises(errors.UserError, match='row 3 has no arm'):
+    make(frame.assign(arm=['baseline', 'baseline', math.nan, 'a']))
+
+
+def test_an_index_that_is_a_column_too_is_left_out():
+  frame = frame_of({arm: {0: 0.5, 1: 0.6} for arm in ('baseline', 'a')})
+  study, _ = make(frame.set_index('seed', drop=False))
+  assert study.seeds == (0, 1)
 
 
 def test_scores_that_are_not_finite_diverged_and_empty_cells_are_missing(tmp_path):
@@ -201,6 +248,22 @@ BAD = {
   'ragged': ('arm,seed,acc\nbase,1,1,4', {}, 'has 4 cells'),
   'which_metric': ('arm,seed,acc,loss\nbase,1,1,1\nb,1,1,1', {}, 'there are acc, loss'),
   'no_seed': ('arm,seed,acc\nbase,1,1\nb,,1', {}, 'row 2 .*no seed'),
+  'twice_and_unpaired': (
+    'arm,seed,acc\nbase,1,1\nbase,1,1\nb,2,1\nb,3,1',
+    {},
+    'base.*seed 1 in rows 1 and 2',
+  ),
+  'separators_only': (',,\n,,\n', {}, 'every cell is empty'),
+  'flops_in_a_wide_table': (
+    'arm,seed_0,seed_1\nbase,1,1\nb,1,1',
+    {'flops': 'f'},
+    'flops needs a table with a row a run',
+  ),
+  'metrics_in_a_wide_table': (
+    'arm,seed_0,seed_1\nbase,1,1\nb,1,1',
+    {'metrics': ('acc', 'loss')},
+    'holds one metric',
+  ),
   'bad_flops': (
     'arm,seed,acc,f\nbase,1,1,1\nb,1,1,0',
     {'flops': 'f'},
