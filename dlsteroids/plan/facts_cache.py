@@ -1,22 +1,28 @@
-"""What traces said of programs, kept on this machine: a program is traced once.
+"""Facts of programs, kept on this machine: a program is traced once.
 
-An entry is found again only for the same static config, data, code, versions and
-device: whatever the fingerprint of a run holds. One that cannot be read counts as
-missing, and a folder that cannot be written keeps none.
+An entry holds for the same static config, data, code, libraries, settings and device.
+A damaged one counts as missing, and a folder that cannot be written keeps none.
 """
 
 import contextlib
-import json
-from collections.abc import Mapping
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import jax
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import code as code_lib
+from dlsteroids.store import results
 from dlsteroids.train import inspect
 from dlsteroids.util import environment, files
 
 FOLDER = 'programs'  # in the cache folder
 TRACER = 'dlsteroids.train.inspect'  # the code that makes the facts
+START = time.time()  # of this process, or soon after
 _SETS = ('live', 'primitives')  # facts that JSON holds as lists
 _MALFORMED = (ValueError, TypeError, KeyError, RecursionError)
 
@@ -39,14 +45,15 @@ class Cache:
       data, task, code: digests of the data set, of the task's own data, of the code.
     """
     if self._machine is None:
-      self._machine = [environment.provenance(), code_lib.read([TRACER]).digest]
+      tracer = code_lib.read([TRACER]).digest
+      self._machine = [environment.provenance(), installed(), settings(), tracer]
     parts = [program, config['engine'], data, task, code, self._machine]
     return config_lib.digest(parts)
 
   def read(self, key: str) -> inspect.Facts | None:
     """The facts of a key; None if there are none."""
     try:
-      tree = json.loads((self.folder / f'{key}.json').read_bytes())
+      tree = results.read_json(self.folder / f'{key}.json')
       tree |= {name: frozenset(tree[name]) for name in _SETS}
       return inspect.Facts(**{**tree, 'scalars': tuple(tree['scalars'])})
     except (OSError, *_MALFORMED):
@@ -56,4 +63,29 @@ class Cache:
     """Keeps facts for the next launch."""
     tree = facts._asdict() | {name: sorted(getattr(facts, name)) for name in _SETS}
     with contextlib.suppress(OSError):  # such as a home that is read-only
-      files.write(self.folder / f'{key}.json', json.dumps(tree))
+      results.write_json(self.folder / f'{key}.json', tree)
+
+
+def installed() -> list[str]:
+  """Names and versions of the installed packages, any of which a plug-in may use."""
+  folders = [pathlib.Path(folder) for folder in sys.path]
+  return sorted({path.name for each in folders for path in each.glob('*.*-info')})
+
+
+def settings() -> dict[str, str]:
+  """All settings of JAX: a jaxpr depends on many, such as the precision of products."""
+  return {name: repr(value) for name, value in jax.config.values.items()}
+
+
+def edited(modules: Iterable[str]) -> bool:
+  """Whether a module's file has changed since the process began.
+
+  It may then run as it was before, while its digest is of the file.
+  """
+  for name in modules:
+    path = getattr(sys.modules.get(name), '__file__', None)
+    with contextlib.suppress(OSError):
+      status = os.stat(path) if path else None
+      if status and max(status.st_mtime, status.st_ctime) > START:
+        return True
+  return False

@@ -39,7 +39,7 @@ def choose(
   """Strategy, width and evaluation of a program: as plan.json has them, else by rule.
 
   Args:
-    config: of the study.
+    config: one that the program trains.
     facts: of the program.
     counts: how many runs of the program train one after another for equal steps, of
       each such series; none: as many as there may be.

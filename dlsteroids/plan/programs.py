@@ -62,10 +62,13 @@ class Programs:
   ) -> inspect.Facts:
     """The facts of a program, from the cache or from a trace."""
     try:
-      code = self.code(config).digest
+      code = self.code(config)
     except errors.UserError:  # code that has no digest; a trace may know more
       return inspect.describe(config, dataset, member)
-    key = self._cache.key(program, config, dataset.digest, member.task.digest, code)
+    if facts_cache.edited(code.modules):
+      return inspect.describe(config, dataset, member)
+    digests = dataset.digest, member.task.digest, code.digest
+    key = self._cache.key(program, config, *digests)
     facts = self._cache.read(key)
     if facts is None:
       facts = inspect.describe(config, dataset, member)

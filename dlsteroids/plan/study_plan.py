@@ -293,13 +293,14 @@ def with_layouts(plan: Plan, written: Mapping[str, Any]) -> Plan:
     UserError: see `layouts.choose`.
   """
   counts, free = series(plan), memory.room(plan.datasets.values())
+  configs = {runs_lib.program_id(each.config): each.config for each in plan.at.values()}
   chosen, limits = {}, {}
   narrow: dict[str, int] = {}
   for name in plan.members:
     facts, entry = plan.facts[name], written.get(name, {})
-    words = (plan.config, facts, counts[name], entry)
+    words = (configs[name], facts, counts[name], entry)
     wanted, layout = (layouts_lib.choose(*words, free=f) for f in (math.inf, free))
-    eval_batch = plan.config['train']['eval_batch']
+    eval_batch = configs[name]['train']['eval_batch']
     chosen[name] = layout
     limits[name] = memory.describe(wanted, layout, facts, eval_batch, free)
     narrow |= entry.get('narrow', {})

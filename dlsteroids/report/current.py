@@ -12,7 +12,8 @@ from dlsteroids.util import files
 FILE = 'report.json'  # in a workdir: what its report was made from, and checksums
 PAGES = ('report.html', 'report.md')
 TABLES = ('runs.csv', 'curves.csv')  # all others follow from them
-ROOMS = ('report', 'analysis', 'study', 'store', 'util')  # whose code makes a report
+# Whose code makes a report.
+ROOMS = ('report', 'analysis', 'study', 'store', 'config', 'util')
 LIBRARIES = ('jinja2', 'matplotlib', 'numpy', 'pandas', 'pillow', 'scipy')
 
 

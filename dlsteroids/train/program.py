@@ -307,7 +307,6 @@ def make_reduce(reduction: reduction_lib.Reduction, layout: Layout) -> Any:
   """
   mesh = make_mesh(layout)
   platform = mesh.devices.flat[0].platform
-
   kind = reduction_lib.precision(platform)
 
   def reduce(tree, data):
@@ -315,16 +314,36 @@ def make_reduce(reduction: reduction_lib.Reduction, layout: Layout) -> Any:
     apply = lambda parts: reduction_lib.apply(reduction, parts, kind)
     return jax.vmap(apply)(tree['parts'])
 
-  def run(parts, live):
+  def reduce_groups(width, parts, live):
+    """Reduces the first `width` members of every group: [groups, width, ...]."""
     side = 1  # members side by side
     if layout.strategy == 'vmap':
-      one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), parts)
-      side = reduction_lib.at_once(reduction, one, layout.width, platform)
-    cut = lambda x: x.reshape(-1, side, *x.shape[1:])  # [S / side, side, ...]
-    grouped = layout._replace(strategy='map', width=layout.width // side)
+      one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), parts)
+      side = reduction_lib.at_once(reduction, one, width, platform)
+    # [groups, layout.width, ...] -> [groups * width / side, side, ...]
+    cut = lambda x: x[:, :width].reshape(-1, side, *x.shape[2:])
+    grouped = layout._replace(strategy='map', width=width // side, rest=0)
     results = over_members(reduce, grouped, mesh, 0)(
       {'parts': jax.tree.map(cut, parts), 'slot': {'live': cut(live).any(1)}}, {}
     )
+    split = lambda x: x.reshape(layout.groups, width, *x.shape[2:])
+    return jax.tree.map(split, results)
+
+  def run(parts, live):
+    split = lambda x: x.reshape(layout.groups, layout.width, *x.shape[1:])
+    parts, live = jax.tree.map(split, (parts, live))
+    few = live.sum(1) <= layout.rest  # [groups]: those that run at this width
+    results = reduce_groups(layout.width, parts, live & ~few[:, None])
+    if layout.rest:
+      rest = reduce_groups(layout.rest, parts, live & few[:, None])
+      # Of a group, one of the two has zeros only.
+      results = jax.tree.map(
+        lambda x, v: jnp.where(
+          few.reshape(-1, *[1] * (x.ndim - 1)), x.at[:, : layout.rest].set(v), x
+        ),
+        results,
+        rest,
+      )
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
 
   return jax.jit(run, out_shardings=jax.sharding.NamedSharding(mesh, P(AXIS)))

@@ -6,8 +6,9 @@ import jax
 import pytest
 
 from dlsteroids import config as config_lib
-from dlsteroids.plan import layouts, memory
+from dlsteroids.plan import equalise, layouts, memory, study_plan
 from dlsteroids.plan import runs as runs_lib
+from dlsteroids.study import conditions
 from dlsteroids.train import inspect
 from dlsteroids.train import program as program_lib
 
@@ -57,6 +58,22 @@ def test_what_was_planned_before_comes_first():
   before = {'strategy': 'map', 'width': 3}
   found = layouts.choose(CONFIG, facts(True, 10**6), written=before)
   assert (found.strategy, found.width) == ('map', 3)
+
+
+def test_the_evaluation_batch_of_an_arm_is_cut_not_that_of_the_baseline(monkeypatch):
+  arm = config_lib.override(CONFIG, [('train.eval_batch', 100)])
+  name, condition = runs_lib.program_id(arm), conditions.Condition('steps')
+  plan = study_plan.Plan(
+    config=CONFIG, design=None, conditions=[condition], arms={},
+    at={('arm', condition): equalise.Adjusted(arm, 0.0)}, datasets={},
+    members={name: None}, facts={name: facts(True, 0, evaluation=GIB)}, layouts={},
+    code={}, grid={}, final=True, claims=(),
+  )  # fmt: skip
+  devices = jax.device_count() if memory.shared() else 1
+  monkeypatch.setattr(memory, 'room', lambda datasets: devices * GIB / 2)
+  plan = study_plan.with_layouts(plan, {})
+  assert plan.layouts[name].eval_batch == 50
+  assert '50 in place of 100 examples' in plan.limits[name]
 
 
 def make_runs(count, program='p', steps=10, first=0):

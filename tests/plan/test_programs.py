@@ -3,6 +3,7 @@
 Oracles: a trace; the mean of one example is itself.
 """
 
+import jax
 import pytest
 
 from dlsteroids import config as config_lib
@@ -69,11 +70,26 @@ def test_facts_are_traced_once_a_machine_and_again_for_other_code(
   assert member.scalars == list(facts.scalars)  # without a trace of the step
 
   (entry,) = (tmp_path / facts_cache.FOLDER).iterdir()
-  entry.write_bytes(entry.read_bytes()[:-1])  # damaged: traced again
-  assert programs_lib.Programs('accuracy').add(config) == facts
-  assert len(traces) == 2
+  text, count = entry.read_text(), str(facts.params)
+  assert text.count(f' {count},') == 1
+  for damaged in (text[:-2], text.replace(f' {count},', f' 1{count},')):
+    entry.write_text(damaged)  # traced again
+    traces.clear()
+    assert programs_lib.Programs('accuracy').add(config) == facts
+    assert len(traces) == 1
 
-  other = code_lib.Code('another digest', {})
-  monkeypatch.setattr(code_lib, 'read', lambda names: other)
-  assert programs_lib.Programs('accuracy').add(config) == facts
-  assert len(traces) == 3
+  changes = [
+    (facts_cache, 'START', 0.0),  # code may be edited since
+    (facts_cache, 'installed', lambda: ['einops-0.9.dist-info']),
+    (code_lib, 'read', lambda names: code_lib.Code('another digest', {})),
+  ]
+  for place, name, value in changes:
+    traces.clear()
+    with monkeypatch.context() as patch:
+      patch.setattr(place, name, value)
+      assert programs_lib.Programs('accuracy').add(config) == facts
+    assert len(traces) == 1
+  traces.clear()
+  with jax.default_matmul_precision('highest'):
+    assert programs_lib.Programs('accuracy').add(config).digest != facts.digest
+  assert len(traces) == 1

@@ -99,6 +99,32 @@ def test_metrics_that_read_the_same_are_reduced_once():
   assert program.make_reduce(own, layout) is program.make_reduce(own, layout)
 
 
+def test_a_group_with_fewer_members_is_reduced_as_a_batch_of_that_width(monkeypatch):
+  widths = []
+
+  def at_once(own, parts, width, platform, rule=reduction.at_once):
+    widths.append(width)
+    return rule(own, parts, width, platform)
+
+  monkeypatch.setattr(reduction, 'at_once', at_once)
+  own = reduction.make(METRICS, SOURCES, BATCHES, COUNTS)
+  values = values_of(6)
+  live = np.array([True, True, True, True, True, False])  # 3 and 2 members
+
+  def reduce(layout, at):
+    with program.wide():
+      rows = jax.tree.map(lambda x: jnp.asarray(x[at]), values)
+      run = program.make_reduce.__wrapped__(own, layout)
+      return jax.device_get(run((rows,), jnp.asarray(live[at])))
+
+  together = reduce(program.Layout('vmap', 3, 2, rest=2), slice(None))
+  assert widths == [3, 2]
+  for width, at in ((3, slice(0, 3)), (2, slice(3, 5))):
+    alone = reduce(program.Layout('vmap', width, 1), at)
+    jax.tree.map(lambda x, v, at=at: np.testing.assert_array_equal(x[at], v),
+                 together, alone)  # fmt: skip
+
+
 def test_without_such_metrics_there_is_no_reduction():
   alone = {'by_numpy': METRICS['by_numpy']}
   assert reduction.make(alone, member_lib.sources(alone), BATCHES, COUNTS) is None
