@@ -96,7 +96,7 @@ def execute(
       text = processes.fail(error)
       _refuse_full_disk(error, workdir)
       smaller = None
-      if memory.lacks(text):  # the first process decides
+      if memory.is_out_of_memory(text):  # the first process decides
         smaller = processes.agree(_smaller(plan, batch, error, peaks))
       if smaller:
         layout, change = program_lib.Layout(*smaller[0]), smaller[1]
@@ -130,7 +130,7 @@ def _smaller(
   config, whole = batch.runs[0].config, plan.layouts[batch.program]
   layout = whole._replace(width=batch.layout.width)
   before = peaks.get(batch.program, math.inf)
-  if isinstance(error, memory.Lack) and error.part == 'evaluation':
+  if isinstance(error, memory.OutOfMemory) and error.part == 'evaluation':
     peaks[batch.program] = error.peak
   smaller = memory.smaller(layout, config['train']['eval_batch'], error, before)
   if smaller and smaller[0].width == layout.width:  # the evaluation alone is smaller

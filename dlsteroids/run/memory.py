@@ -1,4 +1,4 @@
-"""A lack of memory while a study runs: what counts as one, and what is then smaller."""
+"""Out of memory while a study runs: how it is reported, and what is then smaller."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ OPTIONS = {'training': 'batch_size', 'evaluation': 'eval_batch'}  # of config.tr
 MARGIN = 0.9  # of what is free, for a smaller batch
 
 
-class Lack(MemoryError):
+class OutOfMemory(MemoryError):
   """A compiled program takes more memory than the host has free.
 
   Attributes:
@@ -30,7 +30,7 @@ class Lack(MemoryError):
 
 
 def check(compiled: program_lib.Program, config: Mapping[str, Any]) -> None:
-  """Raises `Lack` if a compiled program takes more than the host has free.
+  """Raises `OutOfMemory` if a compiled program takes more than the host has free.
 
   The kernel would kill the process without a word. Accelerators report it themselves.
   """
@@ -44,7 +44,7 @@ def check(compiled: program_lib.Program, config: Mapping[str, Any]) -> None:
     value = config['train'][option]
     if part == 'evaluation':
       value = layout.eval_batch or value
-    raise Lack(
+    raise OutOfMemory(
       f'out of memory: {part} would take {peaks[part] / 2**30:.1f} GiB with '
       f'{layout.width} runs per device at a time, and {free / 2**30:.1f} GiB are free; '
       f'lower --config.train.{option}={value}',
@@ -54,8 +54,8 @@ def check(compiled: program_lib.Program, config: Mapping[str, Any]) -> None:
     )
 
 
-def lacks(text: str) -> bool:
-  """Whether an error's text is one of those by which a lack of memory is reported."""
+def is_out_of_memory(text: str) -> bool:
+  """Whether an error's text is one of those by which missing memory is reported."""
   return any(word in text for word in WORDS)
 
 
@@ -67,12 +67,16 @@ def smaller(
   Args:
     layout: of the program, with the width that ran out of memory.
     eval_batch: examples of an evaluation batch, as configured.
-    error: the lack.
+    error: that reported too little memory.
     before: bytes that the program took in an evaluation before this layout; inf at
       first. If they are no fewer now, smaller batches do not help.
   """
   batch = layout.eval_batch or eval_batch
-  if isinstance(error, Lack) and error.part == 'evaluation' and error.peak < before:
+  if (
+    isinstance(error, OutOfMemory)
+    and error.part == 'evaluation'
+    and error.peak < before
+  ):
     if layout.evaluation == 'vmap':
       return layout._replace(evaluation='map'), 'evaluating them one after another'
     most = int(batch * MARGIN * error.free / error.peak)
@@ -85,7 +89,7 @@ def smaller(
   if layout.width > 1:
     half = layout.width // 2
     return layout._replace(width=half), f'continuing with {half}'
-  if not isinstance(error, Lack) and batch > 1:
+  if not isinstance(error, OutOfMemory) and batch > 1:
     size = memory.even(eval_batch, batch // 2)
     return (
       layout._replace(eval_batch=size),

@@ -390,14 +390,14 @@ def compile_all(program: Program, slots: Any, data: Any) -> Program:
     evaluate.lower(),
     init.lower(),
   )
-  often, once = (
+  options, init_options = (
     compiler_options(program.mesh, chosen)
     for chosen in (COMPILER_OPTIONS, INIT_COMPILER_OPTIONS)
   )
   with concurrent.futures.ThreadPoolExecutor(len(lowered)) as pool:
     # In parallel: compilation releases the GIL.
     compiled = pool.map(
-      lambda part, how: part.compile(how), lowered, (often, often, once)
+      lambda part, how: part.compile(how), lowered, (options, options, init_options)
     )
     reduce = _compile_reduce(program, evaluate.out_info['values'], slots['live'])
     stretch, evaluate, init = compiled

@@ -50,14 +50,14 @@ CONFIG = config_lib.resolve(config_lib.base(model='mlp', data='digits'))
   ],
 )
 def test_a_width_takes_no_more_than_its_bytes(convolves, state_bytes, strategy, width):
-  found = layouts.choose(CONFIG, facts(convolves, state_bytes))
-  assert (found.strategy, found.width) == (strategy, width)
+  layout = layouts.choose(CONFIG, facts(convolves, state_bytes))
+  assert (layout.strategy, layout.width) == (strategy, width)
 
 
 def test_what_was_planned_before_comes_first():
   before = {'strategy': 'map', 'width': 3}
-  found = layouts.choose(CONFIG, facts(True, 10**6), written=before)
-  assert (found.strategy, found.width) == ('map', 3)
+  layout = layouts.choose(CONFIG, facts(True, 10**6), written=before)
+  assert (layout.strategy, layout.width) == ('map', 3)
 
 
 def test_the_evaluation_batch_of_an_arm_is_cut_not_that_of_the_baseline(monkeypatch):

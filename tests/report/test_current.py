@@ -34,12 +34,12 @@ def test_report_is_current_until_one_of_its_files_changes(workdir):
 
 def test_inputs_are_study_results_and_code(workdir, monkeypatch):
   study = studies.typed(report_fixture.digits().study)
-  seen = {current.digest(workdir, study)}
-  seen.add(current.digest(workdir, dataclasses.replace(study, question='Another?')))
+  digests = {current.digest(workdir, study)}
+  digests.add(current.digest(workdir, dataclasses.replace(study, question='Another?')))
   (workdir / 'runs' / 'program-0123456789abcdef.npz').touch()  # its name is its digest
-  seen.add(current.digest(workdir, study))
+  digests.add(current.digest(workdir, study))
   (workdir / 'curves.csv').write_text('other curves')
-  seen.add(current.digest(workdir, study))
+  digests.add(current.digest(workdir, study))
   monkeypatch.setattr(current, '_code', lambda: ['another version'])
-  seen.add(current.digest(workdir, study))
-  assert len(seen) == 5
+  digests.add(current.digest(workdir, study))
+  assert len(digests) == 5

@@ -1,4 +1,4 @@
-"""A lack of memory is known before a compiled program runs: no kill by the kernel."""
+"""Too little memory is noticed before a compiled program runs, not by the kernel."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_a_compiled_program_tells_what_it_takes(batch):
 def test_a_program_that_does_not_fit_is_halved_or_refused_before_it_runs(
   free, code, words, tmp_path, monkeypatch, capsys
 ):
-  peaks = lambda made: {'training': 0, 'evaluation': made.layout.width * GIB}
+  peaks = lambda compiled: {'training': 0, 'evaluation': compiled.layout.width * GIB}
   monkeypatch.setattr(program, 'peak_bytes', peaks)
   monkeypatch.setattr(environment, 'free_memory', lambda: free * GIB)
   config, work = disk.write(tmp_path), tmp_path / 'work'
@@ -55,7 +55,7 @@ def test_an_evaluation_that_does_not_fit_takes_fewer_examples_from_then_on(
 ):
   """The size is in plan.json, also when there is more memory the next time."""
   bytes_of = lambda layout: (layout.eval_batch or 400) / 400 * GIB
-  peaks = lambda made: {'training': 0, 'evaluation': bytes_of(made.layout)}
+  peaks = lambda compiled: {'training': 0, 'evaluation': bytes_of(compiled.layout)}
   monkeypatch.setattr(program, 'peak_bytes', peaks)
   monkeypatch.setattr(environment, 'free_memory', lambda: 0.6 * GIB)
   config, work = disk.write(tmp_path), tmp_path / 'work'
@@ -71,16 +71,16 @@ def test_an_evaluation_that_does_not_fit_takes_fewer_examples_from_then_on(
   assert [batch['layout']['eval_batch'] for batch in batches] == [200, 200]
 
 
-def test_what_is_smaller_follows_from_what_lacked():
+def test_what_is_smaller_follows_from_what_is_out_of_memory():
   layout = program.Layout('vmap', 4, 1)
-  lack = lambda part: memory.Lack('', part, 10.0, 6.0)
-  first, _ = memory.smaller(layout, 100, lack('evaluation'), np.inf)
+  error = lambda part: memory.OutOfMemory('', part, 10.0, 6.0)
+  first, _ = memory.smaller(layout, 100, error('evaluation'), np.inf)
   assert (first.width, first.eval_batch) == (4, 50)
-  second, text = memory.smaller(first, 100, lack('evaluation'), 10.0)  # no fewer bytes
+  second, text = memory.smaller(first, 100, error('evaluation'), 10.0)  # no fewer bytes
   assert (second.width, text) == (2, 'continuing with 2')
-  training, _ = memory.smaller(layout, 100, lack('training'), np.inf)
+  training, _ = memory.smaller(layout, 100, error('training'), np.inf)
   assert (training.width, training.eval_batch) == (2, 0)
   single = layout._replace(width=1)
   unknown, _ = memory.smaller(single, 100, RuntimeError('bad_alloc'), np.inf)
   assert (unknown.width, unknown.eval_batch) == (1, 50)
-  assert memory.smaller(single, 100, lack('training'), np.inf) is None
+  assert memory.smaller(single, 100, error('training'), np.inf) is None

@@ -63,13 +63,13 @@ def test_members_are_reduced_as_by_numpy(strategy, width, devices, parts):
   live = np.arange(layout.members) < layout.members - 1  # the last one is padding
   cuts = np.array_split(np.arange(sum(BATCHES.values())), parts)
   member = member_lib.Member(*[None] * 8, [], None, own)
-  made = program.Program(
+  reducer = program.Program(
     layout, member, program.make_mesh(layout), None, None, None,
     program.make_reduce(own, layout),
   )  # fmt: skip
   rows = [jax.tree.map(lambda x, cut=cut: jnp.asarray(x[:, cut]), values)
           for cut in cuts]  # fmt: skip
-  results = jax.device_get(program.reduce_rows(made, rows, jnp.asarray(live)))
+  results = jax.device_get(program.reduce_rows(reducer, rows, jnp.asarray(live)))
   first = 0
   for split, batches in BATCHES.items():
     for i in np.flatnonzero(live):
