@@ -26,7 +26,7 @@ MAY = {
   'plan': TRAINING - {'plan'},
   'analysis': NUMBERS,
   'report': NUMBERS | {'analysis'},
-  'external': NUMBERS | {'analysis', 'report'},
+  'external': {'store', 'study', 'util', 'report'},
   'run': TRAINING | {'analysis', 'report'},
   'cluster': TRAINING | {'analysis', 'report', 'run'},
   'cli': TRAINING | {'analysis', 'report', 'external', 'run', 'cluster'},

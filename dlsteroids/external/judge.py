@@ -99,7 +99,8 @@ def judge(
       study = dataclasses.replace(study, looks=old.looks)
     runs = every[every['budget'] == 1.0].reset_index(drop=True)
     records = answer.Records(every, runs, tables.curves((), _NO_RECORDS), _no_arrays)
-    return answer.write(folder, study, records, lambda study: _save(folder, study))
+    result = answer.write(folder, study, records, lambda study: _save(folder, study))
+  return result._replace(failed=bool((every['status'] == 'failed').any()))
 
 
 def _check(

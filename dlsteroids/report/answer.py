@@ -28,7 +28,7 @@ class Answer(NamedTuple):
     runs: one row per run of the declared condition, as in runs.csv.
     curves: metrics over training, as in curves.csv.
     effects: differences between arms with their verdicts, as in effects.csv.
-    failed: whether any run of any condition failed.
+    failed: whether any run of any condition failed, or is missing from a table.
     follows: whether another process of the same launch holds the frames.
 
   Example:

@@ -68,7 +68,9 @@ def test_a_second_look_at_more_seeds_is_exploratory(tmp_path, no_figures):
 def test_missing_and_unpaired_runs_are_named(tmp_path, no_figures):
   rows = [(a, s, tables.score(a, s)) for a, s in tables.RUNS if (a, s) != ('tanh', 5)]
   frame = pd.DataFrame(rows, columns=['arm', 'seed', 'acc'])
-  text = judge.judge(frame, tmp_path / 'a').report.with_suffix('.md').read_text('utf-8')
+  answer = judge.judge(frame, tmp_path / 'a')
+  assert answer.failed
+  text = answer.report.with_suffix('.md').read_text('utf-8')
   assert 'left out, with its pair (tanh: seed 5)' in text
   answer = judge.judge(frame, tmp_path / 'b', pairing='unpaired')
   text = answer.report.with_suffix('.md').read_text('utf-8')
