@@ -123,7 +123,7 @@ def _parse(path: pathlib.Path, content: bytes) -> pd.DataFrame:
     if path.suffix in ('.json', '.jsonl') or text.lstrip()[0] in '[{':
       return _frame(_records(text))
     return _parse_csv(text)
-  except (ValueError, csv.Error) as error:
+  except (ValueError, csv.Error, RecursionError) as error:
     raise errors.UserError(
       f'{path} cannot be read as a table: {errors.first_line(error)}'
     ) from error

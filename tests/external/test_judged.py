@@ -253,6 +253,7 @@ BAD = {
     {},
     'base.*seed 1 in rows 1 and 2',
   ),
+  'nested': ('[' * 100_000, {}, 'cannot be read as a table'),
   'separators_only': (',,\n,,\n', {}, 'every cell is empty'),
   'flops_in_a_wide_table': (
     'arm,seed_0,seed_1\nbase,1,1\nb,1,1',
