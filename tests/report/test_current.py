@@ -1,6 +1,8 @@
 """A report is drawn again if, and only if, what it says or any of its files changed."""
 
+import ast
 import dataclasses
+import pathlib
 
 import pytest
 
@@ -43,3 +45,16 @@ def test_inputs_are_study_results_and_code(workdir, monkeypatch):
   monkeypatch.setattr(current, '_code', lambda: ['another version'])
   digests.add(current.digest(workdir, study))
   assert len(digests) == 5
+
+
+def test_all_code_that_makes_a_report_counts():
+  """Oracle: the imports of the rooms."""
+  package = pathlib.Path(current.__file__).parents[1]
+  for path in (p for room in current.ROOMS for p in (package / room).rglob('*.py')):
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+      if not isinstance(node, ast.ImportFrom) or node.module is None:
+        continue
+      top, _, rest = node.module.partition('.')
+      names = [rest] if rest else [alias.name for alias in node.names]
+      if top == 'dlsteroids':
+        assert {name.partition('.')[0] for name in names} <= {*current.ROOMS}, path
