@@ -23,6 +23,11 @@ from dlsteroids.util import environment, files
 FOLDER = 'programs'  # in the cache folder
 TRACER = 'dlsteroids.train.inspect'  # the code that makes the facts
 START = time.time()  # of this process, or soon after
+# Settings of JAX that change no trace, by their beginning.
+COMPILATION = (
+  *('jax_compilation_cache', 'jax_persistent_cache', 'jax_disable_most_optimizations'),
+  *('jax_num_cpu_devices', 'jax_log'),
+)
 _SETS = ('live', 'primitives')  # facts that JSON holds as lists
 _MALFORMED = (ValueError, TypeError, KeyError, RecursionError)
 
@@ -73,8 +78,12 @@ def installed() -> list[str]:
 
 
 def settings() -> dict[str, str]:
-  """All settings of JAX: a jaxpr depends on many, such as the precision of products."""
-  return {name: repr(value) for name, value in jax.config.values.items()}
+  """Settings of JAX: a jaxpr depends on many, such as the precision of products."""
+  return {
+    name: repr(value)
+    for name, value in jax.config.values.items()
+    if not name.startswith(COMPILATION)
+  }
 
 
 def edited(modules: Iterable[str]) -> bool:
