@@ -36,11 +36,12 @@ gc.set_threshold(50_000, 10, 10)
 # Tests that trace and compile for each of their cases run so many of them, by the
 # beginning of their path; `--every-case` runs all.
 SAMPLED = {
-  'tests/test_conformance.py': 12,
-  'tests/models/': 4,
-  'tests/report/': 3,
-  'tests/tasks/': 3,
-  'tests/train/': 4,
+  'tests/test_conformance.py': 8,
+  'tests/models/': 3,
+  'tests/report/': 2,
+  'tests/study/test_levels.py': 6,
+  'tests/tasks/': 2,
+  'tests/train/': 3,
 }
 NUMERIC = '(invalid value|divide by zero|overflow|underflow|Mean of empty|All-NaN)'
 

@@ -170,12 +170,13 @@ def test_a_bad_grid_is_one_line(text, want):
 def test_tuning_chooses_the_best_mean_and_the_first_of_equals(better, scores, want):
   grid = [{'x': 0.0}, {'x': 1.0}, {'x': 2.0}]
   metric = study_lib.Metric('loss', better, 0.0)
+  goal = tuning.Goal(metric, {'loss': metric}, reach='')
   search = [[f'{i}a', f'{i}b'] for i in range(3)]  # two tuning seeds, far apart
   records = {
     name: results.Record({'values': {'validation/loss': score + away}}, {}, None)
     for names, score in zip(search, scores)
     for name, away in zip(names, (-1.0, 1.0))
   }
-  assert tuning.choose(grid, search, results.Index(records, {}), metric) == grid[want]
+  assert tuning.choose(grid, search, results.Index(records, {}), goal) == grid[want]
   del records['2b']
-  assert tuning.choose(grid, search, results.Index(records, {}), metric) is None
+  assert tuning.choose(grid, search, results.Index(records, {}), goal) is None
