@@ -85,7 +85,7 @@ VALUES = [
   ('config.study.tune=model.hidden=1,2', 'not a traced number'),
   ('config.train.batch_size=97', 'batch_size=97 exceeds the 96'),
   ('config.model.dropout=0.0', 'dropout'),
-  ('action=train', '--action=train', 'run|plan|status|report|replay'),
+  ('action=train', '--action=train', 'run|plan|status|report|judge'),
   ('action=work', '--action=work needs --programs'),
   ('arm=dropout=0.0', '--arm goes with --action=replay or --action=sample'),
   ('latex --action=plan', '--latex goes with --action=run or --action=report'),

@@ -93,7 +93,7 @@ def make(sheet: sheets.Sheet, choice: layout.Choice, settings: Settings) -> Judg
     UserError: a column or an arm that is not there, one arm only, a run twice, text in
       place of numbers.
   """
-  table = layout.extract(sheet, choice)
+  table = layout.read_runs(sheet, choice)
   arms, reference = _list_arms(table, choice.reference)
   budgets = _budgets(table.runs)
   labels = _seed_labels(table.runs)

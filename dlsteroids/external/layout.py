@@ -83,7 +83,7 @@ class Runs(NamedTuple):
   percent: frozenset[str] = frozenset()
 
 
-def extract(sheet: sheets.Sheet, choice: Choice) -> Runs:
+def read_runs(sheet: sheets.Sheet, choice: Choice) -> Runs:
   """Reads the runs of a table.
 
   Raises:
@@ -93,11 +93,11 @@ def extract(sheet: sheets.Sheet, choice: Choice) -> Runs:
   frame, layout = sheet.frame, sheet.layout
   named = choice.arm or _recognise(frame, ARMS)
   if not named and layout == 'table' and _is_wide(frame, choice):
-    return _extract_wide(frame, choice)
+    return _read_wide(frame, choice)
   arms, seeds, choice = _identify(sheet, choice)
   spread = _seed_columns(frame, choice) if not choice.seed else {}
   if layout == 'table' and spread:
-    return _extract_spread(frame, choice, arms, spread)
+    return _read_spread(frame, choice, arms, spread)
   columns = {
     role: find(frame, name, role) if name else ''
     for role, name in (('flops', choice.flops), ('budget', choice.budget))
@@ -320,7 +320,7 @@ def default_reference(arms: Sequence[str]) -> str:
   return next((by_name[name] for name in usual if name in by_name), '')
 
 
-def _extract_wide(frame: pd.DataFrame, choice: Choice) -> Runs:
+def _read_wide(frame: pd.DataFrame, choice: Choice) -> Runs:
   """A column an arm, a row a seed."""
   seed = find(frame, choice.seed, 'seed') if choice.seed else _recognise(frame, SEEDS)
   metric = _wide_metric(choice)
@@ -373,7 +373,7 @@ def _seed_columns(frame: pd.DataFrame, choice: Choice) -> dict[str, str]:
   return seeds if len(seeds) >= 2 else {}
 
 
-def _extract_spread(
+def _read_spread(
   frame: pd.DataFrame, choice: Choice, arms: Sequence[str], seeds: Mapping[str, str]
 ) -> Runs:
   """A row an arm, a column a seed."""
