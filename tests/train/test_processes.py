@@ -82,6 +82,7 @@ def alone(config, tmp_path_factory):
   return contents(work), disk.read(work)
 
 
+@pytest.mark.slow
 def test_two_processes_leave_what_one_does_to_the_bit(config, alone, tmp_path):
   work = tmp_path / 'work'
   both = start(config, work, 2)

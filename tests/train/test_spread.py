@@ -66,7 +66,7 @@ def shapes(program, names):
 
 @pytest.mark.parametrize(
   'case',
-  [pytest.param(c, marks=pytest.mark.slow if c == 'lstm' else ()) for c in CASES],
+  [pytest.param(c, marks=pytest.mark.slow if c != 'cnn' else ()) for c in CASES],
 )
 def test_a_batch_on_two_devices_trains_as_on_one(case):
   """Batch norm, carried state, crops, dropout, several moves, a gradient penalty."""
