@@ -37,6 +37,7 @@ gc.set_threshold(50_000, 10, 10)
 # beginning of their path; `--every-case` runs all.
 SAMPLED = {
   'tests/test_conformance.py': 8,
+  'tests/models/test_ops.py': 8,
   'tests/models/': 3,
   'tests/report/': 2,
   'tests/study/test_levels.py': 6,

@@ -206,9 +206,9 @@ def _budgets(runs: Sequence[layout.Run]) -> list[float]:
     values = [run.budget for run in runs]
     if any(value is None or not 0 < value < math.inf for value in values):
       raise errors.UserError('--budget: every run needs a number above 0')
-    known = [float(value) for value in values if value is not None]
-    scale = 1.0 if 1.0 in known else max(known)
-    return [value / scale for value in known]
+    budgets = [float(value) for value in values if value is not None]
+    scale = 1.0 if 1.0 in budgets else max(budgets)
+    return [value / scale for value in budgets]
   groups: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
   for index, run in enumerate(runs):
     groups[run.arm, run.seed].append(index)

@@ -259,7 +259,7 @@ def _arm_name(row: Sequence[Any], parts: Sequence[str]) -> str:
 
 def _read_status(frame: pd.DataFrame, named: str) -> tuple[str, list[str]]:
   """The column of statuses, '' if none, and every row's status."""
-  known = {
+  meanings = {
     **dict.fromkeys(ENDED, 'ok'),
     **dict.fromkeys(DIVERGED, 'diverged'),
     **dict.fromkeys(BROKEN, 'failed'),
@@ -268,14 +268,14 @@ def _read_status(frame: pd.DataFrame, named: str) -> tuple[str, list[str]]:
   if not column:
     return '', ['ok'] * len(frame)
   words = [cells.text(cell).lower() for cell in frame[column]]
-  strange = sorted({word for word in words if word and word not in known})
+  strange = sorted({word for word in words if word and word not in meanings})
   if strange and named:
     raise errors.UserError(
-      f'--status={named}: {strange[0]!r} is none of {", ".join(known)}'
+      f'--status={named}: {strange[0]!r} is none of {", ".join(meanings)}'
     )
   if strange:
     return '', ['ok'] * len(frame)
-  return column, [known.get(word, 'ok') for word in words]
+  return column, [meanings.get(word, 'ok') for word in words]
 
 
 def _only_metric(frame: pd.DataFrame, layout: str, taken: set[str]) -> str:

@@ -135,7 +135,11 @@ def make(
     last_init=transformer.scaled(init_fn, scale),
     dtype=blocks.dtype(config['dtype']),
   )
-  kinds = (transformer.Writer, transformer.PatchReader, transformer.Reader)
+  kinds = (
+    transformer.RecurrentDecoder,
+    transformer.PatchEncoder,
+    transformer.Encoder,
+  )
   kind = kinds[0 if config['memory'] else 1 if patched else 2]
   return kind(
     outputs=config['outputs'],

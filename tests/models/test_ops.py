@@ -123,6 +123,24 @@ def test_second_derivatives_in_a_scan_are_the_plain_ones(case):
   _compare_with_plain(second, case)
 
 
+FEW_PRODUCTS = [  # these go as one product of patches
+  ((8, 7), 1, 8, (3, 3), (1, 1), 'SAME', 1, (1, 1)),
+  ((7, 8), 3, 16, (3, 2), (1, 1), ((0, 2), (3, 1)), 1, (2, 1)),
+  ((6, 6), 4, 16, (2, 2), (1, 1), 'VALID', 2, (1, 1)),
+]
+
+
+@pytest.mark.parametrize('case', FEW_PRODUCTS, ids=str)
+def test_a_product_of_patches_is_the_convolution(case):
+  """Oracles: torch in value and gradient, autodiff's second derivatives."""
+  x, kernel = _draw_conv(case)
+  text = jax.jit(_make_conv(case)).lower(x, kernel).as_text()
+  assert 'stablehlo.convolution' not in text
+  for x64, relative in ((True, 1e-9), (False, 1e-4)):
+    test_conv_is_torchs_in_value_and_gradient(case, x64, relative)
+  test_second_derivatives_in_a_scan_are_the_plain_ones(case)
+
+
 @pytest.mark.parametrize('patches', [False, True])
 def test_both_forms_of_a_large_kernel_gradient(patches, monkeypatch):
   """Whichever this version of JAX would take. Oracles: torch, and autodiff."""

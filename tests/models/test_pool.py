@@ -60,6 +60,38 @@ def test_max_pool_is_flaxs_in_value_and_gradient(case, ties):
       np.testing.assert_array_equal(slope(ours), slope(flax))
 
 
+def _cubes(x, pool):
+  return (pool(x, (2, 2), (2, 2)) ** 3).sum()
+
+
+@pytest.mark.parametrize('shape', [(16, 6, 8, 8), (16, 6, 4, 24), (2, 4, 6, 64)])
+def test_every_form_of_a_tiling_max_pool_is_flaxs(shape):
+  """Few channels go by pieces of the batch and by bits, many by comparisons."""
+  for dtype in (np.float64, np.float32, jnp.bfloat16):
+    with jax.enable_x64(dtype == np.float64):
+      x = jnp.asarray(np.round(2 * _draw(shape)[0]), dtype)  # with ties
+      results = [
+        cases.jit(
+          lambda x, pool=pool: (
+            _cubes(x, pool),
+            jax.grad(_cubes)(x, pool),
+            jax.vmap(lambda x: _cubes(x, pool))(x[None]),
+          )
+        )(x)
+        for pool in (convolution.max_pool, nn.max_pool)
+      ]
+      for a, b in zip(*results):
+        np.testing.assert_array_equal(np.asarray(a, float), np.asarray(b, float))
+  with jax.enable_x64(True):
+    (x,) = _draw(shape, dtype=np.float64)
+
+    def second(pool):
+      slope = lambda x: jax.grad(_cubes)(x, pool)
+      return cases.jit(jax.grad(lambda x: (slope(x) ** 2).sum()))(x)
+
+    _close(second(convolution.max_pool), np.asarray(second(nn.max_pool)), 1e-12)
+
+
 @pytest.mark.parametrize('case', POOLS, ids=str)
 def test_second_derivatives_of_max_pool_in_a_loop_are_flaxs(case):
   size, window, strides, padding = case

@@ -84,7 +84,7 @@ def normalise(design: Design, x: Any, name: str) -> Any:
 
 
 class SelfAttention(nn.Module):
-  """Positions read one another, [B, T, W] -> [B, T, W].
+  """Self-attention with several heads, [B, T, W] -> [B, T, W].
 
   Queries, keys and values have no bias: the key's has no gradient, the value's is the
   output's.
@@ -96,7 +96,7 @@ class SelfAttention(nn.Module):
   def __call__(
     self, x: Any, before: Memory | None, valid: Any, *, rate: Any, train: bool
   ) -> tuple[Any, Memory | None]:
-    """The answer, and what the next window remembers; `rate` drops weights."""
+    """Outputs, and the memory for the next window; `rate` is the weights' dropout."""
     design = self.design
     batch, steps, width = x.shape
     names = ('value',) if design.mixer == 'average' else ('query', 'key', 'value')
@@ -196,14 +196,14 @@ class Layer(nn.Module):
       y, after = mix(x, before, valid, rate=rate, train=train)
       return y
 
-    def think(x):
+    def apply_mlp(x):
       rate = hyper['model.dropout_mlp']
       return Perceptron(design, name='mlp')(x, rate=rate, train=train)
 
     if design.mixer != 'none':
       x = around(x, 'attention', attend)
     if design.mlp != 'none':
-      x = around(x, 'mlp', think)
+      x = around(x, 'mlp', apply_mlp)
     return x, after
 
 
@@ -257,7 +257,7 @@ class Transformer(nn.Module):
     lengths: Any = None,
     nudge: Any = None,
   ) -> Any:
-    """The answer; with a `carry` also the next one. Arguments as `sequences.Stack`."""
+    """Outputs; with a `carry` also the next one. Arguments as `sequences.Stack`."""
     design = self.design
     table = self.embedding() if self.symbols else None
     x, valid = self.read(x, table, lengths)
@@ -265,20 +265,20 @@ class Transformer(nn.Module):
     x = x if nudge is None else x + nudge.swapaxes(0, 1)
     x = self.place(x)
     if self.readout == 'token' and not self.every:
-      x, valid = self.put_token(x, valid)
+      x, valid = self.prepend_token(x, valid)
     x = blocks.Dropout(name='dropout_input')(
       x, hyper['model.dropout_input'], train=train
     )
     last = []
     for index in range(self.layers):
-      before = None if carry is None else self.remembered(carry, index, len(x))
+      before = None if carry is None else self.memory_of(carry, index, len(x))
       layer = Layer(design, name=f'layer{index}')
       x, after = layer(x, before, valid, train=train, hyper=hyper)
       last.append(after)
     if not design.post:
       x = normalise(design, x, 'final_norm')
     x = x if self.every else self.pool(x, valid)
-    outputs = blocks.logits(self.answer(x, table))
+    outputs = blocks.logits(self.head(x, table))
     return outputs if carry is None else (outputs, tuple(last))
 
   def read(self, x: Any, table: Any, lengths: Any) -> tuple[Any, Any]:
@@ -333,8 +333,8 @@ class Transformer(nn.Module):
     table = recurrent_layer.Weight(init, (length, width), name='positions')()
     return x + (table[:steps] * width**0.5).astype(x.dtype)
 
-  def put_token(self, x: Any, valid: Any) -> tuple[Any, Any]:
-    """The learned position before all others."""
+  def prepend_token(self, x: Any, valid: Any) -> tuple[Any, Any]:
+    """With a learned position before all others."""
     batch, _, width = x.shape
     init = nn.initializers.normal(width**-0.5)
     token = recurrent_layer.Weight(init, (1, width), name='token')() * width**0.5
@@ -343,7 +343,7 @@ class Transformer(nn.Module):
       valid = jnp.concatenate([jnp.ones((batch, 1), bool), valid], 1)
     return jnp.concatenate([token, x], 1), valid
 
-  def remembered(self, carry: Any, index: int, batch: int) -> Memory:
+  def memory_of(self, carry: Any, index: int, batch: int) -> Memory:
     """A layer's memory; at a beginning, an empty one."""
     if carry:
       return carry[index]
@@ -365,7 +365,7 @@ class Transformer(nn.Module):
     share = valid / jnp.maximum(valid.sum(1, keepdims=True), 1)
     return (x * share[..., None].astype(x.dtype)).sum(1)
 
-  def answer(self, x: Any, table: Any) -> Any:
+  def head(self, x: Any, table: Any) -> Any:
     """The linear layer, whose kernel may be the table's."""
     dtype = self.design.dtype
     if not self.tied:
@@ -376,8 +376,8 @@ class Transformer(nn.Module):
     return x @ table.T.astype(dtype) + bias.astype(dtype)
 
 
-class Reader(Transformer):
-  """Reads every sequence by itself."""
+class Encoder(Transformer):
+  """Each sequence, or window, by itself."""
 
   def __call__(
     self,
@@ -391,8 +391,8 @@ class Reader(Transformer):
     return self.run(x, train=train, hyper=hyper, lengths=lengths, nudge=nudge)
 
 
-class PatchReader(Transformer):
-  """Reads images by patches, whose order is no time."""
+class PatchEncoder(Transformer):
+  """Images as patches, whose order is not time."""
 
   def __call__(
     self, x: Any, *, train: bool, hyper: Mapping[str, Any], lengths: Any = None
@@ -400,7 +400,7 @@ class PatchReader(Transformer):
     return self.run(x, train=train, hyper=hyper, lengths=lengths)
 
 
-class Writer(Transformer):
+class RecurrentDecoder(Transformer):
   """Carries keys and values from window to window (Dai et al. 2019)."""
 
   def __call__(
@@ -416,7 +416,7 @@ class Writer(Transformer):
 
 
 def before_end(lengths: Any, steps: int) -> Any:
-  """Which of so many steps are real, bool [B, T]."""
+  """Which of `steps` steps lie before each sequence's end, bool [B, T]."""
   return jnp.arange(steps)[None] < lengths[:, None]
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from dlsteroids.models.ops import sliding
 
-HIDDEN = -1e30  # the score of what is not seen; finite, so that no row is all -inf
+HIDDEN = -1e30  # the score of a masked position; finite, so that no row is all -inf
 
 
 class Form(NamedTuple):
@@ -37,7 +37,7 @@ class Inputs(NamedTuple):
   """What attention reads: T queries, the last of the positions of S >= T keys.
 
   Attributes:
-    query: [B, T, H, D]; None averages what is seen, all of it alike.
+    query: [B, T, H, D]; None: equal weights on all visible positions.
     key: [B, S, H, D], or None beside no query.
     value: [B, S, H, D].
     valid: bool [B, S], false where there is no key, or None.
@@ -118,8 +118,8 @@ def _weigh(inputs: Inputs, steps: int, mask: Any, drop: Any) -> Any:
   if query is None:
     shape = (batch, heads, steps, keys)
     dtype = jnp.promote_types(value.dtype, jnp.float32)
-    seen = jnp.ones((1, 1, 1, keys), dtype) if mask is None else mask.astype(dtype)
-    weights = seen / jnp.maximum(seen.sum(-1, keepdims=True), 1.0)
+    shares = jnp.ones((1, 1, 1, keys), dtype) if mask is None else mask.astype(dtype)
+    weights = shares / jnp.maximum(shares.sum(-1, keepdims=True), 1.0)
     weights = jnp.broadcast_to(weights, shape)
   else:
     scores = jnp.einsum('bthd,bshd->bhts', query, key)

@@ -35,9 +35,10 @@ _MANY = 16  # input channels from which on pieces are faster
 _PATCHES = jax.__version_info__ >= (0, 12)
 _ROWS = 1024
 # XLA:CPU convolves a few channels into few at 2 GFLOP/s; up to so many multiplications
-# a place, one product of patches is 2 to 5 times as fast (batch 64, 3x3, one core: 1 to
-# 8 channels at 28x28 1.0 against 3.2 ms, 3 to 16 at 32x32 2.6 against 5.3). A sum over
-# taps would be faster still, but XLA computes it again in every loop that reads it.
+# per output pixel, one product of patches is 2 to 5 times as fast (batch 64, 3x3, one
+# core: 1 to 8 channels at 28x28 1.0 against 3.2 ms, 3 to 16 at 32x32 2.6 against 5.3).
+# A sum over taps would be faster still, but XLA recomputes it in every loop that reads
+# it.
 _FEW_PRODUCTS = 512
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from dlsteroids.models.ops import sliding
+from dlsteroids.models.ops import sharding, sliding
 
 
 def max_pool(
@@ -159,11 +159,12 @@ def _slices(x: Any, grid: _Grid, fill: float) -> list[Any]:
 
 # Below so many channels XLA:CPU unrolls the loop over them and then fails to vectorise
 # comparisons and selections, not arithmetic on bits (2x2, batch 128, 32x32x32, one
-# core: 12.0 against 3.1 ms; at 16 channels 0.5 against 0.1; at 64 both are vectors).
+# core: 12.0 against 3.1 ms; at 16 channels 0.5 against 0.1). At 64 it vectorises both.
 _VECTORS = 64
-# Below so many channels the search for the best tap is no vector loop either, and XLA
-# repeats it for every pixel of the gradient unless a loop over pieces of the batch
-# keeps its result: a step of a CNN (8 channels at 28x28, batch 64) 7.3 or 13.6 ms.
+# Below so many channels XLA:CPU does not vectorise the search for the best tap either,
+# and repeats it for every pixel of the gradient, unless a loop over pieces of the batch
+# stores its result. A step of a CNN with 8 channels at 28x28, batch 64, one core: 13.6
+# ms without such a loop, 7.3 with it.
 _LANES = 16
 _PIECE = 8  # images
 
@@ -178,7 +179,15 @@ def _max_pool(x: Any, grid: _Grid) -> Any:
 
 
 def _max_pool_forward(x: Any, grid: _Grid) -> Any:
-  if x.shape[3] >= _LANES or x.shape[0] % _PIECE or x.shape[0] == _PIECE:
+  if x.shape[3] >= _LANES:
+    return _best(x, grid)
+  search = functools.partial(_best_by_pieces, grid=grid)
+  return sharding.apart(search, (x,), (0,), (0, 0))
+
+
+def _best_by_pieces(x: Any, grid: _Grid) -> Any:
+  """`_best` of a few images at a time, where they divide the batch."""
+  if x.shape[0] % _PIECE or x.shape[0] == _PIECE:
     return _best(x, grid)
   pieces = x.reshape(-1, _PIECE, *x.shape[1:])
   best, index = lax.map(lambda piece: _best(piece, grid), pieces)
@@ -186,6 +195,7 @@ def _max_pool_forward(x: Any, grid: _Grid) -> Any:
 
 
 def _best(x: Any, grid: _Grid) -> Any:
+  """Of each window the greatest value, and the number of its first tap."""
   first, *others = _slices(x, grid, -np.inf)
   kind = jnp.uint8 if len(others) < 256 else jnp.int32
   best, index = first, jnp.zeros(first.shape, kind)

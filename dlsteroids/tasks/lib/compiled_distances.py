@@ -257,10 +257,10 @@ def _smallest(values: Array, k: int = distances.NEIGHBOURS) -> Array:
 
   def insert(i, smallest):
     value = jax.lax.dynamic_index_in_dim(values, i, 1, keepdims=False)
-    kept = []
+    ordered = []
     for other in smallest:
-      kept.append(jnp.minimum(other, value))
+      ordered.append(jnp.minimum(other, value))
       value = jnp.maximum(other, value)
-    return tuple(kept)
+    return tuple(ordered)
 
   return jnp.stack(jax.lax.fori_loop(0, values.shape[1], insert, tuple(none)))
