@@ -67,15 +67,28 @@ DESIGNS = (
 )
 SECTIONS: dict[str, dict[str, Option]] = {
   'optimizer': {
-    'name': Option('sgd', 'update rule', choices=('sgd', 'adam', 'adamw')),
+    'name': Option(
+      'sgd',
+      'update rule; muon: of hidden layers, adam for the others',
+      choices=('sgd', 'adam', 'adamw', 'rmsprop', 'lion', 'muon'),
+    ),
     'learning_rate': Option(0.1, 'peak, after warm-up', 0, traced=True),
-    'momentum': Option(0.9, 'of sgd', 0, 1, traced=True),
-    'nesterov': Option(False, "Nesterov's momentum, of sgd"),
-    'beta1': Option(0.9, 'first moment, of adam, adamw', 0, 1, traced=True),
-    'beta2': Option(0.999, 'second moment, of adam, adamw', 0, 1, traced=True),
-    'epsilon': Option(1e-8, 'of adam, adamw', 0, traced=True),
+    'momentum': Option(0.9, "of sgd; muon's authors: 0.95", 0, 1, traced=True),
+    'nesterov': Option(False, "Nesterov's momentum, of sgd; muon always has it"),
+    'beta1': Option(0.9, 'first moment, of all adam, and of lion', 0, 1, traced=True),
+    'beta2': Option(
+      0.999,
+      'second moment, of all adam; of rmsprop, often 0.9 or 0.99; of lion, 0.99',
+      0,
+      1,
+      traced=True,
+    ),
+    'epsilon': Option(1e-8, 'of all adam, and of rmsprop', 0, traced=True),
     'weight_decay': Option(
-      0.0, 'on weights, not on biases and norms; adamw decouples it', 0, traced=True
+      0.0,
+      'on weights, not on biases and norms; adamw, lion and muon decouple it',
+      0,
+      traced=True,
     ),
     'clip': Option(INF, 'largest global gradient norm', 0, traced=True),
     'schedule': Option(

@@ -102,6 +102,89 @@ def test_clipping_is_optaxs_and_may_be_infinite():
   assert all((free[name] == grads[name]).all() for name in grads)
 
 
+def walk(name, grads, start, **numbers):
+  """Parameters after steps of an optimizer along given gradients."""
+  section = config_lib.DEFAULTS['optimizer'] | {'schedule': 'constant', 'name': name}
+  rule = optimizer.make(section, hyper(**numbers))
+  params, state = start, rule.init(start)
+  for grad in grads:
+    updates, state = rule.update(grad, state, params)
+    params = optax.apply_updates(params, updates)
+  return params
+
+
+def draw_params(seed, **shapes):
+  generator = np.random.default_rng(seed)
+  draw = lambda shape: generator.normal(size=shape).astype(np.float32)
+  return {
+    name: {'kernel': draw(shape), 'bias': draw(3)} for name, shape in shapes.items()
+  }
+
+
+def test_lion_is_its_paper_by_hand():
+  """Chen et al. 2023, algorithm 2, in numpy."""
+  start, *grads = (draw_params(seed, dense0=(4, 3)) for seed in range(4))
+  found = walk('lion', grads, start, beta1=0.8, beta2=0.95, weight_decay=0.1)
+  for part, decay in (('kernel', 0.1), ('bias', 0.0)):
+    value, moment = start['dense0'][part], 0.0
+    for grad in (grad['dense0'][part] for grad in grads):
+      sign = np.sign(0.8 * moment + 0.2 * grad)
+      value = value - PEAK * (sign + decay * value)
+      moment = 0.95 * moment + 0.05 * grad
+    np.testing.assert_allclose(found['dense0'][part], value, rtol=1e-5)
+
+
+def orthogonalise(matrix):
+  """Five Newton-Schulz steps with the coefficients of Jordan et al. 2024."""
+  x = matrix / np.linalg.norm(matrix)
+  for _ in range(5):
+    square = x @ x.T
+    x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+  return x
+
+
+def test_muon_is_newton_schulz_by_hand_and_adam_elsewhere():
+  shapes = {
+    'embedding': (5, 4),
+    'dense0': (4, 3),
+    'conv0': (2, 2, 3, 5),
+    'local0': (2, 1, 6, 4),
+    'output': (4, 3),
+  }
+  start, *grads = (draw_params(seed, **shapes) for seed in range(4))
+  numbers = {'momentum': 0.9, 'weight_decay': 0.1}
+  found = walk('muon', grads, start, **numbers)
+  adam = walk('adamw', grads, start, **numbers)
+  for name in shapes:
+    np.testing.assert_allclose(found[name]['bias'], adam[name]['bias'], rtol=1e-6)
+    if name in ('embedding', 'output'):
+      np.testing.assert_allclose(found[name]['kernel'], adam[name]['kernel'], rtol=1e-6)
+      continue
+    value, moment = start[name]['kernel'], 0.0
+    for step, grad in enumerate(grad[name]['kernel'] for grad in grads):
+      moment = 0.9 * moment + 0.1 * grad
+      way = 0.9 * moment / (1 - 0.9 ** (step + 2)) + 0.1 * grad / (
+        1 - 0.9 ** (step + 1)
+      )
+      stack = (
+        way.reshape(-1, 6, 4) if name == 'local0' else way.reshape(1, -1, way.shape[-1])
+      )
+      size = 0.2 * np.sqrt(max(stack.shape[1:]))
+      way = np.stack([orthogonalise(matrix) for matrix in stack]).reshape(value.shape)
+      value = value - PEAK * (size * way + 0.1 * value)
+    np.testing.assert_allclose(found[name]['kernel'], value, rtol=1e-4, atol=1e-4)
+
+
+def test_muons_update_is_nearly_orthogonal_and_as_large_as_adams():
+  """Singular values of about 1 whatever the gradient's; the root mean square is 0.2."""
+  start, grad = (draw_params(seed, dense0=(30, 20)) for seed in range(2))
+  moved = walk('muon', [grad], start)['dense0']['kernel'] - start['dense0']['kernel']
+  values = np.linalg.svd(np.asarray(moved) / PEAK, compute_uv=False)
+  assert (values / (0.2 * np.sqrt(30))).min() > 0.6
+  assert (values / (0.2 * np.sqrt(30))).max() < 1.3
+  assert abs(np.sqrt(np.mean((moved / PEAK) ** 2)) / 0.2 - 1) < 0.25
+
+
 def test_cross_entropy_by_hand():
   """Szegedy et al. 2016: targets 1 - s + s/K and s/K."""
   logits, labels, smoothing = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 3.0]]), [0, 1], 0.3

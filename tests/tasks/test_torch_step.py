@@ -25,6 +25,7 @@ BATCH, CLASSES, STEPS = 4, 5, 3
 SGD = {'name': 'sgd', 'momentum': 0.9, 'nesterov': True, 'weight_decay': 0.05}
 ADAM = {'name': 'adam', 'weight_decay': 0.05, 'beta1': 0.8, 'beta2': 0.95}
 ADAMW = {'name': 'adamw', 'weight_decay': 0.3, 'epsilon': 1e-3}
+RMSPROP = {'name': 'rmsprop', 'weight_decay': 0.05, 'beta2': 0.9, 'epsilon': 1e-4}
 LENET = {'widths': (3, 4), 'kernel': 5, 'activation': 'tanh', 'hidden': (6,)}
 
 
@@ -46,6 +47,9 @@ CASES = {
   'mlp-adam': Case('mlp', {'hidden': (7, 6), 'norm': 'batch'}, (3, 3, 2), ADAM),
   'mlp-adamw': Case(
     'mlp', {'hidden': (7, 6), 'activation': 'elu'}, (3, 3, 2), ADAMW, 0.5, 0.2
+  ),
+  'mlp-rmsprop': Case(
+    'mlp', {'hidden': (7, 6), 'activation': 'elu'}, (3, 3, 2), RMSPROP
   ),
   'alexnet-sgd': Case(
     'alexnet',
@@ -134,6 +138,8 @@ class Torch:
     if given['name'] == 'sgd':
       momentum, nesterov = given.get('momentum', 0.9), given.get('nesterov', False)
       return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=nesterov)
+    if given['name'] == 'rmsprop':
+      return torch.optim.RMSprop(groups, rate, given['beta2'], given['epsilon'])
     make = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[given['name']]
     betas = (given.get('beta1', 0.9), given.get('beta2', 0.999))
     return make(groups, rate, betas=betas, eps=given.get('epsilon', 1e-8))

@@ -1,11 +1,13 @@
 """Optimizers and schedules from optax, with traced numbers."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 
 def make_schedule(name: str, hyper: Mapping[str, Any]) -> Callable[[Any], Any]:
@@ -56,6 +58,64 @@ def is_weight(params: Any) -> Any:
   return jax.tree_util.tree_map_with_path(decays, params)
 
 
+# Layers that Muon leaves to Adam, as its author does: what reads symbols or patches,
+# what answers, and tables of vectors.
+OUTER = ('embedding', 'output', 'positions', 'token')
+RMS = 0.2  # of an orthogonalised update, as large as Adam's usual one
+
+
+def is_hidden_matrix(path: Any, leaf: Any) -> bool:
+  """Whether a parameter is a kernel between hidden layers."""
+  names = [getattr(key, 'key', '') for key in path]
+  return leaf.ndim > 1 and names[-1] == 'kernel' and not set(OUTER) & set(names)
+
+
+def matrix_axes(params: Any) -> Any:
+  """Which axes of each kernel are a matrix's inputs and outputs.
+
+  A convolution's kernel HWIO is one matrix [H W I, O]; of unshared weights every
+  position [taps, F] is one.
+  """
+
+  def axes(path, leaf):
+    unshared = any(getattr(key, 'key', '').startswith('local') for key in path)
+    first = leaf.ndim - 2 if unshared else 0
+    inputs = tuple(range(first, leaf.ndim - 1))
+    return optax.contrib.MuonDimensionNumbers(inputs, (leaf.ndim - 1,))
+
+  return jax.tree_util.tree_map_with_path(axes, params)
+
+
+def muon(momentum: Any, adam: optax.GradientTransformation) -> Any:
+  """Muon for the kernels between hidden layers, `adam` for all other parameters.
+
+  Jordan et al. 2024: the direction is the momentum's (Nesterov's), made nearly
+  orthogonal by five Newton-Schulz steps. It is as large as Adam's, 0.2 sqrt(max(inputs,
+  outputs)) (Liu et al. 2025, eq. 4), so both have one learning rate. Deviation: as
+  optax has it, the momentum's bias towards its start is taken off.
+  """
+
+  def label(params):
+    return jax.tree_util.tree_map_with_path(
+      lambda path, leaf: 'muon' if is_hidden_matrix(path, leaf) else 'adam', params
+    )
+
+  def enlarge(updates, params):
+    del params
+
+    def scale(leaf, axes):
+      inputs = math.prod(leaf.shape[axis] for axis in axes.reduction_axis)
+      return leaf * (RMS * math.sqrt(max(inputs, leaf.shape[-1])))
+
+    return jax.tree.map(scale, updates, matrix_axes(updates))
+
+  orthogonal = optax.chain(
+    optax.contrib.scale_by_muon(beta=momentum, weight_dimension_numbers=matrix_axes),
+    optax.stateless(enlarge),
+  )
+  return optax.partition({'muon': orthogonal, 'adam': adam}, label)
+
+
 def make(
   config: Mapping[str, Any], hyper: Mapping[str, Any]
 ) -> optax.GradientTransformation:
@@ -72,5 +132,13 @@ def make(
     'sgd': (decay, optax.trace(numbers['momentum'], config['nesterov'])),
     'adam': (decay, adam),
     'adamw': (adam, decay),
+    # Tieleman & Hinton 2012, without momentum; epsilon outside of the root, as in torch
+    'rmsprop': (
+      decay,
+      optax.scale_by_rms(numbers['beta2'], numbers['epsilon'], eps_in_sqrt=False),
+    ),
+    # Chen et al. 2023
+    'lion': (optax.scale_by_lion(numbers['beta1'], numbers['beta2']), decay),
+    'muon': (muon(numbers['momentum'], adam), decay),
   }[config['name']]
   return optax.chain(clip_by_global_norm(numbers['clip']), *moves, rate)
