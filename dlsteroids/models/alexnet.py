@@ -17,6 +17,7 @@ from dlsteroids.util import errors
 OPTIONS = {
   'groups': Option(2, "of conv2, conv4 and conv5; 1: one GPU's net", 1),
   'activation': Option('relu', 'after each layer'),
+  'slope': blocks.SLOPE,
   'norm': Option('lrn', 'after conv1 and conv2', choices=('lrn', 'none', 'batch')),
   'pool_window': Option(3, 'of max pooling with stride 2; 2: not overlapping', 1),
   'stem_kernel': Option(11, 'side of the first kernel', 1),
@@ -59,7 +60,7 @@ class AlexNet(nn.Module):
   def __call__(self, x: Any, *, train: bool, hyper: Mapping[str, Any]) -> Any:
     x = x.astype(self.dtype)
     for spec in CONVS:
-      x = self.convolution(x, spec, train)
+      x = self.convolution(x, spec, train, hyper['model.slope'])
     x = x.reshape(x.shape[0], -1)
     for index in range(2):
       x = blocks.dense(
@@ -69,7 +70,7 @@ class AlexNet(nn.Module):
         bias_init=nn.initializers.constant(self.bias),
         dtype=self.dtype,
       )(x)
-      x = self.activation(x)
+      x = self.activation(x, hyper['model.slope'])
       x = blocks.Dropout(name=f'dropout{index}')(x, hyper['model.dropout'], train=train)
     x = blocks.dense(
       self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
@@ -80,7 +81,7 @@ class AlexNet(nn.Module):
     """Channels times `width`, rounded to a multiple of the groups."""
     return max(1, round(channels * self.width / self.groups)) * self.groups
 
-  def convolution(self, x: Any, spec: tuple, train: bool) -> Any:
+  def convolution(self, x: Any, spec: tuple, train: bool, slope: Any) -> Any:
     name, channels, size, grouped, biased, normalised, pooled = spec
     stem = size is None
     bias = self.bias if biased else 0.0
@@ -100,7 +101,7 @@ class AlexNet(nn.Module):
     norm = blocks.Norm(self.norm, dtype=self.dtype, name=f'norm_{name}')
     if normalise and self.norm == 'batch':
       x = norm(x, train=train)
-    x = self.activation(x)
+    x = self.activation(x, slope)
     self.sow('intermediates', f'{name}_out', x)
     if normalise and self.norm == 'lrn':
       x = norm(x, train=train)
@@ -139,7 +140,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   return AlexNet(
     outputs=config['outputs'],
     groups=config['groups'],
-    activation=blocks.activation(config['activation']),
+    activation=blocks.sloped_activation('model.activation', config['activation']),
     norm=config_lib.choose('model.norm', config['norm'], ('lrn', 'none', 'batch')),
     pool_window=config['pool_window'],
     stem_kernel=config['stem_kernel'],

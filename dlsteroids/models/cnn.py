@@ -22,10 +22,16 @@ OPTIONS = {
     choices=('conv', 'local', 'dense', 'pointwise'),
   ),
   'activation': Option('relu', 'after each mixer and hidden layer'),
+  'slope': blocks.SLOPE,
   'norm': Option(
     'none',
     'after each mixer; lrn follows the activation',
     choices=('none', 'lrn', 'batch', 'layer', 'group'),
+  ),
+  'norm_place': Option(
+    'before',
+    'before or after the activation; lrn is always after it',
+    choices=blocks.NORM_PLACES,
   ),
   'pool': Option(
     'max',
@@ -56,7 +62,10 @@ OPTIONS = {
 
 
 class Stage(nn.Module):
-  """`depth` times mixer → norm → activation, then pooling; [B, H, W, C] maps."""
+  """`depth` times mixer → norm → activation, then pooling; [B, H, W, C] maps.
+
+  A norm after the activation also follows the sum with the residual.
+  """
 
   width: int
   depth: int
@@ -64,6 +73,7 @@ class Stage(nn.Module):
   mixer: str
   activation: Callable
   norm: str
+  norm_place: str
   pool: str
   pool_window: int
   pool_stride: int
@@ -72,22 +82,26 @@ class Stage(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: Any, *, train: bool) -> Any:
+  def __call__(self, x: Any, *, train: bool, slope: Any) -> Any:
     for index in range(self.depth):
       last = index == self.depth - 1
       stride = self.pool_stride if self.pool == 'stride' and last else 1
       y = self.mix(x, index, stride)
-      if self.norm != 'lrn':
+      if not self.normed_after:
         y = self.normalise(y, index, train)
       if self.residual:
         y += self.shortcut(x, index, stride)
-      y = self.activation(y)
-      if self.norm == 'lrn':
+      y = self.activation(y, slope)
+      if self.normed_after:
         y = self.normalise(y, index, train)
       self.sow('intermediates', f'conv{index}_out', y)
       x = y
     kind = 'none' if self.pool == 'stride' else self.pool
     return blocks.pool(x, kind, self.pool_window, self.pool_stride)
+
+  @property
+  def normed_after(self) -> bool:
+    return self.norm == 'lrn' or self.norm_place == 'after'
 
   def normalise(self, x: Any, index: int, train: bool) -> Any:
     return blocks.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')(x, train=train)
@@ -95,7 +109,7 @@ class Stage(nn.Module):
   def mix(self, x: Any, index: int, stride: int) -> Any:
     common = {
       'strides': (stride, stride),
-      'use_bias': self.norm != 'batch',
+      'use_bias': self.norm != 'batch' or self.normed_after,
       'kernel_init': self.init_fn,
       'dtype': self.dtype,
     }
@@ -139,9 +153,10 @@ class CNN(nn.Module):
     def drop(x, name, rate):
       return blocks.Dropout(name=name)(x, hyper[f'model.{rate}'], train=train)
 
+    slope = hyper['model.slope']
     x = drop(x.astype(self.dtype), 'dropout_input', 'dropout_input')
     for index, width in enumerate(self.widths):
-      x = self.stage(width=width, name=f'stage{index}')(x, train=train)
+      x = self.stage(width=width, name=f'stage{index}')(x, train=train, slope=slope)
       x = drop(x, f'dropout_conv{index}', 'dropout_conv')
     if self.head == 'average':
       x = x.mean((1, 2))  # [B, C]
@@ -150,7 +165,7 @@ class CNN(nn.Module):
       x = blocks.dense(
         units, f'dense{index}', kernel_init=self.init_fn, dtype=self.dtype
       )(x)
-      x = drop(self.activation(x), f'dropout{index}', 'dropout')
+      x = drop(self.activation(x, slope), f'dropout{index}', 'dropout')
     if not self.hidden:
       x = drop(x, 'dropout0', 'dropout')
     x = blocks.dense(
@@ -170,7 +185,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     config, 'widths', 'depth', 'kernel', 'pool_window', 'pool_stride', 'hidden'
   )
   choose = config_lib.choose
-  activation = blocks.activation(config['activation'])
+  activation = blocks.sloped_activation('model.activation', config['activation'])
   init_fn = blocks.initializer('model.init', config['init'])
   dtype = blocks.dtype(config['dtype'])
   mixers = ('conv', 'local', 'dense', 'pointwise')
@@ -181,6 +196,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     mixer=choose('model.mixer', config['mixer'], mixers),
     activation=activation,
     norm=choose('model.norm', config['norm'], blocks.NORMS),
+    norm_place=choose('model.norm_place', config['norm_place'], blocks.NORM_PLACES),
     pool=choose('model.pool', config['pool'], ('max', 'average', 'stride', 'none')),
     pool_window=config['pool_window'],
     pool_stride=config['pool_stride'],

@@ -269,7 +269,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     name: {
       'norm': choose(f'model.{name}_norm', config[f'{name}_norm'], adversarial.NORMS),
       'affine': config['affine'],
-      'activation': adversarial.activation(
+      'activation': blocks_lib.sloped_activation(
         f'model.{name}_activation', config[f'{name}_activation']
       ),
       'init_fn': blocks_lib.block(

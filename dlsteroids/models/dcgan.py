@@ -208,7 +208,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     name: {
       'kernel': config['kernel'],
       'norm': choose(f'model.{name}_norm', config[f'{name}_norm'], norms),
-      'activation': adversarial.activation(
+      'activation': blocks.sloped_activation(
         f'model.{name}_activation', config[f'{name}_activation']
       ),
       'classes': adversarial.check_labels(config),

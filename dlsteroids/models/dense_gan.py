@@ -159,7 +159,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
         hidden=tuple(config[f'{name}_hidden']),
         norm=config_lib.choose(f'model.{name}_norm', config[f'{name}_norm'], NORMS),
         first_norm=name == 'generator',
-        activation=adversarial.activation(
+        activation=blocks.sloped_activation(
           f'model.{name}_activation', config[f'{name}_activation']
         ),
         init_fn=init_fn,

@@ -14,7 +14,11 @@ OPTIONS = {
     (512, 512), 'units of each hidden layer; () is linear', 1, width=True
   ),
   'activation': Option('relu', 'after each hidden layer'),
+  'slope': blocks.SLOPE,
   'norm': Option('none', 'of each hidden layer', choices=('none', 'batch', 'layer')),
+  'norm_place': Option(
+    'before', 'before or after the activation', choices=blocks.NORM_PLACES
+  ),
   'dropout': Option(0.0, 'after each hidden layer', 0, 1, traced=True),
   'dropout_input': Option(0.0, 'on the input', 0, 1, traced=True),
   'init': Option('he', 'initial weights: he, glorot, lecun, normal, …'),
@@ -29,6 +33,7 @@ class MLP(nn.Module):
   hidden: tuple[int, ...]
   activation: Callable
   norm: str
+  norm_place: str
   init_fn: Callable
   dtype: Any
 
@@ -42,12 +47,16 @@ class MLP(nn.Module):
       x = blocks.dense(
         units,
         f'dense{index}',
-        use_bias=self.norm != 'batch',
+        use_bias=self.norm != 'batch' or self.norm_place == 'after',
         kernel_init=self.init_fn,
         dtype=self.dtype,
       )(x)
-      x = blocks.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')(x, train=train)
-      x = self.activation(x)
+      norm = blocks.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')
+      if self.norm_place == 'before':
+        x = norm(x, train=train)
+      x = self.activation(x, hyper['model.slope'])
+      if self.norm_place == 'after':
+        x = norm(x, train=train)
       self.sow('intermediates', f'dense{index}_out', x)
       x = blocks.Dropout(name=f'dropout{index}')(x, hyper['model.dropout'], train=train)
     x = blocks.dense(
@@ -62,8 +71,11 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   return MLP(
     outputs=config['outputs'],
     hidden=tuple(config['hidden']),
-    activation=blocks.activation(config['activation']),
+    activation=blocks.sloped_activation('model.activation', config['activation']),
     norm=config_lib.choose('model.norm', config['norm'], ('none', 'batch', 'layer')),
+    norm_place=config_lib.choose(
+      'model.norm_place', config['norm_place'], blocks.NORM_PLACES
+    ),
     init_fn=blocks.initializer('model.init', config['init']),
     dtype=blocks.dtype(config['dtype']),
   )

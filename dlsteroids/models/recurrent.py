@@ -9,11 +9,13 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from dlsteroids import config as config_lib
 from dlsteroids.config.options import Option
 from dlsteroids.models.lib import (
+  batch_normed_layer,
   blocks,
   cells,
   cudnn,
@@ -34,8 +36,13 @@ OPTIONS = {
   'layers': Option(1, 'stacked', 1),
   'bidirectional': Option(False, 'a second direction in each layer'),
   'embedding': Option(64, 'numbers per symbol', 1, width=True),
+  'tied': sequences.TIED,
   'residual': Option(False, 'from the second layer on, x + layer(x)'),
-  'norm': Option('none', 'of what a cell computes', choices=('none', 'layer')),
+  'norm': Option(
+    'none',
+    'of what a cell computes; batch: each step with moments of its own',
+    choices=('none', 'layer', 'batch'),
+  ),
   'dropout': Option(0.0, 'on the output of every layer', 0, 1, traced=True),
   'recurrent_dropout': Option(0.0, 'on the state that is fed back', 0, 1, traced=True),
   'recurrent_mask': Option(
@@ -49,7 +56,9 @@ OPTIONS = {
   **cells.SWITCHES['mingru'],
   **cells.SWITCHES['minlstm'],
   'init': Option('lecun', 'initial input weights'),
-  'recurrent_init': Option('orthogonal', 'initial recurrent weights'),
+  'recurrent_init': Option(
+    'orthogonal', 'initial recurrent weights; identity: of an IRNN (Le et al. 2015)'
+  ),
   'kernel': Option(
     'scan',
     "cudnn: NVIDIA's, for one float32 run of a plain LSTM at a time",
@@ -79,6 +88,32 @@ def check_minimal(config: Mapping[str, Any]) -> None:
       )
 
 
+def identity(key: Any, shape: tuple[int, int], dtype: Any = jnp.float32) -> Any:
+  """The matrix that passes the last state on as it is."""
+  del key
+  return jnp.eye(*shape, dtype=dtype)
+
+
+def recurrent_initializer(config: Mapping[str, Any]) -> Callable:
+  table = {**blocks.INITIALIZERS, 'identity': identity}
+  return blocks.block('model.recurrent_init', config['recurrent_init'], table)
+
+
+def check_batch_norm(config: Mapping[str, Any]) -> None:
+  """Raises UserError if batch norm inside the recurrence does not go with the rest."""
+  if config['norm'] != 'batch':
+    return
+  if config['remat']:
+    raise errors.UserError(
+      f'config.model.remat={config["remat"]} is for norm=none or layer, not for batch'
+    )
+  if config.get('history'):
+    raise errors.UserError(
+      'config.model.norm=batch keeps moments by the step since the beginning, and with '
+      'config.task.carry=True only the first window has one: set it to False'
+    )
+
+
 def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
   """The user's cell class with those options that its fields take, as flax's cells do.
 
@@ -92,7 +127,7 @@ def own_cell(config: Mapping[str, Any]) -> Callable[..., nn.Module]:
     'init': ('kernel_init', blocks.initializer('model.init', config['init'])),
     'recurrent_init': (
       'recurrent_kernel_init',
-      blocks.initializer('model.recurrent_init', config['recurrent_init']),
+      recurrent_initializer(config),
     ),
     'dtype': ('dtype', blocks.dtype(config['dtype'])),
   }
@@ -120,11 +155,12 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     UserError: options out of range, or that contradict each other.
   """
   blocks.check_sizes(config, 'hidden', 'layers', 'embedding')
+  sequences.check_tied(config, config['hidden'] * (1 + config['bidirectional']))
   if config['remat'] < 0:
     raise errors.UserError(
       f'config.model.remat must be at least 0, not {config["remat"]}'
     )
-  config_lib.choose('model.norm', config['norm'], ('none', 'layer'))
+  config_lib.choose('model.norm', config['norm'], ('none', 'layer', 'batch'))
   mask = config_lib.choose(
     'model.recurrent_mask', config['recurrent_mask'], ('variational', 'step')
   )
@@ -133,18 +169,20 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     cudnn.check(config)
   dtype = blocks.dtype(config['dtype'])
   init_fn = blocks.initializer('model.init', config['init'])
-  recurrent_init = blocks.initializer('model.recurrent_init', config['recurrent_init'])
+  recurrent_init = recurrent_initializer(config)
   if '.' in config['cell']:
     make_cell = own_cell(config)
 
-    def make_layer(name: str, reverse: bool) -> nn.Module:
+    def make_layer(name: str, index: int, reverse: bool) -> nn.Module:
+      del index
       return recurrent_layer.UserLayer(make_cell, config['hidden'], reverse, name=name)
 
   elif config['cell'] in minimal_layer.CELLS:
     check_minimal(config)
     minimal = minimal_layer.make(config)
 
-    def make_layer(name: str, reverse: bool) -> nn.Module:
+    def make_layer(name: str, index: int, reverse: bool) -> nn.Module:
+      del index
       return minimal_layer.MinimalLayer(
         minimal, config['hidden'], reverse, init_fn, dtype, name=name
       )
@@ -153,13 +191,18 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     choices = (*cells.CELLS, *minimal_layer.CELLS)
     config_lib.choose('model.cell', config['cell'], choices)
     cell = cells.make(config)
+    check_batch_norm(config)
+    batch_normed = config['norm'] == 'batch'
+    layer: type[recurrent_layer.Layer] = recurrent_layer.Layer
+    layer = batch_normed_layer.BatchNormedLayer if batch_normed else layer
 
-    def make_layer(name: str, reverse: bool) -> nn.Module:
-      return recurrent_layer.Layer(
+    def make_layer(name: str, index: int, reverse: bool) -> nn.Module:
+      del index
+      return layer(
         cell=cell,
         units=config['hidden'],
         reverse=reverse,
-        normed=config['norm'] == 'layer',
+        norm=config['norm'],
         per_step=mask == 'step',
         remat=config['remat'],
         cudnn=kernel == 'cudnn',
@@ -174,6 +217,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     every=config.get('every', False),
     symbols=config.get('symbols', 0),
     embedding=config['embedding'],
+    tied=config['tied'],
     depth=config['layers'],
     bidirectional=config['bidirectional'],
     residual=config['residual'],

@@ -9,7 +9,7 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import options as options_lib
-from dlsteroids.models.lib import adversarial
+from dlsteroids.models.lib import adversarial, blocks
 from tests.fixtures import game_cases as games
 from tests.fixtures import model_cases as cases
 
@@ -125,7 +125,7 @@ def test_the_slope_is_the_papers_and_traced(model):
   plugin = config_lib.find('models', model)
   assert options_lib.defaults(plugin)['slope'] == 0.2
   assert options_lib.traced(plugin) == ['slope']
-  leaky = adversarial.activation('model.x', 'leaky_relu')
+  leaky = blocks.sloped_activation('model.x', 'leaky_relu')
   x = np.array([-2.0, 0.0, 3.0], np.float32)
   np.testing.assert_allclose(leaky(x, np.float32(0.2)), [-0.4, 0, 3], rtol=1e-6)
   module = games.build(model, 'discriminator')

@@ -121,8 +121,9 @@ def stage(width, **changes):
     'depth': 1,
     'kernel': 3,
     'mixer': 'conv',
-    'activation': jnp.tanh,
+    'activation': lambda x, slope: jnp.tanh(x),
     'norm': 'none',
+    'norm_place': 'before',
     'pool': 'none',
     'pool_window': 2,
     'pool_stride': 2,
@@ -136,22 +137,24 @@ def stage(width, **changes):
 def test_a_residual_adds_the_input():
   """With a zero kernel x + f(x) is x; the activation comes after the sum."""
   x = draw(2, 5, 4, 3)
-  variables = stage(3).init(jax.random.key(0), x, train=False)
+  variables = stage(3).init(jax.random.key(0), x, train=False, slope=0.0)
   assert variables['params'].keys() == {'conv0'}
-  found = stage(3).apply(variables, x, train=False)
+  found = stage(3).apply(variables, x, train=False, slope=0.0)
   np.testing.assert_allclose(found, np.tanh(x), rtol=1e-5, atol=1e-6)
   alone = stage(3, residual=False)
-  np.testing.assert_array_equal(alone.apply(variables, x, train=False), 0 * x)
+  np.testing.assert_array_equal(
+    alone.apply(variables, x, train=False, slope=0.0), 0 * x
+  )
 
 
 def test_a_residual_is_projected_where_channels_or_strides_change():
   x = draw(2, 5, 4, 3)
   for block, stride in ((stage(6), 1), (stage(3, pool='stride'), 2)):
-    variables = block.init(jax.random.key(0), x, train=False)
+    variables = block.init(jax.random.key(0), x, train=False, slope=0.0)
     assert variables['params']['shortcut0'].keys() == {'kernel'}
     kernel = draw(1, 1, 3, block.width, seed=1)
     params = {**variables['params'], 'shortcut0': {'kernel': kernel}}
-    found = block.apply({'params': params}, x, train=False)
+    found = block.apply({'params': params}, x, train=False, slope=0.0)
     expected = np.tanh(x[:, ::stride, ::stride] @ kernel[0, 0])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -211,3 +214,23 @@ def test_the_whole_cnn_against_its_parts():
   expected = y @ variables['params', 'output', 'kernel']
   found = cases.forward(module, variables, x, cases.hyper('cnn'), train=False)
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_after_the_activation_follows_the_sum_with_the_residual():
+  """A stage written out in numpy, its norm over all of an example."""
+  module = cases.build(
+    'cnn', widths=(4,), kernel=1, residual=True, norm='layer', norm_place='after',
+    pool='none', hidden=(), activation='leaky_relu',
+  )  # fmt: skip
+  variables = cases.init(module, 'cnn')
+  x = cases.images('cnn').astype(np.float64)
+  of = lambda *path: np.asarray(variables[('params', *path)], np.float64)
+  y = x @ of('stage0', 'conv0', 'kernel')[0, 0]
+  y = y + of('stage0', 'conv0', 'bias') + x @ of('stage0', 'shortcut0', 'kernel')[0, 0]
+  y = np.where(y >= 0, y, 0.2 * y)
+  axes = (1, 2, 3)
+  y = (y - y.mean(axes, keepdims=True)) / np.sqrt(y.var(axes, keepdims=True) + 1e-6)
+  expected = y.reshape(8, -1) @ of('output', 'kernel')
+  numbers = cases.hyper('cnn', slope=0.2)
+  found = cases.forward(module, variables, x.astype(np.float32), numbers, train=False)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -197,6 +197,12 @@ def test_no_bias_directly_before_a_batch_norm(model):
     assert biased == expected, norm
 
 
+def test_a_norm_after_the_activation_leaves_the_bias_before_it():
+  for model, layer in (('mlp', ('dense0',)), ('cnn', ('stage0', 'conv0'))):
+    sizes = cases.sizes(cases.build(model, norm='batch', norm_place='after'), model)
+    assert (*layer, 'bias') in sizes
+
+
 @pytest.mark.parametrize(
   ('model', 'options', 'expected'),
   [
@@ -207,6 +213,8 @@ def test_no_bias_directly_before_a_batch_norm(model):
     ('cnn', {'widths': (4, 0)}, 'config.model.widths must be at least 1, not (4, 0)'),
     ('cnn', {'depth': 0}, 'config.model.depth must be at least 1, not 0'),
     ('mlp', {'norm': 'lrn'}, 'use none, batch, layer'),
+    ('mlp', {'norm_place': 'behind'}, "unknown 'behind'; use before, after"),
+    ('cnn', {'norm_place': 'behind'}, "unknown 'behind'; use before, after"),
     ('mlp', {'hidden': (-3,)}, 'config.model.hidden must be at least 1'),
     ('mlp', {'activation': 'rleu'}, "(did you mean 'relu'?)"),
     ('mlp', {'activation': 'jax.numpy.none'}, "cannot find 'jax.numpy.none'"),
@@ -225,7 +233,11 @@ def test_no_bias_directly_before_a_batch_norm(model):
     ('recurrent', {'cell': 'lsmt'}, "unknown 'lsmt' (did you mean 'lstm'?); use rnn,"),
     ('recurrent', {'cell': 'flax.linen.NoCell'}, "cannot find 'flax.linen.NoCell'"),
     ('recurrent', {'cell': 'jax.numpy.pi'}, "'jax.numpy.pi' is not a function"),
-    ('recurrent', {'norm': 'batch'}, 'use none, layer'),
+    ('recurrent', {'norm': 'group'}, 'use none, layer, batch'),
+    ('recurrent', {'norm': 'batch', 'remat': 2}, 'remat=2 is for norm=none or layer'),
+    ('recurrent', {'tied': True}, 'tied shares the embedding of symbols, which only'),
+    ('window', {'tied': True}, 'tied shares the embedding of symbols, which only'),
+    ('window', {'dilation': 0}, 'config.model.dilation must be at least 1, not 0'),
     ('recurrent', {'recurrent_mask': 'always'}, 'use variational, step'),
     ('recurrent', {'recurrent_init': 'zeros'}, 'use he, glorot, lecun, orthogonal'),
     ('recurrent', {'kernel': 'cuda'}, 'use scan, cudnn'),

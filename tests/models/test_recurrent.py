@@ -358,6 +358,162 @@ def test_initial_values():
   assert found.keys() > constants.keys()
 
 
+def test_an_identity_start_passes_the_state_on():
+  """Le et al. 2015: with R = 1, W = 0 and ReLU the state stays as it is."""
+  module = make(cell='rnn', activation='relu', recurrent_init='identity')
+  numbers = cases.hyper('recurrent')
+  x = np.zeros((B, T, F), np.float32)
+  params = module.init(jax.random.key(0), x, train=False, hyper=numbers)['params']
+  kernel = params['layer0']['candidate_recurrent']['kernel']
+  np.testing.assert_array_equal(kernel, np.eye(H))
+  start = jnp.asarray(np.random.default_rng(0).random((B, H)), jnp.float32)
+  _, ((end,),) = answer(module, params, x, carry=((start,),))
+  np.testing.assert_array_equal(end, start)
+
+
+def test_a_tied_output_is_the_embedding():
+  module = make(symbols=K, tied=True, hidden=F)
+  x = np.random.default_rng(0).integers(0, K, (B, T))
+  params = parameters(module, x)
+  table = params['embedding']
+  with_output = {
+    **params, 'output': {'kernel': table.T / F**0.5, 'bias': params['output_bias']}
+  }  # fmt: skip
+  o = complete(hidden=F)
+  expected, _ = oracle.run(o, with_output, table[x], every=True)
+  close(answer(module, params, x), expected, 1e-5)
+  with pytest.raises(errors.UserError, match=r'model\.embedding=10, not 4'):
+    make(symbols=K, tied=True, bidirectional=True)
+
+
+# Batch norm inside the recurrence, step by step over the whole batch
+
+
+def normalised_loop(o, p, x, lengths, averages=None):
+  """One layer over a batch: outputs [B, T, H], and moments by name and step.
+
+  Cooijmans et al. 2017, equations 6 to 8, in numpy; `averages`: moments to use instead
+  of the batch's.
+  """
+  p, used = oracle.flatten(p), {}
+  batch, steps, _ = x.shape
+  y, c = np.zeros((2, batch, H))
+  outputs = np.zeros((batch, steps, H))
+  for t in range(steps):
+    real = t < np.asarray(lengths)
+
+    def norm(name, value, t=t, real=real):
+      mean, variance = value[real].mean(0), value[real].var(0)
+      if averages is not None:
+        mean, variance = (
+          averages[f'{name}_{part}'][t] for part in ('mean', 'variance')
+        )
+      used[name, t] = mean, variance
+      return (value - mean) / np.sqrt(variance + 1e-5)
+
+    def net(gate, t=t, norm=norm, y=y):
+      read = norm(f'{gate}_input', x[:, t] @ p[f'{gate}_input'])
+      fed = norm(f'{gate}_recurrent', y @ p[f'{gate}_recurrent'])
+      scales = p[f'{gate}_input_norm'], p[f'{gate}_recurrent_norm']
+      return read * scales[0] + p[f'{gate}_bias'], fed * scales[1]
+
+    if o['cell'] == 'rnn':
+      new = np.tanh(sum(net('candidate'))), c
+    elif o['cell'] == 'gru':
+      r, u = (oracle.sigma(sum(net(gate))) for gate in ('reset', 'update'))
+      read, fed = net('candidate')
+      n = np.tanh(read + r * (fed + p['recurrent_bias']))
+      new = (1 - u) * n + u * y, c
+    else:
+      i, f, out = (oracle.sigma(sum(net(g))) for g in ('input', 'forget', 'output'))
+      cell = np.tanh(sum(net('candidate'))) * i + c * f
+      shown = norm('cell', cell) * p['norm_cell'] + p['shift_cell']
+      new = np.tanh(shown) * out, cell
+    y, c = (np.where(real[:, None], a, b) for a, b in zip(new, (y, c)))
+    outputs[:, t] = y
+  return outputs, used
+
+
+@pytest.mark.parametrize('cell', ['lstm', 'gru', 'rnn'])
+@pytest.mark.parametrize('lengths', [(T, T, T), (4, 6, 2)], ids=str)
+def test_recurrent_batch_norm_is_the_loop(double, cell, lengths):
+  """In training, and in evaluation by averages; gradients by differences."""
+  o = complete(cell=cell, norm='batch')
+  module = make(cell=cell, norm='batch')
+  (x,), params = draw((B, T, F)), parameters(module)
+  real = np.arange(T) < np.array(lengths)[:, None]
+  numbers = cases.hyper('recurrent')
+  init = lambda: module.init(jax.random.key(0), x, train=False, hyper=numbers)
+  start = cases.jit(init)()['batch_stats']
+
+  def run(params, train, stats):
+    given = {'lengths': jnp.asarray(lengths), 'train': train, 'hyper': numbers}
+    given |= {'rngs': {'dropout': jax.random.key(0)}, 'mutable': ['batch_stats']}
+    return module.apply({'params': params, 'batch_stats': stats}, x, **given)
+
+  def expect(params, averages=None):
+    h, used = normalised_loop(o, params['layer0'], x, lengths, averages)
+    return h @ params['output']['kernel'] + params['output']['bias'], used
+
+  found, new = cases.jit(functools.partial(run, train=True, stats=start))(params)
+  expected, used = expect(params)
+  close(found * real[..., None], expected * real[..., None])
+  stats = new['batch_stats']['layer0']
+  for (name, t), moments in used.items():
+    for part, value, first in zip(('mean', 'variance'), moments, (0.0, 1.0)):
+      close(stats[f'{name}_{part}'][t], 0.9 * first + 0.1 * value)
+  evaluated, _ = cases.jit(
+    functools.partial(run, train=False, stats=new['batch_stats'])
+  )(params)
+  expected, _ = expect(params, stats)
+  close(evaluated * real[..., None], expected * real[..., None])
+
+  slopes = draw((B, T, K), seed=3)[0] * real[..., None]
+  loss = lambda params: (run(params, True, start)[0] * slopes).sum()
+  grads = cases.jit(jax.grad(loss))(params)
+  leaves, tree = jax.tree.flatten(params)
+  way = jax.tree.unflatten(tree, draw(*(leaf.shape for leaf in leaves), seed=9))
+  move = lambda step: jax.tree.map(lambda a, b: a + step * b, params, way)
+  apart = lambda step: inner(expect(move(step))[0] - expect(move(-step))[0], slopes)
+  slope = (8 * apart(1e-5) - apart(2e-5)) / 12e-5
+  assert inner(grads, way) == pytest.approx(slope, rel=1e-6)
+
+
+def test_recurrent_batch_norm_starts_small_and_counts_steps_from_the_beginning():
+  """Gains of 0.1; pieces with a carry are the whole, and late steps use the last."""
+  module, numbers = make(norm='batch'), cases.hyper('recurrent')
+  (x,) = draw((B, T, F))
+  variables = module.init(
+    jax.random.key(0), jnp.zeros((B, T, F)), train=False, hyper=numbers
+  )
+  layer = variables['params']['layer0']
+  assert {float(v) for n in layer if 'norm' in n for v in layer[n]} == {np.float32(0.1)}
+  stats = jax.tree.map(
+    lambda a: jnp.asarray(np.random.default_rng(1).random(a.shape) + 0.5),
+    variables['batch_stats'],
+  )
+  ask = lambda x, **more: module.apply(
+    {**variables, 'batch_stats': stats}, x, train=False, hyper=numbers, **more
+  )
+  first, carry = ask(x[:, :2], carry=())
+  rest, _ = ask(x[:, 2:], carry=carry)
+  whole = ask(x)
+  np.testing.assert_allclose(np.concatenate([first, rest], 1), whole, 1e-5, 1e-6)
+  last = jax.tree.map(lambda a: jnp.concatenate([a, a[-1:]]), stats)
+  longer = np.concatenate([x, x[:, :1]], 1)
+  expected = module.apply(
+    {**variables, 'batch_stats': last}, longer, train=False, hyper=numbers
+  )
+  np.testing.assert_allclose(ask(longer), expected, 1e-5, 1e-6)
+
+
+def test_recurrent_batch_norm_and_a_carried_state_are_refused():
+  task = {'outputs': K, 'symbols': K, 'every': True, 'history': 50}
+  with pytest.raises(errors.UserError, match=r'config\.task\.carry=True') as caught:
+    recurrent.build({**complete(norm='batch'), **task})
+  assert '\n' not in str(caught.value)
+
+
 # The rewritten recurrence against autodiff of the scan
 
 

@@ -48,6 +48,18 @@ CASES = {
   'mlp-adamw': Case(
     'mlp', {'hidden': (7, 6), 'activation': 'elu'}, (3, 3, 2), ADAMW, 0.5, 0.2
   ),
+  'mlp-norm-after': Case(
+    'mlp',
+    {
+      'hidden': (7, 6),
+      'activation': 'leaky_relu',
+      'slope': 0.3,
+      'norm': 'batch',
+      'norm_place': 'after',
+    },
+    (3, 3, 2),
+    SGD,
+  ),
   'mlp-rmsprop': Case(
     'mlp', {'hidden': (7, 6), 'activation': 'elu'}, (3, 3, 2), RMSPROP
   ),
@@ -100,15 +112,19 @@ class Torch:
     x = self.flat(x)
     for index in range(2):
       x = self.dense(x, f'dense{index}')
-      if self.case.options.get('norm') == 'batch':
-        scale, bias = (
-          self.params[f'norm{index}', 'batch', name] for name in ('scale', 'bias')
-        )
-        x = functional.batch_norm(x, None, None, scale, bias, training=True, eps=1e-5)
-        x = functional.relu(x)
+      if self.case.options.get('norm_place') == 'after':
+        x = self.norm(functional.leaky_relu(x, self.case.options['slope']), index)
+      elif self.case.options.get('norm') == 'batch':
+        x = functional.relu(self.norm(x, index))
       else:
         x = functional.elu(x)
     return self.dense(x, 'output')
+
+  def norm(self, x, index):
+    scale, bias = (
+      self.params[f'norm{index}', 'batch', name] for name in ('scale', 'bias')
+    )
+    return functional.batch_norm(x, None, None, scale, bias, training=True, eps=1e-5)
 
   def alexnet(self, x):
     for index in range(1, 6):

@@ -60,14 +60,6 @@ def one_hot(label: Any, classes: int, dtype: Any) -> Any:
   return jax.nn.one_hot(label, classes, dtype=dtype)
 
 
-def activation(path: str, name: str) -> Callable[[Any, Any], Any]:
-  """`(x, slope) -> x`; 'leaky_relu' has the config's slope, others have none."""
-  function = blocks.block(path, name, blocks.ACTIVATIONS)
-  if name != 'leaky_relu':
-    return lambda x, slope: function(x)
-  return lambda x, slope: jnp.where(x >= 0, x, x * jnp.asarray(slope, x.dtype))
-
-
 def normalise(x: Any, kind: str, name: str, *, train: bool, **options: Any) -> Any:
   """`x` after the norm `kind` called `name`; 'spectral' is one of the weights."""
   kind = 'none' if kind == 'spectral' else kind

@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng
+from dlsteroids.config.options import Option
 from dlsteroids.models.ops import convolution
 from dlsteroids.models.ops import pooling as pool_lib
 from dlsteroids.util import errors
@@ -203,6 +204,8 @@ def dense(
 
 
 NORMS = ('none', 'lrn', 'batch', 'layer', 'group')
+NORM_PLACES = ('before', 'after')  # the activation
+SLOPE = Option(0.01, 'of leaky_relu below 0', 0, traced=True)
 
 
 class Norm(nn.Module):
@@ -292,6 +295,14 @@ def initializer(path: str, name: str) -> Callable:
 
 def activation(name: str) -> Callable:
   return block('model.activation', name, ACTIVATIONS)
+
+
+def sloped_activation(path: str, name: str) -> Callable[[Any, Any], Any]:
+  """`(x, slope) -> x`; 'leaky_relu' has the slope below 0, others have none."""
+  function = block(path, name, ACTIVATIONS)
+  if name != 'leaky_relu':
+    return lambda x, slope: function(x)
+  return lambda x, slope: function(x, jnp.asarray(slope, x.dtype))
 
 
 def dtype(name: str) -> Any:

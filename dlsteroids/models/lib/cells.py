@@ -57,8 +57,9 @@ class Cell(NamedTuple):
   Attributes:
     gates: names of what has weights W, R and a bias of its own.
     states: arrays [B, H] that are carried; the first is the output y.
-    step: `(vectors, carry, x, u) -> (carry, gates)`, with x = W x(t) + b and
-      u = R y(t-1) by gate, [B, H] each; the returned gates are for looking at.
+    step: `(vectors, carry, x, u, normalise) -> (carry, gates)`, with x = W x(t) + b and
+      u = R y(t-1) by gate, [B, H] each, and `normalise` what a norm does to a cell
+      state; the returned gates are for looking at.
     additive: whether the step uses nothing but x + u (then u is None and x their sum).
     activations: by gate of an additive cell, applied to x before the step sees it.
     biases: initial value by gate; 0 where absent.
@@ -75,6 +76,11 @@ class Cell(NamedTuple):
   biases: Mapping[str, float] = {}
   vectors: Mapping[str, float] = {}
   fed: tuple[str, ...] = ()
+
+
+# Gains that norms start with. Of batch norm, Cooijmans et al. 2017, section 4: with 1
+# the recurrence's tanh saturates and gradients vanish.
+GAINS: Mapping[str, float] = {'layer': 1.0, 'batch': 0.1}
 
 
 def normalise(x: Any) -> Any:
@@ -105,8 +111,8 @@ def rnn(config: Mapping[str, Any]) -> Cell:
   """Elman 1990: y(t) = a(W x(t) + R y(t-1) + b), with a = `activation`."""
   activation = blocks.activation(config['activation'])
 
-  def step(vectors, carry, x, u):
-    del vectors, carry, u
+  def step(vectors, carry, x, u, normalise):
+    del vectors, carry, u, normalise
     return (x['candidate'],), {}
 
   return Cell(('candidate',), 1, step, activations={'candidate': activation})
@@ -126,8 +132,8 @@ def lstm(config: Mapping[str, Any]) -> Cell:
   `output_gate` off, o = 1. NIAF `input_activation='identity'`, g(x) = x. NOAF
   `output_activation='identity'`, h(x) = x. NP `peepholes` off, p = 0. CIFG `coupled`,
   f = 1 - i. FGR `full_gate_recurrence`, i, f and o also see i, f and o of t-1.
-  `forget_bias`: the initial bf (Gers et al. 2000; Jozefowicz et al. 2015: 1). With
-  `norm='layer'` h sees c(t) normalised (Ba et al. 2016, eq. 22).
+  `forget_bias`: the initial bf (Gers et al. 2000; Jozefowicz et al. 2015: 1). With a
+  norm h sees c(t) normalised (Ba et al. 2016, eq. 22; Cooijmans et al. 2017, eq. 8).
 
   Raises:
     UserError: switches that contradict each other.
@@ -158,14 +164,14 @@ def lstm(config: Mapping[str, Any]) -> Cell:
   present = tuple(name for name, on in own.items() if on)
   peepholes = present if config['peepholes'] else ()
   fed = present if config['full_gate_recurrence'] else ()
-  normed = config['norm'] == 'layer'
+  normed = config['norm'] != 'none'
 
   def gate(name, vectors, x, cell):
     if name in peepholes:
       return jax.nn.sigmoid(x[name] + vectors[f'peephole_{name}'] * cell)
     return x[name] if name in present else None
 
-  def step(vectors, carry, x, u):
+  def step(vectors, carry, x, u, normalise):
     del u
     before = carry[1]
     z = x['candidate']
@@ -183,7 +189,7 @@ def lstm(config: Mapping[str, Any]) -> Cell:
 
   vectors = {f'peephole_{name}': 0.0 for name in peepholes}
   if normed:
-    vectors |= {'norm_cell': 1.0, 'shift_cell': 0.0}
+    vectors |= {'norm_cell': GAINS[config['norm']], 'shift_cell': 0.0}
   activations = {'candidate': input_act}
   if not peepholes:
     activations |= dict.fromkeys(present, jax.nn.sigmoid)
@@ -212,7 +218,8 @@ def gru(config: Mapping[str, Any]) -> Cell:
   own = {'reset': config['reset_gate'], 'update': config['update_gate']}
   present = tuple(name for name, on in own.items() if on)
 
-  def step(vectors, carry, x, u):
+  def step(vectors, carry, x, u, normalise):
+    del normalise
     gates = {name: jax.nn.sigmoid(x[name] + u[name]) for name in present}
     back = u['candidate'] + vectors['recurrent_bias']
     if 'reset' in gates:

@@ -54,8 +54,9 @@ class Layer(nn.Module):
     cell: what one step does.
     units: H.
     reverse: from the last step to the first.
-    normed: layer normalisation of W x and of R y, gate by gate, before they are added
-      (Ba et al. 2016, there over all gates at once, which would couple them).
+    norm: 'none', or of W x and of R y, gate by gate, before they are added: 'layer'
+      (Ba et al. 2016, there over all gates at once, which would couple them); 'batch'
+      is another layer's.
     per_step: draws a recurrent dropout mask for every step, not one for all
       (variational, Gal & Ghahramani 2016).
     remat: steps per piece whose inner values are computed again in the backward pass;
@@ -66,7 +67,7 @@ class Layer(nn.Module):
   cell: cells.Cell
   units: int
   reverse: bool = False
-  normed: bool = False
+  norm: str = 'none'
   per_step: bool = False
   remat: int = 0
   cudnn: bool = False
@@ -117,16 +118,25 @@ class Layer(nn.Module):
     constants = {n: nn.initializers.constant(initial.get(n, 0.0)) for n in names}
     return reads, {n: self.param(f'{n}_bias', constants[n], (units,)) for n in names}
 
+  @property
+  def normed(self) -> bool:
+    return self.norm != 'none'
+
+  def input_scales(self) -> dict[str, Any]:
+    """Gains of the normalised W x by gate, [H]."""
+    start = nn.initializers.constant(cells.GAINS[self.norm])
+    return {
+      name: self.param(f'{name}_input_norm', start, (self.units,)).astype(self.dtype)
+      for name in self.cell.gates
+    }
+
   def read(self, x: Any, reads: Any, biases: Any) -> Any:
     """W x + b of all gates and steps: one product."""
     product = x @ join(reads.values()).astype(self.dtype)
     if self.normed:
-      names, ones = self.cell.gates, nn.initializers.ones
-      scales = [self.param(f'{n}_input_norm', ones, (self.units,)) for n in names]
-      parts = jnp.split(product, len(names), -1)
-      product = join(
-        cells.normalise(p) * s.astype(p.dtype) for p, s in zip(parts, scales)
-      )
+      scales = self.input_scales().values()
+      parts = jnp.split(product, len(scales), -1)
+      product = join(cells.normalise(p) * s for p, s in zip(parts, scales))
     return product + join(biases.values()).astype(self.dtype)
 
   def recurrent_weights(self) -> tuple[Any, Any]:
@@ -145,7 +155,8 @@ class Layer(nn.Module):
       feeds[name] = jnp.concatenate(parts)
     initial = dict(cell.vectors)
     if self.normed:
-      initial |= {f'{name}_recurrent_norm': 1.0 for name in cell.gates}
+      gain = cells.GAINS[self.norm]
+      initial |= {f'{name}_recurrent_norm': gain for name in cell.gates}
     vectors = {
       name: self.param(name, nn.initializers.constant(value), (units,)).astype(
         self.dtype
@@ -157,19 +168,32 @@ class Layer(nn.Module):
   def step(self, vectors: Any, carry: Any, *parts: Any) -> Any:
     return self.advance(vectors, carry, *parts)[0]
 
-  def advance(self, vectors: Any, carry: Any, *parts: Any) -> tuple[Any, cells.Gates]:
-    """A step of the recurrence: splits into gates, and joins what is fed back."""
+  def advance(
+    self,
+    vectors: Any,
+    carry: Any,
+    *parts: Any,
+    standardise: Callable[[str, Any], Any] = lambda name, x: cells.normalise(x),
+  ) -> tuple[Any, cells.Gates]:
+    """A step of the recurrence: splits into gates, and joins what is fed back.
+
+    `standardise`: a norm without its gain, `(name of what it normalises, x) -> x`.
+    """
     names, cell = self.cell.gates, self.cell
     x, u = parts if len(parts) == 2 else (parts[0], None)
     if u is not None:
       u = dict(zip(names, jnp.split(u, len(names), -1)))
     if self.normed and u is not None:
-      u = {n: cells.normalise(u[n]) * vectors[f'{n}_recurrent_norm'] for n in names}
+      u = {
+        n: standardise(f'{n}_recurrent', u[n]) * vectors[f'{n}_recurrent_norm']
+        for n in names
+      }
       if cell.additive:
         x, u = x + join(u.values()), None
     x = cells.activate(cell.activations, names, x)
     own = (carry[0][..., : self.units], *carry[1:])
-    new, gates = cell.step(vectors, own, x, u)
+    normalise = functools.partial(standardise, 'cell')
+    new, gates = cell.step(vectors, own, x, u, normalise)
     states, fed = new[: cell.states], new[cell.states :]
     return (jnp.concatenate([states[0], *fed], -1), *states[1:]), gates
 

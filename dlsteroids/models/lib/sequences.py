@@ -6,8 +6,34 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlsteroids.config.options import Option
 from dlsteroids.models.lib import blocks, recurrent_layer
 from dlsteroids.models.ops import sharding
+from dlsteroids.util import errors
+
+TIED = Option(
+  False, "the output layer's kernel is the embedding of symbols (Press & Wolf 2017)"
+)
+
+
+def check_tied(config: Mapping[str, Any], width: int) -> None:
+  """Raises UserError if output and embedding should share what they cannot share.
+
+  Args:
+    config: a model's options and what the task adds.
+    width: of what the output layer reads.
+  """
+  if not config['tied']:
+    return
+  if not config.get('symbols') or not config.get('every', False):
+    raise errors.UserError(
+      'config.model.tied shares the embedding of symbols, which only task language has'
+    )
+  if width != config['embedding']:
+    raise errors.UserError(
+      f'config.model.tied needs an embedding as wide as what the output layer reads: '
+      f'config.model.embedding={width}, not {config["embedding"]}'
+    )
 
 
 class Stack(nn.Module):
@@ -17,13 +43,16 @@ class Stack(nn.Module):
     outputs: units of the linear layer.
     every: answer at every step [B, T, outputs], or after the last [B, outputs].
     symbols: how many there are if the input is one of them [B, T], else 0.
-    make_layer: `(name, reverse) -> module`.
+    tied: whether the output layer's kernel is the embedding, over the root of its
+      width: that of the table is drawn with variance 1, a kernel's with 1 / width.
+    make_layer: `(name, index, reverse) -> module`.
   """
 
   outputs: int
   every: bool
   symbols: int
   embedding: int
+  tied: bool
   depth: int
   bidirectional: bool
   residual: bool
@@ -55,7 +84,8 @@ class Stack(nn.Module):
       nudge: added to the features that the first layer reads, [T, B, F]: the gradient
         by it tells how far back the answer depends on the input.
     """
-    x = self.read(x)
+    table = self.table()
+    x = self.read(x, table)
     self.sow('intermediates', 'read', x)
     x = x if nudge is None else x + nudge
     valid = None
@@ -68,7 +98,7 @@ class Stack(nn.Module):
       for reverse in (False, True) if self.bidirectional else (False,):
         name = f'layer{index}' + ('_back' if reverse else '')
         before = carry[len(last)] if carry else None
-        y, end = self.make_layer(name, reverse)(
+        y, end = self.make_layer(name, index, reverse)(
           recurrent_layer.Sequence(x, valid), before, rate=rate, train=train
         )
         last.append(end)
@@ -80,19 +110,29 @@ class Stack(nn.Module):
       drop = blocks.Dropout(name=f'dropout{index}')
       x = drop(x, hyper['model.dropout'], train=train)
     outputs = x.swapaxes(0, 1) if self.every else x  # [B, T, H] or [B, H]
-    outputs = blocks.dense(
-      self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
-    )(outputs)
-    outputs = blocks.logits(outputs)
+    outputs = blocks.logits(self.head(outputs, table))
     return outputs if carry is None else (outputs, tuple(last))
 
-  def read(self, x: Any) -> Any:
+  def table(self) -> Any:
+    """The embedding of symbols [V, F]; None if there are none."""
+    if not self.symbols:
+      return None
+    shape = (self.symbols, self.embedding)
+    table = self.param('embedding', nn.initializers.normal(1.0), shape)
+    return jnp.asarray(table, self.dtype)
+
+  def head(self, x: Any, table: Any) -> Any:
+    """The linear layer, whose kernel may be the table's."""
+    if not self.tied:
+      return blocks.dense(
+        self.outputs, 'output', kernel_init=self.init_fn, dtype=self.dtype
+      )(x)
+    bias = self.param('output_bias', nn.initializers.zeros, (self.outputs,))
+    return x @ (table.T * self.embedding**-0.5) + bias.astype(self.dtype)
+
+  def read(self, x: Any, table: Any) -> Any:
     """The input as features, time first [T, B, F]."""
     if self.symbols:
-      table = self.param(
-        'embedding', nn.initializers.normal(1.0), (self.symbols, self.embedding)
-      )
-      table = jnp.asarray(table, self.dtype)
       # XLA would gather all gradients before it adds them up by symbol.
       return sharding.apart(
         lambda rows, at: rows[at], (table, x.swapaxes(0, 1)), (None, 1), 1

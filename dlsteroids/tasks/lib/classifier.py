@@ -127,6 +127,7 @@ def make(data: bytes) -> Classifier:
   for value in section.values():
     classifier_metadata.check_imported(value)
   plugin = config_lib.find('models', section['name'])
+  section = {**options.defaults(plugin), **section}  # of options younger than the file
   shape = tuple(meta['shape'])
   outputs = len(meta['classes'])
   try:
