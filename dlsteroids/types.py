@@ -22,7 +22,8 @@ class Player(NamedTuple):
     init: `(keys, batch) -> Variables`, the initial values for one member.
     optimizer: `hyper -> optax.GradientTransformation`, built inside the trace so that
       its numbers can be traced.
-    module: the flax module whose variables these are; None unless there is exactly one.
+    module: the linen module, or the functions of another, whose variables these are;
+      None unless there is exactly one.
 
   Example:
     >>> import optax

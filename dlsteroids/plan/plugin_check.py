@@ -16,16 +16,17 @@ from dlsteroids import rng, types
 from dlsteroids.config import code as code_lib
 from dlsteroids.config import options
 from dlsteroids.data.lib import text as text_lib
+from dlsteroids.models.adapters import functional, kinds
 from dlsteroids.train import chunks, program, reduction
 from dlsteroids.train import member as member_lib
 from dlsteroids.util import errors
 
 CLASSES = 10
 STEPS = 6  # of the windows that sequence models are tried on
-WARNING = 'warning: '
+WARNING, NOTE = 'warning: ', 'note: '  # lines that are no problem of every study
 QUICK = {'xla_backend_optimization_level': 0}  # little is computed, once
 CONTRACT = (
-  'the contract of a model: build(config) gives a linen module; config holds the '
+  f'the contract of a model: build(config) gives {kinds.KINDS}; config holds the '
   "module's options, 'outputs' (classes), 'shape' of an image, or 'symbols', 'every'; "
   'module(x, *, train, hyper): x float32 [B, H, W, C] or int32 [B, T], train bool, '
   "hyper {'model.OPTION': float32} of its traced numbers; it returns logits float32 "
@@ -37,10 +38,11 @@ def check(module: str) -> list[str]:
   """Problems of a model, data set, task or metric module, a line each; [] if none.
 
   A model is `build(config)`: config holds its own options and `outputs`, `shape`
-  [H, W, C] for images, `symbols` and `every` for text. The linen module is called
+  [H, W, C] for images, `symbols` and `every` for text. A linen module is called
   `module(x, *, train, hyper)`: x float32 [B, H, W, C] (NHWC) or int32 [B, T], `hyper`
   float32 by config path ('model.dropout'), and returns logits, float32 [B, outputs] or
-  [B, T, outputs]. Lines that begin with 'warning: ' concern some studies only.
+  [B, T, outputs]. Lines that begin with 'warning: ' concern some studies only; one that
+  begins with 'note: ' says that the model is not a linen module, but of which kind.
 
   Args:
     module: dotted name, as a config would name it.
@@ -76,10 +78,16 @@ def problems(name: str) -> Iterator[str]:
   yield from check_defaults(name, loaded)
   if defined[0] == 'data':
     yield from check_data(name, loaded)
-  elif len(inspect.signature(loaded.build).parameters) == 2:
+  elif is_task(loaded):
     yield from attempt(f'{name}: training a step with the digits', name, 'task')
   else:
     yield from check_model(name, loaded)
+
+
+def is_task(module: ModuleType) -> bool:
+  """Whether it has `build(config, dataset)`; keywords such as `key` do not count."""
+  parameters = inspect.signature(module.build).parameters.values()
+  return sum(p.kind is not p.KEYWORD_ONLY for p in parameters) == 2
 
 
 def load(name: str) -> ModuleType:
@@ -113,8 +121,12 @@ def check_model(name: str, module: ModuleType) -> Iterator[str]:
   if failed and not list(_call_symbols(name, module))[1:]:
     lines = list(_check_symbols(name, module))
   yield from lines
-  if any(not line.startswith(WARNING) for line in lines):
+  if any(map(is_problem, lines)):
     yield CONTRACT
+
+
+def is_problem(line: str) -> bool:
+  return not line.startswith((WARNING, NOTE))
 
 
 def _check_images(name: str, module: ModuleType) -> Iterator[str]:
@@ -122,7 +134,7 @@ def _check_images(name: str, module: ModuleType) -> Iterator[str]:
   refusals = []
   for shape in ((8, 8, 1), (32, 32, 3), (224, 224, 3)):
     try:
-      model = _build(module, shape=shape)
+      model = _build(name, module, shape=shape)
       yield from check_call(
         name, model, jnp.ones((3, *shape)), (3, CLASSES), _hyper(module)
       )
@@ -143,24 +155,20 @@ def _call_symbols(name: str, module: ModuleType) -> Iterator[str]:
   """One item if the model reads symbols; its failure as a second one if not."""
   yield ''
   try:
-    model = _build(module, symbols=CLASSES, every=True)
+    model = _build(name, module, symbols=CLASSES, every=True)
     x = jnp.zeros((3, STEPS), jnp.int32)
-    jax.eval_shape(
-      lambda: model.init_with_output(
-        rng.Keys(rng.root(0))('init'), x, train=False, hyper=_hyper(module)
-      )
-    )
+    jax.eval_shape(lambda: call_once(model, x, _hyper(module)))
   except Exception as error:
     yield f'{name} fails on symbols [B, T]: {errors.describe(error)}'
 
 
 def _check_symbols(name: str, module: ModuleType) -> Iterator[str]:
   """Builds the model for windows of symbols, and trains it on text."""
-  model, hyper = _build(module, symbols=CLASSES, every=True), _hyper(module)
+  model, hyper = _build(name, module, symbols=CLASSES, every=True), _hyper(module)
   x = jnp.arange(3 * STEPS).reshape(3, STEPS) % CLASSES
   problems = list(check_call(name, model, x, (3, STEPS, CLASSES), hyper))
   yield from problems
-  if any(not line.startswith(WARNING) for line in problems):
+  if any(map(is_problem, problems)):
     return
   keys = rng.Keys(rng.root(0))
   variables = model.init(keys('init'), x, train=False, hyper=hyper)
@@ -176,8 +184,18 @@ def _check_symbols(name: str, module: ModuleType) -> Iterator[str]:
   yield from attempt(f'{name}: training a step on text', name, 'model', text=True)
 
 
-def _build(module: ModuleType, **more: Any) -> Any:
-  return module.build({**options.defaults(module), 'outputs': CLASSES, **more})
+def _build(name: str, module: ModuleType, **more: Any) -> functional.Functional:
+  config = {**options.defaults(module), 'outputs': CLASSES, **more}
+  return kinds.adapt(module.build, config, name)[0]
+
+
+def call_once(model: functional.Functional, x: Any, hyper: Any) -> tuple[Any, Any]:
+  """The output for x with initial values, and these."""
+  keys = rng.Keys(rng.root(0))
+  variables = model.init(keys('init'), x, train=False, hyper=hyper)
+  rngs = {functional.STREAM: keys(functional.STREAM)}
+  output = model.apply(variables, x, train=False, hyper=hyper, rngs=rngs)
+  return output, variables
 
 
 def _hyper(module: ModuleType) -> dict[str, Any]:
@@ -190,31 +208,33 @@ def _hyper(module: ModuleType) -> dict[str, Any]:
 
 
 def check_call(
-  name: str, model: Any, x: Any, shape: tuple[int, ...], hyper: Mapping[str, Any]
+  name: str,
+  model: functional.Functional,
+  x: Any,
+  shape: tuple[int, ...],
+  hyper: Mapping[str, Any],
 ) -> Iterator[str]:
-  """Signature, output, names and initial values of one linen module.
+  """Signature, output, names and initial values of one model.
 
   Args:
     name: of the plug-in.
-    model: the module.
+    model: what it builds.
     x: its input.
     shape: expected of its output.
     hyper: traced numbers by config path.
   """
-  parameters = inspect.signature(type(model).__call__).parameters
-  train = parameters.get('train')
-  if train is None or train.kind is not train.KEYWORD_ONLY:
+  linen = model.kind == kinds.LINEN
+  if not linen:
+    yield f'{NOTE}{name}: build returns {model.kind}'
+  train = model.takes.get('train')
+  if linen and (train is None or train.kind is not train.KEYWORD_ONLY):
     yield f'{name}: __call__ must take train as a keyword-only argument'
-  elif train.default is not train.empty:
+  elif train is not None and train.default is not train.empty:
     yield f'{name}: train has a default; forgetting it would evaluate in training mode'
-  if 'hyper' not in parameters:
+  if 'hyper' not in model.takes and (linen or hyper):
     yield f'{name}: __call__ must take hyper, the traced numbers by config path'
     return
-  out, variables = jax.jit(
-    lambda x: model.init_with_output(
-      rng.Keys(rng.root(0))('init'), x, train=False, hyper=hyper
-    )
-  )(x)
+  out, variables = jax.jit(lambda x: call_once(model, x, hyper))(x)
   if getattr(out, 'shape', None) != shape:
     yield (
       f'{name}: expected logits {list(shape)} for input {list(x.shape)}, got '
@@ -235,12 +255,19 @@ def _check_params(name: str, params: Any) -> Iterator[str]:
       lines[f'{name}: parameters of {layer} are {leaf.dtype}, not float32'] = None
     if not bool(jnp.isfinite(leaf).all()):
       lines[f'{name}: initial values of {layer} are not finite'] = None
-    for part in layers:
+    for depth, part in enumerate(layers):
       if re.fullmatch(r'[A-Z]\w*_\d+', part):
         lines[
           f'{WARNING}{name}: {part} is an automatic name, which a factor that adds or '
           'removes a layer before it would change, and with it the initial values; '
           'give it a name='
+        ] = None
+      elif part.isdecimal():
+        place = '.'.join(layers[:depth]) or 'params'
+        lines[
+          f'{WARNING}{name}: {place} is a list; a factor that adds or removes a layer '
+          'in it would move those after it and change their initial values; give what '
+          'is removed a name of its own'
         ] = None
   yield from lines
 

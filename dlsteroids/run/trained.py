@@ -24,7 +24,7 @@ class Trained:
   Attributes:
     arm, seed: which run.
     config: resolved, with the tuned numbers if the study tuned.
-    players: flax module and final variables {'params': …, …} of each player, by name;
+    players: module and final variables {'params': …, …} of each player, by name;
       supervised tasks have one, 'model'.
     task: how the run was trained: losses, outputs, metrics.
     dataset: what it was trained on; its `transform` is the preprocessing.
@@ -45,7 +45,7 @@ class Trained:
 
   @property
   def module(self) -> Any:
-    """The flax module of the first player."""
+    """The module of the first player; of nnx, Equinox and pairs their `Functional`."""
     return next(iter(self.players.values()))[0]
 
   @property

@@ -23,6 +23,7 @@ from flax import traverse_util
 from dlsteroids import config as config_lib
 from dlsteroids.config import code as code_lib
 from dlsteroids.config import options
+from dlsteroids.models.adapters import kinds
 from dlsteroids.tasks.lib import classifier_metadata
 from dlsteroids.util import errors, npz
 
@@ -131,7 +132,13 @@ def make(data: bytes) -> Classifier:
   shape = tuple(meta['shape'])
   outputs = len(meta['classes'])
   try:
-    module = plugin.build({**section, 'outputs': outputs, 'shape': shape})
+    config = {**section, 'outputs': outputs, 'shape': shape}
+    model, module = kinds.adapt(plugin.build, config, section['name'])
+    if model.kind != kinds.LINEN:
+      raise errors.UserError(
+        f'model {section["name"]} is {model.kind}; only linen modules can be exported, '
+        'whose layer named output is known by name'
+      )
     traced = options.traced(plugin)
     hyper = {f'model.{name}': np.float32(section[name]) for name in traced}
     check_variables(module, variables, shape, hyper, section['name'])

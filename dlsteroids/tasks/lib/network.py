@@ -1,7 +1,6 @@
 """The one network of a supervised task, as functions of its variables."""
 
 import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 
 from dlsteroids import config as config_lib
 from dlsteroids import types
+from dlsteroids.models.adapters import kinds
 from dlsteroids.tasks.lib import optimizer
 from dlsteroids.util import errors
 
@@ -45,14 +45,14 @@ def make(
     **options: what the task adds to the model's own: `outputs`, `shape` …
   """
   section = {**config['model'], **options}
-  module = config_lib.find('models', config['model']['name']).build(section)
-  inputs = frozenset(inspect.signature(type(module).__call__).parameters)
+  name = config['model']['name']
+  model, module = kinds.adapt(config_lib.find('models', name).build, section, name)
 
   def optional(extra: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in extra.items() if name in inputs}
+    return {name: value for name, value in extra.items() if name in model.takes}
 
   def apply(variables, x, keys, hyper, *, train, mutable=False, **extra):
-    return module.apply(
+    return model.apply(
       variables,
       x,
       train=train,
@@ -66,11 +66,13 @@ def make(
     hyper = {path: jnp.float32(0) for path in config_lib.traced_paths(config)}
     x, extra = read(batch)
     return dict(
-      module.init(keys(stream), x, train=False, hyper=hyper, **optional(extra))
+      model.init(keys(stream), x, train=False, hyper=hyper, **optional(extra))
     )
 
   player = types.Player(init, lambda h: optimizer.make(config['optimizer'], h), module)
-  return Network(player, apply, inputs)
+  sows = model.kind == kinds.LINEN  # what `look` reads
+  takes = frozenset(model.takes) - (set() if sows else {'nudge'})
+  return Network(player, apply, takes)
 
 
 def states(variables: Mapping[str, Any]) -> list[str]:

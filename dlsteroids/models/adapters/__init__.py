@@ -1,0 +1,1 @@
+"""Models of other libraries as pure functions of variables, one kind a file."""

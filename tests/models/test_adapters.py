@@ -1,0 +1,317 @@
+"""Models of other libraries, from a package of a user's; oracle: the same linen net."""
+
+import importlib
+import pathlib
+import shutil
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dlsteroids
+from dlsteroids import config as config_lib
+from dlsteroids import rng
+from dlsteroids.config import options
+from dlsteroids.models.adapters import draws, kinds
+from dlsteroids.plan import plugin_check
+from dlsteroids.report import report
+from dlsteroids.tasks.lib import network
+from dlsteroids.train import cost
+from dlsteroids.train import member as member_lib
+from dlsteroids.util import errors
+from tests.fixtures import model_cases as cases
+from tests.fixtures import tiny
+
+pytestmark = pytest.mark.usefixtures('quick')
+
+FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
+KINDS = ('nnx', 'equinox', 'pair')
+HYPER = {'model.scale': jnp.float32(1.0)}
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+  """The package `kindslab` of a user, and its module of models."""
+  folder = tmp_path_factory.mktemp('lab')
+  (folder / 'kindslab').mkdir()
+  (folder / 'kindslab' / '__init__.py').touch()
+  shutil.copy(FIXTURES / 'kinds_of_models.py', folder / 'kindslab' / 'nets.py')
+  shutil.copy(FIXTURES / 'equinox_model.py', folder / 'kindslab')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(folder))
+    yield importlib.import_module('kindslab.nets')
+
+
+def need(kind):
+  if kind == 'equinox':
+    pytest.importorskip('equinox', reason='Equinox is not installed')
+
+
+def adapt(lab, kind, **changes):
+  need(kind)
+  config = {**options.defaults(lab), 'kind': kind, **changes}
+  return kinds.adapt(lab.build, config, 'kindslab.nets')[0]
+
+
+def initial(model, seed=0):
+  """Every parameter of a model, by path."""
+  x = jnp.zeros((2, 8, 8, 1))
+  init = lambda seed: model.init(
+    rng.Keys(rng.root(seed))('init'), x, train=False, hyper=HYPER
+  )
+  variables = jax.jit(init, compiler_options=cases.fast())(seed)
+  leaves = jax.tree_util.tree_leaves_with_path(variables['params'])
+  return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def train(kind):
+  """Two members of three steps: their sums, and the FLOPs of a step."""
+  changes = {'model.name': 'kindslab.nets', 'model.kind': kind}
+  tree = dlsteroids.base(model='kindslab.nets', data='digits')
+  config = config_lib.override(
+    config_lib.resolve(tree), {**tiny.CHANGES, **changes}.items()
+  )
+  dataset = tiny.load(config)
+  member = member_lib.make(config, dataset)
+  data = {name: jnp.asarray(array) for name, array in dataset.arrays.items()}
+  slot = member_lib.slot(config, dataset, 0)
+
+  def run(slot):
+    state = member.stretch(member.init(slot, data), slot, data, 0, 3, True)
+    return state['sums'], state['variables'], member.evaluate(state, slot, data)
+
+  slots = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 2), slot)
+  slots['hyper']['model.scale'] = jnp.array([1.0, 0.5])
+  result = jax.jit(jax.vmap(run), compiler_options=cases.fast())(slots)
+  state, batch = member_lib.abstract(member, slot, data)
+  step = lambda state, batch, slot: member.step(
+    state, batch, rng.Keys(rng.root(0)), slot
+  )
+  return result, cost.nominal(step, state, batch, slot['hyper']).flops
+
+
+@pytest.fixture(scope='module')
+def linen(lab):
+  return train('linen')
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_members_train_as_the_linen_module_does(linen, kind):
+  need(kind)
+  (sums, variables, values), flops = train(kind)
+  (expected, _, expected_values), expected_flops = linen
+  assert flops == expected_flops
+  np.testing.assert_allclose(sums['loss'], expected['loss'], rtol=1e-5)
+  assert sums['loss'][0] != sums['loss'][1]  # the traced number
+  if kind != 'equinox':  # whose running averages are not biased towards 0 and 1
+    for got, want in zip(values['loss'].values(), expected_values['loss'].values()):
+      np.testing.assert_allclose(got, want, rtol=1e-5)
+  names = {'nnx': 'batch_stats', 'equinox': 'state', 'pair': 'state'}
+  assert set(variables['model']) == {'params', names[kind]}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_layer_more_leaves_the_initial_values_of_the_others(lab, kind):
+  plain = initial(adapt(lab, kind, fixed=False))
+  more = initial(adapt(lab, kind, fixed=False, stem=True))
+  other = initial(adapt(lab, kind, fixed=False), seed=1)
+  assert plain.keys() < more.keys()
+  for path, values in plain.items():
+    assert values.tobytes() == more[path].tobytes(), path
+    if values.ndim == 2:
+      assert abs(values.std() * len(values) ** 0.5 - 1) < 0.25  # LeCun 1998
+      assert not (values == other[path]).any()
+  kernels = np.concatenate([v.ravel() for v in more.values() if v.ndim == 2])
+  assert len(np.unique(kernels)) > 0.99 * len(kernels)
+
+
+def test_draws_follow_paths():
+  def init(key):
+    first, second, third = jax.random.split(key, 3)
+    w = jax.random.normal(first, (4,))
+    stacked = jax.vmap(lambda k: jax.random.uniform(k, (2,)))(
+      jax.random.split(second, 3)
+    )
+    noise = jax.random.gamma(third, 2.0, (4,))
+    return {'w': w, 'copy': w, 'sum': w + noise, 'stacked': stacked, 'one': jnp.ones(2)}
+
+  key = rng.root(0)
+  tree = draws.by_path(init, key)
+  assert jax.tree.map(jnp.shape, tree) == jax.tree.map(jnp.shape, init(key))
+  assert (tree['w'] == tree['copy']).all()  # one draw stays one draw
+  assert (tree['sum'] > tree['w']).all()
+  assert len(np.unique(tree['stacked'])) == 6
+  assert (tree['one'] == 1).all()
+  again = draws.by_path(lambda key: {'copy': jax.random.normal(key, (4,))}, key)
+  assert (again['copy'] == tree['copy']).all()
+
+
+def test_what_an_nnx_module_sows_is_shown(lab):
+  model = adapt(lab, 'nnx')
+  x = jnp.ones((2, 8, 8, 1))
+  variables = model.init(rng.root(0), x, train=False, hyper=HYPER)
+  _, state = model.apply(
+    variables, x, train=False, hyper=HYPER, mutable=['intermediates']
+  )
+  assert network.sown(state)['hidden'].shape == (2, 2, 2, 2)
+
+
+def test_dropout_of_nnx_has_a_mask_a_place():
+  from flax import nnx
+
+  class Net(nnx.Module):
+    def __init__(self, *, rngs):
+      self.one, self.two = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+      return jnp.stack([self.one(x), self.two(x)])
+
+  def build(config, *, rngs):
+    return Net(rngs=rngs)
+
+  model, _ = kinds.adapt(build, {}, 'nets')
+  apply = lambda seed, train: model.apply(
+    {}, jnp.ones(64), train=train, hyper={}, rngs={'dropout': rng.root(seed)}
+  )
+  one, two = apply(0, True)
+  assert set(np.unique(one)) == {0, 2}
+  assert (one != two).any()
+  assert (one != apply(1, True)[0]).any()
+  assert (one == apply(0, True)[0]).all()
+  assert (apply(0, False) == 1).all()
+
+
+def test_equinox_examples_have_a_key_and_a_carry_each():
+  eqx = pytest.importorskip('equinox', reason='Equinox is not installed')
+
+  class Net(eqx.Module):
+    dropout: eqx.nn.Dropout
+
+    def __call__(self, x, *, key, carry):
+      carry = jnp.zeros(()) if isinstance(carry, tuple) else carry
+      total = carry + jnp.cumsum(x)
+      return self.dropout(total, key=key), total[-1]
+
+  def build(config, *, key):
+    return Net(eqx.nn.Dropout(0.5))
+
+  model, _ = kinds.adapt(build, {}, 'nets')
+  x = jnp.ones((3, 32))
+  call = lambda x, carry, train: model.apply(
+    {}, x, train=train, hyper={}, rngs={'dropout': rng.root(0)}, carry=carry
+  )
+  output, _ = call(x, (), True)
+  assert (output[0] != output[1]).any()
+  whole, last = call(x, (), False)
+  half, carry = call(x[:, :16], (), False)
+  rest, end = call(x[:, 16:], carry, False)
+  np.testing.assert_array_equal(jnp.concatenate([half, rest], 1), whole)
+  np.testing.assert_array_equal(end, last)
+
+
+def test_a_study_of_three_kinds_trains_alike_and_resumes(lab, tmp_path, monkeypatch):
+  from flax import nnx
+
+  eqx = pytest.importorskip('equinox', reason='Equinox is not installed')
+  monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+  config = dlsteroids.base(model='kindslab.nets', data='digits')
+  with config.unlocked():
+    config.study.name, config.study.seeds = 'kinds', 2
+    config.data.examples, config.engine.keep = 96, 'last'
+    config.train.steps, config.train.batch_size, config.train.evaluations = 4, 16, 2
+    config.model.kind = 'nnx'
+  factors = [
+    dlsteroids.factor('kind', 'model.kind', *KINDS),
+    dlsteroids.factor('scale', 'model.scale', 1.0, 0.5),
+  ]
+  answer = dlsteroids.run(config, tmp_path / 'work', factors=factors)
+  losses = answer.runs.set_index(['arm', 'seed'])['test/loss'].unstack()
+  np.testing.assert_allclose(losses.loc['baseline'], losses.loc['kind=pair'], rtol=1e-5)
+  assert (losses.loc['scale=0.5'] != losses.loc['baseline']).all()
+  says = []
+  again = dlsteroids.run(config, tmp_path / 'work', factors=factors, say=says.append)
+  assert not [line for line in says if 'training' in line]
+  assert again.runs['test/loss'].equals(answer.runs['test/loss'])
+  for arm in ('baseline', 'kind=equinox', 'kind=pair'):
+    trained = dlsteroids.load(tmp_path / 'work', arm=arm, seed=0)
+    images = trained.dataset.arrays['image'][:3]
+    logits = trained.apply(images)
+    x = trained.preprocess(images)['image']
+    if arm == 'baseline':
+      module = trained.module.rebuild(trained.variables)
+      module.eval()
+      own, _ = nnx.capture(module, nnx.Intermediate)(x, hyper=trained.hyper)
+    elif arm == 'kind=equinox':
+      module, state = trained.module.rebuild(trained.variables)
+      module = eqx.nn.inference_mode(module)
+      own = jnp.stack([module(row, state, hyper=trained.hyper)[0] for row in x])
+    else:
+      own = trained.module.apply(trained.variables, x, train=False, hyper=trained.hyper)
+    np.testing.assert_allclose(logits, own, rtol=1e-5, atol=1e-6)
+
+
+def test_check_says_which_kind(lab, monkeypatch):
+  monkeypatch.setitem(lab.OPTIONS, 'kind', 'pair')
+  assert plugin_check.check('kindslab.nets') == [
+    'note: kindslab.nets: build returns a pair (init, apply)'
+  ]
+
+
+def test_check_warns_of_lists_of_layers():
+  params = {'body': {'layers': {'0': {'weight': jnp.ones(2)}, '1': jnp.ones(2)}}}
+  (line,) = plugin_check._check_params('nets', params)
+  assert line.startswith('warning: nets: body.layers is a list')
+
+
+def mistakes():
+  from flax import nnx
+
+  class Nnx(nnx.Module):
+    pass
+
+  yield (
+    'none',
+    lambda config: None,
+    'build returned None; it must return a linen module',
+  )
+  yield 'class', lambda config: Nnx, 'the class Nnx, not an instance of it'
+  yield 'tuple', lambda config: (1, 'x'), 'a tuple of int, str'
+  yield 'keyless', lambda config: Nnx(), r'write build\(config, \*, rngs\)'
+
+
+@pytest.mark.parametrize(('build', 'line'), [
+  pytest.param(build, line, id=name) for name, build, line in mistakes()
+])  # fmt: skip
+def test_a_model_of_no_known_kind_is_one_line(build, line):
+  with pytest.raises(errors.UserError, match=line) as caught:
+    kinds.adapt(build, {}, 'mylab.nets')
+  assert str(caught.value).startswith('model mylab.nets: build returned ')
+
+
+def test_a_state_that_the_call_does_not_take_is_one_line():
+  eqx = pytest.importorskip('equinox', reason='Equinox is not installed')
+
+  class Net(eqx.Module):
+    norm: eqx.nn.BatchNorm
+
+    def __init__(self):
+      self.norm = eqx.nn.BatchNorm(8, 'batch', mode='batch')
+
+    def __call__(self, x):
+      return x
+
+  def build(config, *, key):
+    return eqx.nn.make_with_state(Net)()
+
+  with pytest.raises(errors.UserError, match='the call of Net does not take state'):
+    kinds.adapt(build, {}, 'mylab.nets')
+
+
+def test_equinox_is_imported_only_for_its_modules(monkeypatch):
+  monkeypatch.delitem(sys.modules, 'equinox', raising=False)
+  from flax import linen
+
+  kinds.adapt(lambda config: linen.Dense(3), {}, 'mylab.nets')
+  assert 'equinox' not in sys.modules
