@@ -82,7 +82,7 @@ VALUES = [
   ('config.study.metric=acuracy', "did you mean 'accuracy'", 'loss'),
   ('config.study.only=dropuot', "'dropuot'", 'dropout'),
   ('config.study.seeds=0', 'study.seeds must be at least 1'),
-  ('config.study.tune=model.hidden=1,2', 'not a traced number'),
+  ('config.study.tune=model.hidden=1,2', 'no number that can be tuned'),
   ('config.train.batch_size=97', 'batch_size=97 exceeds the 96'),
   ('config.model.dropout=0.0', 'dropout'),
   ('action=train', '--action=train', 'run|plan|status|report|judge'),

@@ -11,6 +11,7 @@ import jax
 from dlsteroids.analysis import forecast, power, reach
 from dlsteroids.plan import layouts, manifest, memory, study_plan
 from dlsteroids.plan import runs as runs_lib
+from dlsteroids.plan import search as search_lib
 from dlsteroids.report import answer as answer_lib
 from dlsteroids.report import answer_json, formats, latex, notes, sentences
 from dlsteroids.run import launch
@@ -58,7 +59,7 @@ class _Work(NamedTuple):
 
 def _gather(plan: study_plan.Plan, workdir: pathlib.Path) -> _Work:
   index = results.read(workdir) if workdir.exists() else results.Index({}, {})
-  plan = study_plan.extend_grid(plan, index)
+  plan = search_lib.extend(plan, index)
   search = [
     run
     for points in study_plan.searches(plan).values()
@@ -116,11 +117,6 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
   study = plan.config['study']
   work = _gather(plan, workdir)
   plan, index, search, claims, runs, missing = work
-  each = len(plan.arms) * study['seeds']
-  tuned = each * len(plan.conditions) if search else 0  # at most: some may be equal
-  more = '' if plan.final else ', more if an end of the grid is the best'
-  several = len(claims) // each
-  under = f' x {several} conditions' if several > 1 else ''
   programs, done = work.programs, index.records.__contains__
   todo = [
     *study_plan.batches(plan, search, done),
@@ -130,9 +126,9 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     f'study {study["name"]}: {_data(plan)}',
     *designs.explain(plan.design, _costs(plan)),
     *_conditions(plan),
-    f'runs: {len(claims)} ({len(plan.arms)} arms x {study["seeds"]} seeds{under})'
-    + (f', {len(search)} to tune{more} and up to {tuned} tuned' if search else '')
-    + f'; {len(runs) - len(missing)} stored, {len(missing)} to train',
+    f'{_runs(plan, claims, search)}; {len(runs) - len(missing)} stored, '
+    f'{len(missing)} to train',
+    *_whole_search(plan),
     *(f'damaged: {path.name}: {text}' for path, text in index.damaged.items()),
     *launch.changed(plan, manifest.read_study(workdir), runs, index),
     *launch.stale(plan, runs, index),
@@ -146,6 +142,48 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     f'{formats.flops(work.flops)}',
     f'estimated time: {_estimate(plan, missing, index)}',
     *_power(plan, workdir, index),
+  ]
+
+
+def _runs(
+  plan: study_plan.Plan,
+  claims: Sequence[runs_lib.Run],
+  search: Sequence[runs_lib.Run],
+) -> str:
+  """How many runs there are, and how they come about."""
+  each = len(plan.arms) * plan.config['study']['seeds']
+  tuned = len(plan.at) * plan.config['study']['seeds']  # at most: some may be equal
+  several = len(claims) // each
+  under = f' x {several} conditions' if several > 1 else ''
+  seeds = plan.config['study']['seeds']
+  parts = [f'{len(claims)} ({len(plan.arms)} arms x {seeds} seeds{under})'] * bool(
+    claims
+  )
+  if search:
+    more = ', more if an end of the grid is the best'
+    if plan.tune_by == 'neighbours':
+      more = ' so far'
+    parts.append(
+      f'{len(search)} to tune{"" if plan.final else more} and up to {tuned} tuned'
+    )
+  return f'runs: {", ".join(parts)}'
+
+
+def _whole_search(plan: study_plan.Plan) -> list[str]:
+  """What a search among neighbours takes in all, before it has begun."""
+  if plan.tune_by != 'neighbours':
+    return []
+  settings, rate = plan.config['study'], cost.matmul_rate()
+  trials = settings['tune_trials'] * settings['tune_seeds']
+  flops = sum(manifest.arm_cost(plan, *key).flops for key in plan.at)
+  work = flops * (trials + settings['seeds'])
+  low, high = (formats.seconds(work / (share * rate)) for share in LIKELY)
+  return [
+    f'search: {settings["tune_trials"]} points or more x {settings["tune_seeds"]} '
+    f'seeds for each of {len(plan.at)} pairs of arm and budget, then '
+    f'{settings["seeds"]} seeds each: {len(plan.at) * trials:,} + '
+    f'{len(plan.at) * settings["seeds"]:,} '
+    f'runs, {formats.flops(work)}, {low} to {high} and compilation'
   ]
 
 
@@ -220,7 +258,8 @@ def _conditions(plan: study_plan.Plan) -> list[str]:
     return []
   lines = []
   for number, condition in enumerate(plan.conditions):
-    rows = [manifest.arm_cost(plan, arm, condition) for arm in plan.arms]
+    arms = [arm for arm in plan.arms if (arm, condition) in plan.at]
+    rows = [manifest.arm_cost(plan, arm, condition) for arm in arms]
     spans = [
       f'{_span(rows, "steps")} steps',
       f'{_span(rows, "params")} parameters',
@@ -229,7 +268,8 @@ def _conditions(plan: study_plan.Plan) -> list[str]:
     off = max(abs(row.residual) for row in rows)
     spans += [f'off by up to {off:.1%}'] if off else []
     name = 'condition' if number else 'declared condition'
-    lines.append(f'{name} {condition}: {", ".join(spans)}')
+    only = f' (only {", ".join(arms)})' if len(arms) < len(plan.arms) else ''
+    lines.append(f'{name} {condition}{only}: {", ".join(spans)}')
   return lines
 
 

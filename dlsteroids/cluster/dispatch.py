@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 from dlsteroids.cluster import child, executors
 from dlsteroids.config import files
-from dlsteroids.plan import study_plan, units
+from dlsteroids.plan import study_plan, tuning, units
 from dlsteroids.report import answer as answer_lib
 from dlsteroids.run import launch, leases
 from dlsteroids.store import failures, results
+from dlsteroids.util import errors
 
 RETRIES = 1  # of a unit whose worker died without having stored anything
 
@@ -41,6 +42,12 @@ def train(
     UserError: for a mistake in any of it, or if every run failed.
   """
   plan = launch.plan_of(request, workdir, elsewhere=True)
+  if tuning.is_structural(plan.grid, plan.config):
+    raise errors.UserError(
+      'config.study.tune changes programs (train.batch_size, size, numbers of the '
+      'model), which workers of an executor cannot plan: leave out --executor, and '
+      'start the command on every machine that sees the workdir; they share its runs'
+    )
   plan = launch.begin(plan, request, workdir, say, elsewhere=True)
   try:
     while True:
@@ -48,7 +55,7 @@ def train(
       head.run()
       if plan.final:
         break
-      plan = launch.extend_grid(
+      plan = launch.extend_search(
         *(plan, results.read(workdir), head.failed),
         request=request,
         workdir=workdir,

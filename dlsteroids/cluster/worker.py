@@ -51,7 +51,7 @@ def work(
       )
     with lock.hold(workdir):
       plan = study_plan.with_layouts(plan, manifest.read_layouts(workdir))
-      plan = manifest.with_written_grid(plan, workdir)
+      plan = manifest.with_written_trials(plan, workdir)
       manifest.write_layouts(plan, workdir)
     patience = 2 * plan.config['engine']['lease_seconds']
     return sharing.train(plan, units.make(plan), workdir, watch, say, patience)

@@ -141,9 +141,25 @@ SECTIONS: dict[str, dict[str, Option]] = {
     'alpha': Option(0.05, 'level of the tests', 0, 1, closed='neither'),
     'margin': Option(0.0, "of equivalence, in the metric's unit; 0: none declared", 0),
     'looks': Option(1, 'interim analyses, declared before the first', 1),
-    'tune': Option(
-      '', "an equal grid for every arm: 'optimizer.learning_rate=0.01,0.03;…'"
+    'budgets_bare': Option(
+      '',
+      'further multiples of the compute for the arm without any component: with more '
+      'of it, it may reach what the others reach',
     ),
+    'tune': Option(
+      '',
+      "numbers to try, the same for every arm: 'optimizer.learning_rate=0.01,0.03;…'; "
+      'besides traced numbers train.batch_size, numbers of the model, and size, a '
+      'multiple of its widths',
+    ),
+    'tune_by': Option(
+      'grid',
+      'which points a search tries: every combination (grid), log-uniform draws from '
+      'the smallest to the largest number (random), or the neighbours of the best so '
+      'far, beginning at the choice of the next smaller budget (neighbours)',
+      choices=('grid', 'random', 'neighbours'),
+    ),
+    'tune_trials': Option(9, 'points that a search tries, unless it is a grid', 2),
     'tune_for': Option(
       'score',
       'what it chooses by: the score of the deciding metric on validation, or the '
@@ -152,7 +168,8 @@ SECTIONS: dict[str, dict[str, Option]] = {
     ),
     'tune_extend': Option(
       4,
-      'values by which a grid may grow beyond either end while the best lies there',
+      'values by which a grid, and rounds by which a search among neighbours, may grow '
+      'while the best lies at an end',
       0,
     ),
     'tune_seeds': Option(3, 'seeds of the tuning, disjoint from those of the claim', 1),

@@ -1,7 +1,7 @@
 """Regimes: an arm's config under a condition, by what its program counts."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
 from dlsteroids.config import options
+from dlsteroids.plan import tuning
 from dlsteroids.study import conditions
 from dlsteroids.train import step as step_lib
 from dlsteroids.util import errors
@@ -116,6 +117,28 @@ def scale(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
       'regime params'
     )
   return replace(config, widths)
+
+
+def restructure(
+  config: Mapping[str, Any], structure: Sequence[tuple[str, float]]
+) -> dict[str, Any]:
+  """The config with other numbers that change its program.
+
+  Args:
+    config: resolved.
+    structure: numbers by path; `tuning.SIZE` multiplies the widths.
+
+  Raises:
+    UserError: for a value outside the range of its option, or a model without widths.
+  """
+  plain = {
+    path: int(value) if tuning.is_whole(path, config) else value
+    for path, value in structure
+    if path != tuning.SIZE
+  }
+  config = replace(config, plain)
+  size = dict(structure).get(tuning.SIZE, 1.0)
+  return config if size == 1 else scale(config, size)
 
 
 def replace(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import dlsteroids
 from dlsteroids import config as config_lib
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.plan import study_plan, tuning
+from dlsteroids.plan import search, study_plan, tuning
 from dlsteroids.store import failures, results
 from dlsteroids.study import conditions, factors
 from dlsteroids.study import study as study_lib
@@ -105,12 +105,14 @@ def write_looks(workdir: pathlib.Path, study: study_lib.Study) -> None:
     results.write_json(workdir / 'plan.json', plan)
 
 
-def with_written_grid(plan: study_plan.Plan, workdir: pathlib.Path) -> study_plan.Plan:
-  """The plan with the tuning grid of study.json, where another process extends it."""
+def with_written_trials(
+  plan: study_plan.Plan, workdir: pathlib.Path
+) -> study_plan.Plan:
+  """The plan with the points of study.json, where another process adds them."""
   study = read_study(workdir)
   if study is None or study.tuning is None:
     return plan
-  return plan._replace(grid=dict(study.tuning.grid), final=study.tuning.final)
+  return search.with_state(plan, search.state_of_study(study.tuning))
 
 
 def write_layouts(plan: study_plan.Plan, workdir: pathlib.Path) -> None:
@@ -279,7 +281,11 @@ def describe_arm(plan: study_plan.Plan, arm: factors.Arm) -> study_lib.StudyArm:
     state_bytes=facts.state_bytes,
     traffic_bytes_per_step=facts.traffic_bytes,
     unknown_loops=facts.unknown_loops,
-    at=tuple(arm_cost(plan, arm.name, condition) for condition in plan.conditions),
+    at=tuple(
+      arm_cost(plan, arm.name, condition)
+      for condition in plan.conditions
+      if (arm.name, condition) in plan.at
+    ),
   )
 
 
@@ -288,28 +294,47 @@ def describe_tuning(plan: study_plan.Plan) -> study_lib.Tuning | None:
   settings = plan.config['study']
   if not plan.grid:
     return None
-  count, seeds = settings['tune_seeds'], runs_lib.seeds(plan.config)
+  count = settings['tune_seeds']
   return study_lib.Tuning(
     grid=plan.grid,
     declared=tuning.parse_grid(settings['tune'], plan.config),
     final=plan.final,
     seeds=tuple(runs_lib.TUNE_SEED + i for i in range(count)),
+    by=plan.tune_by,
     candidates=tuple(
-      study_lib.Candidate(
-        arm,
-        *condition,
-        program=search[0][0].program,
-        search=tuple(tuple(run.fingerprint for run in at_point) for at_point in search),
-        claim=tuple(
-          tuple(
-            run.fingerprint
-            for run in plan.runs(arm, seeds, runs_lib.TUNED, point, condition)
-          )
-          for point in plan.points
-        ),
-      )
-      for (arm, condition), search in study_plan.searches(plan).items()
+      describe_search(plan, key, search)
+      for key, search in study_plan.searches(plan).items()
+      if search
     ),
+  )
+
+
+def describe_search(
+  plan: study_plan.Plan, key: study_plan.Key, search: Sequence[Sequence[runs_lib.Run]]
+) -> study_lib.Candidate:
+  """An arm under a condition, the runs of its search and those that may be asked for.
+
+  Before points are final, none claims whose program may have changed by then.
+  """
+  (arm, condition), points = key, plan.trials[key]
+  seeds = runs_lib.seeds(plan.config)
+  fingerprints = lambda runs: tuple(run.fingerprint for run in runs)
+  programs = tuple(at_point[0].program for at_point in search)
+  structural = len(set(programs)) > 1
+  waits = plan.tune_by == 'neighbours' and not plan.final
+  return study_lib.Candidate(
+    arm,
+    *condition,
+    program=programs[0],
+    search=tuple(map(fingerprints, search)),
+    claim=tuple(
+      ()
+      if waits
+      else fingerprints(plan.runs(arm, seeds, runs_lib.TUNED, point, condition))
+      for point in points
+    ),
+    points=() if plan.tune_by == 'grid' else points,
+    programs=programs if structural else (),
   )
 
 

@@ -12,7 +12,6 @@ from dlsteroids.plan import equalise, memory, tuning
 from dlsteroids.plan import layouts as layouts_lib
 from dlsteroids.plan import programs as programs_lib
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.store import results
 from dlsteroids.study import claims as claims_lib
 from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.study import designs, metrics
@@ -23,6 +22,7 @@ from dlsteroids.train import program as program_lib
 from dlsteroids.util import errors
 
 Key = tuple[str, conditions_lib.Condition]  # an arm's name and a condition
+Structure = tuple[tuple[str, float], ...]  # numbers that change the program, by path
 
 
 class Plan(NamedTuple):
@@ -41,7 +41,11 @@ class Plan(NamedTuple):
     layouts: of a whole batch, by program id.
     code: what an arm runs, by arm name.
     grid: values that are searched by config path; {} without tuning.
-    final: whether the grid is complete, so that the runs that claim can be planned.
+    trials: the points that each search tries; {} without tuning.
+    structured: as `at`, for every structure of the points, too.
+    final: whether no search tries further points, so that the runs that claim can be
+      planned.
+    programs: what configs compile to, to plan further points.
     claims: published claims to compare the results with.
     narrow: by fingerprint the widths, other than their layout's, at which runs that
       fill no batch were planned before.
@@ -61,13 +65,21 @@ class Plan(NamedTuple):
   grid: Mapping[str, tuple[float, ...]]
   final: bool
   claims: Sequence[claims_lib.Claim]
+  programs: programs_lib.Programs
+  trials: Mapping[Key, tuple[tuning.Numbers, ...]] = {}
+  structured: Mapping[tuple[Key, Structure], equalise.Adjusted] = {}
   narrow: Mapping[str, int] = {}
   limits: Mapping[str, str] = {}
 
   @property
-  def points(self) -> list[dict[str, float]]:
-    """Every combination of the grid's values."""
-    return tuning.points(self.grid)
+  def tune_by(self) -> str:
+    """Which points a search tries."""
+    return self.config['study']['tune_by']
+
+  def adjusted(self, key: Key, point: tuning.Numbers) -> equalise.Adjusted:
+    """An arm's config under a condition with the structure of a point."""
+    structure = tuning.structure(point, self.design.configs[key[0]])
+    return self.structured[key, structure] if structure else self.at[key]
 
   def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
     """The data set of a config of the plan."""
@@ -94,16 +106,18 @@ class Plan(NamedTuple):
   ) -> list[runs_lib.Run]:
     """The runs of an arm at several seeds, as `run`."""
     condition = condition or self.conditions[0]
-    config = equalise.replace(self.at[arm, condition].config, numbers)
+    config = self.adjusted((arm, condition), numbers).config
+    config = equalise.replace(config, tuning.traced(numbers, config))
     data = self.dataset(config).digest
     code = self.code[arm].digest
     return runs_lib.make_runs(arm, seeds, tuned, config, data, code, condition)
 
   def arms_of(self, program: str) -> list[str]:
     """Names of the arms that a program trains, under any condition."""
+    every = [*self.at.items(), *((k, a) for (k, _), a in self.structured.items())]
     names = (
       arm
-      for (arm, _), adjusted in self.at.items()
+      for (arm, _), adjusted in every
       if runs_lib.program_id(adjusted.config) == program
     )
     return list(dict.fromkeys(names))
@@ -156,7 +170,12 @@ def make(
   check_tuning(design, grid)
   traced = programs_lib.Programs(settings['metric'])
   programs_lib.check_different(configs, traced)
+  bare = conditions_lib.make_bare(config, conditions)
   at = adjust(config, configs, conditions, traced)
+  if bare and not only:
+    bare_configs = pick_bare(design, configs)
+    at |= adjust(config, bare_configs, bare, traced)
+    conditions = (*conditions, *bare)
   check_erased(design, conditions[0], at)
   if not programs:
     names_of_metrics = {n for m in traced.members.values() for n in m.task.metrics}
@@ -180,10 +199,103 @@ def make(
     layouts={},
     code=programs_lib.digest_code(configs, traced),
     grid=grid,
-    final=not grid or not settings['tune_extend'],
+    final=not grid or is_final(config, grid),
     claims=tuple(published),
+    programs=traced,
   )
-  return with_layouts(plan, layouts or {})
+  plan = with_trials(plan, first_trials(plan), layouts)
+  return plan if plan.layouts else with_layouts(plan, layouts or {})
+
+
+def is_final(config: Mapping[str, Any], grid: Collection[str]) -> bool:
+  """Whether searches try only what is planned at first, and end within a program."""
+  settings = config['study']
+  grows = settings['tune_extend'] and settings['tune_by'] == 'grid'
+  depends = settings['tune_by'] == 'neighbours'
+  return not grows and not depends and not tuning.is_structural(grid, config)
+
+
+def first_trials(plan: Plan) -> dict[Key, tuple[tuning.Numbers, ...]]:
+  """The points that every search tries at first, whatever it finds."""
+  if plan.tune_by == 'neighbours' or not plan.grid:
+    return dict.fromkeys(plan.at if plan.grid else (), ())
+  if plan.tune_by == 'random':
+    trials = plan.config['study']['tune_trials']
+    points = tuning.draw(plan.grid, trials, plan.config)
+  else:
+    points = study_lib.combinations(plan.grid)
+  return dict.fromkeys(plan.at, tuple(points))
+
+
+def with_trials(
+  plan: Plan,
+  trials: Mapping[Key, Sequence[tuning.Numbers]],
+  layouts: Mapping[str, Any] | None = None,
+) -> Plan:
+  """The plan with these points to try, their programs traced and laid out.
+
+  Args:
+    plan: of the study.
+    trials: points of every search.
+    layouts: of programs planned before, from plan.json.
+
+  Raises:
+    UserError: for a point that an arm's regime cannot train; names the arm.
+  """
+  structured = dict(plan.structured)
+  for key, points in trials.items():
+    for point in points:
+      structure = tuning.structure(point, plan.design.configs[key[0]])
+      if structure and (key, structure) not in structured:
+        where = ', '.join(f'{path}={value:g}' for path, value in structure)
+        with programs_lib.blame(f'arm {key[0]}, {key[1]}, {where}', every=True):
+          structured[key, structure] = restructure(plan, key, structure)
+  plan = plan._replace(
+    trials={key: tuple(points) for key, points in trials.items()},
+    structured=structured,
+  )
+  used = [runs_lib.program_id(adjusted.config) for adjusted in structured.values()]
+  traced = plan.programs.members
+  members = {**plan.members, **{name: traced[name] for name in dict.fromkeys(used)}}
+  if members.keys() == plan.layouts.keys():
+    return plan
+  return with_layouts(plan._replace(members=members), layouts or {})
+
+
+def restructure(plan: Plan, key: Key, structure: Structure) -> equalise.Adjusted:
+  """An arm's config under a condition, changed in structure before it is adjusted.
+
+  Raises:
+    UserError: if the regime cannot train it.
+  """
+  arm, condition = key
+  config = equalise.restructure(plan.design.configs[arm], structure)
+  costs, params = plan.programs.costs, plan.programs.params
+  adjusted = equalise.adjust(config, plan.config, condition, costs, params)
+  plan.programs.add(adjusted.config)
+  return adjusted
+
+
+def pick_bare(
+  design: designs.Design, configs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+  """The config of the arm without any component, by its name.
+
+  Raises:
+    UserError: if the design has none.
+  """
+  intact = {factor.name: factor.levels[0].name for factor in design.factors}
+  for arm in design.arms:
+    present = (
+      level == intact[factor] and factor not in arm.inapplicable
+      for factor, level in arm.assignment
+    )
+    if not any(present):
+      return {arm.name: configs[arm.name]} if arm.name in configs else {}
+  raise errors.UserError(
+    f'config.study.budgets_bare: the design {design.kind} has no arm without any '
+    'component; factorial and ladder have one'
+  )
 
 
 def adjust(
@@ -275,7 +387,7 @@ def check_tuning(design: designs.Design, grid: Collection[str]) -> None:
   for factor in design.factors:
     for level in factor.levels:
       for path, _ in level.overrides:
-        if path in grid:
+        if path in grid:  # `size` multiplies whatever widths an arm has
           raise errors.UserError(
             f'config.study.tune: {path} belongs to factor {factor.name}; tuning it '
             'would undo that ablation'
@@ -293,10 +405,14 @@ def with_layouts(plan: Plan, written: Mapping[str, Any]) -> Plan:
     UserError: see `layouts.choose`.
   """
   counts, free = series(plan), memory.room(plan.datasets.values())
-  configs = {runs_lib.program_id(each.config): each.config for each in plan.at.values()}
+  every = (*plan.at.values(), *plan.structured.values())
+  configs = {runs_lib.program_id(each.config): each.config for each in every}
   chosen, limits = {}, {}
-  narrow: dict[str, int] = {}
+  narrow = dict(plan.narrow) if not written else {}
   for name in plan.members:
+    if name in plan.layouts and name not in written:
+      chosen[name], limits[name] = plan.layouts[name], plan.limits.get(name, '')
+      continue
     facts, entry = plan.facts[name], written.get(name, {})
     words = (configs[name], facts, counts[name], entry)
     wanted, layout = (layouts_lib.choose(*words, free=f) for f in (math.inf, free))
@@ -314,20 +430,27 @@ def series(plan: Plan) -> dict[str, list[int]]:
   untuned ones, and for each arm and condition those at the chosen point.
   """
   seeds, tune_seeds = plan.config['study']['seeds'], plan.config['study']['tune_seeds']
-  configs = {config_lib.digest(each.config): each.config for each in plan.at.values()}
-  declared = {
-    config_lib.digest(plan.at[key].config)
-    for key in plan.at
-    if key[1] == plan.conditions[0]
-  }
   counts: dict[str, collections.Counter[tuple[str, int]]] = {
     program: collections.Counter() for program in plan.members
   }
-  for digest, config in configs.items():
+  tried: dict[str, tuple[dict[str, Any], set[str]]] = {}  # points by config
+  untuned: dict[str, dict[str, Any]] = {}
+  for key, adjusted in plan.at.items():
+    digest = config_lib.digest(adjusted.config)
+    if not plan.grid or (key[1] == plan.conditions[0] and trains_untuned(plan)):
+      untuned[digest] = adjusted.config
+    for point in plan.trials.get(key, ()):
+      config = plan.adjusted(key, point).config
+      digest = config_lib.digest(config)
+      values = config_lib.digest(tuning.traced(point, config))
+      tried.setdefault(digest, (config, set()))[1].add(values)
+  for config in untuned.values():
     own, steps = counts[runs_lib.program_id(config)], config['train']['steps']
-    if plan.grid:
-      own['search', steps] += tune_seeds * len(plan.points)
-    own['claim', steps] += seeds * (1 + (digest in declared) if plan.grid else 1)
+    own['claim', steps] += seeds
+  for config, points in tried.values():
+    own, steps = counts[runs_lib.program_id(config)], config['train']['steps']
+    own['search', steps] += tune_seeds * len(points)
+    own['claim', steps] += seeds
   return {program: list(own.values()) for program, own in counts.items()}
 
 
@@ -341,45 +464,15 @@ def batches(
 
 
 def searches(plan: Plan) -> dict[Key, list[list[runs_lib.Run]]]:
-  """Tuning runs of each grid point, by arm and condition, on seeds no claim uses."""
+  """Tuning runs of each point, by arm and condition, on seeds no claim uses."""
   count = plan.config['study']['tune_seeds']
   seeds = [runs_lib.TUNE_SEED + i for i in range(count)]
-  points = plan.points
   return {
     (arm, condition): [
       plan.runs(arm, seeds, runs_lib.SEARCH, point, condition) for point in points
     ]
-    for arm, condition in plan.at
-    if points
+    for (arm, condition), points in plan.trials.items()
   }
-
-
-def extend_grid(plan: Plan, index: results.Index, failed: Collection[str] = ()) -> Plan:
-  """The plan with its grid extended as far as the searches in the store require.
-
-  Args:
-    plan: of the whole study.
-    index: the store.
-    failed: fingerprints of failed runs; an arm that needs one chooses no numbers.
-
-  Returns:
-    A plan that is `final` if no chosen number lies at an end that may be extended, or
-    one that still has searches to run.
-  """
-  declared = tuning.parse_grid(plan.config['study']['tune'], plan.config)
-  goal = tuning_goal(plan)
-  while not plan.final:
-    choices = []
-    for search in searches(plan).values():
-      names = [[run.fingerprint for run in at_point] for at_point in search]
-      numbers = tuning.choose(plan.points, names, index, goal)
-      if numbers is not None:
-        choices.append(numbers)
-      elif not {name for at_point in names for name in at_point} & {*failed}:
-        return plan
-    grid = tuning.extend(plan.grid, declared, choices, plan.config)
-    plan = plan._replace(grid=grid, final=grid == plan.grid)
-  return plan
 
 
 def tuning_goal(plan: Plan) -> tuning.Goal:
@@ -392,11 +485,22 @@ def tuning_goal(plan: Plan) -> tuning.Goal:
   return tuning.make_goal(plan.config['study'], metrics_by_name)
 
 
+def trains_untuned(plan: Plan) -> bool:
+  """Whether arms are also trained as configured.
+
+  A search among neighbours chooses the structure, too: what is configured is where it
+  begins, and no model of interest.
+  """
+  return not plan.grid or plan.tune_by != 'neighbours'
+
+
 def claim_runs(plan: Plan) -> list[runs_lib.Run]:
   """The untuned runs: every arm at every seed, under every condition.
 
-  A study that tunes has them under the declared condition only.
+  A study that tunes has them under the declared condition only, or not at all.
   """
+  if not trains_untuned(plan):
+    return []
   seeds = runs_lib.seeds(plan.config)
   conditions = plan.conditions[:1] if plan.grid else plan.conditions
   return [

@@ -1,15 +1,17 @@
-"""Tuning: the grid, what a search chose, and the runs that follow from the store.
+"""Tuning: the points to try, what a search chose, and the runs that follow from it.
 
 study.json lists, for every arm and condition, the runs of the search and, for each
-point of the grid, the runs that would claim with it. Once a search has ended, its point
+point of it, the runs that would claim with it. Once a search has ended, its point
 follows from the store, so no plan is needed to know a study's runs.
 """
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import options
@@ -18,7 +20,9 @@ from dlsteroids.store import curves, results
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
 
-Numbers = Mapping[str, float]  # a point of the grid: value by config path
+Numbers = Mapping[str, float]  # a point of the search: value by config path
+SIZE = 'size'  # multiplies the widths of a model, as a condition's size does
+BATCH = 'train.batch_size'
 
 
 class Goal(NamedTuple):
@@ -77,10 +81,10 @@ def parse_grid(text: str, config: Mapping[str, Any]) -> dict[str, tuple[float, .
   """'optimizer.learning_rate=0.01,0.03;…' as values by config path.
 
   Raises:
-    UserError: if it cannot be read, or names a path that is not a traced number.
+    UserError: if it cannot be read, or names a path that cannot be tuned.
   """
   grid: dict[str, tuple[float, ...]] = {}
-  traced = [p for p in config_lib.traced_paths(config) if p != 'train.steps']
+  tunable = tunable_paths(config)
   for part in filter(None, text.split(';')):
     path, _, values = part.partition('=')
     path = path.strip()
@@ -90,25 +94,111 @@ def parse_grid(text: str, config: Mapping[str, Any]) -> dict[str, tuple[float, .
       raise errors.UserError(
         f"config.study.tune: expected 'path=number,number;…', not {part!r}"
       ) from error
-    if path not in traced:
-      guess = errors.did_you_mean(path, traced)
+    if path not in tunable:
+      guess = errors.did_you_mean(path, tunable)
       raise errors.UserError(
-        f'config.study.tune: {path!r} is not a traced number{guess}; use '
-        f'{", ".join(traced)}'
+        f'config.study.tune: {path!r} is no number that can be tuned{guess}; use '
+        f'{", ".join(tunable)}'
       )
     if len(set(numbers)) < 2 or path in grid:
       raise errors.UserError(
         f'config.study.tune: {path} needs two or more different values, once'
       )
+    for number in numbers:
+      _check_value(path, number, config)
     grid[path] = numbers
   return grid
 
 
-def points(grid: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
-  """Every combination of a grid's values; none for an empty grid."""
-  if not grid:
-    return []
-  return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
+def _check_value(path: str, number: float, config: Mapping[str, Any]) -> None:
+  """Raises UserError for a size not above 0, or part of a whole number."""
+  if path == SIZE and not 0 < number < math.inf:
+    raise errors.UserError(f'config.study.tune: size must be above 0, not {number:g}')
+  if is_whole(path, config) and not number.is_integer():
+    raise errors.UserError(
+      f'config.study.tune: {path} is a whole number, not {number:g}'
+    )
+
+
+def tunable_paths(config: Mapping[str, Any]) -> list[str]:
+  """The paths that may be tuned: traced numbers, then those that change the program."""
+  traced = [path for path in config_lib.traced_paths(config) if path != 'train.steps']
+  structural = [
+    path
+    for path, option in config_lib.declared(config).items()
+    if not option.traced
+    and (path.startswith('model.') or path == BATCH)
+    and type(option.default) in (int, float)
+  ]
+  return [*traced, *structural, SIZE]
+
+
+def structure(
+  point: Mapping[str, float], config: Mapping[str, Any]
+) -> tuple[tuple[str, float], ...]:
+  """What of a point changes the program of a config, sorted by path.
+
+  Paths that the config lacks, such as another model's, are left out.
+  """
+  options_by_path = config_lib.declared(config)
+  return tuple(
+    (path, value)
+    for path, value in sorted(point.items())
+    if path == SIZE or (path in options_by_path and not options_by_path[path].traced)
+  )
+
+
+def traced(point: Mapping[str, float], config: Mapping[str, Any]) -> dict[str, float]:
+  """What of a point enters a config's program as arguments, of what the config has."""
+  options_by_path = config_lib.declared(config)
+  return {
+    path: value
+    for path, value in point.items()
+    if path in options_by_path and options_by_path[path].traced
+  }
+
+
+def is_structural(grid: Collection[str], config: Mapping[str, Any]) -> bool:
+  """Whether points of a grid may differ in their programs."""
+  return bool(structure(dict.fromkeys(grid, 1.0), config))
+
+
+def is_whole(path: str, config: Mapping[str, Any]) -> bool:
+  """Whether a path holds whole numbers."""
+  options_by_path = config_lib.declared(config)
+  return path in options_by_path and type(options_by_path[path].default) is int
+
+
+def draw(
+  grid: Mapping[str, Sequence[float]], count: int, config: Mapping[str, Any]
+) -> list[dict[str, float]]:
+  """Log-uniform draws between the smallest and the largest value of every path.
+
+  The same for every arm and every launch; of a larger count the first ones are those of
+  a smaller one, and each path has its own stream.
+
+  Args:
+    grid: two or more values by config path.
+    count: how many points.
+    config: of the study; whole numbers are rounded.
+
+  Raises:
+    UserError: for a number that has no logarithm.
+  """
+  columns = {}
+  for path, values in grid.items():
+    low, high = min(values), max(values)
+    if low <= 0:
+      raise errors.UserError(
+        f'config.study.tune: draws of {path} are log-uniform, so its numbers must be '
+        f'above 0, not {low:g}; or use config.study.tune_by=grid'
+      )
+    stream = np.random.default_rng(zlib.crc32(path.encode()))
+    drawn = np.exp(stream.uniform(math.log(low), math.log(high), count))
+    numbers = [float(f'{number:.6g}') for number in drawn]
+    whole = is_whole(path, config)
+    columns[path] = [float(round(n)) if whole else n for n in numbers]
+  return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
 
 def extend(
@@ -130,7 +220,6 @@ def extend(
       the range of a path's option bounds them, too.
   """
   limit = config['study']['tune_extend']
-  options_by_path = config_lib.declared(config)
   extended = {}
   for path, values in grid.items():
     chosen = {numbers[path] for numbers in choices}
@@ -138,12 +227,21 @@ def extend(
       inner, end = sorted(values, reverse=not upwards)[-2:]
       last = max(declared[path]) if upwards else min(declared[path])
       added = sum(value > last if upwards else value < last for value in values)
-      value = _beyond(inner, end)
-      inside = math.isfinite(value) and options.inside(options_by_path[path], value)
-      if end in chosen and added < limit and inside:
+      value = beyond(inner, end)
+      if end in chosen and added < limit and is_admissible(path, value, config):
         values = (*values, value)
     extended[path] = tuple(values)
   return extended
+
+
+def is_admissible(path: str, value: float, config: Mapping[str, Any]) -> bool:
+  """Whether a value lies in the range of its option, and is whole where it must be."""
+  if not math.isfinite(value):
+    return False
+  if path == SIZE:
+    return value > 0
+  whole = value.is_integer() or not is_whole(path, config)
+  return whole and options.inside(config_lib.declared(config)[path], value)
 
 
 def describe_extension(
@@ -159,9 +257,9 @@ def describe_extension(
 
 
 def describe_ends(tuning: study_lib.Tuning) -> list[str]:
-  """Notes on paths whose grid grew, and on choices at an end of the final grid."""
+  """Notes on paths whose grid grew, and on choices at an end of what was tried."""
   notes = []
-  for path, values in tuning.grid.items():
+  for path, values in tuning.grid.items() if tuning.by == 'grid' else ():
     declared = tuning.declared.get(path, values)
     added = sorted(set(values) - set(declared))
     if added:
@@ -169,16 +267,15 @@ def describe_ends(tuning: study_lib.Tuning) -> list[str]:
         f'tuning: {path}={_join(declared)} was extended by {_join(added)} for every '
         'arm, because an arm chose an end'
       )
-    at_end = [
-      choice.arm
-      for choice in tuning.choices
-      if choice.numbers[path] in (min(values), max(values))
-    ]
-    if at_end and tuning.final:
-      arms = ', '.join(dict.fromkeys(at_end))
+  for path in tuning.grid if tuning.final else ():
+    arms = dict.fromkeys(
+      choice.arm for choice in tuning.choices if tuning.is_end(choice, path)
+    )
+    if arms:
+      tried = {value for c in tuning.choices for value in tuning.tried(c, path)}
       notes.append(
-        f'tuning: {path} was chosen at an end of {_join(sorted(values))} by {arms}; a '
-        'better value may lie beyond'
+        f'tuning: {path} was chosen at an end of {_join(sorted(tried))} by '
+        f'{", ".join(arms)}; a better value may lie beyond'
       )
   return notes
 
@@ -187,7 +284,7 @@ def _join(values: Sequence[float]) -> str:
   return ','.join(f'{value:g}' for value in values)
 
 
-def _beyond(inner: float, end: float) -> float:
+def beyond(inner: float, end: float) -> float:
   """The value after `inner` and `end`, rounded to six digits."""
   value = end * end / inner if min(inner, end) > 0 else 2 * end - inner
   return float(f'{value:.6g}')
@@ -232,23 +329,24 @@ def with_choices(study: study_lib.Study, index: results.Index) -> study_lib.Stud
   if not tuning.final:
     untuned = tuple(run for run in study.runs if run.tuned != runs_lib.TUNED)
     return dataclasses.replace(study, runs=untuned, tuning=tuning._replace(choices=()))
-  grid = points(tuning.grid)
   metrics = {**study.metrics, study.metric.name: study.metric}
   goal = make_goal(study.config['study'], metrics)
   runs = [run for run in study.runs if run.tuned != runs_lib.TUNED]
   choices = []
   for candidate in tuning.candidates:
-    numbers = choose(grid, candidate.search, index, goal)
+    tried = tuning.points_of(candidate)
+    numbers = choose(tried, candidate.search, index, goal)
     if numbers is None:
       continue
     where = candidate.regime, candidate.budget, candidate.size
     choices.append(study_lib.Choice(candidate.arm, *where, numbers))
-    claim = candidate.claim[grid.index(dict(numbers))]
+    at = tried.index(dict(numbers))
+    program = candidate.programs[at] if candidate.programs else candidate.program
     runs += [
       study_lib.PlannedRun(
-        candidate.arm, seed, runs_lib.TUNED, fingerprint, *where, candidate.program
+        candidate.arm, seed, runs_lib.TUNED, fingerprint, *where, program
       )
-      for seed, fingerprint in zip(study.seeds, claim)
+      for seed, fingerprint in zip(study.seeds, candidate.claim[at])
     ]
   tuning = tuning._replace(choices=tuple(choices))
   others = (note for note in study.notes if not note.startswith('tuning: '))
@@ -264,9 +362,12 @@ def programs_by_run(study: study_lib.Study) -> dict[str, str]:
   """
   candidates = study.tuning.candidates if study.tuning else ()
   programs = {
-    fingerprint: candidate.program
+    fingerprint: program
     for candidate in candidates
-    for fingerprints in candidate.search
+    for program, fingerprints in zip(
+      candidate.programs or [candidate.program] * len(candidate.search),
+      candidate.search,
+    )
     for fingerprint in fingerprints
   }
   return programs | {run.fingerprint: run.program for run in study.runs if run.program}

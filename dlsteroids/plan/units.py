@@ -1,8 +1,8 @@
 """Units of work: what one program of the plan trains for searches and claims.
 
-Tuning varies traced numbers only, so an arm's search and its claim are runs of the same
-program: with a final grid a unit depends on no other unit, wherever it is trained. The
-grid itself depends on all searches (`study_plan.extend_grid`).
+Where tuning varies traced numbers only, an arm's search and its claim are runs of the
+same program: once no points are added any more, a unit depends on no other unit,
+wherever it is trained. Which points are added depends on all searches (`plan.search`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -46,26 +46,30 @@ def make(plan: study_plan.Plan) -> list[Unit]:
     run for search in searches.values() for at_point in search for run in at_point
   )
   seeds, goal = runs_lib.seeds(plan.config), study_plan.tuning_goal(plan)
-  points = plan.points
+  chosen: dict[study_plan.Key, list[runs_lib.Run]] = {}  # by search that has ended
+  keys: dict[str, dict[study_plan.Key, None]] = {}  # searches that try a program
+  for key, search in searches.items():
+    for at_point in search:
+      keys.setdefault(at_point[0].program, {})[key] = None
+
+  def claims_of(key: study_plan.Key, index: results.Index) -> list[runs_lib.Run]:
+    if key not in chosen:
+      names = [[run.fingerprint for run in at_point] for at_point in searches[key]]
+      numbers = tuning.choose(plan.trials[key], names, index, goal)
+      if numbers is None:
+        return []
+      chosen[key] = plan.runs(key[0], seeds, runs_lib.TUNED, numbers, key[1])
+    return chosen[key]
 
   def unit(program: str) -> Unit:
-    own = {
-      key: search for key, search in searches.items() if search[0][0].program == program
-    }
-    tuned: dict[study_plan.Key, list[runs_lib.Run]] = {}
+    own = keys.get(program, {})
 
     def claim(index: results.Index) -> Sequence[runs_lib.Run]:
-      for (arm, condition), search in own.items() if plan.final else ():
-        if (arm, condition) in tuned:
-          continue
-        names = [[run.fingerprint for run in at_point] for at_point in search]
-        numbers = tuning.choose(points, names, index, goal)
-        if numbers is not None:
-          tuned[arm, condition] = plan.runs(
-            arm, seeds, runs_lib.TUNED, numbers, condition
-          )
-      claims = (run for key in own for run in tuned.get(key, ()))
-      return [*untuned.get(program, ()), *claims]
+      tuned = (run for key in own if plan.final for run in claims_of(key, index))
+      return [
+        *untuned.get(program, ()),
+        *(run for run in tuned if run.program == program),
+      ]
 
     def possible() -> Sequence[runs_lib.Run]:
       return [
@@ -73,8 +77,9 @@ def make(plan: study_plan.Plan) -> list[Unit]:
         *(
           run
           for arm, condition in own
-          for point in points
+          for point in plan.trials[arm, condition]
           for run in plan.runs(arm, seeds, runs_lib.TUNED, point, condition)
+          if run.program == program
         ),
       ]
 

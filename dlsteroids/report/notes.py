@@ -74,7 +74,8 @@ def warn(source: summary.Source) -> list[str]:
 def partial(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
   """What is missing, a sentence for each tuning state; nothing if all has ended."""
   warnings = []
-  for state in sorted({0, study.tuned}):
+  planned = {run.tuned for run in study.runs} & {0}
+  for state in sorted({*planned, study.tuned}):
     count = summary.count_runs(study, runs, state)
     bare = [arm for arm, seeds in count.missing if len(seeds) == len(study.seeds)]
     without = f'; no runs yet of {formats.listing(bare)}' if bare else ''

@@ -14,7 +14,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.analysis import reach
 from dlsteroids.config import files
 from dlsteroids.plan import changes as changes_lib
-from dlsteroids.plan import manifest, study_plan, tuning, units
+from dlsteroids.plan import manifest, search, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import answer, sentences
 from dlsteroids.run import interrupt, leases, local, sharing
@@ -80,7 +80,7 @@ def train(
   if not processes.first():
     return follow(plan, workdir)
   plan = begin(plan, request, workdir, say)
-  extend = functools.partial(extend_grid, request=request, workdir=workdir, say=say)
+  extend = functools.partial(extend_search, request=request, workdir=workdir, say=say)
   failed = sharing.train(plan, units.make(plan), workdir, watch, say, extend=extend)
   result = finish(plan, request, workdir, failed, say)
   processes.agree(None)  # the other processes wait for it
@@ -125,7 +125,9 @@ def begin(
     if not elsewhere:
       plan = study_plan.with_layouts(plan, manifest.read_layouts(workdir))
     index = read_store(workdir, say, plan.config['engine']['lease_seconds'])
-    plan = study_plan.extend_grid(plan, index)
+    plan = search.extend(plan, index)
+    if not elsewhere:
+      plan = study_plan.with_layouts(plan, manifest.read_layouts(workdir))
     runs = [run for unit in units.make(plan) for run in unit.runs(index)]
     for line in (*changed(plan, old, runs, index), *stale(plan, runs, index)):
       say(line)
@@ -141,7 +143,7 @@ def begin(
   return plan
 
 
-def extend_grid(
+def extend_search(
   plan: study_plan.Plan,
   index: results.Index,
   failed: Collection[str],
@@ -151,11 +153,14 @@ def extend_grid(
   say: Callable[[str], None],
   elsewhere: bool = False,
 ) -> study_plan.Plan:
-  """The plan with the tuning grid that the searches ask for, entered in study.json."""
-  extended = study_plan.extend_grid(plan, index, failed)
-  for line in tuning.describe_extension(plan.grid, extended.grid):
+  """The plan with the points that the searches ask for, entered in study.json."""
+  extended = search.extend(plan, index, failed)
+  for line in search.describe_extension(plan, extended):
     say(line)
   with lock.hold(workdir):
+    if extended.layouts.keys() != plan.layouts.keys():
+      extended = study_plan.with_layouts(extended, manifest.read_layouts(workdir))
+      manifest.write_plan(extended, workdir, elsewhere)
     old = manifest.read_study(workdir)
     manifest.write_study(extended, request.command, workdir, old, index, elsewhere)
   return extended
@@ -181,13 +186,14 @@ def finish(
     folders = list((workdir / 'checkpoints').glob('*'))
     alone = not leases.live(workdir, plan.config['engine']['lease_seconds'])
     index = results.read(workdir)
-    plan = study_plan.extend_grid(plan, index, failed)
+    plan = search.extend(plan, index, failed)
     if elsewhere:
       refuse_mixture(plan, index)
     study = manifest.write_study(plan, request.command, workdir, old, index, elsewhere)
     declared = [run for run in study.runs if study.is_declared(run)]
     if all(row.fingerprint in failed for row in declared):
-      raise errors.UserError(f'every run failed: {next(iter(failed.values()))}')
+      reason = next(iter(failed.values()), 'no search has ended')
+      raise errors.UserError(f'every run failed: {reason}')
     if not failed and alone:
       finals = {r.batch.get('checkpoint', '') for r in index.records.values()}
       checkpoint.sweep(folders, finals, index.records)

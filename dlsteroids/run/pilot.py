@@ -79,9 +79,8 @@ def run(
   lines += (
     [f'{diverged} of these runs diverged and score the fallback'] if diverged else []
   )
-  lines += ['the pilot trains as configured; tuning may change the noise'] * bool(
-    plan.points
-  )
+  if plan.grid:
+    lines.append('the pilot trains as configured; tuning may change the noise')
   return lines
 
 
@@ -147,7 +146,9 @@ def needed(
   work = [cost(plan, key) for key in plan.at]
   intact = cost(plan, (plan.design.contrasts[0].reference_cells[0], plan.conditions[0]))
   time = count * sum(work) / intact * seconds
-  tuning = f', {len(plan.points)} tuning points not counted' if plan.points else ''
+  points = len(next(iter(plan.trials.values()), ()))
+  points = points or (plan.config['study']['tune_trials'] if plan.grid else 0)
+  tuning = f', {points} tuning points not counted' if points else ''
   return (
     f'{start} {count} seeds, {runs:,} runs, {formats.flops(count * sum(work))}, about '
     f'{formats.seconds(time)} here{tuning}'

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from dlsteroids.plan import manifest, study_plan, tuning, units
+from dlsteroids.plan import manifest, search, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.run import leases, local
 from dlsteroids.store import failures, results
@@ -40,8 +40,8 @@ def train(
     watch: shows progress.
     say: prints a line for the user.
     patience: seconds to wait for units that other processes hold.
-    extend: returns the plan with a larger tuning grid, or with the final one; None if
-      another process decides on the grid.
+    extend: returns the plan with more points for its searches, or with the final ones;
+      None if another process decides on them.
 
   Raises:
     UserError: if results can't be written, or stored ones must not be mixed with those
@@ -49,7 +49,7 @@ def train(
   """
   with Worker(plan, todo, workdir, watch, say) as worker:
     since = time.monotonic()
-    while worker.update_todo() or worker.extend_grid(extend):
+    while worker.update_todo() or worker.extend_search(extend):
       if worker.take_one():
         since = time.monotonic()
       elif time.monotonic() - since > patience:
@@ -68,10 +68,10 @@ def follow(
   failed: dict[str, str] = {}
   with local.Compiler(plan) as compiler:
     while program := processes.agree(''):
-      grid, final = processes.agree((plan.grid, plan.final))
-      grid = {path: tuple(values) for path, values in grid.items()}
-      if (grid, final) != (plan.grid, plan.final):
-        plan = plan._replace(grid=grid, final=final)
+      state = processes.agree(search.state_of(plan))
+      extended = search.with_state(plan, state)
+      if search.state_of(extended) != search.state_of(plan):
+        plan, compiler.plan = extended, extended
         todo = units.make(plan)
       unit = next(unit for unit in todo if unit.program == program)
       for _ in ('search', 'claim'):
@@ -133,12 +133,13 @@ class Worker:
       search = [run for run in unit.search if run.fingerprint not in done]
       self.compiler.start(self.batches(search or unit.missing(self.index)))
 
-  def extend_grid(self, extend: Extend | None) -> bool:
-    """Extends the grid or makes it final; False if it was, or without `extend`."""
+  def extend_search(self, extend: Extend | None) -> bool:
+    """Has searches try more, or ends them; False if they ended, or without `extend`."""
     if extend is None or self.plan.final:
       return False
     self.index = results.read(self.workdir)
     self.plan = extend(self.plan, self.index, self.failed)
+    self.compiler.plan = self.plan
     self.old_failures = failures.read(self.workdir)
     self.failed = {}  # those runs are tried again, with their program's others
     self.todo = units.make(self.plan)
@@ -198,7 +199,7 @@ class Worker:
     """Trains the runs that a unit lacks: those of the search, then those that claim."""
     failures.forget(self.workdir, unit.program)
     processes.agree(unit.program)  # `follow` receives these two
-    processes.agree((self.plan.grid, self.plan.final))
+    processes.agree(search.state_of(self.plan))
     failed: dict[str, str] = {}
     for runs_of in (lambda: unit.search, lambda: unit.claim(self.index)):
       self.plan, runs = _agree(self.plan, runs_of(), unit, self.workdir)

@@ -8,7 +8,7 @@ A budget multiplies the training compute, a size the widths. The first condition
 declared one: there verdicts are made, everywhere else numbers are descriptive.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
@@ -61,6 +61,24 @@ def make(config: Mapping[str, Any]) -> tuple[Condition, ...]:
   conditions += [Condition('steps', 1.0, size) for size in rungs]
   check_ratio(study['ratio'], [c.budget for c in conditions if c.regime == regimes[0]])
   return tuple(dict.fromkeys(conditions))
+
+
+def make_bare(
+  config: Mapping[str, Any], others: Sequence[Condition]
+) -> tuple[Condition, ...]:
+  """Further conditions of the arm without any component, ascending in compute.
+
+  Args:
+    config: of the study.
+    others: the conditions of all arms.
+
+  Raises:
+    UserError: a number that can't be read or is not above 0.
+  """
+  budgets = numbers(config['study']['budgets_bare'], 'study.budgets_bare')
+  regime = others[0].regime
+  bare = (Condition(regime, budget) for budget in sorted(budgets))
+  return tuple(condition for condition in bare if condition not in others)
 
 
 def numbers(text: str, path: str) -> list[float]:

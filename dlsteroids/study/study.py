@@ -5,7 +5,8 @@ what it leaves for everyone after it is this.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
@@ -108,9 +109,13 @@ class Candidate(NamedTuple):
   """An arm under a condition whose numbers are tuned.
 
   Attributes:
-    arm, regime, budget, size, program: which.
-    search: fingerprints of the tuning runs, by point of the grid, then tuning seed.
-    claim: fingerprints of the runs that would claim, by point, then seed.
+    arm, regime, budget, size: which.
+    program: id of the program of its first point.
+    search: fingerprints of the tuning runs, by point, then tuning seed.
+    claim: fingerprints of the runs that would claim, by point, then seed; of a search
+      whose points depend on its results, those of the chosen point only.
+    points: that the search tries; () if they are those of the grid.
+    programs: by point, where points change the program; else ().
   """
 
   arm: str
@@ -120,6 +125,13 @@ class Candidate(NamedTuple):
   program: str
   search: tuple[tuple[str, ...], ...]
   claim: tuple[tuple[str, ...], ...]
+  points: tuple[Mapping[str, float], ...] = ()
+  programs: tuple[str, ...] = ()
+
+  @property
+  def where(self) -> tuple[str, str, float, float]:
+    """Its arm and condition."""
+    return self.arm, self.regime, self.budget, self.size
 
 
 class Choice(NamedTuple):
@@ -141,8 +153,9 @@ class Tuning(NamedTuple):
     candidates: what is searched.
     choices: what the searches that have ended chose.
     declared: candidate values by config path, as configured; {} if they are `grid`.
-    final: whether the grid is not extended any more, so that choices and tuned runs
-      follow from the search.
+    final: whether no further point is tried, so that choices and tuned runs follow from
+      the search.
+    by: which points a search tries: 'grid', 'random' or 'neighbours'.
   """
 
   grid: Mapping[str, tuple[float, ...]]
@@ -151,6 +164,30 @@ class Tuning(NamedTuple):
   choices: tuple[Choice, ...] = ()
   declared: Mapping[str, tuple[float, ...]] = {}
   final: bool = True
+  by: str = 'grid'
+
+  def points_of(self, candidate: Candidate) -> list[dict[str, float]]:
+    """The points that a search tries."""
+    return [dict(point) for point in candidate.points] or combinations(self.grid)
+
+  def tried(self, choice: Choice, path: str) -> set[float]:
+    """The values of a path among which an arm chose under a condition."""
+    if self.by == 'grid':
+      return set(self.grid[path])
+    own = (c for c in self.candidates if c.where == choice[:4])
+    return {point[path] for candidate in own for point in candidate.points}
+
+  def is_end(self, choice: Choice, path: str) -> bool:
+    """Whether an arm chose the smallest or the largest of several values."""
+    values = self.tried(choice, path) if self.by != 'random' else ()
+    return len(values) > 1 and choice.numbers[path] in (min(values), max(values))
+
+
+def combinations(grid: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+  """Every combination of a grid's values; none for an empty grid."""
+  if not grid:
+    return []
+  return [dict(zip(grid, values)) for values in itertools.product(*grid.values())]
 
 
 class PlannedRun(NamedTuple):
@@ -465,6 +502,7 @@ def to_json(study: Study) -> dict[str, Any]:
       'chosen_at': [choice._asdict() for choice in tuning.choices],
       'declared': tuning.declared,
       'final': tuning.final,
+      'by': tuning.by,
     },
     'looks': [look._asdict() for look in study.looks],
     'table': study.table and study.table._asdict(),
@@ -518,6 +556,9 @@ def _table(entry: Mapping[str, Any] | None) -> Table | None:
   return Table(**{**entry, **tuples})
 
 
+_CANDIDATE_LISTS = ('search', 'claim', 'points', 'programs')
+
+
 def _tuning(entry: Mapping[str, Any] | None) -> Tuning | None:
   if not entry:
     return None
@@ -525,12 +566,11 @@ def _tuning(entry: Mapping[str, Any] | None) -> Tuning | None:
     {path: tuple(values) for path, values in entry['grid'].items()},
     tuple(entry['seeds']),
     tuple(
-      Candidate(
-        **{**row, 'search': _tuples(row['search']), 'claim': _tuples(row['claim'])}
-      )
+      Candidate(**{**row, **{k: _tuples(row.get(k, ())) for k in _CANDIDATE_LISTS}})
       for row in entry.get('candidates', ())
     ),
     tuple(Choice(**row) for row in entry.get('chosen_at', ())),
     {path: tuple(values) for path, values in entry.get('declared', {}).items()},
     entry.get('final', True),
+    entry.get('by', 'grid'),
   )

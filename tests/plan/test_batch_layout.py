@@ -67,7 +67,7 @@ def test_the_evaluation_batch_of_an_arm_is_cut_not_that_of_the_baseline(monkeypa
     config=CONFIG, design=None, conditions=[condition], arms={},
     at={('arm', condition): equalise.Adjusted(arm, 0.0)}, datasets={},
     members={name: None}, facts={name: facts(True, 0, evaluation=GIB)}, layouts={},
-    code={}, grid={}, final=True, claims=(),
+    code={}, grid={}, final=True, claims=(), programs=None,
   )  # fmt: skip
   devices = jax.device_count() if memory.shared() else 1
   monkeypatch.setattr(memory, 'room', lambda datasets: devices * GIB / 2)

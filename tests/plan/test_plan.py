@@ -137,9 +137,9 @@ def test_a_grid_is_every_combination_in_order():
   text = 'optimizer.learning_rate=0.1,0.2; model.dropout=0,0.5'
   grid = tuning.parse_grid(text, base())
   assert grid == {'optimizer.learning_rate': (0.1, 0.2), 'model.dropout': (0.0, 0.5)}
-  rows = [tuple(point.values()) for point in tuning.points(grid)]
+  rows = [tuple(point.values()) for point in study_lib.combinations(grid)]
   assert rows == [(0.1, 0.0), (0.1, 0.5), (0.2, 0.0), (0.2, 0.5)]
-  assert tuning.points({}) == []
+  assert study_lib.combinations({}) == []
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_grid_is_every_combination_in_order():
     ('optimizer.learning_rate=a,b', 'path=number'),
     ('optimizer.learning_rate', 'path=number'),
     ('optimizer.learning_rat=1,2', "did you mean 'optimizer.learning_rate'"),
-    ('model.activation=1,2', 'not a traced number'),
+    ('model.activation=1,2', 'no number that can be tuned'),
     ('optimizer.learning_rate=1,1', 'two or more different'),
     ('optimizer.learning_rate=1,2;optimizer.learning_rate=1,2', 'once'),
   ],
