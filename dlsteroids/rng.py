@@ -48,10 +48,14 @@ def bits(key: Any, shape: tuple[int, ...]) -> Any:
   which is itself threefry's. Threefry for every bit made dropout the slowest part of a
   small network's step, and its compilation, on a CPU.
   """
-  data = jax.random.key_data(key)
   count = math.prod(shape)
-  mixed = mix(mix(jax.lax.iota(jnp.uint32, count) ^ data[0]) ^ data[1])
-  return mixed.reshape(shape)
+  return bits_at(key, jax.lax.iota(jnp.uint32, count)).reshape(shape)
+
+
+def bits_at(key: Any, index: Any) -> Any:
+  """What `bits` has at indices [...]: each its own, wherever it stands."""
+  data = jax.random.key_data(key)
+  return mix(mix(index.astype(jnp.uint32) ^ data[0]) ^ data[1])
 
 
 def mix(x: Any) -> Any:

@@ -83,6 +83,7 @@ class Folder(NamedTuple):
     window: as the option.
     area: as the option.
     aspect: as the option.
+    indexed: whether examples tell their index, which random labels are drawn by.
   """
 
   root: pathlib.Path
@@ -93,6 +94,7 @@ class Folder(NamedTuple):
   window: str
   area: float
   aspect: float
+  indexed: bool
 
 
 def example(folder: Folder, request: types.Request) -> dict[str, np.ndarray]:
@@ -113,7 +115,8 @@ def example(folder: Folder, request: types.Request) -> dict[str, np.ndarray]:
     return crop.resized(width, height, folder.area, folder.aspect, generator)
 
   image = decode.cut(decode.read(path), str(path), folder.form, choose)
-  return {'image': image, 'label': folder.labels[request.example]}
+  index = {'index': np.int32(request.example)} if folder.indexed else {}
+  return {'image': image, 'label': folder.labels[request.example], **index}
 
 
 def load(config: Mapping[str, Any]) -> types.Dataset:
@@ -144,7 +147,9 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   sizes = (train, validation, test)
   form = decode.Form(size, config['channels'])
   window = (size / resize, config['window'], config['area'], config['aspect'])
-  read = functools.partial(example, Folder(root, plan.names, labels, form, *window))
+  share = config['random_labels']
+  folder = Folder(root, plan.names, labels, form, *window, indexed=bool(share))
+  read = functools.partial(example, folder)
   shape = (form.size, form.size, form.channels)
   rows = disk.Rows(read, 'image', (len(labels), *shape), 'uint8')
   listing = disk.digest(root, plan.names, files, contents=config['contents'])
@@ -155,15 +160,18 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
   moments = transform.Moments(**arrays)
   name = image_files.name_of(root, config)
   measured = [part.tolist() for part in moments]
+  see = transform.make(moments, shape, config)
+  indices = images.indices(len(labels), share)
+  scalars = dict.fromkeys(('label', *indices), ((), 'int32'))
   about = [digest.shaping(config), name, sizes, plan.classes, listing, measured]
   return types.Dataset(
     name=name,
-    arrays={'image': rows, 'label': labels},
+    arrays={'image': rows, 'label': labels, **indices},
     split=split.make(labels, sizes, config),
-    transform=transform.make(moments, shape, config),
+    transform=images.randomise_labels(see, share, len(plan.classes)),
     digest=hashlib.sha256(config_lib.digest(about).encode()).hexdigest(),
     classes=plan.classes,
     official_test=test > 0,
     facts=images.facts(config),
-    stream=types.Stream({'image': (shape, 'uint8'), 'label': ((), 'int32')}, read),
+    stream=types.Stream({'image': (shape, 'uint8'), **scalars}, read),
   )

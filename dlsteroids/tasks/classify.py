@@ -18,6 +18,9 @@ OPTIONS = {
   'label_smoothing': Option(
     0.0, 'of the targets (Szegedy et al. 2016)', 0, 1, traced=True
   ),
+  'mixup': Option(
+    0.0, 'alpha of the share of another example in each (Zhang et al. 2018); 0: none', 0
+  ),
   'metrics': Option(
     '', 'further metrics: dotted modules with make(config), comma-separated'
   ),
@@ -28,6 +31,32 @@ def cross_entropy(logits: Any, labels: Any, smoothing: Any) -> Any:
   """Nats per example, [B]; logits [B, K], integer labels [B]."""
   targets = jax.nn.one_hot(labels, logits.shape[-1])
   return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
+
+
+def mix(image: Any, label: Any, key: Any, alpha: float) -> tuple[Any, Any, Any]:
+  """Mixup (Zhang et al. 2018): a weighted mean of every example and another one.
+
+  One weight, Beta(alpha, alpha), a batch, as in the authors' code; the other example is
+  the one before, batches being shuffled, where theirs may be the same.
+
+  Returns:
+    images, the other labels [B], and the weight of the example itself.
+  """
+  weight = jax.random.beta(key, alpha, alpha)
+  mixed = weight * image + (1 - weight) * jnp.roll(image, 1, 0)
+  return mixed.astype(image.dtype), jnp.roll(label, 1, 0), weight
+
+
+def check_mixup(config: Mapping[str, Any], dataset: types.Dataset) -> None:
+  """Raises UserError if examples of this data set cannot be mixed."""
+  alpha = config['task']['mixup']
+  if alpha == float('inf'):
+    raise errors.UserError('config.task.mixup must be finite')
+  if alpha and 'length' in dataset.arrays:
+    raise errors.UserError(
+      f'config.task.mixup mixes examples of one size; those of {dataset.name!r} have '
+      'different lengths'
+    )
 
 
 def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
@@ -41,7 +70,8 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
       f'task classify needs labels; data set {dataset.name!r} has '
       f'{", ".join(dataset.arrays)}'
     )
-  classes = len(dataset.classes)
+  check_mixup(config, dataset)
+  classes, alpha = len(dataset.classes), config['task']['mixup']
 
   def read(batch):
     extra = {'lengths': batch['length']} if 'length' in batch else {}
@@ -62,12 +92,21 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
       )
     return output
 
+  def score(logits, label, hyper):
+    losses = cross_entropy(logits, label, hyper['task.label_smoothing'])
+    right = (logits.argmax(-1) == label).mean(dtype=jnp.float32)
+    return losses.mean(), right
+
   def loss(variables, batch, keys, hyper):
-    own = variables['model']
+    own, label = variables['model'], batch['label']
+    if alpha:
+      image, other, weight = mix(batch['image'], label, keys('mixup'), alpha)
+      batch = {**batch, 'image': image}
     logits, new = apply(own, batch, keys, hyper, True, network.states(own))
-    losses = cross_entropy(logits, batch['label'], hyper['task.label_smoothing'])
-    right = (logits.argmax(-1) == batch['label']).mean(dtype=jnp.float32)
-    value = losses.mean()
+    value, right = score(logits, label, hyper)
+    if alpha:  # the loss is linear in the targets
+      parts = zip((value, right), score(logits, other, hyper))
+      value, right = (weight * a + (1 - weight) * b for a, b in parts)
     return value, ({'model': dict(new)}, {'loss': value, 'accuracy': right})
 
   def outputs(variables, batch, keys, hyper):

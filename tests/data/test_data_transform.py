@@ -13,7 +13,7 @@ from dlsteroids.data.lib import images, transform
 from dlsteroids.util import errors
 
 GENERATOR = np.random.default_rng(0)
-PLAIN = {'flip': False, 'crop': 0, 'colour': 0.0, 'range': 'standard'}
+PLAIN = {'flip': False, 'crop': 0, 'colour': 0.0, 'cutout': 0, 'range': 'standard'}
 # Correlated channels, so that the principal axes are not the coordinate axes.
 MIX = np.array([[1.0, 0.4, 0.1], [0.2, 0.9, 0.3], [0.1, 0.1, 0.5]])
 IMAGES = np.clip(GENERATOR.normal(128, 40, (64, 8, 6, 3)) @ MIX, 0, 255).astype(
@@ -61,7 +61,7 @@ def test_normalised_images_have_mean_0_and_sd_1():
 
 
 def test_evaluation_sees_no_augmentation():
-  full = {'flip': True, 'crop': 2, 'colour': 0.1}
+  full = {'flip': True, 'crop': 2, 'colour': 0.1, 'cutout': 3}
   np.testing.assert_array_equal(
     apply(full, train=False)['image'], apply({}, train=True)['image']
   )
@@ -138,7 +138,7 @@ def test_one_augmentation_moves_no_other():
 
 
 @pytest.mark.parametrize(
-  'config', [{'flip': True}, {'crop': 2}, {'colour': 0.1}, {'flip': True, 'crop': 1}]
+  'config', [{'flip': True}, {'crop': 2}, {'colour': 0.1}, {'cutout': 4}]
 )
 def test_augmentation_depends_on_the_seed_and_the_step(config):
   base, again, seed, step = (
@@ -151,7 +151,7 @@ def test_augmentation_depends_on_the_seed_and_the_step(config):
 
 
 def test_jit_vmap_and_scan_agree_with_a_loop():
-  full = {**PLAIN, 'flip': True, 'crop': 2, 'colour': 0.1}
+  full = {**PLAIN, 'flip': True, 'crop': 2, 'colour': 0.1, 'cutout': 3}
   fn = transform.make(transform.measure(IMAGES), (8, 6, 3), full)
 
   def see(seed, step):
@@ -173,6 +173,9 @@ def test_jit_vmap_and_scan_agree_with_a_loop():
   [
     ({'crop': -1}, r'crop must be at least 0'),
     ({'crop': 8}, r'crop must lie in 0\.\.7'),
+    ({'cutout': -1}, r'cutout must be at least 0'),
+    ({'cutout': 9}, r'cutout must lie in 0\.\.8 for 8×8 images, not 9'),
+    ({'random_labels': 1.5}, r'random_labels must lie in \[0, 1\], not 1\.5'),
     ({'colour': -0.1}, 'colour must be'),
     ({'colour': float('inf')}, 'colour must be'),
     ({'colour': 0.1}, 'needs images of 3 channels; these have 1'),
@@ -181,6 +184,70 @@ def test_jit_vmap_and_scan_agree_with_a_loop():
 def test_options_out_of_range_are_refused(config, message):
   with pytest.raises(errors.UserError, match=message):
     digits.load(config)
+
+
+# Holes and random labels
+
+
+@pytest.mark.parametrize('side', [1, 2, 3])
+def test_a_hole_is_a_square_around_every_pixel_cut_off_by_the_edge(side):
+  image = jnp.ones((600, 4, 5, 2))
+  key = jax.random.key(3)
+  result = np.asarray(transform.cut_out(image, key, side=side, fill=-2.0))
+  seen = set()
+  for one in result:
+    holes = []
+    for y in range(4):
+      for x in range(5):
+        expected = np.ones((4, 5, 2))
+        top, left = y - side // 2, x - side // 2
+        expected[max(0, top) : top + side, max(0, left) : left + side] = -2
+        holes += [(y, x)] if (one == expected).all() else []
+    assert holes
+    seen.update(holes)
+  assert len(seen) == 20  # of 600 draws; one place is missed with p < 1e-11
+
+
+@pytest.mark.parametrize('kind', ['standard', 'tanh'])
+def test_holes_have_the_training_mean_and_are_cut_last(kind):
+  rest = {'flip': True, 'crop': 2, 'colour': 0.1, 'range': kind}
+  plain, cut = apply(rest)['image'], apply({**rest, 'cutout': 4})['image']
+  mean = IMAGES.reshape(-1, 3).astype(np.float64).mean(0)
+  fill = mean / 127.5 - 1 if kind == 'tanh' else np.zeros(3)
+  hole = np.abs(np.asarray(cut) - fill).max(-1) < 1e-5
+  np.testing.assert_array_equal(np.asarray(cut)[~hole], np.asarray(plain)[~hole])
+  assert ((hole.sum((1, 2)) >= 4) & (hole.sum((1, 2)) <= 16)).all()
+
+
+def test_random_labels_are_of_training_only_and_fixed_by_the_seed():
+  true = digits.load({}).arrays['label']
+
+  def labels(share, seed=0, step=0, train=True):
+    dataset = digits.load({'random_labels': share})
+    keys = rng.Keys(rng.root(seed), step)
+    batch = dataset.take(dataset.arrays, np.arange(1797)[::-1], train=train)
+    seen = dataset.transform(batch, keys, train=train)
+    assert seen.keys() == {'image', 'label'}
+    return np.asarray(seen['label'])[::-1]
+
+  half, more, every = labels(0.5), labels(0.8), labels(1.0)
+  np.testing.assert_array_equal(half, labels(0.5, step=7))
+  np.testing.assert_array_equal(true, labels(1.0, train=False))
+  assert (half != labels(0.5, seed=1)).mean() > 0.4
+  # 9 of 10 random labels are wrong; standard errors are below 0.012.
+  for share, seen in ((0.5, half), (0.8, more), (1.0, every)):
+    assert abs((seen != true).mean() - 0.9 * share) < 0.05
+  changed = half != true  # and they are the same at every larger share
+  np.testing.assert_array_equal(half[changed], more[changed])
+  counts = np.bincount(every, minlength=10)
+  assert (np.abs(counts - 179.7) < 60).all()
+
+
+def test_an_option_that_is_off_leaves_the_digest():
+  plain = digits.load({}).digest
+  assert plain == digits.load({'cutout': 0, 'random_labels': 0.0}).digest
+  changed = {digits.load(c).digest for c in ({'cutout': 3}, {'random_labels': 0.1})}
+  assert len({plain, *changed}) == 3
 
 
 # The range of nets that make images
@@ -241,7 +308,8 @@ def test_range_changes_the_digest_and_the_default_does_not():
     'digits', raw['image'], raw['label'], (1797, 0, 0), plain.classes
   )
   before = options_lib.defaults(digits)
-  del before['range']
+  for younger in ('range', 'cutout', 'random_labels'):
+    del before[younger]
   assert images.digest(parts, before) == plain.digest
 
 

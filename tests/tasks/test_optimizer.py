@@ -10,6 +10,7 @@ import pytest
 from flax import traverse_util
 
 from dlsteroids import config as config_lib
+from dlsteroids import rng
 from dlsteroids.tasks import classify
 from dlsteroids.tasks.lib import network, optimizer
 from dlsteroids.util import errors
@@ -192,6 +193,64 @@ def test_cross_entropy_by_hand():
   expected = [-(0.7 * logs[i, k] + 0.1 * logs[i].sum()) for i, k in enumerate(labels)]
   found = classify.cross_entropy(jnp.array(logits), jnp.array(labels), smoothing)
   np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_mixups_weight_is_betas_and_the_other_example_the_one_before():
+  """Beta(a, a) has mean 1/2 and variance 1 / (8a + 4)."""
+  image, label = jnp.arange(8.0).reshape(4, 2), jnp.arange(4)
+  keys = jax.random.split(jax.random.key(0), 4000)
+  many = jax.vmap(lambda key: classify.mix(image, label, key, 0.4))
+  mixed, other, weight = cases.jit(many)(keys)
+  assert abs(weight.mean() - 0.5) < 0.03  # 5 standard errors
+  assert abs(weight.var() * (8 * 0.4 + 4) - 1) < 0.1
+  w = np.asarray(weight)[0]
+  expected = w * np.asarray(image) + (1 - w) * np.asarray(image)[[3, 0, 1, 2]]
+  np.testing.assert_allclose(mixed[0], expected, rtol=1e-6)
+  np.testing.assert_array_equal(other[0], [3, 0, 1, 2])
+
+
+def test_mixup_is_the_loss_of_soft_labels():
+  """A linear model's, in numpy."""
+  config = config_lib.resolve(config_lib.base('mlp', 'digits'))
+  changes = {'model.hidden': (), 'task.mixup': 0.5, 'task.label_smoothing': 0.2}
+  config = config_lib.override(config, changes.items())
+  dataset = config_lib.find('data', 'digits').load(config['data'])
+  task = classify.build(config, dataset)
+  x, label = np.random.default_rng(0).normal(size=(6, 8, 8, 1)), np.arange(6) % 3
+  batch = {'image': jnp.asarray(x, jnp.float32), 'label': jnp.asarray(label)}
+  keys = rng.Keys(rng.root(0), 5)
+  variables = {'model': task.players['model'].init(keys, batch)}
+  numbers = {k: jnp.float32(v) for k, v in config_lib.hyper(config).items()}
+  found, (_, scalars) = task.turns[0].loss(variables, batch, keys, numbers)
+  w = float(jax.random.beta(keys('mixup'), 0.5, 0.5))
+  before = [5, 0, 1, 2, 3, 4]
+  mixed = (w * x + (1 - w) * x[before]).reshape(6, -1)
+  layer = variables['model']['params']['output']
+  logits = mixed @ np.asarray(layer['kernel'], np.float64)
+  logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+  soft = w * np.eye(10)[label] + (1 - w) * np.eye(10)[label[before]]
+  expected = -((0.8 * soft + 0.02) * logs).sum(1).mean()
+  assert float(found) == pytest.approx(expected, rel=1e-5)
+  right = [logits.argmax(1) == label, logits.argmax(1) == label[before]]
+  expected = w * right[0].mean() + (1 - w) * right[1].mean()
+  assert float(scalars['accuracy']) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('alpha', 'arrays', 'expected'),
+  [
+    (math.inf, {}, 'config.task.mixup must be finite'),
+    (0.2, {'length': np.ones(3)}, "mixes examples of one size; those of 'digits' have"),
+  ],
+)
+def test_what_cannot_be_mixed_is_one_line(alpha, arrays, expected):
+  config = config_lib.resolve(config_lib.base('mlp', 'digits'))
+  config = config_lib.override(config, {'task.mixup': alpha}.items())
+  dataset = config_lib.find('data', 'digits').load(config['data'])
+  with pytest.raises(errors.UserError) as caught:
+    classify.build(config, dataset._replace(arrays={**dataset.arrays, **arrays}))
+  assert expected in str(caught.value)
+  assert '\n' not in str(caught.value)
 
 
 @pytest.mark.parametrize(

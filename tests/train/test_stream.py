@@ -24,6 +24,7 @@ from tests.fixtures import photo_fixture, report_fixture, tiny
 SIZE = 24  # large enough that no JPEG is decoded at half its size
 STEPS = 9  # of 3 an epoch
 SECTION = {'size': SIZE, 'flip': True, 'colour': 0.1, 'test': 0.2, 'validation': 0.2}
+SECTION |= {'cutout': 3, 'random_labels': 0.3}
 CHANGES = {
   'model.widths': (2,),
   'model.hidden': (),

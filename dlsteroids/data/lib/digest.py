@@ -10,11 +10,17 @@ from dlsteroids import config as config_lib
 
 # Where the bytes lie and what results call them: these options shape no example.
 UNSHAPING = ('name', 'path', 'path_x', 'path_y', 'download', 'label')
+# Options that came after digests were published, and shape nothing while they are off.
+OFF = {'cutout': 0, 'random_labels': 0.0}
 
 
 def shaping(config: Mapping[str, Any]) -> dict[str, Any]:
   """The options of a data section that shape its examples."""
-  return {key: value for key, value in config.items() if key not in UNSHAPING}
+  return {
+    key: value
+    for key, value in config.items()
+    if key not in UNSHAPING and (key not in OFF or value != OFF[key])
+  }
 
 
 def of(arrays: Mapping[str, np.ndarray], config: Mapping[str, Any], *about: Any) -> str:

@@ -24,6 +24,9 @@ OPTIONS = {
   'colour': options.Option(
     0.0, "sd of AlexNet's PCA colour jitter (the paper's is 0.1); needs RGB", 0
   ),
+  'cutout': options.Option(
+    0, 'side in pixels of a hole in every training image (DeVries & Taylor 2017)', 0
+  ),
   'range': options.Option(
     'standard', 'standard: mean 0, sd 1 a channel; tanh: -1..1', choices=RANGES
   ),
@@ -90,21 +93,28 @@ def make(
   """The `Dataset.transform` for uint8 [B, H, W, C] images.
 
   Training images are cropped out of a frame of the training mean (zeros after
-  standardising), flipped, and then colour-shifted. The two ranges differ by a scale and
+  standardising), flipped, colour-shifted, and then holes are cut, whose colour is the
+  training mean, too. The two ranges differ by a scale and
   a shift per channel; in that of tanh, shifted colours are clipped to [-1, 1], since
   values that a generator ending in tanh cannot produce would give real images away.
 
   Args:
     moments: of the training images.
     shape: (H, W, C).
-    config: `flip`, `crop`, `colour`, `range`.
+    config: `flip`, `crop`, `colour`, `cutout`, `range`.
 
   Raises:
     UserError: an option out of range for these images.
   """
   tanh = config['range'] == 'tanh'
   flip, pad, sd = config['flip'], config['crop'], config['colour']
+  hole = config['cutout']
   height, width, channels = shape
+  if hole > min(height, width):
+    raise errors.UserError(
+      f'data.cutout must lie in 0..{min(height, width)} for {height}×{width} images, '
+      f'not {hole}'
+    )
   if pad >= min(height, width):
     raise errors.UserError(
       f'data.crop must lie in 0..{min(height, width) - 1} for {height}×{width} images, '
@@ -130,13 +140,17 @@ def make(
 
   def transform(batch: types.Batch, keys: rng.Keys, *, train: bool) -> types.Batch:
     image = batch['image'].astype(jnp.float32) - middle
-    key = keys('augment') if train and (flip or pad or axes is not None) else None
+    augments = train and (flip or pad or hole or axes is not None)
+    key = keys('augment') if augments else None
     if train and (flip or pad):
       image = move(image, key, flip=flip, pad=pad, frame=mean - middle if tanh else 0)
     image = image * scale
     if train and axes is not None:
       image = _shift_colour(image, rng.stream(key, 'colour'), axes)
       image = jnp.clip(image, -1, 1) if tanh else image
+    if train and hole:
+      fill = (mean - middle) * scale
+      image = cut_out(image, rng.stream(key, 'cutout'), side=hole, fill=fill)
     return {**batch, 'image': image}
 
   return transform
@@ -198,6 +212,22 @@ def move(
   inside = ((rows >= 0) & (rows < height))[:, :, None]
   inside &= ((columns >= 0) & (columns < width))[:, None, :]
   return jnp.where(inside[..., None], window, frame)
+
+
+def cut_out(image: types.Array, key: Any, *, side: int, fill: Any = 0) -> types.Array:
+  """A square hole in each image, its middle anywhere, so that it may be cut off.
+
+  `fill` [C] is the hole's colour, if not zero.
+  """
+  middles = jax.random.randint(key, (len(image), 2), 0, jnp.array(image.shape[1:3]))
+
+  def covered(axis):
+    first = middles[:, axis, None] - side // 2
+    places = jnp.arange(image.shape[axis + 1])
+    return (places >= first) & (places < first + side)  # [B, side of the image]
+
+  hole = covered(0)[:, :, None] & covered(1)[:, None, :]
+  return jnp.where(hole[..., None], fill, image)
 
 
 def zoom(image: types.Array, key: Any, *, by: int) -> types.Array:
