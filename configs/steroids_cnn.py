@@ -76,7 +76,10 @@ def smoke(config):
   config.study.seeds = 2
   config.study.tune_seeds = 1
   config.study.tune = 'optimizer.learning_rate=0.004,0.016'
-  config.train.steps = 64
+  config.study.budgets = '0.125,0.5'
+  config.study.ratio = 8.0
+  config.data.examples = 200
+  config.train.steps = 16
   config.train.evaluations = 1
   return config
 

@@ -8,6 +8,7 @@ grouped convolutions, whose backward torch multiplies by the groups). XLA's
 used. Memory and traffic are upper bounds before fusion.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,10 +182,11 @@ def _conv_flops(equation: Any) -> float:
   return total
 
 
+@functools.cache
 def matmul_rate(side: int = 1536) -> float:
   """FLOP/s of float32 matrix products on all devices, the best of three trials.
 
-  Measured on the devices of this process; others are assumed to be as fast.
+  Measured once, on the devices of this process; others are assumed to be as fast.
   """
   devices = jax.local_devices()
   work = jax.jit(lambda x: x @ x)

@@ -17,3 +17,10 @@ def no_pdf(request):
     if not request.module.__name__.endswith('test_forest'):
       patch.setattr(canvas, '_save', stub)
     yield
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+  """Figures are drawn and not rendered: for tests of what a page says."""
+  files = {'pdf': b'%PDF', 'png': b'\x89PNG', 'svg': b'<svg></svg>'}
+  monkeypatch.setattr(canvas, '_save', lambda fig, suffix, **options: files[suffix])

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import PIL.Image
+import pytest
 
 from dlsteroids.analysis import looks, summary
 from dlsteroids.report import report, sentences
@@ -103,6 +104,7 @@ def report_of(case, folder):
   return report_reader.write(case, folder)
 
 
+@pytest.mark.usefixtures('unrendered')
 def test_factorial_shows_interactions_and_anova(tmp_path):
   case = report_fixture.factorial()
   text, words = report_reader.write(case, tmp_path)
@@ -116,6 +118,7 @@ def test_factorial_shows_interactions_and_anova(tmp_path):
   assert words.count('| Factor |') >= 1
 
 
+@pytest.mark.usefixtures('unrendered')
 def test_design_without_reach_says_that_and_nothing_else(tmp_path):
   for seeds in (1, 3):
     text, words = report_reader.write(
@@ -130,6 +133,7 @@ def test_design_without_reach_says_that_and_nothing_else(tmp_path):
     assert 'p (Holm)' not in words
 
 
+@pytest.mark.usefixtures('unrendered')
 def test_partial_study_reports_and_says_so(tmp_path):
   case = report_fixture.digits(10, tuned=False)
   gone = 'convolution=dense'
@@ -148,6 +152,7 @@ def test_partial_study_reports_and_says_so(tmp_path):
   assert 'Not all planned runs have ended' in said
 
 
+@pytest.mark.usefixtures('unrendered')
 def test_study_without_any_run_of_the_intact_arm(tmp_path):
   case = report_fixture.digits(6, tuned=False)
   runs = case.tables.runs[case.tables.runs['arm'] != 'baseline']
@@ -160,6 +165,7 @@ def test_study_without_any_run_of_the_intact_arm(tmp_path):
   assert not (tmp_path / 'figures' / 'confusion.png').exists()
 
 
+@pytest.mark.usefixtures('unrendered')
 def test_stale_figures_do_not_stay(tmp_path):
   case = report_fixture.digits(6, tuned=False)
   report_reader.write(case, tmp_path)
@@ -170,6 +176,7 @@ def test_stale_figures_do_not_stay(tmp_path):
   assert 'black box' not in text
 
 
+@pytest.mark.usefixtures('unrendered')
 def test_diverged_and_failed_runs_are_listed(tmp_path):
   case = report_fixture.digits(10, tuned=False)
   runs = case.tables.runs.copy()
@@ -221,6 +228,7 @@ def test_values_that_are_not_numbers_do_not_break_the_page(tmp_path):
   assert 'nan' not in re.sub(r'[a-z]+nan|nan[a-z]+', '', said)
 
 
+@pytest.mark.usefixtures('unrendered')
 def test_second_look_shows_the_verdicts_that_stand(tmp_path):
   case = report_fixture.digits(9, tuned=False)
   runs = report_fixture.digits(12, tuned=False).tables
@@ -276,6 +284,7 @@ def test_loss_decides_as_well(tmp_path):
   assert 'points' not in words.split('<details>')[0]
 
 
+@pytest.mark.usefixtures('unrendered')
 def test_an_arm_that_diverged_has_a_red_box_and_no_verdict(tmp_path):
   case = report_fixture.digits(10, tuned=False)
   runs = case.tables.runs.copy()

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 from dlsteroids.report import formats
-from dlsteroids.report.figures import canvas, recurrence, registry, tiles
+from dlsteroids.report.figures import canvas, recurrence, tiles
 from dlsteroids.report.figures import forecasts as forecast_lib
 from tests.fixtures import report_reader, sequence_fixture
 
@@ -96,19 +96,19 @@ def test_horizon_is_the_mean_over_seeds(forecast):
 @pytest.mark.parametrize('steps', [2, 512])
 def test_short_and_long_sequences(steps):
   case = sequence_fixture.language(6, steps)
-  found = registry.draw(report_reader.source_of(case))
-  assert {'lag', 'gates'} <= set(found)
-  for name in ('lag', 'gates'):
-    image = PIL.Image.open(io.BytesIO(found[name].png))
+  for name, make in (('lag', recurrence.draw_lag), ('gates', recurrence.draw_gates)):
+    drawing = draw(make, case)
+    assert drawing.name == name
+    image = PIL.Image.open(io.BytesIO(drawing.png))
     assert image.height < 1.2 * image.width
 
 
 @pytest.mark.parametrize(('dims', 'horizon'), [(1, 1), (1, 24), (2, 96)])
 def test_small_forecasts(dims, horizon):
   case = sequence_fixture.forecast(6, dims, horizon)
-  found = registry.draw(report_reader.source_of(case))
-  assert 'forecasts' in found
-  assert ('horizon' in found) == (horizon > 1)  # one step is in the tables
+  assert draw(forecast_lib.draw_forecasts, case).name == 'forecasts'
+  drawing = draw(forecast_lib.draw_horizon, case)
+  assert (drawing is not None) == (horizon > 1)  # one step is in the tables
 
 
 def test_broken_probes_leave_their_arm_out(forecast, language):

@@ -213,6 +213,7 @@ def test_a_reference_that_is_not_beaten_is_named(forecast):
     )
 
 
+@pytest.mark.usefixtures('unrendered')
 def test_studies_without_facts_or_references_read_as_before(tmp_path):
   case = report_fixture.digits(6, tuned=False)
   source = report_reader.source_of(case)
