@@ -9,6 +9,7 @@ from dlsteroids.cli import printout, progress
 from dlsteroids.report import answer
 from dlsteroids.run import launch, local
 from dlsteroids.run import status as status_lib
+from dlsteroids.run import until as until_lib
 from dlsteroids.util import environment, lock
 
 
@@ -19,6 +20,8 @@ def run(
   arms: Sequence[Any] = (),
   watch: local.Watch | None = None,
   say: Callable[[str], None] | None = None,
+  until: str = '',
+  most: int = 0,
 ) -> answer.Answer:
   """Plans a study, trains what is missing, reports; repeated, it continues.
 
@@ -30,6 +33,9 @@ def run(
     arms: explicit arms for the design 'arms'.
     watch: called with the progress of the training; None shows a bar.
     say: prints a line for the user; None prints it above the bar.
+    until: 'decided' adds seeds by the looks that `study.looks` declares, arm by arm,
+      until verdicts are reached; '' trains `study.seeds`.
+    most: seeds an arm may get at most; needed with `until`.
 
   Raises:
     UserError: for a mistake in any of it, in one line.
@@ -49,8 +55,9 @@ def run(
     >>> 'verdict' in answer.effects
     True
   """
+  bound = until_lib.check(until, most)
   with _shown(config, watch, say) as (show, tell):
-    return launch.run(config, workdir, factors, arms, show, tell)
+    return launch.run(config, workdir, factors, arms, show, tell, bound)
 
 
 def plan(
@@ -58,12 +65,15 @@ def plan(
   workdir: str | pathlib.Path = 'studies/none',
   factors: Sequence[Any] | None = None,
   arms: Sequence[Any] = (),
+  until: str = '',
+  most: int = 0,
 ) -> str:
   """What a study will train, how long that takes and what it can show; trains nothing.
 
   Args:
     config, factors, arms: as `run` takes them.
     workdir: of the study; runs that it holds are not planned again.
+    until, most: as `run` takes them.
 
   Raises:
     UserError: for a mistake in any of it, in one line.
@@ -77,7 +87,9 @@ def plan(
   environment.prepare()
   request = launch.request_of(config, factors, arms)
   folder = pathlib.Path(workdir).expanduser()
-  return '\n'.join(printout.lines(launch.plan_of(request, folder), folder))
+  bound, plan = until_lib.check(until, most), launch.plan_of(request, folder)
+  plan = until_lib.begin(plan, folder, bound) if bound else plan
+  return '\n'.join(printout.lines(plan, folder))
 
 
 def status(workdir: str | pathlib.Path) -> str:

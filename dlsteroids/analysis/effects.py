@@ -1,5 +1,6 @@
 """The effects table: every contrast measured, with verdicts on the deciding metric."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -95,7 +96,7 @@ def measure(
     states.append(1 - study.tuned)
   rows = _measure_family(study, runs, alpha, study.regime)
   for row in rows:
-    row['exploratory'] = look.exploratory
+    row['exploratory'] = look.exploratory and not row.get('stands', False)
   family = summary.family(study)
   for column in _columns(study, runs):
     for tuned in states:
@@ -125,9 +126,59 @@ def measure_family(
   return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def measure_looks(study: study_lib.Study, runs: pd.DataFrame) -> list[dict[str, Any]]:
+  """The family's rows of a study whose looks are scheduled, by the look that decided.
+
+  Returns:
+    rows as `measure_family` has them; besides, `look` and `level` of the look that
+    reached the verdict (else of the last one), and whether the verdict `stands`.
+  """
+  return _measure_looks(study, runs, looks.state(study, runs).alpha, study.regime)
+
+
+def _measure_looks(
+  study: study_lib.Study, runs: pd.DataFrame, alpha: float, regime: str
+) -> list[dict[str, Any]]:
+  """`measure_looks`, with `alpha` as the level of the last look."""
+  sizes = [n for n in study.until.sizes if n < len(study.seeds)] if study.until else []
+  last = looks.state(study, runs)
+  earlier = last.number - 1 - len(sizes)  # looks that no schedule foresaw
+  standing: dict[int, dict[str, Any]] = {}
+  for look, size in enumerate((*sizes, len(study.seeds)), 1 + earlier):
+    final = size == len(study.seeds)
+    level = alpha if final else looks.level(study.alpha, look)
+    part = study if final else _first_seeds(study, size)
+    verdicts = {i: row['verdict'] for i, row in standing.items()}
+    rows = _measure_once(part, runs, level, regime, verdicts)
+    for i, row in enumerate(rows):
+      row |= {'look': look, 'level': level}
+      row['stands'] = not final and look <= last.declared
+      if i not in standing and row['verdict'] in VERDICTS[:3]:
+        standing[i] = row
+  return [standing.get(i, row) for i, row in enumerate(rows)]
+
+
+def _first_seeds(study: study_lib.Study, size: int) -> study_lib.Study:
+  """The study as it was at an earlier look."""
+  return dataclasses.replace(study, seeds=study.seeds[:size])
+
+
 def _measure_family(
   study: study_lib.Study, runs: pd.DataFrame, alpha: float, regime: str
 ) -> list[dict[str, Any]]:
+  if study.until is None:
+    return _measure_once(study, runs, alpha, regime, {})
+  return _measure_looks(study, runs, alpha, regime)
+
+
+def _measure_once(
+  study: study_lib.Study,
+  runs: pd.DataFrame,
+  alpha: float,
+  regime: str,
+  standing: Mapping[int, str],
+) -> list[dict[str, Any]]:
+  """The family's rows at one look; `standing` has verdicts of earlier ones by place."""
   column = study.metric.column
   scores = pairs.tabulate(study, runs, column, study.tuned)
   family = summary.family(study)
@@ -136,7 +187,7 @@ def _measure_family(
     _row(study, contrast, column, study.tuned, scores, alpha) | {'regime': regime}
     for contrast in family
   ]
-  _enter_verdicts(study, family, rows, matched, alpha)
+  _enter_verdicts(study, family, rows, matched, alpha, standing)
   return rows
 
 
@@ -268,19 +319,33 @@ def _enter_verdicts(
   rows: list[dict[str, Any]],
   matched: Sequence[pairs.Pairs],
   alpha: float,
+  standing: Mapping[int, str],
 ) -> None:
-  """Fills in what only the family's rows have, unless most runs of a side diverged."""
-  p_difference = statistics.holm([row['p'] for row in rows])
+  """Fills in what only the family's rows have, unless most runs of a side diverged.
+
+  Holm's procedure has rejected what an earlier look rejected (p = 0), the difference or
+  the non-equivalence; what was rejected as the other counts as p = 1.
+  """
+  differ = {i: float(verdict == 'equivalent') for i, verdict in standing.items()}
+  p_difference = statistics.holm([differ.get(i, r['p']) for i, r in enumerate(rows)])
   p_equivalence = np.ones(len(rows))
   if study.margin > 0:
     p_equivalence = statistics.holm(
-      [_equivalence(pair, study.margin) for pair in matched]
+      [
+        1 - differ[i] if i in differ else _equivalence(pair, study.margin)
+        for i, pair in enumerate(matched)
+      ]
     )
   reachable = reach.reach(study, alpha).reachable
   better: Any = study.metric.better
   pivotal: Sequence[tuple[int, ...]] = [()] * len(rows)
   if study.paired:
-    pivotal = statistics.pivotal([pair.delta for pair in matched], alpha)
+    family_now = [i for i in range(len(rows)) if differ.get(i) != 0]
+    deltas: list[Sequence[float] | np.ndarray] = [
+      [] if i in differ else matched[i].delta for i in family_now
+    ]
+    hanging = dict(zip(family_now, statistics.pivotal(deltas, alpha)))
+    pivotal = [hanging.get(i, ()) for i in range(len(rows))]
   for i, (row, contrast) in enumerate(zip(rows, family)):
     if matched[i].mostly_diverged:
       continue

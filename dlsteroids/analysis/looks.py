@@ -75,7 +75,8 @@ def complete(study: study_lib.Study, runs: pd.DataFrame) -> bool:
   A run that failed has ended; a contrast with under 90 % of its pairs lacks some.
   """
   claimed = pairs.select(study, runs, study.tuned)
-  if study.paired and len(claimed) < len(study.arms) * len(study.seeds):
+  planned = sum(len(study.seeds_of(arm.name)) for arm in study.arms)
+  if study.paired and len(claimed) < planned:
     return False
   scores = pairs.tabulate(study, runs, study.metric.column, study.tuned)
   return all(pairs.match(c, scores, study.paired).enough for c in study.contrasts)
@@ -113,9 +114,21 @@ def state(study: study_lib.Study, runs: pd.DataFrame | None = None) -> Look:
     runs_digest, whole = digest(study, runs), complete(study, runs)
     key = _Key(question(study), len(study.seeds), runs_digest)
     number = _place(looks, key, whole) + 1
-  alpha = study.alpha / (number * (number + 1)) if declared > 1 else study.alpha
+  if study.until:  # a lost log must not make a later look an earlier one
+    number = max(number, 1 + sum(n < len(study.seeds) for n in study.until.sizes))
+  alpha = level(study.alpha, number) if declared > 1 else study.alpha
   exploratory = number > declared or not whole
   return Look(number, alpha, exploratory, whole, declared, runs_digest)
+
+
+def level(alpha: float, number: int) -> float:
+  """What look `number`, from 1, spends of `alpha`; all looks spend less than it."""
+  return alpha / (number * (number + 1))
+
+
+def taken(study: study_lib.Study) -> list[tuple[str, int]]:
+  """Question and number of seeds of each look logged at the study's present data."""
+  return [look[:2] for look in _logged(study)]
 
 
 def log(

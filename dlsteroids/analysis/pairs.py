@@ -22,12 +22,14 @@ class Scores(NamedTuple):
     bounded: bool [seeds, arms], true where a run's own number was worse than the
       fallback and counts as that.
     ended: bool [seeds, arms], true where a run stands in the table, failed or not.
+    planned: bool [seeds, arms], false at seeds after which an arm stopped.
   """
 
   value: pd.DataFrame
   diverged: pd.DataFrame
   bounded: pd.DataFrame
   ended: pd.DataFrame
+  planned: pd.DataFrame
 
   @property
   def mostly_diverged(self) -> tuple[str, ...]:
@@ -169,6 +171,8 @@ def tabulate(
     table = np.full(shape, empty)
     table[at] = values
     frames.append(pd.DataFrame(table, study.seeds, arms))
+  planned = np.array([[s in study.seeds_of(a) for a in arms] for s in study.seeds])
+  frames.append(pd.DataFrame(planned.reshape(shape), study.seeds, arms))
   return Scores(*frames)
 
 
@@ -198,7 +202,8 @@ def match(contrast: factors_lib.Contrast, scores: Scores, paired: bool = True) -
   shares = [count / max(total, 1) for count, total in zip(diverged, ended)]
   finite = [~np.any(scores.diverged[side].to_numpy(), 1) for side in distinct]
   seeds = tuple(int(seed) for seed in scores.value.index[complete])
-  planned, unpaired = len(complete), None
+  planned = int(scores.planned[sides[0] + sides[1]].to_numpy().all(1).sum())
+  unpaired = None
   if not paired:
     runs = [int(scores.ended[side].to_numpy().all(1).sum()) for side in distinct]
     planned, unpaired = runs[0], Unpaired(runs[1], finite[1][others])

@@ -157,7 +157,9 @@ def count_runs(study: study_lib.Study, runs: pd.DataFrame, tuned: int) -> Count:
   own = {(run.arm, run.seed) for run in study.runs}
   planned, missing = 0, []
   for arm in study.arms:
-    seeds = [s for s in study.seeds if study.paired or (arm.name, s) in own]
+    seeds = [
+      s for s in study.seeds_of(arm.name) if study.paired or (arm.name, s) in own
+    ]
     absent = tuple(seed for seed in seeds if (arm.name, seed) not in stored)
     planned += len(seeds)
     if absent:

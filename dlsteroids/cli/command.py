@@ -53,6 +53,8 @@ class Command(NamedTuple):
     """The command that trains this study, whatever the action was."""
     workdir = self.flags.workdir
     words = [*self.study_words(), *([f'--workdir={workdir}'] if workdir else [])]
+    if self.flags.until:
+      words += [f'--until={self.flags.until}', f'--most={self.flags.most}']
     return f'{NAME} {shlex.join(words)}'
 
 
@@ -359,10 +361,12 @@ def _show_status(command: Command) -> None:
 
 def _plan(command: Command, request: files.Request, workdir: pathlib.Path) -> None:
   from dlsteroids.cli import printout, progress
-  from dlsteroids.run import launch, pilot
+  from dlsteroids.run import launch, pilot, until
 
   values = command.flags
   plan = launch.plan_of(request, workdir)
+  if values.until:
+    plan = until.begin(plan, workdir, values.most)
   lines = []
   if values['pilot'].present:
     wanted = pilot.Wanted(values.effect, values.power)
@@ -384,7 +388,8 @@ def _train(command: Command, request: files.Request, workdir: pathlib.Path) -> A
   values = command.flags
   with progress.Progress(request.config['study']['metric']) as shown:
     if values.executor == 'local' and not values.unit_minutes:
-      return launch.train(request, workdir, shown.watch, shown.say)
+      most = values.most or 0
+      return launch.train(request, workdir, shown.watch, shown.say, most)
     # Workers need the accelerator's memory that JAX would reserve here.
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
     options: dict[str, Any] = {

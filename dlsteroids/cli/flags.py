@@ -66,6 +66,15 @@ FLAGS = (
     _STUDY,
     ('run', 'plan', 'status', 'report', 'judge'),
   ),
+  Flag(
+    'until',
+    None,
+    'add seeds by declared looks until verdicts are reached, arm by arm',
+    _STUDY,
+    ('run', 'plan'),
+    choices=('decided',),
+  ),
+  Flag('most', None, 'seeds an arm may get at most', _STUDY, ('run', 'plan'), kind=int),
   Flag('latex', False, 'also write effects.tex', _STUDY, ('run', 'report')),
   Flag('arm', 'baseline', 'which arm; of judge: the column', _RUN, SEED_OR_ARM),
   Flag(
@@ -163,6 +172,17 @@ def check(values: absl_flags.FlagValues) -> None:
   for name in ('effect', 'power'):
     if values[name].present and not values['pilot'].present:
       raise errors.UserError(f'--{name} goes with --pilot')
+  if values.most is not None and values.most < 1:
+    raise errors.UserError(f'--most must be at least 1, not {values.most}')
+  until = values.until or ''
+  if until and (values.executor != 'local' or values.unit_minutes):
+    raise errors.UserError('--until goes with neither --executor nor a time limit')
+  if until and values.most is None:
+    raise errors.UserError(
+      f'--until={until} needs a bound: --most=40, the most seeds an arm may get'
+    )
+  if values['most'].present and not until:
+    raise errors.UserError('--most goes with --until=decided')
   if values.action == 'work' and not values['programs'].present:
     raise errors.UserError('--action=work needs --programs=ID,…, as in plan.json')
   for name, users in executors.USERS.items():

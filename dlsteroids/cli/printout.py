@@ -15,6 +15,7 @@ from dlsteroids.plan import search as search_lib
 from dlsteroids.report import answer as answer_lib
 from dlsteroids.report import answer_json, formats, latex, notes, sentences
 from dlsteroids.run import launch
+from dlsteroids.run import until as until_lib
 from dlsteroids.store import results, tables
 from dlsteroids.study import conditions, designs
 from dlsteroids.study import study as study_lib
@@ -142,6 +143,7 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     f'{formats.flops(work.flops)}',
     f'estimated time: {_estimate(plan, missing, index)}',
     *_power(plan, workdir, index),
+    *_until(plan, workdir, index),
   ]
 
 
@@ -359,6 +361,16 @@ def _power(
     f'noise floor: A/A standard deviation {formats.delta(name, floor, unit=True)}; '
     f'detectable with 80 % power: {formats.delta(name, least, unit=True)}',
   ]
+
+
+def _until(
+  plan: study_plan.Plan, workdir: pathlib.Path, index: results.Index
+) -> list[str]:
+  """What adding seeds until verdicts are reached costs, if that is planned."""
+  if plan.until is None:
+    return []
+  _, _, (floor, _) = _resolve(plan, workdir, index)
+  return until_lib.lines(plan, index, floor, formats.flops)
 
 
 def write_latex(answer: answer_lib.Answer) -> pathlib.Path:

@@ -229,6 +229,7 @@ def describe(
     looks_declared=settings['looks'],
     conditions=tuple(plan.conditions),
     claims=tuple(plan.claims),
+    until=plan.until,
     ratio=settings['ratio'],
     targets=tuple(conditions.numbers(settings['targets'], 'study.targets')),
     runs=tuple(
@@ -317,7 +318,7 @@ def describe_search(
   Before points are final, none claims whose program may have changed by then.
   """
   (arm, condition), points = key, plan.trials[key]
-  seeds = runs_lib.seeds(plan.config)
+  seeds = plan.seeds_of(arm)
   fingerprints = lambda runs: tuple(run.fingerprint for run in runs)
   programs = tuple(at_point[0].program for at_point in search)
   structural = len(set(programs)) > 1

@@ -50,6 +50,7 @@ class Plan(NamedTuple):
     narrow: by fingerprint the widths, other than their layout's, at which runs that
       fill no batch were planned before.
     limits: by program id, how free memory narrowed the layout; '' if it did not.
+    until: the looks by which seeds are added; None if their number is fixed.
   """
 
   config: Mapping[str, Any]
@@ -70,6 +71,7 @@ class Plan(NamedTuple):
   structured: Mapping[tuple[Key, Structure], equalise.Adjusted] = {}
   narrow: Mapping[str, int] = {}
   limits: Mapping[str, str] = {}
+  until: study_lib.Until | None = None
 
   @property
   def tune_by(self) -> str:
@@ -84,6 +86,11 @@ class Plan(NamedTuple):
   def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
     """The data set of a config of the plan."""
     return self.datasets[config_lib.digest(config['data'])]
+
+  def seeds_of(self, arm: str) -> list[int]:
+    """The seeds of an arm's claim."""
+    seeds = runs_lib.seeds(self.config)
+    return list(seeds[: self.until.stopped.get(arm)] if self.until else seeds)
 
   def run(
     self,
@@ -501,11 +508,10 @@ def claim_runs(plan: Plan) -> list[runs_lib.Run]:
   """
   if not trains_untuned(plan):
     return []
-  seeds = runs_lib.seeds(plan.config)
   conditions = plan.conditions[:1] if plan.grid else plan.conditions
   return [
     run
     for arm, condition in plan.at
     if condition in conditions
-    for run in plan.runs(arm, seeds, runs_lib.UNTUNED, {}, condition)
+    for run in plan.runs(arm, plan.seeds_of(arm), runs_lib.UNTUNED, {}, condition)
   ]

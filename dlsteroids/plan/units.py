@@ -45,7 +45,7 @@ def make(plan: study_plan.Plan) -> list[Unit]:
   search_runs = by_program(
     run for search in searches.values() for at_point in search for run in at_point
   )
-  seeds, goal = runs_lib.seeds(plan.config), study_plan.tuning_goal(plan)
+  goal = study_plan.tuning_goal(plan)
   chosen: dict[study_plan.Key, list[runs_lib.Run]] = {}  # by search that has ended
   keys: dict[str, dict[study_plan.Key, None]] = {}  # searches that try a program
   for key, search in searches.items():
@@ -58,7 +58,9 @@ def make(plan: study_plan.Plan) -> list[Unit]:
       numbers = tuning.choose(plan.trials[key], names, index, goal)
       if numbers is None:
         return []
-      chosen[key] = plan.runs(key[0], seeds, runs_lib.TUNED, numbers, key[1])
+      chosen[key] = plan.runs(
+        key[0], plan.seeds_of(key[0]), runs_lib.TUNED, numbers, key[1]
+      )
     return chosen[key]
 
   def unit(program: str) -> Unit:
@@ -78,7 +80,9 @@ def make(plan: study_plan.Plan) -> list[Unit]:
           run
           for arm, condition in own
           for point in plan.trials[arm, condition]
-          for run in plan.runs(arm, seeds, runs_lib.TUNED, point, condition)
+          for run in plan.runs(
+            arm, plan.seeds_of(arm), runs_lib.TUNED, point, condition
+          )
           if run.program == program
         ),
       ]

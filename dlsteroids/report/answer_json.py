@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dlsteroids.analysis import effects as effects_lib
-from dlsteroids.analysis import forecast, looks, pairs, reach, summary
+from dlsteroids.analysis import forecast, looks, pairs, reach, sequential, summary
 from dlsteroids.report import facts, formats, next_steps, notes, sentences
 from dlsteroids.study import study as study_lib
 
@@ -30,6 +30,9 @@ def describe(
     & (effects['tuned'] == study.tuned)
     & (effects['effect'] != effects_lib.MAIN)
   ]
+  levels = [look.alpha] * len(family)
+  if study.until:  # each verdict is of its look
+    levels = [one.level for one in sequential.decisions(study, runs)]
   findings = [*notes.partial(study, runs), *sentences.summary(study, effects, look)]
   return {
     'kind': 'answer',
@@ -60,7 +63,8 @@ def describe(
       'complete': look.complete,
     },
     'contrasts': [
-      _contrast(study, row, look, design) for row in family.to_dict('records')
+      _contrast(study, row, look, design, level)
+      for row, level in zip(family.to_dict('records'), levels)
     ],
     'findings': findings,
     'next': [
@@ -131,6 +135,7 @@ def _contrast(
   row: Mapping[Any, Any],
   look: looks.Look,
   design: reach.Reach,
+  level: float,
 ) -> dict[str, Any]:
   """One contrast of the family; without a verdict where nothing could be shown."""
   verdict = row['verdict'] if design.reachable and row['verdict'] else None
@@ -152,7 +157,7 @@ def _contrast(
     'interval': {
       'low': number(row['ci_low']),
       'high': number(row['ci_high']),
-      'level': 1 - look.alpha,
+      'level': 1 - level,
       'kind': str(row['ci_kind']),
     },
     'p': None if silent else number(row['p']),

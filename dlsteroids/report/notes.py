@@ -6,7 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from dlsteroids.analysis import attribution, effects, looks, reach, statistics, summary
+from dlsteroids.analysis import (
+  attribution,
+  effects,
+  looks,
+  reach,
+  sequential,
+  statistics,
+  summary,
+)
 from dlsteroids.report import facts, formats, regimes, sentences, table_of_runs
 from dlsteroids.study import conditions
 from dlsteroids.study import study as study_lib
@@ -71,6 +79,39 @@ def warn(source: summary.Source) -> list[str]:
   return [*partial(study, runs), *external, *looks_note, *edges(study.tuning)]
 
 
+STOPPED = {
+  sequential.DECIDED: 'decided',
+  sequential.DIVERGED: 'most runs diverged',
+  sequential.BOUND: 'the bound is met',
+  sequential.OPEN: 'goes on at the next look',
+}
+
+
+def describe_until(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
+  """How many seeds each arm got, and why no more; [] if their number was fixed."""
+  if study.until is None:
+    return []
+  decided = sequential.decisions(study, runs)
+  arms = [
+    f'{one.arm} {one.seeds} ({STOPPED[one.why]})'
+    for one in sequential.endings(study, decided)
+  ]
+  sizes = [str(n) for n in study.until.sizes if n <= study.until.most]
+  verdicts = [
+    f'{one.contrast.arm} at look {one.look} (level {one.level:.2g})'
+    for one in decided
+    if one.verdict and not one.is_open
+  ]
+  reached = (
+    f' Verdicts were reached on {formats.listing(verdicts)}.' if verdicts else ''
+  )
+  return [
+    'Seeds were added by looks declared beforehand, at '
+    f'{formats.listing(sizes)} seeds, until decided: {", ".join(arms)}.{reached} '
+    'A verdict stands from its look; its interval and p are of that look and level.'
+  ]
+
+
 def partial(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
   """What is missing, a sentence for each tuning state; nothing if all has ended."""
   warnings = []
@@ -131,6 +172,7 @@ def list_notes(source: summary.Source) -> list[str]:
   return [
     *(table_of_runs.notes(study) if study.table else []),
     *formats.those_that_hold(notes),
+    *describe_until(study, source.tables.runs),
     *_quality(study),
     *facts.treatments(study),
     *_tuning(study),

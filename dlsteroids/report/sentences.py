@@ -232,7 +232,8 @@ def sentence(study: study_lib.Study, row: Row, look: looks.Look | None = None) -
   change = describe(study, contrast)
   effect = Effect(study, row)
   text = _body(study, row, change, effect, row['p_holm'] <= look.alpha)
-  return f'Exploratory: {text}' if look.exploratory else text
+  stands = study.until is not None and str(row['exploratory']) == 'False'
+  return f'Exploratory: {text}' if look.exploratory and not stands else text
 
 
 def _body(
@@ -265,6 +266,12 @@ def _body(
       f'complete, under 90 % ({notes}).'
     )
   return f'{name} is inconclusive: {moved} ({p}, {notes}).'
+
+
+def _planned(study: study_lib.Study, row: Row) -> int:
+  """The pairs of a row's look: of all seeds, unless an earlier look decided."""
+  sizes = study.until.sizes if study.until else ()
+  return min((n for n in sizes if n >= row['n']), default=len(study.seeds))
 
 
 def _lacking(study: study_lib.Study, row: Row) -> str:
@@ -323,7 +330,7 @@ def _skew(row: Row) -> str:
 
 def _notes(study: study_lib.Study, row: Row, effect: 'Effect') -> str:
   """For the closing parenthesis: seeds, and what the verdict depends on."""
-  planned = len(study.seeds)
+  planned = _planned(study, row)
   of = f'{row["n"]} of ' if row['n'] != planned else ''
   texts = [f'{of}{formats.plural(planned, "seed")}']
   if not study.paired:

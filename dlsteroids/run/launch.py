@@ -18,6 +18,7 @@ from dlsteroids.plan import manifest, search, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import answer, sentences
 from dlsteroids.run import interrupt, leases, local, sharing
+from dlsteroids.run import until as until_lib
 from dlsteroids.store import failures, results, tables, tensorboard
 from dlsteroids.study import study as study_lib
 from dlsteroids.train import checkpoint, processes
@@ -31,6 +32,7 @@ def run(
   arms: Sequence[Any] = (),
   watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = print,
+  most: int = 0,
 ) -> answer.Answer:
   """Plans a study, trains what is missing, reports; repeated, it continues.
 
@@ -42,6 +44,7 @@ def run(
     arms: explicit arms for the design 'arms'.
     watch: called with the progress of the training.
     say: prints a line for the user.
+    most: seeds of an arm, added by looks until verdicts are reached; 0: as configured.
 
   Raises:
     UserError: for a mistake in any of it, in one line.
@@ -54,7 +57,7 @@ def run(
   default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
   signals = interrupt.handled(signal.SIGINT) if default else contextlib.nullcontext()
   with signals:
-    return train(request, workdir, watch, say)
+    return train(request, workdir, watch, say, most)
 
 
 def request_of(
@@ -73,10 +76,39 @@ def train(
   workdir: pathlib.Path,
   watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = print,
+  most: int = 0,
 ) -> answer.Answer:
-  """The action `run` without an executor; of several processes the first reports."""
+  """The action `run` without an executor; of several processes the first reports.
+
+  Args:
+    request: the study.
+    workdir: of the study.
+    watch: shows progress.
+    say: prints a line for the user.
+    most: see `run`.
+  """
   plan = plan_of(request, workdir)
   check_processes(plan)
+  if not most:
+    return train_plan(plan, request, workdir, watch, say)
+  if processes.several():
+    raise errors.UserError('--until=decided goes with one process, not --distributed')
+  following: study_plan.Plan | None = until_lib.begin(plan, workdir, most)
+  while following:
+    plan = following
+    result = train_plan(plan, request, workdir, watch, say)
+    following = until_lib.advance(plan, workdir, result.runs, say)
+  return result
+
+
+def train_plan(
+  plan: study_plan.Plan,
+  request: files.Request,
+  workdir: pathlib.Path,
+  watch: local.Watch,
+  say: Callable[[str], None],
+) -> answer.Answer:
+  """Trains what is missing of a plan and reports."""
   if not processes.first():
     return follow(plan, workdir)
   plan = begin(plan, request, workdir, say)

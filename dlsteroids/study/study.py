@@ -292,6 +292,20 @@ class Table(NamedTuple):
   fallback: str = 'worst run'
 
 
+class Until(NamedTuple):
+  """How seeds are added until verdicts are reached; `analysis.sequential` reads it.
+
+  Attributes:
+    sizes: seeds at each look, declared before the first.
+    most: the most seeds an arm may get, at or below the last size if it was lowered.
+    stopped: arms that get no further seeds, and how many they have.
+  """
+
+  sizes: tuple[int, ...]
+  most: int
+  stopped: Mapping[str, int] = {}
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
   """What is compared, on what, how often, and which runs that takes.
@@ -329,6 +343,7 @@ class Study:
     code: digest of the first-party code that the runs depend on; '' if unknown.
     paired: whether runs of equal seeds are pairs; else arms are unpaired samples.
     table: where the runs were read from; None if dlsteroids trained them.
+    until: the looks by which seeds are added; None if their number is fixed.
 
   Example:
     >>> [field.name for field in dataclasses.fields(Study)][:2]
@@ -373,6 +388,7 @@ class Study:
   code: str = ''
   paired: bool = True
   table: Table | None = None
+  until: Until | None = None
 
   @property
   def regime(self) -> str:
@@ -401,6 +417,10 @@ class Study:
       if arm.name == name:
         return arm
     raise KeyError(name)
+
+  def seeds_of(self, arm: str) -> tuple[int, ...]:
+    """The seeds of an arm: all, or the first ones if it stopped earlier than others."""
+    return self.seeds[: self.until.stopped.get(arm)] if self.until else self.seeds
 
   def is_declared(self, run: PlannedRun) -> bool:
     """Whether a run is of the condition in which verdicts are made."""
@@ -440,6 +460,7 @@ def from_json(tree: Mapping[str, Any]) -> Study:
       'tuning': _tuning(tree.get('tune')),
       'looks': looks_from_json(tree.get('looks', ())),
       'table': _table(tree.get('table')),
+      'until': _until(tree.get('until')),
       'claims': tuple(claims_lib.Claim(**entry) for entry in tree.get('claims', ())),
       'cells': tuple(
         (dict(entry['levels']), entry['arm']) for entry in tree.get('cells') or ()
@@ -506,6 +527,7 @@ def to_json(study: Study) -> dict[str, Any]:
     },
     'looks': [look._asdict() for look in study.looks],
     'table': study.table and study.table._asdict(),
+    'until': study.until and study.until._asdict(),
     'claims': [claim._asdict() for claim in study.claims],
     'cells': [{'levels': levels, 'arm': arm} for levels, arm in study.cells],
   }
@@ -557,6 +579,13 @@ def _table(entry: Mapping[str, Any] | None) -> Table | None:
 
 
 _CANDIDATE_LISTS = ('search', 'claim', 'points', 'programs')
+
+
+def _until(entry: Mapping[str, Any] | None) -> Until | None:
+  if not entry:
+    return None
+  stopped = {str(arm): int(count) for arm, count in entry['stopped'].items()}
+  return Until(tuple(map(int, entry['sizes'])), int(entry['most']), stopped)
 
 
 def _tuning(entry: Mapping[str, Any] | None) -> Tuning | None:
