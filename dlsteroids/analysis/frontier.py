@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.special
 
 from dlsteroids.analysis import gains, statistics
 
@@ -283,7 +284,7 @@ def trace(
   for toolbox, arm in evidence.cells.items():
     if arm not in by_arm:
       arms = [own for mask, own in evidence.cells.items() if mask | toolbox == toolbox]
-      by_arm[arm] = _cover(scores, arm, list(dict.fromkeys([arm, *arms])), scale)
+      by_arm[arm] = _cover(scores, arm, list(dict.fromkeys([arm, *arms])), claim, scale)
     curves[toolbox] = by_arm[arm]
   return Frontiers(evidence.ideas, dict(evidence.cells), curves, scale, n, planned)
 
@@ -327,6 +328,8 @@ def _check_rung(arm: str, rung: Rung) -> np.ndarray:
   if len(shape) != 2 or shape != np.shape(rung.search_test):
     other = np.shape(rung.search_test)
     raise ValueError(f'{where}: searched errors must be [K, T], got {shape}, {other}')
+  if shape[0] > 1 and not shape[1]:
+    raise ValueError(f'{where}: {shape[0]} candidates need a tuning seed')
   if not 0 <= rung.chosen < shape[0]:
     raise ValueError(f'{where}: candidate {rung.chosen} is not one of {shape[0]}')
   search = np.stack([rung.search_validation, rung.search_test])[:, rung.chosen]
@@ -353,57 +356,89 @@ def _tuning_weights(evidence: Evidence, replicates: int) -> dict[int, np.ndarray
 
 
 class _Score(NamedTuple):
-  """Validation and test errors [1 + B] of an arm at a budget."""
+  """Errors of an arm at a budget.
+
+  Attributes:
+    validation: means [1 + B].
+    others: validation means over all seeds but one [1 + B, n].
+    test: by seed [1 + B, n].
+    least: the least test error of any run.
+  """
 
   validation: np.ndarray
+  others: np.ndarray
   test: np.ndarray
+  least: float
 
 
 def _score(
   rung: Rung, whole: np.ndarray, claim: np.ndarray, tuning: Mapping[int, np.ndarray]
 ) -> _Score:
-  """Mean errors of the candidate that each replicate chooses."""
-  means = _Score(
-    claim @ np.asarray(rung.claim_validation, float)[whole],
-    claim @ np.asarray(rung.claim_test, float)[whole],
+  """Errors of the candidate that each replicate chooses."""
+  validation, test = (
+    np.asarray(errors, float)[whole]
+    for errors in (rung.claim_validation, rung.claim_test)
   )
-  candidates, seeds = np.shape(rung.search_test)
-  if candidates < 2 or not seeds:
-    return means
+  shift = (
+    _shift(rung, tuning) if len(rung.search_test) > 1 else np.zeros((2, len(claim)))
+  )
+  mean = claim @ validation
+  rest = 1 - claim
+  apart = rest > 1e-9  # a replicate may draw one seed only
+  others = np.where(apart, mean[:, None] - claim * validation, mean[:, None])
+  others /= np.where(apart, rest, 1)
+  least = np.nanmin(np.append(rung.search_test, test))
+  return _Score(
+    mean + shift[0], others + shift[0][:, None], test + shift[1][:, None], float(least)
+  )
+
+
+def _shift(rung: Rung, tuning: Mapping[int, np.ndarray]) -> np.ndarray:
+  """How far the candidate of each replicate is from the claim's: [2, 1 + B]."""
   tables = np.stack([rung.search_validation, rung.search_test]).astype(float)
   lacking = ~np.isfinite(tables).all((0, 2))
   tables[:, lacking] = 0.0
-  searched = tables @ tuning[seeds].T  # [2, K, 1 + B]
+  searched = tables @ tuning[tables.shape[2]].T  # [2, K, 1 + B]
   searched[0, lacking] = np.inf
   choice = np.argmin(searched[0], 0)
   choice[0] = rung.chosen
   shift = np.take_along_axis(searched, choice[None, None], 1)[:, 0]
-  shift -= searched[:, rung.chosen]
-  return _Score(means.validation + shift[0], means.test + shift[1])
+  return shift - searched[:, rung.chosen]
 
 
 def _cover(
   scores: Mapping[str, Mapping[float, _Score]],
   own: str,
   arms: Sequence[str],
+  claim: np.ndarray,
   scale: gains.Scale,
 ) -> Curve:
   """The frontier of the toolbox of arm `own`, `arms` being those of its subsets.
 
   It has the budgets of its own arm. Where a subset was trained beyond them, what the
   toolbox would do there itself is not known.
+
+  For the test error of a seed the subset is chosen on the validation errors of the
+  others: a run that is lucky on validation is so on test too, and a choice among equal
+  arms on its own seed would make an idea that does nothing worth something.
   """
   budgets = sorted(scores[own])
-  tests, chosen = [], []
+  means, chosen = [], []
   for budget in budgets:
     there = [(arm, score) for arm in arms if (score := _at(scores[arm], budget))]
-    best = np.argmin([score.validation for _, score in there], 0)
-    stacked = np.stack([score.test for _, score in there])
-    tests.append(np.take_along_axis(stacked, best[None], 0)[0])
-    chosen.append(there[best[0]][0])
-  means = np.stack(tests, 1)
-  fit = gains.isotonic(means)
-  return Curve(np.log(budgets), means, fit, scale.place(fit), tuple(chosen))
+    least, test = there[0][1].others.copy(), there[0][1].test.copy()
+    for _, score in there[1:]:
+      better = score.others < least
+      np.copyto(least, score.others, where=better)
+      np.copyto(test, score.test, where=better)
+    mean = (claim * test).sum(1)
+    if scale.logarithmic:  # a difference of candidates must leave an error
+      mean = np.maximum(mean, min(score.least for _, score in there) / 2)
+    means.append(mean)
+    chosen.append(min(there, key=lambda item: item[1].validation[0])[0])
+  table = np.stack(means, 1)
+  fit = gains.isotonic(table)
+  return Curve(np.log(budgets), table, fit, scale.place(fit), tuple(chosen))
 
 
 def _at(scores: Mapping[float, _Score], budget: float) -> _Score | None:
@@ -518,15 +553,18 @@ def _settle(low: np.ndarray, high: np.ndarray) -> _Span:
 
 
 def _interval(span: _Span, n: int, alpha: float) -> Worth:
-  """The estimate with the expanded percentiles of its replicates.
+  """The estimate with percentiles of its replicates.
 
   The interval runs from a low order statistic of the lower ends to a high one of the
-  upper ends (Hesterberg 2015, The American Statistician 69(4)).
+  upper ends, its tails those of a normal limit times sqrt(n / (n - 1)). That mends what
+  resampling n seeds lacks in variance; Student's limit in its place (Hesterberg 2015)
+  would cover too much, as choosing again among candidates widens the replicates.
   """
   low, high = np.sort(span.low[1:]), np.sort(span.high[1:])
   ends = math.nan, math.nan
   if n > 1 and len(low):
-    rank = max(1, int(statistics.expanded_tail(n, alpha) * (len(low) + 1)))
+    limit = math.sqrt(n / (n - 1)) * scipy.special.ndtri(1 - alpha / 2)
+    rank = max(1, int(scipy.special.ndtr(-limit) * (len(low) + 1)))
     ends = float(low[rank - 1]), float(high[-rank])
   share = float((~span.open[1:]).mean()) if len(low) else math.nan
   return Worth(float(span.low[0]), float(span.high[0]), *ends, share)

@@ -189,30 +189,53 @@ def test_an_inapplicable_idea_adds_nothing():
 def test_candidates_and_subsets_are_chosen_on_validation_again():
   rng = np.random.default_rng(3)
   rungs = {}
-  for arm, level in (('bare', 1.0), ('full', 0.9)):
+  for arm in ('bare', 'full'):
     rungs[arm] = []
     for budget in (16.0, 64.0):
-      search = level * rng.uniform(0.9, 1.1, (2, 3, 2))
-      claim = level * rng.uniform(0.9, 1.1, (2, 4))
+      search = rng.uniform(0.9, 1.1, (2, 3, 2))
+      claim = rng.uniform(0.9, 1.1, (2, 4))
       chosen = int(search[0].mean(1).argmin())
       rungs[arm].append(frontier.Rung(budget, *search, chosen, *claim))
   evidence = frontier.Evidence(('idea',), {0: 'bare', 1: 'full'}, rungs)
   front = frontier.trace(evidence, NATS, 50)
   claim = gains.draw_counts(4, 50)
   tuning = frontier._tuning_weights(evidence, 50)[2]
+  mixed = 0
   for b, i in itertools.product(range(51), range(2)):
-    scores = {}
+    errors = {}
     for arm in rungs:
       rung = rungs[arm][i]
       searched = [rung.search_validation @ tuning[b], rung.search_test @ tuning[b]]
       k = int(np.argmin(searched[0])) if b else rung.chosen
-      scores[arm] = [
-        np.average(own, weights=claim[b]) + table[k] - table[rung.chosen]
+      errors[arm] = [
+        own + table[k] - table[rung.chosen]
         for own, table in zip((rung.claim_validation, rung.claim_test), searched)
       ]
-    assert front.curves[0].means[b, i] == pytest.approx(scores['bare'][1])
-    best = min(scores.values(), key=lambda score: score[0])
-    assert front.curves[1].means[b, i] == pytest.approx(best[1])
+    drawn = np.repeat(np.arange(4), claim[b])
+    bare = [errors['bare'][1][seed] for seed in drawn]
+    assert front.curves[0].means[b, i] == pytest.approx(np.mean(bare))
+    chosen = []
+    for seed in drawn:  # the subset on which the other seeds do best on validation
+      others = drawn[drawn != seed] if (drawn != seed).any() else drawn
+      means = {arm: table[0][others].mean() for arm, table in errors.items()}
+      chosen.append(min(('full', 'bare'), key=means.__getitem__))
+    mean = np.mean([errors[arm][1][s] for arm, s in zip(chosen, drawn)])
+    assert front.curves[1].means[b, i] == pytest.approx(mean)
+    mixed += len(set(chosen)) > 1
+  assert mixed
+
+
+def test_a_difference_of_candidates_leaves_an_error():
+  # on tuning seed 1 the other candidate is .5 better, more than the claim's error
+  rung = frontier.Rung(
+    16.0, np.array([[0.5, 0.6], [1.1, 0.3]]),
+    np.array([[0.5, 0.6], [0.9, 0.1]]), 0, np.full(3, 0.3), np.full(3, 0.3),
+  )  # fmt: skip
+  evidence = frontier.Evidence(
+    ('idea',), {0: 'bare', 1: 'full'}, {'bare': [rung], 'full': [rung]}
+  )
+  means = frontier.trace(evidence, NATS, 99).curves[0].means
+  assert means.min() == 0.05  # half the least error of any run
 
 
 def test_a_seed_without_a_score_is_dropped_everywhere():
@@ -323,6 +346,8 @@ def test_bad_evidence_is_one_clear_line():
   refuses('above 0', budget=-1.0)
   refuses("arm '1' has a budget twice", budget=64.0)
   refuses('candidate 3 is not one of 1', chosen=3)
+  refuses('2 candidates need a tuning seed', search_validation=np.ones((2, 0)),
+          search_test=np.ones((2, 0)))  # fmt: skip
   refuses(r'must be \[K, T\]', search_test=np.ones(2))
   refuses(r'must be \[S\]', claim_test=np.ones(3))
   refuses('3 seeds of the claim, others 2', claim_test=np.ones(3),
