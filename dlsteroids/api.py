@@ -2,12 +2,13 @@
 
 import contextlib
 import pathlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dlsteroids.cli import printout, progress
 from dlsteroids.report import answer
-from dlsteroids.run import launch, local
+from dlsteroids.run import handed_data, launch, local
 from dlsteroids.run import status as status_lib
 from dlsteroids.run import until as until_lib
 from dlsteroids.util import environment, lock
@@ -22,6 +23,7 @@ def run(
   say: Callable[[str], None] | None = None,
   until: str = '',
   most: int = 0,
+  data: Any = None,
 ) -> answer.Answer:
   """Plans a study, trains what is missing, reports; repeated, it continues.
 
@@ -36,6 +38,8 @@ def run(
     until: 'decided' adds seeds by the looks that `study.looks` declares, arm by arm,
       until verdicts are reached; '' trains `study.seeds`.
     most: seeds an arm may get at most; needed with `until`.
+    data: arrays to train on, for a config of data 'arrays': columns by name, a pandas
+      frame, `(x, y)`, or these by split. They are stored in the workdir.
 
   Raises:
     UserError: for a mistake in any of it, in one line.
@@ -57,7 +61,8 @@ def run(
   """
   bound = until_lib.check(until, most)
   with _shown(config, watch, say) as (show, tell):
-    return launch.run(config, workdir, factors, arms, show, tell, bound)
+    with handed_data.stored(config, data, pathlib.Path(workdir), tell) as complete:
+      return launch.run(complete, workdir, factors, arms, show, tell, bound)
 
 
 def plan(
@@ -67,11 +72,12 @@ def plan(
   arms: Sequence[Any] = (),
   until: str = '',
   most: int = 0,
+  data: Any = None,
 ) -> str:
   """What a study will train, how long that takes and what it can show; trains nothing.
 
   Args:
-    config, factors, arms: as `run` takes them.
+    config, factors, arms, data: as `run` takes them; data are not stored.
     workdir: of the study; runs that it holds are not planned again.
     until, most: as `run` takes them.
 
@@ -85,11 +91,15 @@ def plan(
     'study digits_cnn_smoke: digits'
   """
   environment.prepare()
-  request = launch.request_of(config, factors, arms)
   folder = pathlib.Path(workdir).expanduser()
-  bound, plan = until_lib.check(until, most), launch.plan_of(request, folder)
-  plan = until_lib.begin(plan, folder, bound) if bound else plan
-  return '\n'.join(printout.lines(plan, folder))
+  bound = until_lib.check(until, most)
+  with (
+    tempfile.TemporaryDirectory() as place,
+    handed_data.stored(config, data, pathlib.Path(place), lambda line: None) as full,
+  ):
+    plan = launch.plan_of(launch.request_of(full, factors, arms), folder)
+    plan = until_lib.begin(plan, folder, bound) if bound else plan
+    return '\n'.join(printout.lines(plan, folder))
 
 
 def status(workdir: str | pathlib.Path) -> str:

@@ -29,6 +29,7 @@ IMAGES = ('classify', 'gan')
 # What each data set is for, and options that make it small.
 DATA = {
   'adding': (('forecast',), {'length': 6, **SIZES}),
+  'arrays': (IMAGES, {}),
   'cifar10': (IMAGES, {}),
   'co2': (('forecast',), SERIES),
   'colour': (('cyclegan',), {}),
@@ -60,6 +61,8 @@ MODELS = {  # and the tasks that each can serve
   'window': ('classify', 'forecast', 'language'),
 }
 TINY = {**model_cases.TINY, **game_cases.TINY}
+# Columns as of 'arrays', by libraries that may not be there: test_data_columns.
+ELSEWHERE = {'hf', 'tfds'}
 SMALL = {('alexnet', data) for data in ('digits', 'fashion_mnist', 'mnist')}
 SMALL |= {('dcgan', data) for data in ('fashion_mnist', 'mnist')}  # here 5 x 4
 REAL = [
@@ -132,6 +135,9 @@ def places(tmp_path_factory):
   write_csv(found['etth1'], 20 * 720)
   found['speech'] = root / 'recordings'
   write_speech(found['speech'])
+  found['arrays'] = root / 'own.npz'
+  pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 20, 3), np.uint8)
+  np.savez(found['arrays'], image=pixels, label=np.arange(30) % 3)
   return {name: str(path) for name, path in found.items()}
 
 
@@ -196,7 +202,7 @@ PAIRS = [(model, data, task) for model in MODELS for data in DATA for task in DE
 
 def test_the_tables_are_complete():
   assert set(MODELS) == set(config_lib.available('models'))
-  assert set(DATA) == set(config_lib.available('data'))
+  assert set(DATA) | ELSEWHERE == set(config_lib.available('data'))
   assert set(DECIDING) == set(config_lib.available('tasks'))
   assert {task for tasks, _ in DATA.values() for task in tasks} == set(DECIDING)
   assert {(model, task) for model, _, task in REAL} >= {

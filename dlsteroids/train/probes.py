@@ -45,7 +45,7 @@ def make(
     if 'sample/images' in shown and 'image' in dataset.arrays:
       samples = np.asarray(shown['sample/images'])
       arrays |= memorisation(samples, dataset, int(slot['seed']))
-    if 'image' in raw and 'length' not in raw:
+    if 'image' in raw and 'length' not in raw and raw['image'].ndim == 4:
       arrays['probe/images'] = raw['image']
       arrays |= filters(variables, raw['image'].shape[1:])
     return arrays

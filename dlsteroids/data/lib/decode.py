@@ -62,6 +62,21 @@ def one(data: bytes, name: str, form: Form) -> np.ndarray:
   return _array(image)
 
 
+def channels(data: bytes | pathlib.Path) -> int:
+  """1 for a grey JPEG or PNG file, else 3."""
+  with _opened(_bytes(data), 'the first image') as opened:
+    return 1 if opened.mode in ('1', 'L', 'LA') else 3
+
+
+def of_array(pixels: np.ndarray, form: Form) -> np.ndarray:
+  """An image uint8 [H, W] or [H, W, C] in a form, as `one` brings files to it."""
+  grey = pixels.ndim == 3 and pixels.shape[2] == 1
+  image = _converted(Image.fromarray(pixels[..., 0] if grey else pixels), form.channels)
+  if form.size:
+    image = _resized(image, crop.middle(*image.size), form.size)
+  return _array(image)
+
+
 def cut(
   data: bytes, name: str, form: Form, choose: crop.Choose, gap: float = GAP
 ) -> np.ndarray:

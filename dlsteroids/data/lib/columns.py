@@ -1,0 +1,340 @@
+"""From columns of any table to a Dataset: what data handed over by others shares.
+
+A row is an example with a class (`form='examples'`: images, tables, sequences), a point
+in time (`series`, for task forecast), or a piece of one text (`text`, for task
+language).
+"""
+
+import csv
+import functools
+import pathlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from dlsteroids import types
+from dlsteroids.config.options import Option
+from dlsteroids.data.lib import decode, digest, images, series, split, table, text
+from dlsteroids.util import errors
+
+OPTIONS = {
+  'label': Option('', "name in results; '': that of the data"),
+  'form': Option(
+    'examples',
+    'examples: a row has a class; series: rows are in time; text: rows are joined',
+    choices=('examples', 'series', 'text'),
+  ),
+  'input': Option(
+    '', "columns that the model sees, comma-separated; '': the usual name, or the rest"
+  ),
+  'target': Option(
+    '', "column of classes, or columns of a series to forecast; '': the usual name, all"
+  ),
+  'date': Option(
+    '', "of a series: column of times; '': the first that holds times; index: none"
+  ),
+  'size': Option(
+    0, 'square side of images in pixels; 0: their own', 0, 4096, closed='both'
+  ),
+  'channels': Option(0, '3: colour, 1: grey, 0: those of the first', choices=(0, 1, 3)),
+  **text.OPTIONS,
+  **series.OPTIONS,
+  **split.TEST,
+  **images.OPTIONS,
+}
+INPUTS = ('image', 'img', 'x', 'input', 'inputs', 'features', 'pixel_values')
+TARGETS = ('label', 'labels', 'class', 'target', 'y')
+TEXTS = ('text', 'content', 'sentence')
+SPLITS = {'valid': 'validation', 'val': 'validation', 'dev': 'validation'}
+SPLITS |= {'training': 'train', 'testing': 'test'}
+LIMIT = 1 << 36  # bytes of all columns
+
+
+class Part(NamedTuple):
+  """One split.
+
+  Attributes:
+    names: of its columns.
+    read: `name -> values`: an array [N, ...], or a list of N strings or arrays.
+    classes: `name -> their names` for a column of class numbers; () for others.
+  """
+
+  names: tuple[str, ...]
+  read: Callable[[str], Any]
+  classes: Callable[[str], tuple[str, ...]] = lambda name: ()
+
+
+def make(
+  name: str, parts: Mapping[str, Part], config: Mapping[str, Any]
+) -> types.Dataset:
+  """The Dataset of the parts under the options of `config`.
+
+  A text and a series are those of the part 'train', split by position.
+
+  Args:
+    name: of the data set, in results and errors.
+    parts: by split; 'valid', 'val' and 'dev' are names of 'validation'.
+    config: `OPTIONS`, complete, and those of the source.
+
+  Raises:
+    UserError: no part to train on, a column that is missing or holds something else.
+  """
+  parts = {
+    SPLITS.get(key, key): part._replace(read=functools.cache(part.read))
+    for key, part in parts.items()
+  }
+  if 'train' not in parts:
+    raise errors.UserError(
+      f'{name} has no split called train; there are {", ".join(parts) or "none"}'
+    )
+  if config['form'] == 'text':
+    return _make_text(name, parts['train'], config)
+  if config['form'] == 'series':
+    return _make_series(name, parts['train'], config)
+  return _make_examples(name, parts, config)
+
+
+def _make_text(name: str, part: Part, config: Mapping[str, Any]) -> types.Dataset:
+  column = _one(part.names, config['input'], TEXTS, 'input', name)
+  rows = list(part.read(column))
+  for number, row in enumerate(rows):
+    if not isinstance(row, str):
+      raise errors.UserError(
+        f'{name}, row {number}, column {column!r}: {str(row)[:40]!r} is not a text'
+      )
+  return text.make(name, '\n'.join(rows).encode(), config)
+
+
+def _make_series(name: str, part: Part, config: Mapping[str, Any]) -> types.Dataset:
+  """By way of a CSV file, whose reader refuses what is no regular series."""
+  chosen = series.choose(part.names, config['input'], 'input')
+  wanted = dict.fromkeys((*([config['date']] if config['date'] else []), *chosen))
+  names = [column for column in part.names if column in wanted]
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / f'{name.replace("/", "_")}.csv'
+    with path.open('w', newline='', encoding='utf-8') as file:
+      writer = csv.writer(file)
+      writer.writerow(names)
+      columns = [list(part.read(column)) for column in names]
+      writer.writerows(zip(*columns, strict=True))
+    content = table.read(path, config['date'])
+  parts = series.Parts(
+    name=name,
+    values=content.values,
+    names=content.names,
+    targets=series.choose(content.names, config['target'], 'target'),
+    sizes=series.share(len(content.values), config),
+    times=(content.times[0], content.times[-1], content.step),
+    treatments=content.treatments,
+  )
+  return series.make(parts, config)
+
+
+def _make_examples(
+  name: str, parts: Mapping[str, Part], config: Mapping[str, Any]
+) -> types.Dataset:
+  used = {key: parts[key] for key in split.SPLITS if key in parts}
+  first = used['train']
+  target = _one(first.names, config['target'], TARGETS, 'target', name)
+  columns = _inputs(first.names, config['input'], target)
+  for key, part in used.items():
+    for column in (*columns, target):
+      if column not in part.names:
+        raise errors.UserError(f'{name}: split {key} has no column {column!r}')
+  labels, classes = _labels(name, used, target)
+  inputs = [
+    value for part in used.values() for value in _rows(name, part, columns, config)
+  ]
+  lengths = {key: len(part.read(target)) for key, part in used.items()}
+  train, validation, test = (lengths.get(key, 0) for key in split.SPLITS)
+  sizes = (train, validation, test)
+  if len(inputs) != sum(sizes):
+    raise errors.UserError(
+      f'{name}: {len(inputs):,} inputs ({", ".join(columns)}) for {sum(sizes):,} '
+      f'values of {target!r}'
+    )
+  pixels = _pixels(name, inputs, config)
+  if pixels is not None:
+    return images.make(images.Parts(name, pixels, labels, sizes, classes), config)
+  return _make_numbers(name, inputs, labels, sizes, classes, config)
+
+
+def _make_numbers(
+  name: str,
+  inputs: list[np.ndarray],
+  labels: np.ndarray,
+  sizes: tuple[int, int, int],
+  classes: tuple[str, ...],
+  config: Mapping[str, Any],
+) -> types.Dataset:
+  """Tables [N, F], sequences [N, T, F] and further arrays, standardised by feature.
+
+  Sequences of unequal length are padded with zeros, and their lengths kept.
+  """
+  for option in ('flip', 'crop', 'colour'):
+    if config[option]:
+      raise errors.UserError(
+        f'data.{option} changes images of bytes; {name} holds numbers of shape '
+        f'{list(np.shape(inputs[0]))}'
+      )
+  stacked, lengths = _stacked(name, inputs)
+  train = stacked[: sizes[0]].astype(np.float64)
+  if lengths is None:
+    rows = train.reshape(-1, train.shape[-1])
+  else:
+    rows = train[np.arange(train.shape[1]) < lengths[: sizes[0], None]]
+  std = rows.std(0)
+  mean = rows.mean(0).astype(np.float32)
+  scale = (1 / np.where(std > 0, std, 1)).astype(np.float32)
+  arrays = {'image': stacked, 'label': labels}
+  if lengths is not None:
+    arrays['length'] = lengths
+
+  def transform(batch: types.Batch, keys: Any, *, train: bool) -> types.Batch:
+    del keys, train
+    x = (batch['image'] - mean) * scale
+    if 'length' in batch:
+      real = jnp.arange(x.shape[1]) < batch['length'][:, None]
+      x = jnp.where(real[..., None], x, 0)
+    return {**batch, 'image': x}
+
+  return types.Dataset(
+    name=name,
+    arrays=arrays,
+    split=split.make(labels, sizes, config),
+    transform=transform,
+    digest=digest.of(arrays, config, name, sizes, classes),
+    classes=classes,
+    official_test=sizes[2] > 0,
+  )
+
+
+def _stacked(
+  name: str, inputs: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Inputs as float32 [N, ...], and their lengths int32 [N] if they are unequal."""
+  arrays = [np.asarray(row) for row in inputs]
+  for number, row in enumerate(arrays):
+    if row.dtype.kind not in 'biuf' or not np.isfinite(row).all():
+      raise errors.UserError(
+        f'{name}, row {number}: {str(row.ravel()[:4].tolist())[:60]} are not all '
+        'finite numbers'
+      )
+  shapes = {row.shape for row in arrays}
+  if len(shapes) == 1:
+    stacked = np.stack(arrays).astype(np.float32)
+    return (stacked[:, None] if stacked.ndim == 1 else stacked), None
+  arrays = [row[:, None] if row.ndim == 1 else row for row in arrays]  # [T] -> [T, 1]
+  if {row.ndim for row in arrays} != {2} or len({row.shape[1] for row in arrays}) > 1:
+    first, second = sorted(shapes)[:2]
+    raise errors.UserError(
+      f'{name}: examples of unequal shapes, such as {list(first)} and {list(second)}; '
+      'only sequences may differ in length'
+    )
+  lengths = np.array([len(row) for row in arrays], np.int32)
+  if not lengths.all():
+    raise errors.UserError(f'{name}, row {lengths.argmin()}: an empty sequence')
+  padded = np.zeros((len(arrays), lengths.max(), arrays[0].shape[1]), np.float32)
+  for number, row in enumerate(arrays):
+    padded[number, : len(row)] = row
+  return padded, lengths
+
+
+def _one(
+  names: Sequence[str], listed: str, usual: Sequence[str], option: str, name: str
+) -> str:
+  """The column that an option names, or the one with a usual name."""
+  if listed:
+    (column, *more) = series.choose(tuple(names), listed, option)
+    if not more:
+      return column
+    raise errors.UserError(f'data.{option} must name one column, not {listed!r}')
+  column = next((each for each in usual if each in names), '')
+  if not column:
+    raise errors.UserError(
+      f'{name} has no column called {", ".join(usual[:-1])} or {usual[-1]}: name it by '
+      f'data.{option}; there are {", ".join(names)}'
+    )
+  return column
+
+
+def _inputs(names: Sequence[str], listed: str, target: str) -> tuple[str, ...]:
+  """The columns that the model sees."""
+  if listed:
+    return series.choose(tuple(names), listed, 'input')
+  usual = next((name for name in INPUTS if name in names), '')
+  return (usual,) if usual else tuple(name for name in names if name != target)
+
+
+def _rows(
+  name: str, part: Part, columns: tuple[str, ...], config: Mapping[str, Any]
+) -> Sequence[Any]:
+  """The inputs of a split: one column, or columns of numbers side by side."""
+  values = [part.read(column) for column in columns]
+  if not values:
+    raise errors.UserError(f'{name} has no column of inputs')
+  if len(values) == 1:
+    return values[0]
+  for column, value in zip(columns, values):
+    value = np.asarray(value) if not isinstance(value, list) else np.array(value[:1])
+    if value.ndim != 1 or value.dtype.kind not in 'biuf':
+      raise errors.UserError(
+        f'{name}: column {column!r} does not hold a number a row; choose the inputs by '
+        f'data.input; there are {", ".join(part.names)}'
+      )
+  return list(np.stack([np.asarray(value, np.float64) for value in values], -1))
+
+
+def _pixels(
+  name: str, inputs: list[Any], config: Mapping[str, Any]
+) -> np.ndarray | None:
+  """Images as uint8 [N, H, W, C] in the wanted form; None if the inputs are others."""
+  for row in inputs:
+    shape = np.shape(row)
+    flat = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    if getattr(row, 'dtype', None) != np.uint8 or not flat:
+      return None
+  grey = inputs[0].ndim == 2 or inputs[0].shape[2] == 1
+  form = decode.Form(config['size'], config['channels'] or (1 if grey else 3))
+  pixels = [decode.of_array(row, form) for row in inputs]
+  for number, row in enumerate(pixels):
+    if row.shape != pixels[0].shape:
+      raise errors.UserError(
+        f'{name}: image {number} is {row.shape[1]}×{row.shape[0]}, the first '
+        f'{pixels[0].shape[1]}×{pixels[0].shape[0]}: set data.size to bring all images '
+        'to one size'
+      )
+  return np.stack(pixels)
+
+
+def _labels(
+  name: str, parts: Mapping[str, Part], target: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  """int32 [N] of all splits in order, and the names of the classes."""
+  values = np.concatenate([np.asarray(part.read(target)) for part in parts.values()])
+  classes = parts['train'].classes(target)
+  whole = values.dtype.kind in 'biu' or (
+    values.dtype.kind == 'f' and bool((values == np.round(values)).all())
+  )
+  if values.ndim != 1 or not (whole or values.dtype.kind in 'UT'):
+    raise errors.UserError(
+      f'{name}: column {target!r} holds {str(values[:1].tolist())[1:-1][:40]}, which '
+      'is not a class; for rows in time set data.form=series'
+    )
+  if classes:
+    wrong = np.flatnonzero((values < 0) | (values >= len(classes)))
+    if wrong.size:
+      raise errors.UserError(
+        f'{name}, row {wrong[0]}: class {values[wrong[0]]} of column {target!r} is not '
+        f'one of 0..{len(classes) - 1}'
+      )
+    return values.astype(np.int32), classes
+  unique, labels = np.unique(values, return_inverse=True)
+  if len(unique) < 2:
+    raise errors.UserError(f'{name}: column {target!r} has one class only')
+  if values.dtype.kind == 'f':
+    unique = unique.astype(np.int64)
+  return labels.astype(np.int32), tuple(map(str, unique.tolist()))
