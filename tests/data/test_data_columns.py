@@ -132,6 +132,7 @@ def library():
 def png(pixels):
   buffer = io.BytesIO()
   Image.fromarray(pixels[..., 0]).save(buffer, 'PNG')
+  buffer.seek(0)
   return buffer
 
 
