@@ -60,9 +60,11 @@ def run(
     True
   """
   bound = until_lib.check(until, most)
-  with _shown(config, watch, say) as (show, tell):
-    with handed_data.stored(config, data, pathlib.Path(workdir), tell) as complete:
-      return launch.run(complete, workdir, factors, arms, show, tell, bound)
+  with (
+    _shown(config, watch, say) as (show, tell),
+    handed_data.stored(config, data, pathlib.Path(workdir), tell) as complete,
+  ):
+    return launch.run(complete, workdir, factors, arms, show, tell, bound)
 
 
 def plan(
