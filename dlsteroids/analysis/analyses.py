@@ -6,6 +6,7 @@ import pandas as pd
 
 from dlsteroids.analysis import attribution as attribution_lib
 from dlsteroids.analysis import claims as claims_lib
+from dlsteroids.analysis import doublings as doublings_lib
 from dlsteroids.analysis import gains as gains_lib
 from dlsteroids.analysis import regimes as regimes_lib
 from dlsteroids.study import shapley_designs
@@ -21,6 +22,7 @@ class Analyses(NamedTuple):
     anytime: the same read off single learning curves.
     attribution: Shapley values of ideas and compute.
     claims: published claims held against the results.
+    doublings: what ideas are worth in doublings of compute.
   """
 
   regimes: regimes_lib.Regimes | None = None
@@ -28,12 +30,16 @@ class Analyses(NamedTuple):
   anytime: gains_lib.Gains | None = None
   attribution: attribution_lib.Attribution | None = None
   claims: tuple[claims_lib.Result, ...] | None = None
+  doublings: doublings_lib.Doublings | None = None
 
   def tables(self) -> dict[str, pd.DataFrame]:
     """The frames that have rows, by file name without its ending."""
     frames: dict[str, pd.DataFrame] = {}
     if self.regimes:
       frames['regimes'] = self.regimes.frame
+    if self.doublings:
+      frames['frontier'] = self.doublings.frame
+      frames['worth'] = self.doublings.worths
     if self.gains:
       frames['gains'] = self.gains.frame
     if self.attribution:
@@ -49,6 +55,7 @@ def analyse(
   runs: pd.DataFrame,
   curves: pd.DataFrame,
   effects: pd.DataFrame,
+  searches: pd.DataFrame,
 ) -> Analyses:
   """Measures what the study's conditions and design allow.
 
@@ -58,6 +65,7 @@ def analyse(
     runs: those of the declared one.
     curves: their learning curves.
     effects: their effects.
+    searches: the runs of the searches for tuned numbers.
   """
   conditions = study.conditions
   plain = {c.regime for c in conditions if (c.budget, c.size) == (1, 1)}
@@ -73,5 +81,8 @@ def analyse(
     attribution_lib.attribute(study, all_runs) if is_game else None,
     tuple(claims_lib.compare(study, effects, runs, gains.frame if gains else None))
     if study.claims
+    else None,
+    doublings_lib.measure(study, all_runs, searches)
+    if doublings_lib.applies(study)
     else None,
   )

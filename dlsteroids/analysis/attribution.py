@@ -251,7 +251,11 @@ def _budgets(study: study_lib.Study) -> list[float]:
     {
       float(condition.budget)
       for condition in study.conditions
-      if condition.regime == study.regime and condition.size == 1
+      if condition.regime == study.regime
+      and condition.size == 1
+      and all(
+        condition in {c.condition for c in arm.at} for arm in study.arms if arm.at
+      )
     }
   )
 
@@ -293,7 +297,7 @@ def _make_game(study: study_lib.Study) -> _Game:
     raise _refuse('design', design=study.design, factors=len(ideas))
   if taken := set(RESERVED) & set(ideas):
     raise _refuse('reserved', factor=min(taken))
-  cells = _cells(study)
+  cells = arms_of_coalitions(study)
   views = {'factorial': _all, 'fraction': _fraction, 'permutations': _orders}
   needed, divide, notes = views[study.design](study, ideas, cells)
   missing = [mask for mask in needed if mask not in cells]
@@ -347,7 +351,10 @@ def added_by_draw(
   together, draws = _count_draws(study)
   if not draws:
     return None
-  arms, bits = _cells(study), {f.name: 1 << i for i, f in enumerate(study.factors)}
+  arms, bits = (
+    arms_of_coalitions(study),
+    {f.name: 1 << i for i, f in enumerate(study.factors)},
+  )
   steps = []
   for order in study.permutations:
     before = sum(bits[name] for name in order[: order.index(factor)])
@@ -356,7 +363,7 @@ def added_by_draw(
   return _by_draw(together, np.stack(steps, 1)), draws
 
 
-def _cells(study: study_lib.Study) -> dict[int, str]:
+def arms_of_coalitions(study: study_lib.Study) -> dict[int, str]:
   """The arm of every coalition, merged ones included; not of levels in between."""
   arms = {}
   for levels, arm in study.cells:

@@ -630,6 +630,15 @@ def _place(frontiers: Frontiers, error: float | None) -> np.ndarray:
   return np.full(len(places), place)
 
 
+def error_interval(
+  frontiers: Frontiers, curve: Curve, at: int, alpha: float = 0.05
+) -> tuple[float, float, float]:
+  """The fitted error of a frontier at its budget number `at`, with its interval."""
+  errors = curve.errors[:, at]
+  worth = _interval(_Span(errors, errors), frontiers.n, alpha)
+  return worth.low, worth.ci_low, worth.ci_high
+
+
 def default_targets(frontiers: Frontiers) -> tuple[float | None, ...]:
   """Errors that both the bare and the full toolbox reach, then the full one's least.
 
@@ -829,7 +838,8 @@ def _refuse_share(gain: Worth, shares: Sequence[Worth], mean: Worth) -> str:
   """Why a share of the ideas must not be printed; '' if it may."""
   if not (gain.low > 0 and gain.ci_low > 0):
     return NO_GAIN
-  if any(share.kind != MEASURED for share in shares):
+  bounded = math.isfinite(mean.ci_low) and math.isfinite(mean.ci_high)
+  if any(share.kind != MEASURED for share in shares) or not bounded:
     return CENSORED
   if not all(0 <= share.value <= 1 for share in shares):
     return OUTSIDE

@@ -123,12 +123,14 @@ class Records(NamedTuple):
     runs: those of the declared condition.
     curves: their metrics over training.
     arrays: of an arm and seed, its stored arrays by name, or None.
+    searches: one row per run of the searches for tuned numbers, as in searches.csv.
   """
 
   every: pd.DataFrame
   runs: pd.DataFrame
   curves: pd.DataFrame
   arrays: summary.Arrays
+  searches: pd.DataFrame = pd.DataFrame()
 
 
 def write(
@@ -161,7 +163,11 @@ def write(
       'interactions': factorial.interactions(study, runs),
       'anova': factorial.anova(study, runs),
     }
-  analyses = analyses_lib.analyse(study, records.every, runs, curves, differences)
+  analyses = analyses_lib.analyse(
+    study, records.every, runs, curves, differences, records.searches
+  )
+  if len(records.searches):
+    frames['searches'] = records.searches
   frames |= analyses.tables()
   if analyses.claims is not None:
     alpha = looks.state(study, runs).alpha

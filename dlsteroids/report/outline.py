@@ -13,6 +13,7 @@ from dlsteroids.report import (
   blocks,
   claims,
   collapse,
+  doublings,
   facts,
   formats,
   gains,
@@ -45,6 +46,8 @@ def make(
   """The whole report as a tree; sections without content are left out."""
   study, result = source.study, source.tables.compute or analyses.Analyses()
   tree: list[Section | None] = [_answer(source, findings, result)]
+  if result.doublings:
+    tree.append(doublings.section(study, result.doublings))
   if result.attribution:
     tree.append(attribution.section(study, result.attribution))
   if result.regimes:

@@ -373,6 +373,7 @@ def export(
       tables.runs(study, declared, index, study.failures),
       tables.curves(declared, index),
       tables.arrays_of(declared, index),
+      tables.searches(study, index),
     ),
     lambda logged: manifest.write_looks(workdir, logged),
   )

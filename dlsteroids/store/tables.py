@@ -14,7 +14,7 @@ from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import files
 
-_WHOLE = ('seed', 'tuned', 'steps', 'params', 'best_step', 'step')
+_WHOLE = ('seed', 'tuned', 'point', 'steps', 'params', 'best_step', 'step')
 _STATE = ('tuned', 'regime', 'budget', 'size')
 QUOTE = '"'
 _ROWS = 100_000  # of a table that are formatted at a time
@@ -58,6 +58,25 @@ def runs(
   fixed += ['stall_s'] if 'stall_s' in frame else []
   fixed += ['reach_step'] if goal else []
   return frame.reindex(columns=fixed + [c for c in frame if c not in fixed])
+
+
+def searches(study: study_lib.Study, index: results.Index) -> pd.DataFrame:
+  """One row per finished run of the searches: its point, its numbers, its scores."""
+  rows = []
+  tuning = study.tuning
+  for candidate in tuning.candidates if tuning else ():
+    points = tuning.points_of(candidate) if tuning else []
+    for number, (point, names) in enumerate(zip(points, candidate.search)):
+      for seed, name in zip(tuning.seeds if tuning else (), names):
+        record = index.records.get(name)
+        if record is None:
+          continue
+        facts = record.run
+        row: dict[str, Any] = dict(zip(('arm', *_STATE[1:]), candidate.where))
+        row |= {'seed': seed, 'point': number, **point, 'status': facts['status']}
+        row |= {key: facts[key] for key in ('steps', 'flops', 'wall_s')}
+        rows.append(row | facts['values'])
+  return pd.DataFrame(rows)
 
 
 def curves(

@@ -4,69 +4,11 @@ import math
 
 import pytest
 
-from dlsteroids import config as config_lib
-from dlsteroids.plan import manifest, search, study_plan, tuning, units
+from dlsteroids.plan import manifest, search, tuning, units
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.store import results
-from dlsteroids.study import factors
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
-
-RATE, BATCH = 'optimizer.learning_rate', 'train.batch_size'
-TUNE = f'{RATE}=0.01,0.04;{BATCH}=16,32;size=0.5,1'
-FACTORS = (
-  factors.factor('activation', 'model.activation', 'relu', 'sigmoid'),
-  factors.factor('dropout', 'model.dropout', 0.1, 0.0),
-)
-
-
-def make_plan(budgets='0.25', budgets_bare='4', steps=100, **study):
-  config = config_lib.base(model='mlp', data='digits')
-  config.model.hidden = (8,)
-  config.train.steps, config.train.batch_size = steps, 16
-  config.train.evaluations = 1
-  settings = {
-    'design': 'factorial', 'regimes': 'flops', 'seeds': 2, 'tune_seeds': 2,
-    'tune': TUNE, 'tune_by': 'neighbours', 'tune_trials': 7, 'tune_extend': 2,
-    'budgets': budgets, 'budgets_bare': budgets_bare, **study,
-  }  # fmt: skip
-  for name, value in settings.items():
-    config.study[name] = value
-  several = settings['design'] == 'one_out'
-  config.model.dropout = 0.1 * several
-  return study_plan.make(config_lib.resolve(config), FACTORS[: 1 + several])
-
-
-def rate_point(run):
-  """The synthetic score: best at a rate of 0.16, batches of 8, half the width.
-
-  Rises with the budget and the seed, so that means over seeds are what counts.
-  """
-  model, train = run.config['model'], run.config['train']
-  off = abs(math.log(run.config['optimizer']['learning_rate'] / 0.16, 4))
-  off += abs(math.log2(train['batch_size'] / 8))
-  off += abs(math.log2(model['hidden'][0] / 4))
-  return 0.9 - 0.1 * off + 1e-3 * (run.seed % 2)
-
-
-def store(index, runs):
-  for run in runs:
-    values = {'validation/accuracy': rate_point(run), 'test/accuracy': 0.0}
-    fields = {'values': values, 'status': 'ok', 'steps': 1, 'curves': None}
-    index.records[run.fingerprint] = results.Record(fields, {}, None)
-
-
-def finish(plan, failing=lambda run: False):
-  """Stores what searches ask for until they end; the plan, the store and the rounds."""
-  index, failed, rounds = results.Index({}, {}), set(), 0
-  while not plan.final:
-    plan = search.extend(plan, index, failed)
-    runs = [r for unit in units.make(plan) for r in unit.runs(index)]
-    failed |= {r.fingerprint for r in runs if failing(r)}
-    store(index, [run for run in runs if run.fingerprint not in failed])
-    rounds += 1
-    assert rounds < 40
-  return plan, index, rounds
+from tests.fixtures.searched_studies import BATCH, RATE, finish, make_plan
 
 
 @pytest.fixture(scope='module')

@@ -93,7 +93,7 @@ def draw_ladders(
     top += titled + grid.pitch * grid.rows
   fig = canvas.make_figure(top)
   how = ', both logarithmic' if error_scale.logarithmic else ', logarithmic'
-  what = f'{_name_error(study, error_scale)} against training FLOPs (nominal){how}'
+  what = f'{name_error(study, error_scale)} against training FLOPs (nominal){how}'
   canvas.write(fig, 0.02, 0.14, what, fontsize=8)
   keys = [
     *map(panels.Key, _name_sides(study), (canvas.GREY, canvas.BLUE)),
@@ -127,7 +127,7 @@ def _name_sides(study: study_lib.Study) -> tuple[str, str]:
   return 'intact arm', 'changed arm' if kinds == {'swap'} else 'ablated arm'
 
 
-def _name_error(study: study_lib.Study, error_scale: gains_lib.Scale) -> str:
+def name_error(study: study_lib.Study, error_scale: gains_lib.Scale) -> str:
   """What the axis shows: 'test error' for accuracies, else the metric."""
   if formats.is_share(error_scale.column) and error_scale.higher:
     return f'{error_scale.column.split("/")[0]} error'
@@ -149,8 +149,8 @@ def _draw_ladder_panels(
     for ladder in arms
     for errors in (*curves_lib.spread(ladder.errors), ladder.means)
   ]
-  x = _flops_axis(np.concatenate([ladder.flops for ladder in arms]), grid.width)
-  y = _error_axis(error_scale, np.concatenate([*ends, targets]), grid.height)
+  x = flops_axis(np.concatenate([ladder.flops for ladder in arms]), grid.width)
+  y = error_axis(error_scale, np.concatenate([*ends, targets]), grid.height)
   for i, panel in enumerate(items):
     target = float(panel.row['target'])
     goal = formats.value(error_scale.column, target)
@@ -167,7 +167,7 @@ def _draw_ladder_panels(
     _mark_gain(ax, panel, error_scale)
 
 
-def _flops_axis(flops: np.ndarray, width: float) -> scales.Axis:
+def flops_axis(flops: np.ndarray, width: float) -> scales.Axis:
   """FLOPs by their common logarithm, with as many labels as have room."""
   low, high = float(flops.min()), float(flops.max())
   places = np.log10([low, high])
@@ -178,7 +178,7 @@ def _flops_axis(flops: np.ndarray, width: float) -> scales.Axis:
   return scales.Axis((places[0] - air, places[1] + air), ticks, labels)
 
 
-def _error_axis(
+def error_axis(
   error_scale: gains_lib.Scale, errors: np.ndarray, height: float
 ) -> scales.Axis:
   """Errors by their places; of other metrics the values, better ones upwards."""

@@ -11,6 +11,7 @@ from dlsteroids.report.figures import (
   canvas,
   confusion,
   curves,
+  doublings,
   forecasts,
   forest,
   gains,
@@ -55,6 +56,8 @@ def _draw_ladders(source: summary.Source) -> blocks.Drawing | None:
 
 
 FIGURES = (
+  Figure('frontier', 'doublings', _of('doublings', doublings.draw_frontiers)),
+  Figure('worth', 'doublings', _of('doublings', doublings.draw_worth)),
   Figure('waterfall', 'attribution', _of('attribution', attribution.draw_waterfall)),
   Figure('shares', 'attribution', _of('attribution', attribution.draw_shares)),
   Figure('regimes', 'regimes', _of('regimes', forest.draw_regimes)),

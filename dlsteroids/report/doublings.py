@@ -1,0 +1,264 @@
+"""The section on the worth of ideas in doublings of compute."""
+
+import math
+from typing import Any
+
+from dlsteroids.analysis import doublings as doublings_lib
+from dlsteroids.analysis import frontier
+from dlsteroids.report import blocks, facts, formats, tables
+from dlsteroids.study import study as study_lib
+
+_REFUSALS = {
+  'search': 'No frontiers yet: the searches or the runs at what they chose have not '
+  'ended for the bare and the full model. The same command continues.',
+  'budgets': 'No frontiers: the bare and the full model need two or more budgets each; '
+  'set --config.study.budgets=0.25,0.0625.',
+}
+_REASONS = {
+  frontier.BEYOND: 'an end is not within the budgets of both',
+  frontier.NO_GAIN: 'it is not certain that there is a gain to divide',
+  frontier.CENSORED: 'the bare model does not come as far within its budgets, so that '
+  'the doublings to divide are not known',
+  frontier.OUTSIDE: 'in one of the two orders a share lies outside 0 to 100 %',
+  frontier.DISAGREE: 'the two orders disagree by more than their interval',
+}
+_HEADS = {
+  'shapley': 'Shapley value',
+  'from_full': 'taken from the full model',
+  'to_bare': 'given to the bare model',
+}
+
+
+def section(study: study_lib.Study, result: doublings_lib.Doublings) -> blocks.Section:
+  """Sentences, a table of worths by target, and how to read them."""
+  parts: list[Any] = [blocks.Prose(text) for text in sentences(study, result)]
+  if result.frontiers is not None:
+    parts += [_table(study, result), blocks.Bullets(tuple(notes(study, result)))]
+  return blocks.Section('What are the ideas worth?', parts, 'doublings')
+
+
+def sentences(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
+  """The answer in doublings: at the hardest target, how it grows, and the two orders.
+
+  E.g. 'To reach 1.50 % test error, all ideas together save 4.1 doublings of compute
+  [3.6, 4.7]: the full model needs 77 GFLOP a run, the bare one 1.3 TFLOP.'
+  """
+  if result.refusal:
+    return [_REFUSALS[result.refusal]]
+  texts = [together(study, result, target) for target in result.targets]
+  texts += grown(result)
+  texts += ends(study, result)
+  return texts
+
+
+def together(
+  study: study_lib.Study,
+  result: doublings_lib.Doublings,
+  target: frontier.TargetWorth,
+) -> str:
+  """What all ideas save on the way to one target."""
+  goal = name_target(study, result, target)
+  if target.moving:
+    goal += ', the full model’s best'
+  full, bare = describe_cost(target.full), describe_cost(target.bare)
+  return (
+    f'To reach {goal}, all ideas together are worth {describe(target.together)} of '
+    f'compute: the full model needs {full} a run, the bare one {bare}.'
+  )
+
+
+def grown(result: doublings_lib.Doublings) -> list[str]:
+  """How the worth changes with what is asked."""
+  growth = result.growth
+  if growth is None or not math.isfinite(growth.per_doubling.value):
+    return []
+  slope = growth.per_doubling
+  text = (
+    f'For every doubling of the full model’s compute, the ideas are worth '
+    f'{_signed(slope.value)} doublings more'
+  )
+  if math.isnan(slope.ci_low):
+    return [f'{text} (without an interval: some replicates do not reach the targets).']
+  low, high = _signed(slope.ci_low), _signed(slope.ci_high)
+  says = 'they pay more at scale'
+  if slope.ci_high < 0:
+    says = 'they pay less at scale'
+  elif slope.ci_low <= 0:
+    says = 'whether they pay more at scale is not certain'
+  return [f'{text} [{low}, {high}]: {says}.']
+
+
+def ends(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
+  """Doublings bought against doublings that the ideas are worth, in both orders."""
+  way = result.ends
+  if way is None or way.compute_first is None or way.ideas_first is None:
+    return []
+  small, large = (formats.flops(budget) for budget in way.budgets)
+  late, early = way.compute_first.ideas_doublings, way.ideas_first.ideas_doublings
+  texts = [
+    f'From the bare model at {small} to the full one at {large} a run, '
+    f'{number(way.bought)} doublings of compute are bought; the ideas are worth '
+    f'{describe(late)} at the large budget, {describe(early)} at the small one.'
+  ]
+  if not way.reason and way.ideas_share is not None:
+    share = way.ideas_share
+    texts.append(
+      f'Of all doublings between the two, the ideas are {_percent(share.value)} '
+      f'[{_percent(share.ci_low)}, {_percent(share.ci_high)}], compute is the rest; '
+      'the two orders agree.'
+    )
+    return texts
+  change = lambda worth: formats.delta(
+    study.metric.column, _gain(study, worth.value), unit=True
+  )
+  one, two = way.compute_first, way.ideas_first
+  texts.append(
+    f'No share of the two is printed, as {_REASONS[way.reason]}. In the metric’s own '
+    f'unit: compute first brings {change(one.compute)}, then the ideas '
+    f'{change(one.ideas)}; the ideas first bring {change(two.ideas)}, then compute '
+    f'{change(two.compute)}.'
+  )
+  return texts
+
+
+def _gain(study: study_lib.Study, fall: float) -> float:
+  """A fall of the error as a change of the metric."""
+  return study.metric.sign * fall
+
+
+def notes(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
+  """How to read the numbers."""
+  tuning = study.tuning
+  seeds = len(tuning.seeds) if tuning else 0
+  points = [len(one.search) for one in tuning.candidates] if tuning else [0]
+  paths = formats.listing(list(tuning.grid) if tuning else [])
+  tried = f'{min(points)} to {max(points)}' if min(points) < max(points) else points[0]
+  frontiers = result.frontiers
+  n = frontiers.n if frontiers else 0
+  texts = {
+    f'Every arm was searched at every budget at equal FLOPs: {paths}, {tried} points '
+    f'of {formats.plural(seeds, "tuning seed")}, chosen on validation; the numbers '
+    f'here are means over {n} other seeds on the test split.': True,
+    'Ideas are available, not mandatory: at each budget a set of ideas does what the '
+    'best of its subsets does, chosen on validation.': True,
+    'Compute is interpolated between budgets on the isotonic frontier, error and '
+    'compute on logarithmic scales, and never extrapolated: “>” and “<” are bounds '
+    'where a frontier does not come down to the target within its budgets.': True,
+    'A Shapley value is what an idea saves, averaged over all orders in which ideas '
+    'may come; they add up to the worth of all together.': result.is_game,
+    'The design has one order of ideas, so that there are no Shapley values: an idea’s '
+    'worth is that of its rung.': not result.is_game,
+    'Intervals resample the seeds and choose points and subsets again in every '
+    'replicate; simulated coverage is in docs/statistics.md.': True,
+    'Left out, as under 90 % of the runs have a score: '
+    f'{_left_out(result)}.': result.left_out,
+  }
+  return formats.those_that_hold(texts)
+
+
+def _left_out(result: doublings_lib.Doublings) -> str:
+  rungs = [f'{arm} at {budget:g}× the compute' for arm, budget in result.left_out]
+  return formats.first_few(rungs, 4)
+
+
+def _table(study: study_lib.Study, result: doublings_lib.Doublings) -> blocks.Table:
+  """The worth of every idea at every target."""
+  rows = []
+  for target in result.targets:
+    goal = name_target(study, result, target)
+    rows.append(
+      {
+        'Target': goal,
+        'Idea': 'all together',
+        **({_HEADS['shapley']: cell(target.together)} if result.is_game else {}),
+        **{_HEADS[name]: '' if result.is_game else cell(target.together)
+           for name in ('from_full', 'to_bare')},
+      }
+    )  # fmt: skip
+    for idea in target.ideas:
+      named = ('shapley', 'from_full', 'to_bare')[0 if result.is_game else 1 :]
+      cells = {_HEADS[name]: cell(getattr(idea, name)) for name in named}
+      rows.append({'Target': goal, 'Idea': idea.idea.replace('_', ' '), **cells})
+  return tables.make('Worth in doublings of compute', rows, ['Target', 'Idea'])
+
+
+def name_target(
+  study: study_lib.Study,
+  result: doublings_lib.Doublings,
+  target: frontier.TargetWorth,
+) -> str:
+  """'1.50 % test error', '1.62 test nats per character'."""
+  assert result.frontiers is not None
+  column = study.metric.column
+  if formats.is_share(column) and result.frontiers.scale.higher:
+    split = column.split('/')[0]
+    return f'{formats.value("error_rate", target.error)} {split} error'
+  value = float(result.frontiers.scale.value(target.error))
+  return f'{formats.value(column, value)} {facts.words(study, column)}'
+
+
+def describe(worth: frontier.Worth) -> str:
+  """'4.1 doublings [3.6, 4.7]', 'more than 9.3 doublings', 'undetermined'."""
+  match worth.kind:
+    case frontier.MEASURED:
+      text = f'{number(worth.value)} doublings'
+      return f'{text} {interval(worth)}'.rstrip()
+    case frontier.AT_LEAST:
+      least = worth.ci_low if math.isfinite(worth.ci_low) else worth.low
+      return f'more than {number(worth.low)} doublings [> {number(least)}]'
+    case frontier.AT_MOST:
+      return f'less than {number(worth.high)} doublings'
+    case frontier.BETWEEN:
+      return f'{number(worth.low)} to {number(worth.high)} doublings'
+  return 'an undetermined number of doublings'
+
+
+def cell(worth: frontier.Worth) -> str:
+  """A worth in a table."""
+  match worth.kind:
+    case frontier.MEASURED:
+      return f'{number(worth.value)} {interval(worth)}'.rstrip()
+    case frontier.AT_LEAST:
+      return f'> {number(worth.low)}'
+    case frontier.AT_MOST:
+      return f'< {number(worth.high)}'
+    case frontier.BETWEEN:
+      return f'{number(worth.low)} to {number(worth.high)}'
+  return 'undetermined'
+
+
+def interval(worth: frontier.Worth) -> str:
+  """'[3.6, 4.7]', '[3.6, ∞)'; '' of a single seed."""
+  if math.isnan(worth.ci_low):
+    return ''
+  low = f'[{number(worth.ci_low)}' if math.isfinite(worth.ci_low) else '(−∞'
+  high = f'{number(worth.ci_high)}]' if math.isfinite(worth.ci_high) else '∞)'
+  return f'{low}, {high}'
+
+
+def describe_cost(cost: frontier.Worth) -> str:
+  """FLOPs from their log2: '77.2 GFLOP', 'more than 1.2 TFLOP'."""
+  match cost.kind:
+    case frontier.MEASURED:
+      return formats.flops(2.0**cost.value)
+    case frontier.AT_LEAST:
+      return f'more than {formats.flops(2.0**cost.low)}'
+    case frontier.AT_MOST:
+      return f'at most {formats.flops(2.0**cost.high)}'
+  return 'an unknown amount'
+
+
+def number(amount: float) -> str:
+  """One digit after the point, with a minus sign of its width."""
+  text = f'{amount:.1f}'
+  text = '0.0' if text == '-0.0' else text
+  return text.replace('-', '−')
+
+
+def _signed(amount: float) -> str:
+  text = f'{amount:+.2f}'
+  return text.replace('-', '−')
+
+
+def _percent(share: float) -> str:
+  return f'{100 * share:.0f}{formats.THIN}%'.replace('-', '−')

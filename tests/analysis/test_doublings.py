@@ -1,0 +1,128 @@
+"""Worth in doublings from stored runs. Oracle: power laws that the store follows."""
+
+import dataclasses
+import math
+
+import pytest
+
+from dlsteroids.analysis import doublings, frontier
+from dlsteroids.plan import manifest, tuning, units
+from dlsteroids.report import doublings as words
+from dlsteroids.report.figures import canvas
+from dlsteroids.report.figures import doublings as figures
+from dlsteroids.store import tables
+from tests.fixtures import searched_studies
+
+
+@pytest.fixture(scope='module')
+def measured():
+  """A net of ReLU that is as good as one of sigmoid with four times the compute."""
+  plan = searched_studies.make_plan(budgets='0.25,0.5', budgets_bare='4,16', seeds=8)
+  plan, index, _ = searched_studies.finish(plan)
+  runs = [run for unit in units.make(plan) for run in unit.runs(index)]
+  searched_studies.store(index, runs, plan)
+  study = tuning.with_choices(manifest.describe(plan, ''), index)
+  every = tables.runs(study, study.runs, index, {})
+  return study, every, tables.searches(study, index)
+
+
+@pytest.fixture(scope='module')
+def result(measured):
+  study, every, searches = measured
+  assert doublings.applies(study)
+  return doublings.measure(study, every, searches)
+
+
+def test_the_worth_is_that_of_the_power_law(result):
+  assert not result.refusal
+  for target in result.targets:
+    assert target.together.kind == frontier.MEASURED
+    # As exact as steps that are rounded allow, and sums of ½ on errors.
+    assert target.together.value == pytest.approx(2.0, abs=0.15)
+    assert target.ideas[0].shapley.value == pytest.approx(target.together.value)
+  assert result.growth.per_doubling.value == pytest.approx(0, abs=0.1)
+  assert result.ends.bought == pytest.approx(2)
+
+
+def test_searches_are_a_table_of_every_run(measured, result):
+  study, _, searches = measured
+  assert len(searches) == sum(
+    len(names) for one in study.tuning.candidates for names in one.search
+  )
+  assert {'arm', 'budget', 'seed', 'point', 'size', 'train.batch_size'} <= set(searches)
+
+
+def test_frames_have_their_columns_and_every_budget(result):
+  assert list(result.frame) == list(doublings.FRONTIER)
+  assert list(result.worths) == list(doublings.WORTH)
+  bare = result.frame[result.frame['toolbox'] == 'bare']
+  assert bare['budget'].tolist() == pytest.approx([0.25, 0.5, 1, 4, 16])
+  full = result.frame[result.frame['toolbox'] == 'full']
+  assert full['budget'].tolist() == pytest.approx([0.25, 0.5, 1])
+  assert (full['low'] <= full['value']).all()
+  assert set(full['best_arm']) == {'baseline'}
+
+
+def test_unfinished_searches_are_refused_in_words(measured):
+  study, every, searches = measured
+  result = doublings.measure(study, every[:0], searches[:0])
+  assert result.refusal == 'search'
+  assert 'The same command continues' in words.sentences(study, result)[0]
+  only = every[every['budget'] == 1]
+  result = doublings.measure(study, only, searches)
+  assert result.refusal == 'budgets'
+
+
+def test_other_studies_have_no_frontiers(measured):
+  study, _, _ = measured
+  assert not doublings.applies(dataclasses.replace(study, tuning=None))
+  grid = study.tuning._replace(by='grid')
+  assert not doublings.applies(dataclasses.replace(study, tuning=grid))
+  assert not doublings.applies(dataclasses.replace(study, design='one_out'))
+
+
+def test_sentences_say_the_numbers(measured, result):
+  study, _, _ = measured
+  texts = words.sentences(study, result)
+  first = result.targets[0]
+  assert words.number(first.together.value) in texts[0]
+  assert 'all ideas together are worth' in texts[0]
+  assert any('doublings of compute are bought' in text for text in texts)
+  section = words.section(study, result)
+  assert section.anchor == 'doublings'
+  assert any('never extrapolated' in note for note in words.notes(study, result))
+
+
+def test_figures_are_drawn(measured, result):
+  study, _, _ = measured
+  with canvas.style():
+    for draw in (figures.draw_frontiers, figures.draw_worth):
+      drawing = draw(study, result)
+      assert drawing.svg.startswith('<svg')
+      assert 'doubl' in drawing.caption
+
+
+@pytest.mark.parametrize(
+  ('worth', 'sentence', 'cell'),
+  [
+    ((4.1, 4.1, 3.6, 4.7, 1.0), '4.1 doublings [3.6, 4.7]', '4.1 [3.6, 4.7]'),
+    ((4.1, 4.1, 3.6, math.inf, 0.9), '4.1 doublings [3.6, ∞)', '4.1 [3.6, ∞)'),
+    ((9.3, math.inf, 8.9, math.inf, 0), 'more than 9.3 doublings [> 8.9]', '> 9.3'),
+    ((-math.inf, 2.0, -math.inf, 2.5, 0), 'less than 2.0 doublings', '< 2.0'),
+    ((1.0, 2.0, 0.5, 2.5, 0), '1.0 to 2.0 doublings', '1.0 to 2.0'),
+    ((-math.inf, math.inf, -math.inf, math.inf, 0),
+     'an undetermined number of doublings', 'undetermined'),
+    ((-0.01, -0.01, math.nan, math.nan, 1.0), '0.0 doublings', '0.0'),
+  ],
+)  # fmt: skip
+def test_bounds_are_never_numbers(worth, sentence, cell):
+  worth = frontier.Worth(*worth)
+  assert words.describe(worth) == sentence
+  assert words.cell(worth) == cell
+
+
+@pytest.mark.parametrize(
+  ('toolbox', 'name'), [(0, 'bare'), (3, 'full'), (1, 'a'), (2, 'b')]
+)
+def test_toolboxes_have_names(toolbox, name):
+  assert doublings.name_toolbox(('a', 'b'), toolbox) == name
