@@ -61,15 +61,15 @@ def test_ideas_that_hurt_are_not_used_and_a_dummy_is_worth_nothing():
 
 def test_a_crossing_follows_bisection_on_fine_rungs():
   # the second idea halves the compute that small budgets make use of
-  fine = 2.0 ** np.arange(3, 20, 0.05)
+  fine = 2.0 ** np.arange(3, 20, 0.1)
   errors = cases.power_law(cases.crossing)
   flat = trace(cases.crossing, dict.fromkeys(range(8), fine), 'abc', 0.01)
   for target in (0.1, 0.04, 0.02):
     cost = cases.true_costs(errors, 8, target, (1, 2.0**24))
     row = frontier.worth_at(flat, target)
     phi = shapley.shapley(-cost[None])[0]
-    assert row.together.value == pytest.approx(cost[0] - cost[7], abs=1e-3)
-    assert [i.shapley.value for i in row.ideas] == pytest.approx(phi, abs=1e-3)
+    assert row.together.value == pytest.approx(cost[0] - cost[7], abs=2e-3)
+    assert [i.shapley.value for i in row.ideas] == pytest.approx(phi, abs=2e-3)
   assert frontier.worth_at(flat, 0.1).ideas[1].shapley.value == pytest.approx(0)
 
 

@@ -27,7 +27,14 @@ ERRORS = cases.power_law(cases.crossing)
 
 
 class Coverage(NamedTuple):
-  """Of one quantity: its truth, bias, SD, share of intervals that hold it, width."""
+  """Of one quantity.
+
+  Attributes:
+    truth: its value without noise.
+    bias, spread: mean error and SD of the estimates.
+    coverage: share of intervals that hold the truth.
+    width: their median.
+  """
 
   truth: float
   bias: float
@@ -71,7 +78,7 @@ def simulate(n, tuning, times=300):
     value, low, high = np.array(rows[name]).T
     held = ((low <= true) & (true <= high)).mean()
     result[name] = Coverage(
-      true, np.nanmean(value) - true, np.nanstd(value), held, np.mean(high - low)
+      true, np.nanmean(value) - true, np.nanstd(value), held, np.median(high - low)
     )
   return result
 
