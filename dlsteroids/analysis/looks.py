@@ -16,6 +16,7 @@ import pandas as pd
 
 from dlsteroids.analysis import pairs
 from dlsteroids.study import study as study_lib
+from dlsteroids.util import memoise
 
 # What a contrast asks of the runs; its other fields are for words.
 CONTRAST_FIELDS = (
@@ -99,6 +100,7 @@ def question(study: study_lib.Study) -> str:
   return hashlib.sha256(text.encode()).hexdigest()
 
 
+@memoise.memoised
 def state(study: study_lib.Study, runs: pd.DataFrame | None = None) -> Look:
   """The look that a report of `runs` is, whether or not it is logged already.
 

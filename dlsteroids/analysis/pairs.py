@@ -7,6 +7,7 @@ import pandas as pd
 
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
+from dlsteroids.util import memoise
 
 STATUSES = ('ok', 'diverged', 'failed')
 ENOUGH = 0.9  # share of the planned runs that a claim needs
@@ -139,6 +140,7 @@ def select(
   return rows
 
 
+@memoise.memoised
 def tabulate(
   study: study_lib.Study, runs: pd.DataFrame, column: str, tuned: int
 ) -> Scores:
@@ -171,7 +173,8 @@ def tabulate(
     table = np.full(shape, empty)
     table[at] = values
     frames.append(pd.DataFrame(table, study.seeds, arms))
-  planned = np.array([[s in study.seeds_of(a) for a in arms] for s in study.seeds])
+  own_seeds = [set(study.seeds_of(arm)) for arm in arms]
+  planned = np.array([[seed in own for own in own_seeds] for seed in study.seeds])
   frames.append(pd.DataFrame(planned.reshape(shape), study.seeds, arms))
   return Scores(*frames)
 

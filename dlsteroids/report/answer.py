@@ -16,7 +16,7 @@ from dlsteroids.analysis import effects, factorial, looks, summary
 from dlsteroids.report import answer_json, claims, current, notes, sentences
 from dlsteroids.store import results, tables
 from dlsteroids.study import study as study_lib
-from dlsteroids.util import environment, errors, files
+from dlsteroids.util import environment, errors, files, memoise
 
 
 class Answer(NamedTuple):
@@ -133,6 +133,7 @@ class Records(NamedTuple):
   searches: pd.DataFrame = pd.DataFrame()
 
 
+@memoise.scoped
 def write(
   workdir: pathlib.Path,
   study: study_lib.Study,

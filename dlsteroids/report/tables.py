@@ -9,6 +9,7 @@ from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.analysis import looks, summary, two_way
 from dlsteroids.report import blocks, facts, formats
 from dlsteroids.study import study as study_lib
+from dlsteroids.util import memoise
 
 VERDICT = 'Verdict'  # this column's cells are verdicts
 _NAMES = ('Factor', 'Change', VERDICT)  # columns that hold no number
@@ -137,6 +138,7 @@ def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
   return tuple(str(row[name]) for name in ('arm', 'factor', 'level', 'reference'))
 
 
+@memoise.memoised
 def intervals_with_examples(
   source: summary.Source, column: str, state: int
 ) -> Mapping[tuple[str, ...], tuple[float, float]]:

@@ -365,12 +365,15 @@ def export(
       f'{"under the declared condition" if len(declared) < len(planned) else "yet"}; '
       'run it first (--action=run)'
     )
+  every = tables.runs(study, planned, index, study.failures)
   result = answer.write(
     workdir,
     study,
     answer.Records(
-      tables.runs(study, planned, index, study.failures),
-      tables.runs(study, declared, index, study.failures),
+      every,
+      every
+      if len(declared) == len(planned)
+      else tables.runs(study, declared, index, study.failures),
       tables.curves(declared, index),
       tables.arrays_of(declared, index),
       tables.searches(study, index),
