@@ -19,6 +19,7 @@ from tests.fixtures import report_fixture, report_reader
 OTHERS = {'lag', 'gates', 'forecasts', 'horizon', 'samples', 'film', 'interpolation'}
 OTHERS |= {'neighbours', 'translations', 'game'}
 OTHERS |= {'waterfall', 'shares', 'regimes', 'ladders', 'gains'}  # test_compute
+OTHERS |= {'frontier', 'worth'}  # analysis/test_doublings
 NAMES = tuple(name for name in registry.NAMES if name not in OTHERS)
 
 
