@@ -7,6 +7,7 @@ import pandas as pd
 from dlsteroids.analysis import attribution as attribution_lib
 from dlsteroids.analysis import claims as claims_lib
 from dlsteroids.analysis import doublings as doublings_lib
+from dlsteroids.analysis import expected_best
 from dlsteroids.analysis import gains as gains_lib
 from dlsteroids.analysis import regimes as regimes_lib
 from dlsteroids.study import shapley_designs
@@ -23,6 +24,7 @@ class Analyses(NamedTuple):
     attribution: Shapley values of ideas and compute.
     claims: published claims held against the results.
     doublings: what ideas are worth in doublings of compute.
+    expected_best: what random searches would have found with fewer trials.
   """
 
   regimes: regimes_lib.Regimes | None = None
@@ -31,6 +33,7 @@ class Analyses(NamedTuple):
   attribution: attribution_lib.Attribution | None = None
   claims: tuple[claims_lib.Result, ...] | None = None
   doublings: doublings_lib.Doublings | None = None
+  expected_best: pd.DataFrame | None = None
 
   def tables(self) -> dict[str, pd.DataFrame]:
     """The frames that have rows, by file name without its ending."""
@@ -40,6 +43,8 @@ class Analyses(NamedTuple):
     if self.doublings:
       frames['frontier'] = self.doublings.frame
       frames['worth'] = self.doublings.worths
+    if self.expected_best is not None:
+      frames['expected_best'] = self.expected_best
     if self.gains:
       frames['gains'] = self.gains.frame
     if self.attribution:
@@ -85,4 +90,5 @@ def analyse(
     doublings_lib.measure(study, all_runs, searches)
     if doublings_lib.applies(study)
     else None,
+    expected_best.measure(study, searches),
   )

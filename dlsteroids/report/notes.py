@@ -305,6 +305,9 @@ def _tuning(study: study_lib.Study) -> list[str]:
     if len(study.tuning.grid[path]) > len(values)
   ]
   by = 'chosen on validation'
+  if study.tuning.by == 'random':
+    trials = study.config['study']['tune_trials']
+    grid = f'{trials} log-uniform draws of {formats.listing(list(study.tuning.grid))}'
   if study.config['study'].get('tune_for') == 'speed':
     by = f'chosen by the fewest steps to {study.config["study"]["reach"]}'
   return [

@@ -281,6 +281,9 @@ def _notes(source: summary.Source) -> Section:
     parts.append(Section(title, (blocks.Bullets(deviations),)))
   if choices := tables.make_choices(source.study):
     parts.append(Section(choices.title, (choices,), collapsed=True))
+  if compute := source.tables.compute:
+    best = tables.make_expected_best(source.study, compute.expected_best)
+    parts += [Section(best.title, (best,), collapsed=True)] if best else []
   return Section('Notes', parts, 'notes')
 
 

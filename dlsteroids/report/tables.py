@@ -292,3 +292,19 @@ def make_choices(study: study_lib.Study) -> blocks.Table | None:
     for arm, numbers in chosen.items()
   ]
   return make('What tuning chose', rows, ['Arm'])
+
+
+def make_expected_best(
+  study: study_lib.Study, frame: pd.DataFrame | None
+) -> blocks.Table | None:
+  """The expected best validation score by trials, at 1, 2, 5, 10, … and all of them."""
+  if frame is None or not len(frame):
+    return None
+  most = int(frame['trials'].max())
+  shown = [k * 10**e for e in range(4) for k in (1, 2, 5) if k * 10**e < most] + [most]
+  rows = []
+  for arm in dict.fromkeys(frame['arm']):
+    own = frame[frame['arm'] == arm].set_index('trials')['expected']
+    cells = {str(k): formats.value(study.metric.column, own[k]) for k in shown}
+    rows.append({'Arm': str(arm), **cells})
+  return make('Expected best validation score by number of trials', rows, ['Arm'])

@@ -61,7 +61,7 @@ def runs(
 
 
 def searches(study: study_lib.Study, index: results.Index) -> pd.DataFrame:
-  """One row per finished run of the searches: its point, its numbers, its scores."""
+  """One row per finished run of the searches: its point and numbers, its scores."""
   rows = []
   tuning = study.tuning
   for candidate in tuning.candidates if tuning else ():
@@ -73,7 +73,8 @@ def searches(study: study_lib.Study, index: results.Index) -> pd.DataFrame:
           continue
         facts = record.run
         row: dict[str, Any] = dict(zip(('arm', *_STATE[1:]), candidate.where))
-        row |= {'seed': seed, 'point': number, **point, 'status': facts['status']}
+        row |= {'seed': seed, 'point': number, 'status': facts['status']}
+        row |= {f'point/{path}': value for path, value in point.items()}
         row |= {key: facts[key] for key in ('steps', 'flops', 'wall_s')}
         rows.append(row | facts['values'])
   return pd.DataFrame(rows)

@@ -49,7 +49,14 @@ def test_searches_are_a_table_of_every_run(measured, result):
   assert len(searches) == sum(
     len(names) for one in study.tuning.candidates for names in one.search
   )
-  assert {'arm', 'budget', 'seed', 'point', 'size', 'train.batch_size'} <= set(searches)
+  assert {
+    'arm',
+    'budget',
+    'seed',
+    'point',
+    'point/size',
+    'point/train.batch_size',
+  } <= set(searches)
 
 
 def test_frames_have_their_columns_and_every_budget(result):
