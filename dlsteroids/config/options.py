@@ -197,6 +197,11 @@ SECTIONS: dict[str, dict[str, Option]] = {
       'last', 'the final variables of every run, or none', choices=('last', 'none')
     ),
     'tensorboard': Option(False, 'also write the curves for TensorBoard'),
+    'track': Option(
+      '',
+      'shows every run at each evaluation while it trains; empty: nowhere',
+      choices=('', 'wandb', 'trackio', 'mlflow', 'tensorboard'),
+    ),
     'stream_threads': Option(
       0, 'that read and decode a streamed data set; 0: one per core', 0
     ),

@@ -20,6 +20,7 @@ from dlsteroids.report import answer, sentences
 from dlsteroids.run import interrupt, leases, local, sharing
 from dlsteroids.run import until as until_lib
 from dlsteroids.store import failures, results, tables, tensorboard
+from dlsteroids.store.trackers import tracker
 from dlsteroids.study import study as study_lib
 from dlsteroids.train import checkpoint, processes
 from dlsteroids.util import environment, errors, lock
@@ -152,6 +153,8 @@ def begin(
   """
   if plan.config['engine']['tensorboard']:
     tensorboard.load()  # not only after hours of training
+  if plan.config['engine']['track']:
+    tracker.load(plan.config['engine']['track'])
   with lock.hold(workdir):
     old = manifest.check(workdir, plan.config['study']['name'])
     if not elsewhere:

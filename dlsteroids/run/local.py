@@ -17,6 +17,7 @@ from dlsteroids.plan import layouts, manifest, study_plan
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.run import interrupt, leases, memory
 from dlsteroids.store import results
+from dlsteroids.store.trackers import tracker
 from dlsteroids.train import checkpoint, loop, probes, processes
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
@@ -342,7 +343,12 @@ def train_batch(
   slots = make_slots(plan, batch)
   places = list(zip(batch.positions, batch.runs))
   checkpoint.sign(folder, [run.fingerprint for run in batch.runs])
-  with jax.default_matmul_precision(config['train']['matmul']):
+  track = plan.config['engine']['track'] if processes.first() else ''
+  tracked = [describe_tracked(plan, run, workdir) for run in batch.runs]
+  with (
+    jax.default_matmul_precision(config['train']['matmul']),
+    tracker.Tracking(track, tracked, say) as tracking,
+  ):
     result = loop.train(
       program,
       slots,
@@ -357,6 +363,7 @@ def train_batch(
       readers=readers(plan.config['engine']),
       stop=interrupt.requested,
       say=say,
+      evaluated=lambda past: tracking.push(past.steps, past.columns),
     )
     arrays = {
       run.fingerprint: run_arrays(plan, run, result, slots[at], at)
@@ -398,6 +405,35 @@ def train_batch(
       arrays,
     )
   checkpoint.drop(folder)
+
+
+def describe_tracked(
+  plan: study_plan.Plan, run: runs_lib.Run, workdir: pathlib.Path
+) -> tracker.Run:
+  """A run as trackers show it: its options are its config, with arm and condition."""
+  options = {
+    f'{section}.{name}': value
+    for section, values in run.config.items()
+    if section not in ('study', 'engine') and isinstance(values, Mapping)
+    for name, value in values.items()
+  }
+  tuned = {runs_lib.UNTUNED: '', runs_lib.TUNED: 'tuned', runs_lib.SEARCH: 'search'}
+  condition = run.condition._asdict()
+  marks = [str(run.condition)] if run.condition != plan.conditions[0] else []
+  marks += [tuned[run.tuned]] if run.tuned else []
+  return tracker.Run(
+    id=run.fingerprint,
+    name='-'.join([run.arm, *marks, f'seed{run.seed}']),
+    study=plan.config['study']['name'],
+    config={
+      **options,
+      **condition,
+      'arm': run.arm,
+      'seed': run.seed,
+      'tuned': tuned[run.tuned],
+    },
+    workdir=workdir,
+  )
 
 
 def readers(engine: Mapping[str, Any]) -> reader.Readers:

@@ -67,6 +67,7 @@ def train(
   readers: reader.Readers = ANY,
   stop: Callable[[], bool] = lambda: False,
   say: Callable[[str], None] = lambda line: None,
+  evaluated: Callable[[history.History], None] = lambda past: None,
 ) -> Result:
   """Trains a full batch of members for `steps` steps, continuing where it was left.
 
@@ -84,6 +85,7 @@ def train(
     readers: of a data set that streams.
     stop: called after every chunk; once it is true, training ends with a checkpoint.
     say: called with a line about checkpoints that are damaged or cannot be written.
+    evaluated: called with all evaluations so far after each, and after a restart.
 
   Raises:
     Interrupted: if it was stopped.
@@ -98,6 +100,7 @@ def train(
     step, state, saved = restored
     past = history.load(past, saved)
     spent, waited = map(float, saved['seconds'])
+    evaluated(past)
   clock = Clock(step, spent)
   fresh = step in (0, *past.steps)
   ends = boundaries(steps, evaluations)
@@ -130,6 +133,7 @@ def train(
         values = feed_lib.evaluate(compiled, state, feed, data)
         values = jax.tree.map(lambda x: x[np.asarray(live)], values)
         past = history.append(past, compiled.member, counts, boundary, values)
+        evaluated(past)
         watch(Progress(step, steps, clock.rate, past.mean(), feed.share()))
         fresh = True
   seconds = clock.elapsed() / len(live)
