@@ -13,7 +13,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.analysis import statistics
 from dlsteroids.cli import command
 from dlsteroids.report import report
-from dlsteroids.study import designs
+from dlsteroids.study import claims, designs
 from dlsteroids.train import probes
 from dlsteroids.util import errors
 from tests.fixtures import game_cases, idx_fixture, model_cases
@@ -124,9 +124,14 @@ def test_every_arm_of_every_mode_can_be_built_and_could_show_something(name, mod
   asked = module.get_config(mode)
   config = config_lib.resolve(asked)
   study = config['study']
+  factors = module.get_factors(asked)
+  explicit = module.get_arms(asked) if hasattr(module, 'get_arms') else ()
   design = designs.expand(
-    study['design'], config, module.get_factors(asked), only=study['only']
+    study['design'], config, factors, explicit, only=study['only']
   )
+  if hasattr(module, 'get_claims'):
+    arms = [arm.name for arm in design.arms]
+    claims.check(module.get_claims(asked), factors, arms, [study['metric']])
   for arm in design.arms:
     section = config_lib.override(config, arm.overrides)['model']
     plugin = config_lib.find('models', section['name'])

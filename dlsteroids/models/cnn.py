@@ -28,11 +28,7 @@ OPTIONS = {
     'after each mixer; lrn follows the activation',
     choices=('none', 'lrn', 'batch', 'layer', 'group'),
   ),
-  'norm_place': Option(
-    'before',
-    'before or after the activation; lrn is always after it',
-    choices=blocks.NORM_PLACES,
-  ),
+  'norm_after': Option(False, 'the norm follows the activation, as lrn always does'),
   'pool': Option(
     'max',
     'stride: a strided convolution instead',
@@ -73,7 +69,7 @@ class Stage(nn.Module):
   mixer: str
   activation: Callable
   norm: str
-  norm_place: str
+  norm_after: bool
   pool: str
   pool_window: int
   pool_stride: int
@@ -101,7 +97,7 @@ class Stage(nn.Module):
 
   @property
   def normed_after(self) -> bool:
-    return self.norm == 'lrn' or self.norm_place == 'after'
+    return self.norm == 'lrn' or self.norm_after
 
   def normalise(self, x: Any, index: int, train: bool) -> Any:
     return blocks.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')(x, train=train)
@@ -196,7 +192,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     mixer=choose('model.mixer', config['mixer'], mixers),
     activation=activation,
     norm=choose('model.norm', config['norm'], blocks.NORMS),
-    norm_place=choose('model.norm_place', config['norm_place'], blocks.NORM_PLACES),
+    norm_after=config['norm_after'],
     pool=choose('model.pool', config['pool'], ('max', 'average', 'stride', 'none')),
     pool_window=config['pool_window'],
     pool_stride=config['pool_stride'],

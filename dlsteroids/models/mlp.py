@@ -16,9 +16,7 @@ OPTIONS = {
   'activation': Option('relu', 'after each hidden layer'),
   'slope': blocks.SLOPE,
   'norm': Option('none', 'of each hidden layer', choices=('none', 'batch', 'layer')),
-  'norm_place': Option(
-    'before', 'before or after the activation', choices=blocks.NORM_PLACES
-  ),
+  'norm_after': Option(False, 'the norm follows the activation'),
   'dropout': Option(0.0, 'after each hidden layer', 0, 1, traced=True),
   'dropout_input': Option(0.0, 'on the input', 0, 1, traced=True),
   'init': Option('he', 'initial weights: he, glorot, lecun, normal, …'),
@@ -33,7 +31,7 @@ class MLP(nn.Module):
   hidden: tuple[int, ...]
   activation: Callable
   norm: str
-  norm_place: str
+  norm_after: bool
   init_fn: Callable
   dtype: Any
 
@@ -47,15 +45,15 @@ class MLP(nn.Module):
       x = blocks.dense(
         units,
         f'dense{index}',
-        use_bias=self.norm != 'batch' or self.norm_place == 'after',
+        use_bias=self.norm != 'batch' or self.norm_after,
         kernel_init=self.init_fn,
         dtype=self.dtype,
       )(x)
       norm = blocks.Norm(self.norm, dtype=self.dtype, name=f'norm{index}')
-      if self.norm_place == 'before':
+      if not self.norm_after:
         x = norm(x, train=train)
       x = self.activation(x, hyper['model.slope'])
-      if self.norm_place == 'after':
+      if self.norm_after:
         x = norm(x, train=train)
       self.sow('intermediates', f'dense{index}_out', x)
       x = blocks.Dropout(name=f'dropout{index}')(x, hyper['model.dropout'], train=train)
@@ -73,9 +71,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     hidden=tuple(config['hidden']),
     activation=blocks.sloped_activation('model.activation', config['activation']),
     norm=config_lib.choose('model.norm', config['norm'], ('none', 'batch', 'layer')),
-    norm_place=config_lib.choose(
-      'model.norm_place', config['norm_place'], blocks.NORM_PLACES
-    ),
+    norm_after=config['norm_after'],
     init_fn=blocks.initializer('model.init', config['init']),
     dtype=blocks.dtype(config['dtype']),
   )

@@ -123,7 +123,7 @@ def stage(width, **changes):
     'mixer': 'conv',
     'activation': lambda x, slope: jnp.tanh(x),
     'norm': 'none',
-    'norm_place': 'before',
+    'norm_after': False,
     'pool': 'none',
     'pool_window': 2,
     'pool_stride': 2,
@@ -219,7 +219,7 @@ def test_the_whole_cnn_against_its_parts():
 def test_a_norm_after_the_activation_follows_the_sum_with_the_residual():
   """A stage written out in numpy, its norm over all of an example."""
   module = cases.build(
-    'cnn', widths=(4,), kernel=1, residual=True, norm='layer', norm_place='after',
+    'cnn', widths=(4,), kernel=1, residual=True, norm='layer', norm_after=True,
     pool='none', hidden=(), activation='leaky_relu',
   )  # fmt: skip
   variables = cases.init(module, 'cnn')

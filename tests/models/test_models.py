@@ -199,7 +199,7 @@ def test_no_bias_directly_before_a_batch_norm(model):
 
 def test_a_norm_after_the_activation_leaves_the_bias_before_it():
   for model, layer in (('mlp', ('dense0',)), ('cnn', ('stage0', 'conv0'))):
-    sizes = cases.sizes(cases.build(model, norm='batch', norm_place='after'), model)
+    sizes = cases.sizes(cases.build(model, norm='batch', norm_after=True), model)
     assert (*layer, 'bias') in sizes
 
 
@@ -213,8 +213,6 @@ def test_a_norm_after_the_activation_leaves_the_bias_before_it():
     ('cnn', {'widths': (4, 0)}, 'config.model.widths must be at least 1, not (4, 0)'),
     ('cnn', {'depth': 0}, 'config.model.depth must be at least 1, not 0'),
     ('mlp', {'norm': 'lrn'}, 'use none, batch, layer'),
-    ('mlp', {'norm_place': 'behind'}, "unknown 'behind'; use before, after"),
-    ('cnn', {'norm_place': 'behind'}, "unknown 'behind'; use before, after"),
     ('mlp', {'hidden': (-3,)}, 'config.model.hidden must be at least 1'),
     ('mlp', {'activation': 'rleu'}, "(did you mean 'relu'?)"),
     ('mlp', {'activation': 'jax.numpy.none'}, "cannot find 'jax.numpy.none'"),

@@ -55,7 +55,7 @@ CASES = {
       'activation': 'leaky_relu',
       'slope': 0.3,
       'norm': 'batch',
-      'norm_place': 'after',
+      'norm_after': True,
     },
     (3, 3, 2),
     SGD,
@@ -112,7 +112,7 @@ class Torch:
     x = self.flat(x)
     for index in range(2):
       x = self.dense(x, f'dense{index}')
-      if self.case.options.get('norm_place') == 'after':
+      if self.case.options.get('norm_after'):
         x = self.norm(functional.leaky_relu(x, self.case.options['slope']), index)
       elif self.case.options.get('norm') == 'batch':
         x = functional.relu(self.norm(x, index))

@@ -204,7 +204,6 @@ def dense(
 
 
 NORMS = ('none', 'lrn', 'batch', 'layer', 'group')
-NORM_PLACES = ('before', 'after')  # the activation
 SLOPE = Option(0.01, 'of leaky_relu below 0', 0, traced=True)
 
 
