@@ -5,6 +5,9 @@ experiments/results/bench.md and bench.json; --page=NAME writes the parts it was
 as NAME.md and NAME.json to experiments/results/bench. Wants an otherwise idle machine.
 Takes about an hour for two versions of JAX on 2 cores; --quick some minutes, and its
 numbers mean nothing.
+
+--page=gpu measures on a GPU all that has to be measured there, the most important
+first, within --minutes=8, and writes the page after every row.
 """
 
 import os
@@ -17,7 +20,17 @@ from absl import app, flags
 
 from dlsteroids import config as config_lib
 from dlsteroids.util import environment, errors
-from experiments.bench import cases, common, gan, page, parts, store, streaming, worker
+from experiments.bench import (
+  cases,
+  common,
+  gan,
+  gpu,
+  page,
+  parts,
+  store,
+  streaming,
+  worker,
+)
 
 PARTS = {
   **parts.PARTS,
@@ -34,7 +47,10 @@ flags.DEFINE_float('seconds', 4.0, 'of one repetition', 0.0)
 flags.DEFINE_integer('repeats', 7, 'of each measurement', 1)
 flags.DEFINE_integer('count', 50_000, 'training images', 512)
 flags.DEFINE_string('out', '', 'folder to write; default: the results, if complete')
-flags.DEFINE_string('page', '', 'name of the files to write, in results/bench')
+flags.DEFINE_string(
+  'page', '', 'name of the files to write, in results/bench; gpu: the page of a GPU'
+)
+flags.DEFINE_float('minutes', 8.0, 'that --page=gpu may take', 0.0)
 flags.DEFINE_string('worker', '', 'JSON; what this command starts itself with')
 
 
@@ -102,6 +118,25 @@ def run(settings: common.Settings, names: list[str]) -> list[page.Row]:
   return rows
 
 
+def write_gpu_page(settings: common.Settings) -> None:
+  """The page of a GPU, written after every row."""
+  begin = time.monotonic()
+  reason = gpu.refuse(settings)
+  if reason:
+    sys.exit(reason)
+  folder = pathlib.Path(FLAGS.out or worker.ROOT / 'experiments' / 'results' / 'bench')
+  about = describe(settings, busy())
+  about['settings'] = (
+    f'at most {gpu.REPEATS} repetitions of {gpu.SECONDS:g} s each, every competitor in '
+    f'a process of its own; {FLAGS.minutes:g} minutes in all; compiled without a cache'
+  )
+  rows: list[page.Row] = []
+  for row in gpu.measure(settings, FLAGS.minutes, begin):
+    rows.append(row)
+    page.write(folder, page.by_part(rows), about, 'gpu')
+  print(f'written: {folder / "gpu"}.md')
+
+
 def main(argv: list[str]) -> None:
   del argv
   if FLAGS.worker:
@@ -118,6 +153,11 @@ def main(argv: list[str]) -> None:
   except errors.UserError as error:
     sys.exit(str(error).removeprefix('config.'))
   settings = make_settings()
+  if FLAGS.page == 'gpu':
+    if FLAGS.only:
+      sys.exit('only: --page=gpu measures what it can in --minutes, not --only of it')
+    write_gpu_page(settings)
+    return
   about = describe(settings, busy())
   rows = run(settings, names)
   print('\n'.join(f'{name}: {value}' for name, value in about.items()))

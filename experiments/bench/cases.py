@@ -66,6 +66,11 @@ CASES = {
     )
     for seeds in (2, 8, 12)
   },
+  'airbench': Case(
+    '6-layer CNN, 3×3 3→64→256→256 two a stage, batch norm',
+    *((32, 32, 3), (64, 256, 256), 2, 3, (), 32, 1000),
+    norm='batch',
+  ),
   'tiny': Case('toy CNN', (8, 8, 1), (4, 4), 1, 3, (8,), 2, 8),
   'tiny_mlp': Case('toy MLP', (4, 4, 1), (), 0, 0, (8, 8), 3, 8),
 }  # fmt: skip
@@ -99,6 +104,36 @@ TEXTS = {
   for word, seeds in (('text', 4), ('text_single', 1))
 }
 TEXTS['tiny_text'] = TextCase('toy LSTM', 4, 2, 8, 3, 64, 2)
+
+
+class DecoderCase(NamedTuple):
+  """A causal transformer over symbols: learned positions, pre-norm, GELU, no dropout.
+
+  Attributes:
+    about: one line for the page.
+    layers: stacked.
+    width: numbers of a position.
+    heads: of attention.
+    seeds: how many.
+    window: symbols of a training example.
+    symbols: how many there are.
+    batch: sequences per step.
+  """
+
+  about: str
+  layers: int
+  width: int
+  heads: int
+  seeds: int
+  window: int = 128
+  symbols: int = 64
+  batch: int = 32
+
+
+DECODERS = {
+  'decoder': DecoderCase('attention decoder, 3 layers, 128 wide, T=128', 3, 128, 4, 4),
+  'tiny_decoder': DecoderCase('toy decoder', 1, 8, 2, 2, 8, 64, 2),
+}
 
 
 class GameCase(NamedTuple):
@@ -165,12 +200,37 @@ def make_text_config(name: str) -> Any:
   return config
 
 
+def make_decoder_config(name: str) -> Any:
+  """The project's ConfigDict of a decoder on random symbols."""
+  from dlsteroids import config as config_lib
+
+  case = DECODERS[name]
+  config = config_lib.base(
+    model='attention', data='experiments.bench.text', task='language'
+  )
+  config.data.window = case.window
+  config.model.layers = case.layers
+  config.model.width = case.width
+  config.model.heads = case.heads
+  config.model.positions = 'learned'
+  config.optimizer.learning_rate = LEARNING_RATE
+  config.optimizer.momentum = MOMENTUM
+  config.train.batch_size = case.batch
+  config.train.eval_batch = 16
+  config.study.name = f'bench_{name}'
+  config.study.metric = 'nats'
+  config.study.seeds = case.seeds
+  return config
+
+
 def make_config(name: str, count: int, changes: dict[str, Any] | None = None) -> Any:
   """The project's ConfigDict of a case on `count` random images, or on symbols."""
   from dlsteroids import config as config_lib
 
   if name in TEXTS:
     return change(make_text_config(name), changes)
+  if name in DECODERS:
+    return change(make_decoder_config(name), changes)
   case = CASES[name]
   model = 'cnn' if case.widths else 'mlp'
   config = config_lib.base(model=model, data='experiments.bench.data')

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dlsteroids.util import files
+
 HEAD = (
   'measured',
   'median (min – max)',
@@ -118,6 +120,12 @@ def line_of(words: Sequence[str]) -> str:
   return '| ' + ' | '.join(word.replace('|', '\\|') for word in words) + ' |'
 
 
+def by_part(rows: Sequence[Row]) -> list[Row]:
+  """Rows of one part together, parts in the order of their first rows."""
+  places = {part: at for at, part in enumerate(dict.fromkeys(r.part for r in rows))}
+  return sorted(rows, key=lambda row: places[row.part])
+
+
 def write(
   folder: pathlib.Path,
   rows: Sequence[Row],
@@ -132,7 +140,7 @@ def write(
   folder.mkdir(parents=True, exist_ok=True)
   notes = folder / f'{name}.notes.md'
   more = f'\n{notes.read_text()}' if notes.is_file() else ''
-  (folder / f'{name}.md').write_text(markdown(rows, about) + more)
+  files.write(folder / f'{name}.md', markdown(rows, about) + more)
   told = {
     'about': dict(about),
     'rows': [
@@ -141,4 +149,4 @@ def write(
       for row in rows
     ],
   }
-  (folder / f'{name}.json').write_text(json.dumps(told, indent=1) + '\n')
+  files.write(folder / f'{name}.json', json.dumps(told, indent=1) + '\n')

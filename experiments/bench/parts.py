@@ -179,5 +179,4 @@ PARTS: Mapping[str, Any] = {
   'study': study.default_study,
   'members': members.members,
   'devices': devices.devices,
-  'gpu': members.gpu,
 }

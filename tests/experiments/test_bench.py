@@ -16,8 +16,8 @@ from dlsteroids import config as config_lib
 from dlsteroids import rng
 from dlsteroids.train import cost, member
 from dlsteroids.train import step as step_lib
+from experiments.bench import budget, common, gan, gpu
 from experiments.bench import cases as cases_lib
-from experiments.bench import common, gan
 from experiments.bench import data as data_lib
 from experiments.bench import devices as devices_lib
 from experiments.bench import page as page_lib
@@ -174,10 +174,10 @@ def test_a_worker_that_fails_says_why(tmp_path, monkeypatch):
     worker.ready()
 
 
-def test_command_prints_one_table_and_writes_it_where_asked(tmp_path):
-  words = ['--quick', '--only=gpu', '--torch_python=', f'--out={tmp_path / "page"}']
+def test_a_gpu_page_whose_minutes_are_spent_names_what_it_left_out(tmp_path):
+  words = ['--page=gpu', '--quick', '--minutes=0.001', f'--out={tmp_path / "page"}']
   done = subprocess.run(
-    [sys.executable, '-m', 'experiments.bench', *words],
+    [sys.executable, '-m', 'experiments.bench', *words, '--torch_python='],
     cwd=worker_lib.ROOT,
     env=clean(tmp_path),
     capture_output=True,
@@ -185,10 +185,14 @@ def test_command_prints_one_table_and_writes_it_where_asked(tmp_path):
     check=False,
   )
   assert done.returncode == 0, done.stderr
-  assert 'not measured: no GPU' in done.stdout
-  page = (tmp_path / 'page' / 'bench.md').read_text()
-  assert '--only=gpu' in page
-  assert 'these numbers mean nothing' in page
+  text = (tmp_path / 'page' / 'gpu.md').read_text()
+  assert '--page=gpu' in text
+  assert 'these numbers mean nothing' in text
+  rows = json.loads((tmp_path / 'page' / 'gpu.json').read_text())['rows']
+  assert rows[0]['note'] == 'not measured: torch is not installed'
+  assert all(row['note'].startswith('left out') for row in rows[1:])
+  planned = gpu.measurements(settings()._replace(torch=''))
+  assert len(rows) == len(planned) + 1
 
 
 def test_an_unknown_part_is_one_line(tmp_path):
@@ -348,3 +352,169 @@ def test_long_studies_are_filled_scanned_and_reported(tmp_path):
 def test_a_named_page(tmp_path):
   page_lib.write(tmp_path, ROWS, {'commit': 'abc'}, 'games')
   assert {path.name for path in tmp_path.iterdir()} == {'games.md', 'games.json'}
+
+
+# The page of a GPU
+
+
+def settings(quick=True):
+  return common.Settings(['python'], 'python', 0.05, 2, 512, quick)
+
+
+def test_a_budget_leaves_out_what_does_not_fit_and_survives_failures():
+  now, limits = [0.0], {}
+
+  def make(name, estimate, takes, error=None):
+    def run(limit):
+      limits[name] = limit
+      now[0] += takes
+      yield page_lib.Row('P', f'{name} half')
+      if error:
+        raise error
+      yield page_lib.Row('P', name)
+
+    return budget.Measurement('P', name, estimate, run)
+
+  todo = [
+    make('first', 10, 20),
+    make('second', 10, 30, ValueError('long story\nout of memory')),
+    make('third', 60, 0),  # 50 s are left
+    make('fourth', 5, 49),
+    make('fifth', 5, 0),
+  ]
+  rows = list(budget.spend(todo, 100.0, lambda: now[0]))
+  assert [row.what for row in rows] == [
+    *('first half', 'first', 'second half', 'second'),
+    *('third', 'fourth half', 'fourth', 'fifth'),
+  ]
+  assert rows[3].note == 'not measured: out of memory'
+  assert rows[4].note == 'left out: takes about 60 s, 50 s were left'
+  assert rows[7].note == 'left out: takes about 5 s, 1 s were left'
+  assert limits == {'first': 25.0, 'second': 25.0, 'fourth': 12.5}
+
+
+def test_rows_of_a_part_that_are_measured_later_stand_with_it():
+  a, b, c = (page_lib.Row(part, what) for part, what in ('A1', 'B2', 'A3'))
+  assert page_lib.by_part([a, b, c]) == [a, c, b]
+
+
+def test_the_four_networks_come_first_and_each_has_torch_in_all_modes():
+  plan = gpu.measurements(settings(quick=False))
+  names = [(item.part, item.name) for item in plan]
+  assert len(set(names)) == len(names)
+  first = [part for part, name in names if name == 'dlsteroids'][:4]
+  assert first == [f'{gpu.about_of(name)}; TF32' for name in gpu.CASES]
+  for part in first:
+    modes = {name for other, name in names if other == part}
+    for mode in ('eager', 'compile', 'graph', 'compile graph'):
+      assert any(name.removesuffix(' channels_last') == f'torch, {mode}'
+                 for name in modes)  # fmt: skip
+  # What matters most fits into eight minutes by its own estimates.
+  assert sum(item.seconds for item in plan[: 1 + 2 * len(gpu.CASES)]) < 5 * 60
+
+
+class NoGpu(Fake):
+  """A worker whose JAX runs on the processor."""
+
+  facts: dict[str, str] = {'backend': 'cpu'}  # noqa: RUF012
+
+  def __init__(self, python, spec):
+    super().__init__(python, 1.0, [])
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    pass
+
+  def ready(self):
+    return self
+
+
+def test_without_a_gpu_its_page_is_refused_in_one_line(monkeypatch):
+  monkeypatch.setattr(gpu, 'Worker', NoGpu)
+  line = gpu.refuse(settings(quick=False))
+  assert line.startswith('page gpu: needs an NVIDIA GPU')
+  assert 'runs on cpu' in line
+  assert '\n' not in line
+  assert gpu.refuse(settings()) == ''
+
+
+def test_a_worker_past_its_limit_is_cut(monkeypatch):
+  class Slow(worker_lib.Worker):
+    def __init__(self, python, spec, **environment):
+      self.log = open(os.devnull, 'w+')  # noqa: SIM115
+      self.process = subprocess.Popen(
+        ['sleep', '60'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+      )
+
+  monkeypatch.setattr(gpu, 'Worker', Slow)
+  bench = gpu.Bench(settings())
+  with (
+    pytest.raises(worker_lib.Failed, match='cut after 0 s'),
+    bench.open('python', 'gpu_facts', 0.05),
+  ):
+    pass
+
+
+def test_forms_of_many_members_convolutions_equal_a_loop_over_members():
+  from experiments.bench import gpu_jax
+
+  x, k, dy = gpu_jax.draw_convolution(3, 2, 4, 2, 5)
+  expected = {'forward': [], 'kernel gradient': []}
+  for member_x, member_k, member_dy in zip(x, k, dy):
+    conv = lambda kernel, image=member_x: gpu_jax.convolve(image, kernel)
+    y, pull = jax.vjp(conv, member_k)
+    expected['forward'].append(y)
+    expected['kernel gradient'].append(pull(member_dy)[0])
+  for name, forms in gpu_jax.conv_forms().items():
+    for form, function in forms.items():
+      value = function(x, k, dy)
+      np.testing.assert_allclose(
+        value, np.stack(expected[name]), rtol=1e-4, atol=1e-4, err_msg=f'{name} {form}'
+      )
+
+
+def test_torch_trains_a_decoder_of_the_same_size():
+  torch = pytest.importorskip('torch', reason='torch is not installed')
+  from experiments.bench import gpu_torch
+
+  for name, case in cases_lib.DECODERS.items():
+    config = config_lib.resolve(cases_lib.make_config(name, 0))
+    data = config_lib.find('data', config['data']['name']).load(
+      {k: v for k, v in config['data'].items() if k != 'name'}
+    )
+    slot = member.slot(config, data, 0)
+    state = jax.eval_shape(member.make(config, data).init, slot, dict(data.arrays))
+    leaves = jax.tree.leaves(state['variables']['model']['params'])
+    with torch.device('meta'):
+      count = gpu_torch.count_params(gpu_torch.Decoder(case).parameters())
+    assert sum(leaf.size for leaf in leaves) == count
+
+
+@pytest.mark.parametrize('name', gpu.TOYS.values())
+def test_steps_of_torch_that_a_graph_can_capture_train_on_their_own_tensors(name):
+  pytest.importorskip('torch', reason='torch is not installed')
+  from experiments.bench import gpu_torch
+
+  offer = gpu_torch.gpu_torch(name, 64, 'eager', 'bfloat16', 'cpu')
+  assert offer.measures['train'](2).seed_steps == 2
+  assert offer.facts['params'] > 0
+
+
+@pytest.mark.slow  # some twenty processes, each compiling
+def test_a_whole_gpu_page_in_toy_sizes(tmp_path):
+  words = ['--page=gpu', '--quick', '--minutes=30', f'--out={tmp_path}']
+  done = subprocess.run(
+    [sys.executable, '-m', 'experiments.bench', *words],
+    cwd=worker_lib.ROOT,
+    env=clean(tmp_path),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  rows = json.loads((tmp_path / 'gpu.json').read_text())['rows']
+  for row in rows:  # what needs a GPU says so, all else is measured
+    needs_gpu = 'graph' in row['what'] or 'cuDNN' in row['what']
+    assert bool(row['samples']) != needs_gpu, row
