@@ -37,6 +37,7 @@ PRECISIONS = {'tf32': 'TF32', 'bfloat16': 'bfloat16'}
 HIDDEN = (128, 256, 512, 1024)  # units of an LSTM, XLA's and cuDNN's
 CONVOLUTION = {'members': 32, 'batch': 64, 'size': 16, 'channels': 32, 'units': 32}
 EPOCHS, IMAGES = 9.9, 50_000  # airbench94's, to 94 % on CIFAR-10 (Jordan 2024)
+TOY_SECONDS = 60.0  # of any measurement in toy sizes, on a busy machine
 GOAL = 10.0  # many seeds side by side over torch or one after another
 MEMORY = {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}  # leaves some to other processes
 NO_CACHE = {'JAX_ENABLE_COMPILATION_CACHE': 'false'}  # compile times are cold ones
@@ -327,7 +328,9 @@ def measurements(settings: Settings) -> list[Measurement]:
   again = CASES[:1] if settings.quick else CASES
 
   def add(part: str, name: str, seconds: float, run: Any) -> None:
-    todo.append(Measurement(part, name, 0.1 if settings.quick else seconds, run))
+    todo.append(
+      Measurement(part, name, TOY_SECONDS if settings.quick else seconds, run)
+    )
 
   def add_jax(name: str, precision: str, seeds: Sequence[int], seconds: float) -> None:
     run = partial(measure_jax, bench, name, precision, seeds)

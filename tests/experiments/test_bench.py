@@ -492,7 +492,7 @@ def test_torch_trains_a_decoder_of_the_same_size():
     assert sum(leaf.size for leaf in leaves) == count
 
 
-@pytest.mark.parametrize('name', gpu.TOYS.values())
+@pytest.mark.parametrize('name', dict.fromkeys(gpu.TOYS.values()))
 def test_steps_of_torch_that_a_graph_can_capture_train_on_their_own_tensors(name):
   pytest.importorskip('torch', reason='torch is not installed')
   from experiments.bench import gpu_torch
