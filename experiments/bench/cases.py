@@ -213,6 +213,9 @@ def make_decoder_config(name: str) -> Any:
   config.model.width = case.width
   config.model.heads = case.heads
   config.model.positions = 'learned'
+  # Learned positions end with the training window; evaluations may be no longer.
+  config.data.context = case.window // 2
+  config.data.eval_window = case.window // 2
   config.optimizer.learning_rate = LEARNING_RATE
   config.optimizer.momentum = MOMENTUM
   config.train.batch_size = case.batch
