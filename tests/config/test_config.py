@@ -167,6 +167,7 @@ def test_switching_a_plug_in_keeps_what_both_have(tree):
   assert found['model'] == {
     **{'name': 'mlp', 'hidden': (9,), 'activation': 'relu', 'norm': 'none'},
     **{'dropout': 0.25, 'dropout_input': 0.1, 'init': 'he', 'dtype': 'float32'},
+    **{'norm_after': False, 'slope': 0.01},
   }
   pairs = [('model.name', 'mlp'), ('model.widths', (3,))]
   assert "unknown config path 'model.widths'" in refused(
@@ -194,7 +195,7 @@ def test_static_and_traced_are_all_there_is(tree):
     *(f'model.{key}' for key in ('dropout', 'dropout_conv', 'dropout_input')),
     *(f'optimizer.{key}' for key in ('learning_rate', 'momentum', 'beta1', 'beta2')),
     *(f'optimizer.{key}' for key in ('epsilon', 'weight_decay', 'clip', 'warmup')),
-    *('optimizer.final', 'task.label_smoothing', 'train.steps'),
+    *('model.slope', 'optimizer.final', 'task.label_smoothing', 'train.steps'),
   }
   assert set(config_lib.hyper(tree)) == traced
   static = config_lib.static(tree)

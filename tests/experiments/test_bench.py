@@ -129,7 +129,9 @@ def test_torch_trains_a_network_of_the_same_size(name):
   from experiments.bench import torch_images as torch_lib
 
   case = cases_lib.CASES[name]
-  config = config_lib.resolve(cases_lib.make_config(name, 512))
+  config = config_lib.resolve(
+    cases_lib.make_config(name, max(512, cases_lib.CASES[name].batch))
+  )
   made = data_lib.load({k: v for k, v in config['data'].items() if k != 'name'})
   slot = member.slot(config, made, 0)
   state = jax.eval_shape(member.make(config, made).init, slot, dict(made.arrays))
@@ -497,7 +499,7 @@ def test_steps_of_torch_that_a_graph_can_capture_train_on_their_own_tensors(name
   pytest.importorskip('torch', reason='torch is not installed')
   from experiments.bench import gpu_torch
 
-  offer = gpu_torch.gpu_torch(name, 64, 'eager', 'bfloat16', 'cpu')
+  offer = gpu_torch.gpu_torch(name, 64, 'eager', 'float32', 'cpu')
   assert offer.measures['train'](2).seed_steps == 2
   assert offer.facts['params'] > 0
 

@@ -114,7 +114,7 @@ def test_alexnet_counts_as_the_closed_form():
   dense = 9216 * 4096 + 4096**2 + 4096 * 1000
   expected = 2 * (sum(p * n for p, n in zip(positions, products)) + dense)
   net, x = full_alexnet(), jax.ShapeDtypeStruct((1, 227, 227, 3), jnp.float32)
-  hyper = {'model.dropout': 0.0}
+  hyper = {'model.dropout': 0.0, 'model.slope': 0.01}
   run = functools.partial(net.apply, train=False, hyper=hyper)
   variables = jax.eval_shape(
     lambda x: net.init(jax.random.key(0), x, train=False, hyper=hyper), x

@@ -191,4 +191,5 @@ def test_the_rate_is_an_argument_of_the_program(model):
   numbers = cases.hyper(model)
   traced = jax.make_jaxpr(run)(numbers, variables, x)
   live = inspect.alive((traced.jaxpr,), sorted(numbers))
-  assert live == {*numbers, 'train.steps'}
+  # Of the numbers only the slope of leaky ReLU does nothing: the nets have others.
+  assert live == {*numbers, 'train.steps'} - {'model.slope'}

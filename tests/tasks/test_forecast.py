@@ -225,7 +225,8 @@ def test_show_is_on_the_original_scale():
     {'model': jax.eval_shape(
       lambda: task.players['model'].init(rng.Keys(rng.root(0)), batch)
     )},
-    batch, rng.Keys(rng.root(0)), slot['hyper'] | {'model.dropout_input': 0.0},
+    batch, rng.Keys(rng.root(0)),
+    slot['hyper'] | {'model.dropout_input': 0.0, 'model.slope': 0.01},
   )  # fmt: skip
   assert names.keys() == expected.keys()
 

@@ -126,7 +126,7 @@ def read_step(run: Run, name: str) -> int:
   """The last step of a run that was pushed; -1 if none was."""
   path = run.workdir / LEDGER / f'{run.id}.json'
   try:
-    return int(json.loads(path.read_text()).get(name, -1))
+    return int(json.loads(path.read_text(encoding='utf-8')).get(name, -1))
   except (OSError, ValueError, AttributeError):
     return -1
 
@@ -136,7 +136,7 @@ def write_step(run: Run, name: str, step: int) -> None:
   path = run.workdir / LEDGER / f'{run.id}.json'
   path.parent.mkdir(parents=True, exist_ok=True)
   try:
-    steps = dict(json.loads(path.read_text()))
+    steps = dict(json.loads(path.read_text(encoding='utf-8')))
   except (OSError, ValueError, TypeError):
     steps = {}
   files.write(path, json.dumps({**steps, name: step}))
