@@ -1,6 +1,6 @@
 """Cutout, mixup, dropout: what helps a CNN that has too few images?
 
-Data: 2,500 of JPEG-coded CIFAR-10 (`cifar10-jpeg`), halved to 16×16, forty passes, so
+Data: 2,500 of JPEG-coded CIFAR-10 (`cifar10-jpeg`), halved to 16×16, thirty passes, so
 that there is something to regularise. The papers' nets are of another size: cutout, a
 ResNet-18's test error on CIFAR-10 of 4.72 to 3.99 %, mean of 5 (DeVries & Taylor 2017,
 authors' repository); mixup improves generalisation (Zhang et al. 2018, abstract);
@@ -18,7 +18,7 @@ def get_config(mode: str = ''):
   config = config_lib.base(model='cnn', data='image_folder')
   config.study.name = 'cnn_regularisers'
   config.study.question = 'What helps a CNN that has too few images?'
-  config.study.seeds = 10
+  config.study.seeds = 8
   config.data.path = 'cifar10-jpeg'
   config.data.size = 16
   config.data.validation = 0.1
@@ -28,7 +28,7 @@ def get_config(mode: str = ''):
   config.model.norm = 'batch'
   config.model.hidden = (128,)
   config.optimizer.learning_rate = 0.02
-  config.train.steps = 1560  # 40 epochs
+  config.train.steps = 1170  # 30 epochs
   config.train.batch_size = 64
   config.train.evaluations = 4
   config.train.eval_batch = 1000
