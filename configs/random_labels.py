@@ -71,7 +71,7 @@ def get_arms(config):
 def get_claims(config):
   """Whether they are fitted is in the report: the step of 99 % training accuracy."""
   del config
-  paper = 'Zhang et al. 2017'
+  paper = 'Zhang et al. 2017 (unverified)'
   return (
     claims.claim(
       paper, 'random labels leave test accuracy at chance', '', arm='random_labels=1.0',

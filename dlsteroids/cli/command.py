@@ -364,9 +364,10 @@ def _plan(command: Command, request: files.Request, workdir: pathlib.Path) -> No
   from dlsteroids.run import launch, pilot, until
 
   values = command.flags
+  most = until.check(values.until or '', values.most)
   plan = launch.plan_of(request, workdir)
-  if values.until:
-    plan = until.begin(plan, workdir, values.most)
+  if most:
+    plan = until.begin(plan, workdir, most)
   lines = []
   if values['pilot'].present:
     wanted = pilot.Wanted(values.effect, values.power)
@@ -383,12 +384,12 @@ def _train(command: Command, request: files.Request, workdir: pathlib.Path) -> A
   """The action `run`, in this process or by workers of an executor."""
   from dlsteroids.cli import progress
   from dlsteroids.cluster import child, dispatch, executors
-  from dlsteroids.run import launch
+  from dlsteroids.run import launch, until
 
   values = command.flags
+  most = until.check(values.until or '', values.most)
   with progress.Progress(request.config['study']['metric']) as shown:
     if values.executor == 'local' and not values.unit_minutes:
-      most = values.most or 0
       return launch.train(request, workdir, shown.watch, shown.say, most)
     # Workers need the accelerator's memory that JAX would reserve here.
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')

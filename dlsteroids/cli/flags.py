@@ -177,12 +177,6 @@ def check(values: absl_flags.FlagValues) -> None:
   until = values.until or ''
   if until and (values.executor != 'local' or values.unit_minutes):
     raise errors.UserError('--until goes with neither --executor nor a time limit')
-  if until and values.most is None:
-    raise errors.UserError(
-      f'--until={until} needs a bound: --most=40, the most seeds an arm may get'
-    )
-  if values['most'].present and not until:
-    raise errors.UserError('--most goes with --until=decided')
   if values.action == 'work' and not values['programs'].present:
     raise errors.UserError('--action=work needs --programs=ID,…, as in plan.json')
   for name, users in executors.USERS.items():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dlsteroids.external import judged, layout, sheets
+from dlsteroids.external import layout, sheets, study_of_table
 from dlsteroids.report import answer
 from dlsteroids.store import results, tables
 from dlsteroids.study import study as study_lib
@@ -85,10 +85,10 @@ def judge(
   twice = [one for one in metrics if metrics.count(one) > 1]
   if twice:
     raise errors.UserError(f'--metric names {twice[0]!r} twice')
-  study, every = judged.make(
+  study, every = study_of_table.make(
     sheet,
     layout.Choice(arm, seed, metrics, reference, flops, budget, status),
-    judged.Settings(
+    study_of_table.Settings(
       name, question, command, better, margin, fallback, alpha, looks, pairing
     ),
   )
@@ -122,9 +122,9 @@ def _check(
     raise errors.UserError(f'--alpha lies between 0 and 1, not {alpha:g}')
   if looks < 1:
     raise errors.UserError(f'--looks must be at least 1, not {looks}')
-  if pairing not in judged.PAIRINGS:
+  if pairing not in study_of_table.PAIRINGS:
     raise errors.UserError(
-      f'--pairing is one of {", ".join(judged.PAIRINGS)}, not {pairing!r}'
+      f'--pairing is one of {", ".join(study_of_table.PAIRINGS)}, not {pairing!r}'
     )
 
 

@@ -113,13 +113,11 @@ def propose(
     is_admissible: whether a place can be trained, and differs from those tried.
   """
   best = best_place(ratings) if ratings else start
-  room = count - len(ratings)
-  for places in ([best], along(best), across(best)):
+  first = along(best) if ratings else [best, *along(best)]
+  for places in (first, across(best)):
     new = [p for p in places if p not in ratings and is_admissible(p)]
-    if new and places[0] == best:  # the start, with what lies around it
-      new += [p for p in along(best) if is_admissible(p)]
     if new:
-      return new[: max(room, 0)]
+      return new[: max(count - len(ratings), 0)]
   return []
 
 

@@ -220,11 +220,11 @@ class _Neighbours:
     self, key: study_plan.Key, start: neighbours.Place, count: int
   ) -> list[neighbours.Place]:
     """The place nearest to an inadmissible start that can be trained, if any."""
-    seen, edge = {start}, [start]
-    while edge and len(seen) < 4 ** len(self.axes) * count:
-      edge = [n for p in edge for n in neighbours.along(p) if n not in seen]
+    visited, edge = {start}, [start]
+    while edge and len(visited) < 4 ** len(self.axes) * count:
+      edge = [n for p in edge for n in neighbours.along(p) if n not in visited]
       edge = list(dict.fromkeys(edge))
-      seen |= {*edge}
+      visited |= {*edge}
       for place in edge:
         if self.is_admissible(key, place):
           return [place]
@@ -265,8 +265,8 @@ class _Neighbours:
       for key, points in trials.items()
       for point in points
     }
-    kept = {at: one for at, one in self.plan.structured.items() if at in used}
-    plan = self.plan._replace(structured=kept)
+    structured = {at: one for at, one in self.plan.structured.items() if at in used}
+    plan = self.plan._replace(structured=structured)
     self.plan = study_plan.with_trials(plan, trials)
 
   def grid(self) -> dict[str, tuple[float, ...]]:

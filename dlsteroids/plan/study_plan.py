@@ -404,6 +404,8 @@ def check_tuning(design: designs.Design, grid: Collection[str]) -> None:
 def with_layouts(plan: Plan, written: Mapping[str, Any]) -> Plan:
   """The plan with its programs laid out as plan.json says, else by rule.
 
+  Programs that the plan has laid out before stay so unless plan.json has them.
+
   Args:
     plan: of a study, or of a part of it.
     written: the programs of plan.json by id.

@@ -17,8 +17,8 @@ _REFUSALS = {
 _REASONS = {
   frontier.BEYOND: 'an end is not within the budgets of both',
   frontier.NO_GAIN: 'it is not certain that there is a gain to divide',
-  frontier.CENSORED: 'the bare model does not come as far within its budgets, so that '
-  'the doublings to divide are not known',
+  frontier.CENSORED: 'it is not certain that the bare model comes as far within its '
+  'budgets, so that the doublings to divide are not known',
   frontier.OUTSIDE: 'in one of the two orders a share lies outside 0 to 100 %',
   frontier.DISAGREE: 'the two orders disagree by more than their interval',
 }
@@ -74,8 +74,8 @@ def grown(result: doublings_lib.Doublings) -> list[str]:
     return []
   slope = growth.per_doubling
   text = (
-    f'For every doubling of the full model’s compute, the ideas are worth '
-    f'{_signed(slope.value)} doublings more'
+    'For every doubling of the full model’s compute, the worth of the ideas changes '
+    f'by {_signed(slope.value)} doublings'
   )
   if math.isnan(slope.ci_low):
     return [f'{text} (without an interval: some replicates do not reach the targets).']

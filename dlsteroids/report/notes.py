@@ -305,14 +305,24 @@ def _tuning(study: study_lib.Study) -> list[str]:
     if len(study.tuning.grid[path]) > len(values)
   ]
   by = 'chosen on validation'
+  paths, trials = (
+    formats.listing(list(study.tuning.grid)), study.config['study'].get('tune_trials')
+  )  # fmt: skip
+  source = f'an equal grid per arm ({grid})'
   if study.tuning.by == 'random':
-    trials = study.config['study']['tune_trials']
-    grid = f'{trials} log-uniform draws of {formats.listing(list(study.tuning.grid))}'
+    source = f'{trials} log-uniform draws of {paths}, the same for every arm'
+  elif study.tuning.by == 'neighbours':
+    extended = []
+    source = (
+      f'a search over {paths} for every arm at every budget, from the choice at the '
+      f'budget before to the neighbours of the best, {trials} points or more, equally '
+      'many for all arms at a budget'
+    )
   if study.config['study'].get('tune_for') == 'speed':
     by = f'chosen by the fewest steps to {study.config["study"]["reach"]}'
   return [
-    f'Tuned numbers come from an equal grid per arm ({grid}), {by} with seeds {seeds}, '
-    'which take no part in the claim.',
+    f'Tuned numbers come from {source}, {by} with seeds {seeds}, which take no part in '
+    'the claim.',
     *extended,
   ]
 
@@ -321,21 +331,24 @@ def edges(tuning: study_lib.Tuning | None) -> list[str]:
   """How many arms chose an end of the grid, where beyond it may be better."""
   if tuning is None:
     return []
-  by_condition: dict[str, list[Mapping[str, float]]] = {}
+  by_condition: dict[str, list[study_lib.Choice]] = {}
   for choice in tuning.choices:
     where = conditions.Condition(choice.regime, choice.budget, choice.size)
-    words = regimes.name_condition(where)
-    by_condition.setdefault(words, []).append(choice.numbers)
+    by_condition.setdefault(regimes.name_condition(where), []).append(choice)
   notes = []
-  for path, grid in tuning.grid.items():
+  for path in tuning.grid:
     parts = []
-    for condition, choices in by_condition.items() if len(grid) > 1 else ():
+    for condition, choices in by_condition.items():
       ends = []
-      for word, end in (('largest', max(grid)), ('smallest', min(grid))):
-        count = sum(math.isclose(numbers[path], end) for numbers in choices)
+      at_ends = [choice for choice in choices if tuning.is_end(choice, path)]
+      for word, end in (('largest', max), ('smallest', min)):
+        count = sum(
+          choice.numbers[path] == end(tuning.tried(choice, path)) for choice in at_ends
+        )
         ends += [f'{count} the {word}'] if count else []
       if ends:
-        parts.append(f'{condition}, of {len(choices)} arms {formats.listing(ends)}')
+        arms = formats.plural(len(choices), 'arm')
+        parts.append(f'{condition}, of {arms} {formats.listing(ends)}')
     if parts:
       notes.append(
         f'At an end of the grid, beyond which {path} may be better: {"; ".join(parts)}.'

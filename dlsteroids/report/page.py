@@ -15,7 +15,7 @@ def _kind(part: blocks.Part) -> str:
 
 def _keep_intervals(words: str) -> str:
   """Keeps an interval on one line."""
-  return re.sub(r'\[[^\]]*\]', lambda m: m[0].replace(' ', '\u00a0'), words)
+  return re.sub(r'\[[^\[\])]*[\])]', lambda m: m[0].replace(' ', '\u00a0'), words)
 
 
 _ENVIRONMENT = jinja2.Environment(

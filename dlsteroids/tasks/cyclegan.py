@@ -112,7 +112,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     show=translation.make_show(makers, directions),
     sample=translation.make_sample(makers),
     digest=extractor.digest if extractor else '',
-    facts={**translation.facts(extractor, dataset), **gan_losses.told()},
+    facts={**translation.facts(extractor, dataset), **gan_losses.facts()},
   )
 
 

@@ -103,7 +103,7 @@ def build(config: Mapping[str, Any], dataset: types.Dataset) -> types.Task:
     film=pictures.make_film(game),
     sample=pictures.make_sample(game),
     digest=extractor.digest,
-    facts={'quality': quality.facts(extractor, counts), **gan_losses.told()},
+    facts={'quality': quality.facts(extractor, counts), **gan_losses.facts()},
     references={
       'real against real': {f'test/{name}': value for name, value in floor.items()}
     },

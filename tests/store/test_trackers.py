@@ -51,7 +51,7 @@ def test_tensorboard_has_each_evaluation_once(tmp_path):
 
   push_twice('tensorboard', tmp_path)
   points = []
-  for path in sorted(tmp_path.glob('tensorboard/a_b-seed1-*/events*')):
+  for path in sorted(tmp_path.glob('tensorboard_live/a_b-seed1-*/events*')):
     data = path.read_bytes()
     while data:
       (size,) = struct.unpack('<Q', data[:8])

@@ -38,16 +38,16 @@ def extractor(classes=4, dims=3, **changes):
 
 def test_frechet_of_gaussians_in_closed_form():
   # One dimension: (m - n)² + (s - t)². Diagonal ones add up.
-  one = distances.given(np.array([1.0, 2]), np.diag([4.0, 9]))
-  other = distances.given(np.array([0.0, 5]), np.diag([1.0, 16]))
+  one = distances.from_covariance(np.array([1.0, 2]), np.diag([4.0, 9]))
+  other = distances.from_covariance(np.array([0.0, 5]), np.diag([1.0, 16]))
   assert distances.frechet(one, other) == pytest.approx(10 + 1 + 1, rel=1e-12)
   # Scaling: C and s² C commute, (1 - s)² tr C. And a point: tr C.
   basis = rows(6, 6)
   covariance = basis @ basis.T
   mean = np.zeros(6)
-  big = distances.given(mean, 9 * covariance)
-  point = distances.given(mean, np.zeros((6, 6)))
-  small = distances.given(mean, covariance)
+  big = distances.from_covariance(mean, 9 * covariance)
+  point = distances.from_covariance(mean, np.zeros((6, 6)))
+  small = distances.from_covariance(mean, covariance)
   trace = np.trace(covariance)
   assert distances.frechet(small, big) == pytest.approx(4 * trace, rel=1e-10)
   assert distances.frechet(small, point) == pytest.approx(trace, rel=1e-12)
@@ -68,7 +68,9 @@ def test_frechet_of_samples_equals_scipys(seed):
   x, y = rows(400, 5, seed) @ mix, rows(300, 5, seed + 1, 1.5, 0.3)
   wanted = reference(x, y)
   assert quality.frechet(x, y) == pytest.approx(wanted, rel=1e-9)
-  moments = [distances.given(z.mean(0), np.cov(z, rowvar=False)) for z in (x, y)]
+  moments = [
+    distances.from_covariance(z.mean(0), np.cov(z, rowvar=False)) for z in (x, y)
+  ]
   assert distances.frechet(*moments) == pytest.approx(wanted, rel=1e-9)
   np.testing.assert_allclose(
     distances.moments(x).root.T @ distances.moments(x).root, np.cov(x, rowvar=False)

@@ -205,8 +205,8 @@ def draw_worth(
 
 def pick_targets(result: doublings_lib.Doublings) -> list[frontier.TargetWorth]:
   """The easiest and the hardest target at which something is known."""
-  known = [t for t in result.targets if t.together.kind != frontier.UNDETERMINED]
-  fixed = [t for t in known if not t.moving] or known
+  bounded = [t for t in result.targets if t.together.kind != frontier.UNDETERMINED]
+  fixed = [t for t in bounded if not t.moving] or bounded
   return fixed if len(fixed) < 2 else [fixed[0], fixed[-1]]
 
 

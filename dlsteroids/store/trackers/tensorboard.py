@@ -1,4 +1,7 @@
-"""TensorBoard files below tensorboard/ of the workdir, flushed at each evaluation."""
+"""TensorBoard files in tensorboard_live/ of the workdir, flushed at each evaluation.
+
+The report's curves, which `engine.tensorboard` writes anew, are in another folder.
+"""
 
 import json
 import re
@@ -25,9 +28,9 @@ class Handle:
 
 
 def begin(tensorboardX: ModuleType, run: tracker.Run) -> Handle:
-  """Opens `tensorboard/NAME-ID/`; a run that continues gets a further file there."""
+  """Opens `tensorboard_live/NAME-ID/`; a run that continues gets a further file."""
   name = re.sub(r'[/\\\0]', '_', f'{run.name}-{run.id[:8]}')
-  folder = run.workdir / 'tensorboard' / name
+  folder = run.workdir / 'tensorboard_live' / name
   # Files are named by the second: a run that continues must not overwrite its first.
   number = len(list(folder.glob('events*')))
   writer = tensorboardX.SummaryWriter(str(folder), filename_suffix=f'.{number}')

@@ -52,7 +52,7 @@ def moments(rows: np.ndarray) -> Moments:
   return Moments(mean, root / math.sqrt(len(rows) - 1))
 
 
-def given(mean: np.ndarray, covariance: np.ndarray) -> Moments:
+def from_covariance(mean: np.ndarray, covariance: np.ndarray) -> Moments:
   """The moments of a Gaussian with a symmetric, possibly singular covariance."""
   values, vectors = np.linalg.eigh(covariance)
   return Moments(mean, np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)

@@ -23,7 +23,7 @@ class Loss(NamedTuple):
   logistic: bool = False
 
 
-def told() -> dict[str, Any]:
+def facts() -> dict[str, Any]:
   """What a report must know of the losses: where D's logits mean chances."""
   return {'logistic': {name: loss.logistic for name, loss in LOSSES.items()}}
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dlsteroids.analysis import effects, pairs, permutation
-from dlsteroids.external import judged, layout, sheets
+from dlsteroids.external import layout, sheets, study_of_table
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
 from tests.fixtures import tables_of_runs as tables
@@ -16,7 +16,9 @@ from tests.fixtures import tables_of_runs as tables
 def make(source, choice=None, **settings):
   options = {'name': 'runs', **settings}
   chosen = layout.Choice(**(choice or {}))
-  return judged.make(sheets.read(source), chosen, judged.Settings(**options))
+  return study_of_table.make(
+    sheets.read(source), chosen, study_of_table.Settings(**options)
+  )
 
 
 def frame_of(scores, metric='test_accuracy'):
@@ -69,8 +71,8 @@ def test_every_layout_gives_the_same_study(tmp_path, name):
   ],
 )
 def test_split_name_and_direction_follow_from_the_column(column, wanted):
-  split, name = judged.name_metric(column)
-  assert (split, name, judged.infer_better(name)) == wanted
+  split, name = study_of_table.name_metric(column)
+  assert (split, name, study_of_table.infer_better(name)) == wanted
 
 
 def test_percent_is_a_share_and_so_is_its_margin():
