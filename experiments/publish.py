@@ -14,6 +14,7 @@ SEALED = ('study.json', 'plan.json')  # JSON with a checksum
 TABLES = (
   *('runs.csv', 'effects.csv', 'attribution.csv', 'attribution_orders.csv'),
   *('attribution_interactions.csv', 'gains.csv', 'regimes.csv', 'claims.csv'),
+  *('searches.csv', 'frontier.csv', 'worth.csv'),
 )
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'a finished study', required=True)

@@ -1,55 +1,75 @@
-"""Writes experiments/steroids/README.md from the published steroids studies:
+"""Writes experiments/steroids/README.md from published studies of frontiers:
 python -m experiments.steroids
 
-Nothing is trained: every number is computed from the committed runs.csv and study.json
-of the pages, every figure drawn from them.
+Nothing is trained: every number is computed from the committed runs.csv, searches.csv
+and study.json of the pages, every figure drawn from them. Studies that divide the gain
+in log-error, at one width and few budgets, stand below as a second reading.
 """
 
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-from absl import app, flags
+from absl import app, flags, logging
 
-from dlsteroids.analysis import attribution
+from dlsteroids.analysis import attribution, frontier
+from dlsteroids.analysis import doublings as doublings_lib
 from dlsteroids.report import attribution as attribution_words
-from dlsteroids.report import blocks, facts, formats, markdown
+from dlsteroids.report import blocks, formats, markdown
+from dlsteroids.report import doublings as words
 from dlsteroids.report import notes as report_notes
-from dlsteroids.report.figures import attribution as attribution_figures
 from dlsteroids.report.figures import canvas
+from dlsteroids.report.figures import doublings as figures
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import files
 
 HOME = pathlib.Path(__file__).parent
-FAMILIES = {  # page: (family, data in words)
-  'steroids_cnn': ('CNN', 'scanned digits'),
-  'steroids_lstm': ('LSTM', 'text'),
-  'steroids_gan': ('GAN', 'drawing digits'),
-  'steroids_cnn_mnist': ('CNN', 'MNIST'),
-  'steroids_cnn_cifar': ('CNN', 'cifar10-jpeg'),
-  'steroids_lstm_shakespeare': ('LSTM', 'tiny Shakespeare'),
-  'steroids_gan_mnist': ('GAN', 'drawing MNIST'),
+STUDIES = {  # page: (family, data in words), as the answer names them
+  'steroids_cnn_frontier': ('CNN', 'MNIST'),
+  'steroids_cnn_frontier_cifar': ('CNN', 'cifar10-jpeg'),
+  'steroids_cnn_frontier_digits': ('CNN', 'scanned digits'),
+  'steroids_lstm_frontier': ('text', 'tiny Shakespeare'),
+  'steroids_lstm_frontier_docs': ('text', 'Python’s documentation'),
+  'steroids_gan_frontier': ('GAN', 'MNIST'),
+  'steroids_gan_frontier_digits': ('GAN', 'scanned digits'),
 }
+LOG_ERROR = {
+  'steroids_cnn': ('CNN', 'scanned digits'),
+  'steroids_cnn_mnist': ('CNN', 'MNIST'),
+  'steroids_lstm': ('LSTM', 'Python’s documentation'),
+  'steroids_lstm_shakespeare': ('LSTM', 'tiny Shakespeare'),
+  'steroids_gan': ('GAN', 'scanned digits'),
+  'steroids_gan_mnist': ('GAN', 'MNIST'),
+}
+INTRODUCTION = (
+  'A bare model of the sixties is given more and more training compute, and so is the '
+  'model with all that was invented since. At every budget width, batch size and '
+  'learning rate are searched for each set of ideas, at equal FLOPs and with equally '
+  'many candidates. What an idea is worth is then how many times the compute may be '
+  'halved, with the idea, on the way to the same test error: its worth in doublings.',
+)
 LIMITS = (
-  'Scale: nets of thousands of parameters, seconds of one processor a run. What an '
-  'idea is worth can grow with scale, and some ideas exist for its sake alone.',
+  'Scale: nets of thousands of parameters, minutes of one processor a run. What an '
+  'idea is worth can grow or fall with scale, and some ideas exist for its sake alone.',
   'Data: small and clean sets. Convolution, dropout and augmentation answer to larger '
   'images and to harder ones.',
-  'The ends: a share depends on what is called bare, on what is called full and on '
-  'the ratio of the budgets. That ratio was declared before the runs (for the digits '
-  'after a pilot on other seeds); the figures of shares show the others.',
-  'The list: compute here is the training FLOPs of one model. Optimizers, initial '
-  'values and what tuning knows today serve the bare model, too: it is a perceptron of '
-  'the sixties with the training of today.',
-  'Tuning: {rates} learning rates for every combination at every budget, chosen on '
-  'validation; nothing else was tuned for anyone.',
+  'The ends: worth depends on what is called bare and what is called full; nothing is '
+  'said beyond the budgets that were trained.',
+  'Today’s training serves the bare model, too: Adam, initial values and the search '
+  'for its numbers are not of its time, and not counted as ideas.',
+  'Compute is the nominal training FLOPs of one run. What the search cost, and what '
+  'finding the ideas cost, is not in it.',
 )
-
-SCALE = (
-  'Shares are of the reduction of the logarithm of the error, means and 95 % intervals '
-  'over seeds.'
+SECOND_READING = (
+  'Before frontiers there were studies of one width and few budgets, all combinations '
+  'of ideas at equal FLOPs, the learning rate alone tuned. They divide the fall of the '
+  'logarithm of the error between compute and ideas by Shapley values. There the ideas '
+  'are mandatory even where they hurt, and the answer depends on the ends that were '
+  'chosen; percentages stand only where both orders, compute first and ideas first, '
+  'lie between 0 and 100 % and agree.'
 )
 
 PAGES = flags.DEFINE_string('pages', str(HOME / 'results'), 'where the studies lie')
@@ -57,169 +77,222 @@ OUT = flags.DEFINE_string('out', str(HOME / 'steroids'), 'folder to write')
 
 
 class Family(NamedTuple):
-  """One published study and its attribution."""
+  """One published study of frontiers.
+
+  Attributes:
+    page: its folder.
+    name, data: as the answer calls them.
+    study: what was asked.
+    runs, searches: its tables.
+    result: its frontiers and what they are worth.
+  """
 
   page: str
   name: str
   data: str
   study: study_lib.Study
   runs: pd.DataFrame
-  found: attribution.Attribution
+  searches: pd.DataFrame
+  result: doublings_lib.Doublings
 
 
 def read(folder: pathlib.Path) -> list[Family]:
-  """The published studies, in the order of `FAMILIES`.
+  """The published studies of frontiers, in the order of `STUDIES`.
 
   Raises:
-    UsageError: none is there, or one cannot be divided.
+    UsageError: none is there, or one has no frontiers.
   """
   families = []
-  for page, (name, data) in FAMILIES.items():
+  for page, (name, data) in STUDIES.items():
     if not (folder / page / 'study.json').is_file():
       continue
-    tree = json.loads((folder / page / 'study.json').read_text())
-    study = study_lib.from_json(tree)
-    runs = pd.read_csv(folder / page / 'runs.csv', keep_default_na=True)
-    found = attribution.attribute(study, runs)
-    if found.refusal:
-      why = attribution_words.describe(found.refusal)
+    study, runs = read_study(folder / page)
+    searches = pd.read_csv(folder / page / 'searches.csv')
+    result = doublings_lib.measure(study, runs, searches)
+    if result.refusal:
+      why = words.sentences(study, result)[0]
       raise app.UsageError(f'{folder / page}: {why}')
-    families.append(Family(page, name, data, study, runs, found))
+    families.append(Family(page, name, data, study, runs, searches, result))
   if not families:
-    raise app.UsageError(f'no published steroids study in {folder}')
+    raise app.UsageError(f'no published study of frontiers in {folder}')
   return families
 
 
-def row_of(family: Family, player: str) -> dict[str, Any]:
-  """A player's row at the headline ratio on the headline's scale."""
-  rows = attribution.at_headline(family.found, family.found.players)
-  return next(row for row in rows if row['player'] == player)
+def read_study(page: pathlib.Path) -> tuple[study_lib.Study, pd.DataFrame]:
+  """What a page asked, and its runs."""
+  tree = json.loads((page / 'study.json').read_text(encoding='utf-8'))
+  return study_lib.from_json(tree), pd.read_csv(page / 'runs.csv', keep_default_na=True)
 
 
-def share(row: dict[str, Any]) -> str:
-  """'38 % [31, 44]', or 'not divided'."""
-  number, interval = attribution_words.tell_share(row, 0)
-  return f'{number} {interval}' if number else 'not divided'
+def hardest(family: Family) -> frontier.TargetWorth:
+  """The least error at which something is known of the ideas' worth."""
+  return figures.pick_targets(family.result)[-1]
 
 
-class Told(NamedTuple):
-  """What a family answers: rows of compute given to the bare model, the ideas then, and
-  of both, and the best idea, averaged over all orders (Shapley)."""
-
-  alone: dict[str, Any]
-  then: dict[str, Any]
-  compute: dict[str, Any]
-  ideas: dict[str, Any]
-  best: dict[str, Any]
+def answer(families: Sequence[Family]) -> tuple[str, ...]:
+  """The title's question in three sentences: worth, growth, and compute's share."""
+  return verdict(families), growth(families), shares(families)
 
 
-def tell(family: Family) -> Told | None:
-  """None if its gain cannot be divided."""
-  compute = row_of(family, 'compute')
-  orders = attribution.at_headline(family.found, family.found.orders)
-  if formats.missing(compute['share']) or not orders:
-    return None
-  rows = attribution.at_headline(family.found, family.found.players)
-  names = [factor.name for factor in family.study.factors]
-  ideas = (row for row in rows if row['player'] in names)
-  best = max(ideas, key=lambda row: row['share'])
-  return Told(orders[0], orders[1], compute, row_of(family, 'ideas'), best)
+def verdict(families: Sequence[Family]) -> str:
+  """How much the ideas save in each family at the hardest targets."""
+  worths = [hardest(family).together for family in families]
+  save = sum(_lower(worth) > 0 for worth in worths)
+  start = {len(worths): 'Not only', 0: 'At this scale, yes'}.get(save, 'It depends')
+  parts = [f'{_who(family)} {saved(family)}' for family in families]
+  counts = f'{save} of {len(worths)} studies'
+  return (
+    f'{start}: in {counts} the ideas save compute where most is asked of both kinds '
+    f'of net ({"; ".join(parts)}).'
+  )
 
 
-def answer(families: Sequence[Family]) -> str:
-  """The title question in one paragraph."""
-  parts, told = [], [tell(family) for family in families]
-  for family, found in zip(families, told):
-    who = f'{family.name} on {family.data}'
-    if found is None:
-      parts.append(f'{who}: the gain cannot be distinguished from zero.')
+def saved(family: Family) -> str:
+  """What all ideas are worth at the hardest target, and at the full model's best."""
+  moving = [target for target in family.result.targets if target.moving]
+  targets = list(dict.fromkeys([hardest(family), *moving]))
+  known = [t for t in targets if t.together.kind != frontier.UNDETERMINED]
+  texts = [
+    f'{words.describe(target.together)} at '
+    f'{words.name_target(family.study, family.result, target)}'
+    for target in known
+  ]
+  return ', and '.join(texts) + (', the full model’s best' if moving else '')
+
+
+def _lower(worth: frontier.Worth) -> float:
+  """The lower end of a worth's interval, or of its bound; -inf without one."""
+  ends = [end for end in (worth.low, worth.ci_low) if not math.isnan(end)]
+  return min(ends)
+
+
+def _who(family: Family) -> str:
+  return f'{family.name} on {family.data}'
+
+
+def growth(families: Sequence[Family]) -> str:
+  """Whether ideas pay more where more is asked."""
+  groups: dict[str, list[str]] = {'more': [], 'less': [], 'unknown': []}
+  for family in families:
+    result = family.result.growth
+    slope = None if result is None else result.per_doubling
+    if slope is None or not math.isfinite(slope.ci_low):
+      groups['unknown'].append(_who(family))
+    elif slope.ci_low > 0 or slope.ci_high < 0:
+      group = 'more' if slope.ci_low > 0 else 'less'
+      low, high = (f'{end:+.2f}'.replace('-', '−') for end in slope[1:])
+      value = f'{slope.value:+.2f}'.replace('-', '−')
+      groups[group].append(f'{_who(family)}, {value} [{low}, {high}]')
+    else:
+      groups['unknown'].append(_who(family))
+  parts = []
+  for group, listed in groups.items():
+    if not listed:
       continue
-    name = attribution_words.name_player(family.found, 'compute')
-    best = attribution_words.name_player(family.found, found.best['player'])
+    names = '; '.join(listed)
     parts.append(
-      f'{who}: {name} alone {share(found.alone)} of the gain, the ideas then '
-      f'{share(found.then)}; over all orders compute {share(found.compute)}, ideas '
-      f'{share(found.ideas)}, first of them {best} {share(found.best)}.'
+      f'it is not certain whether they grow ({names})'
+      if group == 'unknown'
+      else f'they pay {group} at scale ({names})'
     )
-  return f'{verdict(told)} {" ".join(parts)} {SCALE}'
+  unit = 'In doublings of worth for every doubling of the full model’s compute, '
+  return f'{unit}{formats.listing(parts)}.'
 
 
-def verdict(told: Sequence[Told | None]) -> str:
-  """What the shares of compute alone, given to the bare models, say together."""
-  found = [one for one in told if one is not None]
-  if not found:
-    return 'These studies are inconclusive.'
-  most = sum(one.alone['share_low'] > 0.5 for one in found)
-  least = sum(one.alone['share_high'] < 0.5 for one in found)
-  counts = {'mostly': most, 'mostly not': least}
-  start = next((word for word, n in counts.items() if n == len(found)), 'it depends')
-  text = (
-    f'At this scale, {start}: compute alone, given to the bare model, brings more than '
-    f'half of the gain in {most} of {len(found)} studies, less than half in {least}.'
-  )
-  if max(one.compute['share_low'] for one in found) > 1:
-    text += (
-      ' Where compute has more than 100 % over all orders, the ideas cost more than '
-      'they bring while there is little compute.'
+def shares(families: Sequence[Family]) -> str:
+  """What part of the way from bare to full the ideas are, where that can be said."""
+  listed, refused = [], []
+  for family in families:
+    ends = family.result.ends
+    if ends is None or ends.reason or ends.ideas_share is None:
+      refused.append(_who(family))
+      continue
+    share = ends.ideas_share
+    value, low, high = (
+      f'{100 * end:.0f}'.replace('-', '−')
+      for end in (share.value, share.ci_low, share.ci_high)
     )
-  return text
-
-
-def limits(families: Sequence[Family]) -> list[str]:
-  """What the answer may not be taken for."""
-  sizes = sorted(
-    {
-      len(grid)
-      for family in families
-      if family.study.tuning
-      for grid in family.study.tuning.grid.values()
-    }
-  )
-  rates = ' to '.join(dict.fromkeys((str(sizes[0]), str(sizes[-1])))) if sizes else 'no'
-  return [text.format(rates=rates) for text in LIMITS]
+    listed.append(f'{_who(family)} {value} % [{low}, {high}]')
+  text = ''
+  if listed:
+    text = (
+      'Of all doublings from the bare model at the smallest common budget to the full '
+      f'one at the largest, the ideas are a part: {"; ".join(listed)}, compute is the '
+      'rest'
+    )
+  if refused:
+    names = formats.listing(refused)
+    no = f'no honest share can be printed of {names}, for the reasons below'
+    text = f'{text}; {no}' if text else f'N{no[1:]}'
+  return f'{text}.'
 
 
 def table(families: Sequence[Family]) -> blocks.Table:
-  """Every player of every family."""
-  head = ('Family', 'Player', 'Share of the gain', 'Contribution', 'p')
+  """Every family's ideas at its two targets."""
+  head = ('Study', 'Target', 'Full model', 'Bare model', 'Worth of all ideas', 'Most')
   rows = []
   for family in families:
-    for row in attribution.at_headline(family.found, family.found.players):
-      amount = attribution_words.tell_amount(
-        family.study, family.found.scale, row['phi'], attribution_words.width_of(row)
+    for target in figures.pick_targets(family.result):
+      rows.append(
+        (
+          _who(family),
+          words.name_target(family.study, family.result, target),
+          words.describe_cost(target.full),
+          words.describe_cost(target.bare),
+          words.cell(target.together),
+          largest(family, target),
+        )
       )
-      name = attribution_words.name_player(family.found, row['player'])
-      what = f'{family.name}, {family.data}'
-      rows.append((what, name, share(row), amount, formats.p_value(row['p'])))
-  return blocks.Table('', head, (False, False, True, True, True), tuple(rows))
+  return blocks.Table('', head, (False, False, True, True, True, False), tuple(rows))
 
 
-def describe(family: Family) -> list[str]:
-  """A family's section."""
+def largest(family: Family, target: frontier.TargetWorth) -> str:
+  """The idea that is worth most there, of those that were measured."""
+  name = 'shapley' if family.result.is_game else 'from_full'
+  worths = {idea.idea: getattr(idea, name) for idea in target.ideas}
+  measured = {i: w for i, w in worths.items() if w.kind == frontier.MEASURED}
+  if not measured:
+    return 'undetermined'
+  idea = max(measured, key=lambda one: measured[one].value)
+  return f'{idea.replace("_", " ")} {words.cell(measured[idea])}'
+
+
+def section(family: Family, drawings: Sequence[blocks.Drawing]) -> blocks.Section:
+  """One family: the frontier's figure, what ideas are worth, what it took."""
+  part = words.section(family.study, family.result)
+  parts: list[Any] = [blocks.Prose(setting(family))]
+  parts += drawings
+  parts += [*part.parts, blocks.Bullets(tuple(edges(family)))]
+  title = f'{family.name}: {family.data}'
+  kept = tuple(p for p in parts if not isinstance(p, blocks.Bullets) or p.items)
+  return blocks.Section(title, kept, family.page)
+
+
+def edges(family: Family) -> list[str]:
+  """Which searches ended at an end of what they may try."""
+  return report_notes.edges(family.study.tuning)
+
+
+def setting(family: Family) -> str:
+  """What was trained, and what it took."""
   study = family.study
-  column = study.metric.column
-  mine = family.runs[
-    (family.runs['arm'] == 'baseline')
-    & (family.runs['tuned'] == study.tuned)
-    & (family.runs['regime'] == study.regime)
-    & (family.runs['budget'] == 1)
-    & (family.runs['size'] == 1)
-  ]
-  cost = study.arm('baseline').at[0]
-  parts = [
-    f'## {family.name}: {family.data}',
-    f'The full model reaches {formats.value(column, float(mine[column].mean()))} '
-    f'{facts.words(study, column)} (mean of {len(mine)} seeds) at '
-    f'{formats.flops(cost.flops)} a run with {cost.params:,} parameters; every '
-    f'combination of ideas spends as many FLOPs. {len(study.arms)} combinations at '
-    f'{len(study.conditions)} budgets, {len(family.runs):,} runs.',
-  ]
-  parts += attribution_words.sentences(study, family.found)
-  parts += report_notes.edges(study.tuning)
-  for name in ('waterfall', 'shares'):
-    path = f'figures/{family.page}_{name}.png'
-    parts.append(f'![{family.name}, {name}]({path})')
-  details = '; '.join(
+  full = study.arm('baseline').at[0]
+  budgets = sorted({condition.budget for condition in study.conditions})
+  every = [*family.runs['flops'], *family.searches['flops']]
+  hours = (family.runs['wall_s'].sum() + family.searches['wall_s'].sum()) / 3600
+  ideas = formats.listing([factor.name.replace('_', ' ') for factor in study.factors])
+  low, high = (formats.flops(full.flops * end) for end in (budgets[0], budgets[-1]))
+  return (
+    f'Ideas: {ideas}. {len(study.arms)} sets of them at budgets from {low} to {high} a '
+    f'run, {len(study.seeds)} seeds of the claim; {len(every):,} runs with those of '
+    f'the searches, {formats.flops(sum(every))}, {hours:.1f} hours of training.'
+  )
+
+
+def provenance(family: Family) -> str:
+  """Data, seeds, commit, hardware, versions, in a line."""
+  study = family.study
+  return '; '.join(
     [
       f'data {study.data.name}',
       f'seeds {min(study.seeds)} to {max(study.seeds)}',
@@ -228,44 +301,78 @@ def describe(family: Family) -> list[str]:
       *(f'{name} {study.provenance[name]}' for name in ('jax', 'flax', 'python')),
     ]
   )
-  link = f'[the whole report](../results/{family.page}/README.md)'
-  return [*parts, f'{details}; {link}.', f'```sh\n{study.command}\n```']
 
 
-def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
+def draw(family: Family) -> list[blocks.Drawing]:
+  """The frontiers, and the worth of each idea."""
+  with canvas.style():
+    drawn = [
+      figures.draw_frontiers(family.study, family.result),
+      figures.draw_worth(family.study, family.result),
+    ]
+  return [one._replace(name=f'{family.page}_{one.name}') for one in drawn if one]
+
+
+def second_reading(folder: pathlib.Path) -> list[str]:
+  """The older division of log-error: a table of contributions, and the sentences."""
+  parts = ['## A second reading: log-error at one width', SECOND_READING]
+  head = ('Study', 'Compute first', 'then the ideas', 'The ideas first', 'then compute')
+  rows, links = [], []
+  for page, (name, data) in LOG_ERROR.items():
+    if not (folder / page / 'study.json').is_file():
+      continue
+    study, runs = read_study(folder / page)
+    result = attribution.attribute(study, runs)
+    if result.refusal:
+      why = attribution_words.describe(result.refusal)
+      raise app.UsageError(f'{folder / page}: {why}')
+    links.append(f'[{name} on {data}](../results/{page}/README.md)')
+    orders = attribution.at_headline(result, result.orders)
+    cells = [
+      attribution_words.tell_amount(
+        study, result.scale, row['phi'], attribution_words.width_of(row)
+      )
+      for row in orders
+    ]
+    what = attribution_words.name_scale(study, result.scale)
+    rows.append((f'{name} on {data}, {what}', *cells))
+  listed = blocks.Table('', head, (False, True, True, True, True), tuple(rows))
+  whole = f'Their whole reports: {", ".join(links)}.'
+  return [*parts, markdown.render_table(listed), whole] if rows else []
+
+
+def write(
+  families: Sequence[Family], pages: pathlib.Path, out: pathlib.Path
+) -> pathlib.Path:
   """README.md and figures/ in `out`."""
-  figures = out / 'figures'
-  figures.mkdir(parents=True, exist_ok=True)
-  for old in figures.glob('*.png'):
+  folder = out / 'figures'
+  folder.mkdir(parents=True, exist_ok=True)
+  for old in folder.glob('*.png'):
     old.unlink()
+  sections = []
   for family in families:
-    with canvas.style():
-      drawn = {
-        'waterfall': attribution_figures.draw_waterfall(family.study, family.found),
-        'shares': attribution_figures.draw_shares(family.study, family.found),
-      }
-    for name, drawing in drawn.items():
-      if drawing is not None:
-        files.write(figures / f'{family.page}_{name}.png', drawing.png)
-  parts = [
-    '# Is deep learning just neural networks on steroids?',
-    'How much of the gain since the perceptron is compute, and how much is each idea? '
-    'Every combination of ideas was trained at several budgets, all at equal FLOPs, '
-    'with a learning rate tuned for each at each budget. The gain from the bare model '
-    'at the small budget to the full one at the large budget is divided by Shapley '
-    'values: a player’s share is what it adds, averaged over all orders in which ideas '
-    'and compute may come. Two of these orders stand beside them: compute first, given '
-    'to the bare model, then the ideas; and the ideas first.',
-    f'**{answer(families)}**',
-    markdown.render_table(table(families)),
-  ]
-  for family in families:
-    parts += describe(family)
+    drawings = draw(family)
+    for drawing in drawings:
+      files.write(folder / f'{drawing.name}.png', drawing.png)
+    sections.append(section(family, drawings))
+  head = (
+    *(blocks.Prose(text, 'strong') for text in answer(families)),
+    *map(blocks.Prose, INTRODUCTION),
+  )
+  title = 'Is deep learning just neural networks on steroids?'
+  text = markdown.render(blocks.Report(title, 'steroids', head, ()))
+  parts = [text.rstrip(), markdown.render_table(table(families))]
+  for family, one in zip(families, sections):
+    whole = markdown.render(blocks.Report('', '', (), (one,)))
+    parts.append(whole.removeprefix('# ').strip())
+    link = f'[the whole report](../results/{family.page}/README.md)'
+    parts.append(f'{provenance(family)}; {link}.')
+    parts.append(f'```sh\n{family.study.command}\n```')
   notes = out / 'notes.md'
   if notes.is_file():  # what a person adds
-    parts.append(notes.read_text().strip())
-  told = '\n'.join(f'- {text}' for text in limits(families))
-  parts += ['## Limits of the claim', told]
+    parts.append(notes.read_text(encoding='utf-8').strip())
+  parts += second_reading(pages)
+  parts += ['## Limits of the claim', '\n'.join(f'- {text}' for text in LIMITS)]
   parts += [
     '## Again',
     'The commands above run the studies; `python -m experiments.publish` copies their '
@@ -273,21 +380,17 @@ def write(families: Sequence[Family], out: pathlib.Path) -> pathlib.Path:
     '```sh\npython -m experiments.steroids\n```',
   ]
   path = out / 'README.md'
-  kept = [part for part in parts if not part.startswith('![') or exists(part, out)]
-  files.write(path, '\n\n'.join(kept) + '\n')
+  files.write(path, '\n\n'.join(parts) + '\n')
   return path
-
-
-def exists(image: str, out: pathlib.Path) -> bool:
-  return (out / image.rpartition('(')[2].rstrip(')')).is_file()
 
 
 def main(argv: list[str]) -> None:
   """The command."""
   if len(argv) > 1:
     raise app.UsageError(f'unexpected argument {argv[1]!r}')
-  families = read(pathlib.Path(PAGES.value))
-  print(f'written: {write(families, pathlib.Path(OUT.value))}')
+  logging.set_verbosity(logging.WARNING)  # fonts that are embedded are many lines
+  pages = pathlib.Path(PAGES.value)
+  print(f'written: {write(read(pages), pages, pathlib.Path(OUT.value))}')
 
 
 if __name__ == '__main__':
