@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dlsteroids.analysis import looks, pairs, shapley, statistics
+from dlsteroids.analysis import frontier, looks, pairs, shapley, statistics
 from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.study import shapley_designs
 from dlsteroids.study import study as study_lib
@@ -21,6 +21,9 @@ RESERVED = shapley_designs.OTHERS  # rows beside the factors'
 COMPUTE, IDEAS, REMAINDER, TOTAL = RESERVED
 COMPUTE_FIRST, IDEAS_FIRST = 'compute first', 'ideas first'
 RAW, LOG = 'raw', 'log-error'  # scales of a gain
+# why a gain has no shares, of which the last two are those of `frontier`
+FEW_SEEDS, NO_GAIN = 'few seeds', frontier.NO_GAIN
+OUTSIDE, DISAGREE = frontier.OUTSIDE, frontier.DISAGREE
 
 _TESTED = ('ci_low', 'ci_high', 'ci_kind', 'p')
 _SHARES = ('share', 'share_low', 'share_high')
@@ -93,6 +96,13 @@ def at_headline(
   """The rows of a frame at the headline ratio and on a scale, the headline's if ''."""
   rows = frame[frame['scale'] == (scale or attribution.scale)]
   return rows_of(rows[rows['ratio'] == attribution.ratio])
+
+
+def why_no_shares(attribution: Attribution, scale: str = '') -> str:
+  """`FEW_SEEDS`, `NO_GAIN`, `OUTSIDE` or `DISAGREE`; '' if the headline has shares."""
+  scale = scale or attribution.scale
+  notes = (note.values for note in attribution.notes if note.kind == 'no_shares')
+  return next((values['why'] for values in notes if values['scale'] == scale), '')
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -569,16 +579,17 @@ def _divide(
     phi[REMAINDER] = shapley.snap(rest, values)
   phi[TOTAL] = total
   span = statistics.interval(total, alpha)
-  tested = span.kind == statistics.INVERSION  # with few seeds nothing is claimed
-  divisible = tested and (span.low > 0 or span.high < 0)
-  rows = _Rows(total, alpha, divisible, game.draws)
+  orders = _compute_and_ideas(game, sides)
   draws = _draws_of(game, division)
+  rows = _Rows(total, alpha, _refuse_division(span), game.draws)
+  if not rows.refusal:
+    rows.refusal = _refuse_shares(rows, phi, orders)
   notes = []
-  if not divisible:
-    notes.append(_note('no_shares', scale=scale, few=not tested))
+  if rows.refusal:
+    notes.append(_note('no_shares', scale=scale, why=rows.refusal))
   if not game.has_ends:
     notes.append(_note('estimated_gain', scale=scale))
-  if divisible and draws:
+  if draws and rows.refusal not in (FEW_SEEDS, NO_GAIN):
     notes += _order_error(draws, total, scale)
   return _Part(
     [rows.player(name, gains, draws.get(name)) for name, gains in phi.items()],
@@ -593,11 +604,41 @@ def _divide(
     [{'bare': float(bare.mean()), 'full': float(full.mean())}],
     [
       {'order': order, **rows.player(name, shapley.snap(gains, values))}
-      for order, added in _compute_and_ideas(game, sides).items()
+      for order, added in orders.items()
       for name, gains in added.items()
     ],
     notes,
   )
+
+
+def _refuse_division(span: statistics.Interval) -> str:
+  """Why a whole gain with this interval has no shares; '' if it may have some."""
+  if span.kind != statistics.INVERSION:
+    return FEW_SEEDS  # with which nothing is claimed
+  return '' if span.low > 0 or span.high < 0 else NO_GAIN
+
+
+def _refuse_shares(
+  rows: '_Rows',
+  phi: Mapping[str, np.ndarray],
+  orders: Mapping[str, Mapping[str, np.ndarray]],
+) -> str:
+  """Why shares must not be printed, by the rule of `frontier.compare_ends`; or ''.
+
+  They may if every player's lies in [0, 1], and so does what the ideas bring in either
+  order, compute first and ideas first, and both are in the interval of their mean.
+  """
+  whole = rows.total.mean()
+  single = [gains.mean() for name, gains in phi.items() if name != REMAINDER]
+  ideas = [added[IDEAS] for added in orders.values()]
+  shares = np.array([*single, *(gains.mean() for gains in ideas)]) / whole
+  if shares.min() < -_ROUNDING or shares.max() > 1 + _ROUNDING:
+    return OUTSIDE
+  if not ideas:
+    return ''
+  _, low, high = rows.share(np.mean(ideas, 0))
+  inside = (shares >= low - _ROUNDING) & (shares <= high + _ROUNDING)
+  return '' if inside[len(single) :].all() else DISAGREE
 
 
 def _draws_of(game: _Game, division: shapley.Division) -> dict[Any, np.ndarray]:
@@ -671,12 +712,12 @@ class _Rows:
   Attributes:
     total: the gain [n].
     alpha: of the intervals.
-    divisible: whether there are shares.
+    refusal: why there are no shares; '' if there are.
     draws: how many different draws of orders there are.
   """
 
-  def __init__(self, total: np.ndarray, alpha: float, divisible: bool, draws: int):
-    self.total, self.alpha, self.divisible = total, alpha, divisible
+  def __init__(self, total: np.ndarray, alpha: float, refusal: str, draws: int):
+    self.total, self.alpha, self.refusal = total, alpha, refusal
     self.draws = draws
     self._counts = statistics.resample(
       statistics.generator(), len(total), statistics.RESAMPLES
@@ -710,12 +751,12 @@ class _Rows:
     self, name: str, gains: np.ndarray, by_draw: np.ndarray | None = None
   ) -> dict[str, Any]:
     """A row of `PLAYERS`, without ratio and scale; arguments as `test` takes them."""
-    share = self._share(gains, by_draw) if self.divisible else (math.nan,) * 3
+    share = (math.nan,) * 3 if self.refusal else self.share(gains, by_draw)
     test = self.test('phi', gains, by_draw)
     return {'player': name, **test, **dict(zip(_SHARES, share))}
 
-  def _share(
-    self, gains: np.ndarray, by_draw: np.ndarray | None
+  def share(
+    self, gains: np.ndarray, by_draw: np.ndarray | None = None
   ) -> tuple[float, float, float]:
     """Ratio of the means over seeds and its interval, the seeds resampled jointly.
 

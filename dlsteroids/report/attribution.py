@@ -33,7 +33,7 @@ _NOTES = {
   '{fewest} seeds on they are those of the sign-flip test.',
   'diverged': '{runs} diverged and count with the score of a guess.',
   'no_log': 'No shares of the logarithm of the error: {why}.',
-  'no_shares': '{lack}: no shares ({scale}).',
+  'no_shares': '{why}: no shares ({scale}).',
   'estimated_gain': 'The bare or the full model was not run: the gain is an estimate '
   '({scale}).',
   'order_error': 'Which orders were drawn adds a standard error of up to {percent:.2g} '
@@ -64,7 +64,14 @@ _NO_LOG = {
   'no_error': '{metric} is no error',
   'not_positive': '{metric} is not always above zero',
 }
-_NO_SHARES = ('The interval of the whole gain includes 0', 'Too few seeds')
+NO_SHARES = {
+  attribution.FEW_SEEDS: 'too few seeds',
+  attribution.NO_GAIN: 'the interval of the whole gain includes 0',
+  attribution.OUTSIDE: f'a share lies outside 0 to 100{formats.THIN}%',
+  attribution.DISAGREE: 'compute first and ideas first disagree by more than their '
+  'interval',
+}
+_UNDIVIDED = (attribution.FEW_SEEDS, attribution.NO_GAIN)
 
 
 def section(study: study_lib.Study, result: attribution.Attribution) -> blocks.Section:
@@ -102,17 +109,25 @@ def sentences(study: study_lib.Study, result: attribution.Attribution) -> list[s
 
 def tell_orders(study: study_lib.Study, result: attribution.Attribution) -> list[str]:
   """What compute and the ideas bring where either comes first, in a sentence."""
-  rows = attribution.at_headline(result, result.orders)
-  if not rows or any(formats.missing(row['share']) for row in rows):
+  why = attribution.why_no_shares(result)
+  rows = attribution.at_headline(result, result.orders, RAW if why else '')
+  if not rows or why in _UNDIVIDED:
     return []
+  if why:
+    texts = [_tell_row(study, RAW, row) for row in rows]
+    return [
+      f'Compute alone, given to the bare model, improves {name_scale(study, RAW)} by '
+      f'{texts[0]}, the ideas then by {texts[1]}. The ideas alone, without more '
+      f'compute, improve it by {texts[2]}, compute then by {texts[3]}.'
+    ]
   digits = choose_digits(rows)
   texts = [' '.join(tell_share(row, digits)) for row in rows]
   gain = 'gain' if rows[0]['phi'] + rows[1]['phi'] > 0 else 'loss'
-  what = f'{gain} in {name_scale(study, result.scale)}'
+  what = f'of the {gain} in {name_scale(study, result.scale)}'
   return [
-    f'Compute alone, given to the bare model, brings {texts[0]} of the {what}, the '
-    f'ideas then {texts[1]}. The ideas alone, without more compute, bring {texts[2]}, '
-    f'compute then {texts[3]}.'
+    f'Compute alone, given to the bare model, brings {texts[0]} {what}, the ideas then '
+    f'{texts[1]}. The ideas alone, without more compute, bring {texts[2]}, compute '
+    f'then {texts[3]}.'
   ]
 
 
@@ -164,6 +179,12 @@ def tell_amount(
   return text.replace('-', formats.MINUS)
 
 
+def _tell_row(study: study_lib.Study, scale: str, row: Row) -> str:
+  """A row's contribution with its interval."""
+  amount = tell_amount(study, scale, row['phi'], width_of(row))
+  return f'{amount} {_interval(study, scale, row)}'
+
+
 def width_of(row: Row) -> float:
   """Of a row's interval."""
   return row['ci_high'] - row['ci_low']
@@ -178,21 +199,27 @@ def _tell_shares(
   """What brings the gain on one scale."""
   by_player = {row['player']: row for row in rows}
   total, what = by_player.pop(attribution.TOTAL), name_scale(study, scale)
-  if formats.missing(total['share']):
-    mean, low, high = (
-      tell_amount(study, scale, total[key], width_of(total))
-      for key in ('phi', 'ci_low', 'ci_high')
-    )
+  why = attribution.why_no_shares(result, scale)
+  if why in _UNDIVIDED:
     return (
-      f'The improvement of {what} from bare to full model, {mean} [{low}, {high}], '
-      'cannot be distinguished from zero: it is not divided.'
+      f'The improvement of {what} from bare to full model, '
+      f'{_tell_row(study, scale, total)}, is not divided: {NO_SHARES[why]}.'
     )
   ideas = [row for name, row in by_player.items() if name not in attribution.RESERVED]
-  ideas.sort(key=lambda row: row['share'], reverse=True)
+  ideas.sort(key=lambda row: row['phi'] / total['phi'], reverse=True)
   names = (attribution.REMAINDER, attribution.IDEAS)[: 2 if len(ideas) > 1 else 1]
   others = [by_player.get(name) for name in names]
   ordered = [by_player.get(attribution.COMPUTE), *ideas, *others]
   shown = [row for row in ordered if row is not None]
+  if why:
+    text = f'No shares of the gain in {what} are printed, as {NO_SHARES[why]}'
+    if scale != RAW:
+      return f'{text}.'
+    parts = [
+      f'{name_player(result, row["player"])} {_tell_row(study, scale, row)}'
+      for row in (*shown, total)
+    ]
+    return f'{text}. Improvements: {", ".join(parts)}.'
   digits = choose_digits(shown)
   (first, share), *rest = [
     (name_player(result, row['player']), ' '.join(tell_share(row, digits)))
@@ -313,7 +340,7 @@ _VALUES: Mapping[str, Callable[[Any], dict[str, Any]]] = {  # beside the note's 
   'no_log': lambda v: {
     'why': _NO_LOG[v['why']].format(metric=formats.name(v['metric']))
   },
-  'no_shares': lambda v: {'lack': _NO_SHARES[bool(v['few'])]},
+  'no_shares': lambda v: {'why': formats.sentence_case(NO_SHARES[v['why']])},
   'order_error': lambda v: {'percent': 100 * v['share']},
   'excluded': lambda v: {'listed': formats.listing(v['pairs'])},
   'missing_arms': lambda v: {

@@ -18,7 +18,7 @@ MANY = {
   'convolution': 0.4,
   'batch_normalization': 0.3,
   'dropout': 0.12,
-  'max_pooling': -0.08,
+  'max_pooling': 0.08,
   'relu': 0.25,
   'data augmentation': 0.2,
   'momentum': 0.15,
@@ -29,7 +29,13 @@ BUDGETS = (1.0, 1 / 4, 1 / 16, 1 / 64)
 
 def make_few():
   study = cases.make_study(['conv', 'gate', 'pool'])
-  costs = {'conv': 0.9, 'gate': 0.4, 'pool': -0.2}
+  costs = {'conv': 0.9, 'gate': 0.4, 'pool': 0.2}
+  return study, cases.make_runs(study, cases.additive(costs, 1.0, sd=0.05))
+
+
+def make_worse():
+  study = cases.make_study(['conv', 'pool'])
+  costs = {'conv': 0.9, 'pool': -0.2}
   return study, cases.make_runs(study, cases.additive(costs, 1.0, sd=0.05))
 
 
@@ -70,6 +76,7 @@ def make_fraction():
 
 MAKERS = {
   'few': make_few,
+  'worse': make_worse,
   'many': make_many,
   'one': make_one,
   'single': make_single,
@@ -191,7 +198,7 @@ def test_a_raw_axis_reads_as_the_metric(drawn):
   assert shares is None
   shown = [text.get_text() for text, _ in texts_of(figs[0])]
   assert 'test PSNR, higher is better' in shown
-  assert 'there are no shares' in drawing.caption
+  assert 'There are no shares: the interval of the whole' in drawing.caption
   assert 'Pale: the interval includes 0.' in drawing.caption
   assert '%' not in ''.join(shown)
   assert 'geometric' not in drawing.caption
@@ -204,14 +211,18 @@ def test_captions_and_colours_say_what_bars_are(drawn):
     name: {text.get_text() for text, _ in texts_of(drawn[name][3][0])}
     for name in MAKERS
   }
-  assert {'compute', 'an idea', 'makes it worse'} <= shown['few']
+  assert {'compute', 'an idea', 'makes it worse'} <= shown['worse']
+  assert 'makes it worse' not in shown['few']
+  outside = 'There are no shares: a share lies outside 0 to 100\u202f%.'
+  assert outside in drawn['worse'][2][0].caption
+  assert drawn['worse'][2][1] is None
   assert 'makes it worse' not in shown['one']
   assert 'not separated' in shown['fraction']
   assert 'compute' not in shown['nothing']
   assert 'Student' in drawn['one'][2][0].caption
   assert 'Student' not in drawn['few'][2][0].caption
   assert 'test loss, logarithmic axis, lower is better' in shown['one']
-  colour = {bar.get_facecolor() for bar in drawn['few'][3][0].axes[0].patches}
+  colour = {bar.get_facecolor() for bar in drawn['worse'][3][0].axes[0].patches}
   assert len(colour) == 4  # paper, compute, ideas, worse
 
 

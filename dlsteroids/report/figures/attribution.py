@@ -140,7 +140,7 @@ def draw_waterfall(
     fig,
     'waterfall',
     'From the bare to the full model',
-    _explain_waterfall(axis, steps),
+    _explain_waterfall(axis, steps, attribution_lib.why_no_shares(attribution)),
     f'{axis.name} from {bare_words} to {axis.words(full)} (full model): '
     f'{"; ".join(players)}.',
   )
@@ -263,18 +263,17 @@ def _write_above(
     ax.annotate(text, (x, level), bbox=behind, **look)
 
 
-def _explain_waterfall(axis: _Axis, steps: Sequence[_Step]) -> str:
+def _explain_waterfall(axis: _Axis, steps: Sequence[_Step], why: str) -> str:
+  """What the bars are; `why` there are no shares, '' if there are."""
   words = [
     'Each bar is what one player adds, averaged over all orders of adding them '
     '(its Shapley value); the whisker is its interval over seeds.'
   ]
-  if any(step.words[1] for step in steps):
-    words.append(
-      'Numbers: its share of the whole gain, with the interval of the share.'
-    )
+  if why:
+    words.append(f'There are no shares: {attribution_words.NO_SHARES[why]}.')
   else:
     words.append(
-      'The whole gain cannot be distinguished from zero: there are no shares.'
+      'Numbers: its share of the whole gain, with the interval of the share.'
     )
   if not all(step.excludes_zero for step in steps):
     words.append('Pale: the interval includes 0.')
