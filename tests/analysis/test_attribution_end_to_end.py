@@ -1,15 +1,11 @@
-"""A study of ideas and compute, from its config file to the page that is published."""
+"""A study of ideas and compute, from its config file to its report."""
 
-import json
 import shutil
 
 import pandas as pd
 import pytest
-from absl import flags
 
 from dlsteroids.cli import command
-from dlsteroids.report import attribution as attribution_words
-from experiments import publish, steroids
 from tests.fixtures import report_reader
 from tests.fixtures import studies_on_disk as disk
 
@@ -86,30 +82,6 @@ def test_every_regime_is_a_row_of_each_contrast(work):
   # widths solved for: nothing is left of a factor that is width
   assert params['arm_params'] == params['reference_params']
   assert params['delta'] == 0
-
-
-def test_the_page_of_all_families_is_made_of_published_tables(work, tmp_path):
-  flags.FLAGS.mark_as_parsed()
-  publish.publish(work, tmp_path / 'steroids_cnn')
-  families = steroids.read(tmp_path)
-  assert [family.page for family in families] == ['steroids_cnn']
-  path = steroids.write(families, tmp_path / 'page')
-  text = path.read_text()
-  total = steroids.row_of(families[0], 'total')
-  stored = pd.read_csv(work / 'attribution.csv')
-  row = stored[(stored['player'] == 'total') & (stored['scale'] == 'log-error')].iloc[0]
-  assert total['phi'] == pytest.approx(row['phi'])
-  study = json.loads((work / 'study.json').read_text())
-  assert attribution_words.tell_amount(study, 'log-error', row['phi']) in text
-  for line in text.splitlines():
-    if line.startswith('!['):
-      assert (tmp_path / 'page' / line.rpartition('(')[2].rstrip(')')).is_file()
-  assert steroids.write(families, tmp_path / 'again').read_text() == text
-
-
-def test_no_page_without_studies(tmp_path):
-  with pytest.raises(steroids.app.UsageError, match='no published steroids study'):
-    steroids.read(tmp_path)
 
 
 @pytest.mark.parametrize(
