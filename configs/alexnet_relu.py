@@ -75,5 +75,6 @@ def get_claims(config):
       metric='reach_step',
       arm='activation=tanh',
       reference='baseline',
+      setting='all of CIFAR-10, four layers',
     ),
   )

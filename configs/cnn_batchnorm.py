@@ -12,6 +12,7 @@ from dlsteroids import config as config_lib
 from dlsteroids.study import claims, factors
 
 PAPER = 'Mishkin et al. 2017'
+SETTING = 'CaffeNet, ImageNet at 128 pixels, top-1'
 
 
 def get_config(mode: str = ''):
@@ -98,26 +99,26 @@ def get_claims(config):
   return (
     claims.claim(
       PAPER, 'batch norm after ReLU is better than before it: .499 against .474',
-      'place', direction='helps',
+      'place', direction='helps', published_delta=0.025, setting=SETTING,
     ),
     claims.claim(
       PAPER, 'under batch norm, dropout of .2: .513 to .527', 'dropout', 0.2,
-      direction='helps',
+      direction='helps', published_delta=0.014, setting=SETTING,
     ),
     claims.claim(
       PAPER, 'under batch norm, dropout of .5: .513 to .499', 'dropout', 0.5,
-      direction='hurts',
+      direction='hurts', published_delta=-0.014, setting=SETTING,
     ),
     claims.claim(
       PAPER, "under batch norm ELU's gain over ReLU is gone", 'activation',
-      arm='activation=elu', direction='no difference',
+      arm='activation=elu', direction='no difference', setting=SETTING,
     ),
     claims.claim(
       PAPER, 'without batch norm ELU is better than ReLU', 'activation',
-      arm='plain elu', direction='hurts',
+      arm='plain elu', direction='hurts', setting=SETTING,
     ),
     claims.claim(
       PAPER, 'local response normalisation adds nothing: .470 and .470', 'norm', 'lrn',
-      arm='plain lrn', direction='no difference',
+      arm='plain lrn', direction='no difference', published_delta=0.0, setting=SETTING,
     ),
   )  # fmt: skip

@@ -89,7 +89,8 @@ def get_claims(config):
   """The numbers are of larger nets trained to the end."""
   if config.study.name.endswith('_smoke'):
     return ()
-  lin = 'Lin et al. 2014 (numbers unverified)'
+  lin = 'Lin et al. 2014'
+  network = {'setting': 'Network in Network, CIFAR-10', 'verified': False}
   return (
     claims.claim(
       'Springenberg et al. 2015, abstract',
@@ -106,10 +107,10 @@ def get_claims(config):
     ),
     claims.claim(
       lin, 'global average pooling is better than a dense head: 10.41 to 11.59 %',
-      'head', direction='hurts',
+      'head', direction='hurts', published_delta=-0.0118, **network,
     ),
     claims.claim(
       lin, 'dropout helps a dense head: 11.59 to 10.88 % error', 'dropout',
-      direction='helps',
+      direction='helps', published_delta=0.0071, **network,
     ),
   )  # fmt: skip

@@ -89,12 +89,17 @@ def get_claims(config):
   paper = 'Lucic et al. 2018, table of best FID, MNIST'
   made = [
     claims.claim(
-      paper, f'{name} is worse than non-saturating', 'loss', level, direction='helps'
+      paper,
+      f'{name} is worse than non-saturating: FID of {fid} to 6.8',
+      'loss',
+      level,
+      direction='helps',
+      setting='FID, MNIST',
+      verified=False,
     )
-    for name, level in (
-      ('minimax', 'minimax'),
-      ('least squares', 'least_squares'),
-      ('Wasserstein', 'wasserstein'),
+    for name, level, fid in (
+      ('minimax', 'minimax', 9.8),
+      ('least squares', 'least_squares', 7.8),
     )
   ]
   return (

@@ -79,12 +79,13 @@ def get_claims(config):
       direction='no difference',
     ),
     claims.claim(
-      'Ba et al. 2016 (unverified)', 'layer norm in the recurrence helps', 'norm',
-      'layer', direction='helps',
+      'Ba et al. 2016', 'layer norm in the recurrence helps', 'norm',
+      'layer', direction='helps', verified=False,
     ),
     claims.claim(
       'Press & Wolf 2017',
       'a tied output: perplexity of 82.23 to 76.05 on words of the Penn Treebank',
-      'tied', direction='helps',
+      'tied', direction='helps', setting='perplexity of words, Penn Treebank',
+      verified=False,
     ),
   )  # fmt: skip

@@ -71,15 +71,16 @@ def get_arms(config):
 def get_claims(config):
   """Whether they are fitted is in the report: the step of 99 % training accuracy."""
   del config
-  paper = 'Zhang et al. 2017 (unverified)'
+  paper = 'Zhang et al. 2017'
   return (
     claims.claim(
       paper, 'random labels leave test accuracy at chance', '', arm='random_labels=1.0',
       number=0.1, quantity='level', tolerance=0.01,
+      setting='CIFAR-10', verified=False,
     ),
     claims.claim(
       paper, 'the error grows with the share of random labels', 'random_labels', 0.5,
-      arm='random_labels=0.5', direction='hurts',
+      arm='random_labels=0.5', direction='hurts', setting='CIFAR-10', verified=False,
     ),
     claims.claim(
       'Zhang et al. 2018, abstract', 'mixup reduces the memorisation of corrupt labels',

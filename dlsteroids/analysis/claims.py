@@ -11,6 +11,9 @@ A number is held against our interval over seeds:
   differs if not; inconclusive if the interval is descriptive (Student-t), missing or
   bounded on no side, or under 90 % of the pairs are there.
 A gain is measured at several targets: it agrees (differs) if it does at all of them.
+Sizes are compared besides, and decide nothing: a published difference of another
+setting, or the number itself, is 'as published' if it lies in our interval (with its
+tolerance), else ours is 'smaller', 'larger' or 'opposite'.
 A claim with both agrees if both do and differs if one does. Where the design could not
 have shown anything, every claim is inconclusive.
 """
@@ -29,6 +32,9 @@ from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
 AGREES, DIFFERS, INCONCLUSIVE = 'agrees', 'differs', 'inconclusive'
+AS_PUBLISHED, SMALLER, LARGER = 'as published', 'smaller', 'larger'
+OPPOSITE = 'opposite'
+SIZES = (AS_PUBLISHED, SMALLER, LARGER, OPPOSITE, INCONCLUSIVE)
 
 
 class Reason(NamedTuple):
@@ -83,6 +89,24 @@ class Part(NamedTuple):
   verdict: str = ''
 
 
+class Size(NamedTuple):
+  """The published size of an effect beside ours.
+
+  Attributes:
+    published: in the unit of the claim's quantity.
+    ours: our estimate; None if there is none.
+    outcome: one of `SIZES`.
+    ratio, low, high: ours / the published, of differences that are not 0; else nan.
+  """
+
+  published: float
+  ours: Estimate | None
+  outcome: str
+  ratio: float = math.nan
+  low: float = math.nan
+  high: float = math.nan
+
+
 class Result(NamedTuple):
   """A published claim and what became of it.
 
@@ -92,6 +116,7 @@ class Result(NamedTuple):
     column: of the runs that its metric is; '' if there is none.
     parts: of the claim, in the order direction, number.
     exploratory: whether this look claims nothing.
+    size: the published size beside ours; None if none was published.
   """
 
   claim: claims_lib.Claim
@@ -99,6 +124,7 @@ class Result(NamedTuple):
   column: str
   parts: tuple[Part, ...]
   exploratory: bool
+  size: Size | None = None
 
 
 class _Results(NamedTuple):
@@ -138,7 +164,8 @@ def compare(
       outcome = AGREES
     column = _column(results, claim)
     exploratory = look.exploratory and is_reachable
-    rows.append(Result(claim, outcome, column, parts, exploratory))
+    size = _compare_size(claim, parts)
+    rows.append(Result(claim, outcome, column, parts, exploratory, size))
   return tuple(rows)
 
 
@@ -209,6 +236,58 @@ def _compare_number(results: _Results, claim: claims_lib.Claim) -> Part:
     return Part(INCONCLUSIVE, estimates)
   outcome, reason = _place(claim, estimates)
   return Part(outcome, reason, claim.quantity, column, tuple(estimates))
+
+
+def _compare_size(claim: claims_lib.Claim, parts: Sequence[Part]) -> Size | None:
+  """The published number or difference against our estimate of it."""
+  published = claims_lib.published_value(claim)
+  if published is None:
+    return None
+  estimates = next(
+    (part.estimates for part in parts if part.quantity == claim.quantity), ()
+  )
+  if len(estimates) != 1:  # of a gain there are several, one a target
+    return Size(published, None, INCONCLUSIVE)
+  ours, tolerance = estimates[0], float(claim.tolerance or 0)
+  if ours.lack is not None:
+    return Size(published, ours, INCONCLUSIVE)
+  outcome = compare_sizes(claim.quantity, published, (ours.low, ours.high), tolerance)
+  if claim.quantity != 'delta' or not published:
+    return Size(published, ours, outcome)
+  low, high = sorted((ours.low / published, ours.high / published))
+  return Size(published, ours, outcome, ours.value / published, low, high)
+
+
+def compare_sizes(
+  quantity: str, published: float, ends: tuple[float, float], tolerance: float = 0.0
+) -> str:
+  """How the size of an effect with the interval `ends` compares with a published one.
+
+  Args:
+    quantity: as in `study.claims.Claim`; sizes are distances from 0, of ratios and
+      gains from 1 on the logarithmic scale, of levels the values themselves.
+    published: the published number, in its unit.
+    ends: of our interval, in the same unit.
+    tolerance: half the width within which the published number is known.
+
+  Returns:
+    One of `SIZES` but `INCONCLUSIVE`.
+  """
+  low, high = ends
+  if low <= published + tolerance and published - tolerance <= high:
+    return AS_PUBLISHED
+  if quantity in ('ratio', 'gain'):
+    low, high, published = (
+      math.log(x) if x > 0 else -math.inf for x in (low, high, published)
+    )
+  if quantity != 'level':
+    if published < 0:
+      low, high, published = -high, -low, -published
+    if not published:
+      return LARGER
+    if high < 0:
+      return OPPOSITE
+  return SMALLER if high < published else LARGER
 
 
 def _place(

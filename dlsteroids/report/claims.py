@@ -1,5 +1,6 @@
 """The section on published claims: what was published, what this study measured."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,9 +10,17 @@ from dlsteroids.analysis import reach
 from dlsteroids.report import blocks, facts, formats, tables
 from dlsteroids.report import gains as gain_words
 from dlsteroids.report import sentences as sentences_lib
+from dlsteroids.study import claims as published_lib
+from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
-COLUMNS = ('paper', 'claim', 'published', 'ours', 'outcome', 'why')
+COLUMNS = ('paper', 'claim', 'published', 'ours', 'outcome', 'size', 'why')
+NUMBERS = (  # for those who compute with them: the claim as declared, our estimate
+  *('component', 'direction', 'quantity', 'metric', 'published_value'),
+  *('setting', 'verified'),
+  *('value', 'low', 'high', 'n', 'seeds', 'ours_on'),
+  *('size_outcome', 'size_ratio', 'size_low', 'size_high'),
+)
 _REASONS = {
   'empty claim': 'the claim has neither a direction nor a number',
   'no verdict': 'the study has no verdict on it',
@@ -41,37 +50,130 @@ _PLACES = {
   'above': 'lies above our interval',
 }
 
+SIZES = (
+  'Size: our difference as a multiple of the published one. It is compared and decides '
+  'nothing where that was measured in another setting.'
+)
+
 
 def table(
   study: study_lib.Study, results: Sequence[claims_lib.Result], alpha: float
 ) -> pd.DataFrame:
-  """A row a claim with exactly `COLUMNS`, from `analysis.claims.compare`."""
+  """A row a claim with exactly `COLUMNS` and `NUMBERS`, from `compare`.
+
+  Args:
+    study: the study.
+    results: its `analysis.claims.compare`.
+    alpha: the level of this look.
+
+  Returns:
+    A frame. `value`, `low` and `high` are our estimate in the unit of `quantity` (of a
+    gain, at the first target), from `n` of `seeds` seeds on what `ours_on` says.
+    `size_ratio` with its ends is ours / the published difference.
+  """
   rows = []
+  ours_on = describe_setting(study)
   for result in results:
     texts = [_measured(part) for part in result.parts if part.estimates]
     why = '; '.join(dict.fromkeys(_why(study, p.reason, alpha) for p in result.parts))
     rows.append(
       {
-        'paper': result.claim.paper,
+        'paper': name_paper(result.claim),
         'claim': result.claim.claim,
-        'published': _published(result),
+        'published': describe_published(
+          result.claim, result.column or result.claim.metric
+        ),
         'ours': '; '.join(dict.fromkeys(texts)) or formats.NOTHING,
         'outcome': result.outcome,
+        'size': _describe_size(result.size),
         'why': f'exploratory: {why}' if result.exploratory else why,
+        **_numbers(study, result),
+        'ours_on': ours_on,
       }
     )
-  return pd.DataFrame(rows, columns=list(COLUMNS))
+  return pd.DataFrame(rows, columns=[*COLUMNS, *NUMBERS])
+
+
+def describe_setting(study: study_lib.Study) -> str:
+  """What the study was measured on: data, their size, steps, tuning."""
+  side = study.config.get('data', {}).get('size')
+  pixels = f' at {side}×{side}' if isinstance(side, int) and side > 0 else ''
+  parts = [f'{study.data.name}{pixels}']
+  examples = study.data.sizes.get('train')
+  parts += [f'{examples:,} training examples'] if examples else []
+  steps = {arm.steps for arm in study.arms}
+  parts += [f'{study.arms[0].steps:,} steps'] if len(steps) == 1 else []
+  parts += ['tuned'] if study.tuned else []
+  return ', '.join(parts)
+
+
+def name_paper(claim: published_lib.Claim) -> str:
+  """'He et al. 2016 (unverified)': the source, and whether it was not read."""
+  return claim.paper if claim.verified else f'{claim.paper} (unverified)'
+
+
+def name_component(
+  factors: Sequence[factors_lib.Factor], claim: published_lib.Claim
+) -> str:
+  """What a claim says helps or hurts: 'ReLU', 'loss: hinge against minimax'."""
+  factor = next((one for one in factors if one.name == claim.factor), None)
+  if factor is None:
+    return claim.factor or claim.arm
+  if factor.about:
+    return factor.about
+  first, *others = factor.levels
+  level = next((one for one in others if one.name == claim.level), others[0])
+  if level.kind != 'swap':
+    return factor.name.replace('_', ' ')
+  name = factor.name.replace('_', ' ')
+  return f'{name}: {first.name} against {level.name}'
+
+
+def _numbers(study: study_lib.Study, result: claims_lib.Result) -> dict[str, object]:
+  """The columns `NUMBERS` but `ours_on`."""
+  claim, size = result.claim, result.size
+  estimates = [estimate for part in result.parts for estimate in part.estimates]
+  ours = (size.ours if size else None) or (estimates[0] if estimates else None)
+  published = published_lib.published_value(claim)
+  return {
+    'component': name_component(study.factors, claim),
+    'direction': claim.direction,
+    'quantity': claim.quantity,
+    'metric': result.column,
+    'published_value': math.nan if published is None else published,
+    'setting': claim.setting,
+    'verified': claim.verified,
+    'value': ours.value if ours else math.nan,
+    'low': ours.low if ours else math.nan,
+    'high': ours.high if ours else math.nan,
+    'n': ours.n if ours else 0,
+    'seeds': len(study.seeds),
+    'size_outcome': size.outcome if size else '',
+    'size_ratio': size.ratio if size else math.nan,
+    'size_low': size.low if size else math.nan,
+    'size_high': size.high if size else math.nan,
+  }
+
+
+def _describe_size(size: claims_lib.Size | None) -> str:
+  """'smaller: 0.41× [0.32, 0.50]'; '' where no size was published."""
+  if size is None:
+    return ''
+  if formats.missing(size.ratio):
+    return size.outcome
+  low, high = (formats.number(end, 2) for end in (size.low, size.high))
+  return f'{size.outcome}: {_times(size.ratio, 2)} [{low}, {high}]'
 
 
 def section(board: pd.DataFrame) -> blocks.Section:
   """The claims in sentences and as a table, from `table`."""
-  heads = [name.capitalize() for name in COLUMNS]
-  rows = [
-    dict(zip(heads, map(str, row))) for row in board[list(COLUMNS)].to_numpy().tolist()
-  ]
+  shown = [name for name in COLUMNS if name != 'size' or (board['size'] != '').any()]
+  heads = [name.capitalize() for name in shown]
+  rows = [dict(zip(heads, map(str, row))) for row in board[shown].to_numpy().tolist()]
   parts = [blocks.Prose(text) for text in sentences(board)]
   comparison = tables.make('Published claims', rows, heads)
-  return blocks.Section('Published claims', [*parts, comparison], 'claims')
+  notes = [blocks.Prose(SIZES, 'small')] * ('size' in shown)
+  return blocks.Section('Published claims', [*parts, comparison, *notes], 'claims')
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
@@ -145,22 +247,30 @@ def _estimate(part: claims_lib.Part, estimate: claims_lib.Estimate) -> str:
   return f'{text}, {of}{formats.plural(estimate.planned, "seed")}'
 
 
-def _times(number: float) -> str:
-  return formats.NOTHING if formats.missing(number) else f'{formats.number(number, 3)}×'
+def _times(number: float, digits: int = 3) -> str:
+  if formats.missing(number):
+    return formats.NOTHING
+  return f'{formats.number(number, digits)}×'
 
 
-def _published(result: claims_lib.Result) -> str:
-  """What was published: 'helps, +2.00 points ± 0.10'."""
-  claim, column = result.claim, result.column or result.claim.metric
+def describe_published(claim: published_lib.Claim, column: str) -> str:
+  """What was published: 'helps, +2.00 points ± 0.10 (ImageNet)'.
+
+  Args:
+    claim: as published.
+    column: the metric of its number.
+  """
   parts: list[str] = [claim.direction] if claim.direction else []
-  if claim.number is not None:
+  number = published_lib.published_value(claim)
+  if number is not None:
     if claim.quantity in ('gain', 'ratio'):
-      text, tolerance = _times(claim.number), _times(claim.tolerance or 0)
+      text, tolerance = _times(number), _times(claim.tolerance or 0)
       text += ' the compute' if claim.quantity == 'gain' else ''
     else:
-      text = formats.value(column, claim.number)
+      text = formats.value(column, number)
       if claim.quantity == 'delta':
-        text = formats.delta(column, claim.number, unit=True)
+        text = formats.delta(column, number, unit=True)
       tolerance = formats.delta(column, claim.tolerance or 0).lstrip('+')
     parts.append(f'{text} ± {tolerance}' if claim.tolerance else text)
-  return ', '.join(parts)
+  text = ', '.join(parts)
+  return f'{text} ({claim.setting})' if claim.setting else text

@@ -35,6 +35,9 @@ class Claim(NamedTuple):
   arm: str = ''
   reference: str = ''
   tolerance: float | None = None
+  published_delta: float | None = None
+  setting: str = ''
+  verified: bool = True
 
 
 def claim(
@@ -50,6 +53,9 @@ def claim(
   arm: str = '',
   reference: str = '',
   tolerance: float | None = None,
+  published_delta: float | None = None,
+  setting: str = '',
+  verified: bool = True,
 ) -> Claim:
   """A published claim: `claim('AlexNet 2012', 'ReLU is 6× faster', 'activation', …)`.
 
@@ -61,7 +67,8 @@ def claim(
       A factor with two levels needs none; values may stand for names.
     direction: 'helps', 'hurts' or 'no difference', of the component (for a swap, of
       the intact level); '' if none.
-    number: what was published, in the unit of `quantity`; None if none.
+    number: what was published, in the unit of `quantity`; None if none. It decides:
+      the claim agrees if our interval holds it.
     quantity: what `number` is:
       'delta' - with the component minus without it, in the metric's raw unit;
       'gain' - compute-equivalent gain, compute without / with the component;
@@ -72,6 +79,12 @@ def claim(
       column, as 'final/test/accuracy', says otherwise.
     arm, reference: names of arms, where the contrast alone does not say which.
     tolerance: half the width within which the published number itself is known.
+    published_delta: the published difference where it was measured in another setting
+      than ours: with the component minus without it, in the metric's raw unit. Its size
+      is compared with that of ours and decides nothing.
+    setting: what the published numbers were measured on: 'all of MNIST, perceptron'.
+    verified: whether they were read in the source itself, or in its authors'
+      repository; False for what others quote and for what is remembered.
 
   Raises:
     UserError: what `check` says of a claim alone.
@@ -82,9 +95,15 @@ def claim(
   """
   level = level if isinstance(level, str) else str(level)
   values = direction, number, quantity, metric, arm, reference, tolerance
-  result = Claim(paper, claim, factor, level, *values)
+  source = published_delta, setting, verified
+  result = Claim(paper, claim, factor, level, *values, *source)
   _check_alone(result)
   return result
+
+
+def published_value(one: Claim) -> float | None:
+  """The published number, whether it decides or is only compared; None without one."""
+  return one.published_delta if one.number is None else one.number
 
 
 def check(
@@ -140,6 +159,10 @@ def _check_alone(one: Claim) -> None:
     if not isinstance(text, str) or not text.strip() or '\n' in text:
       raise errors.UserError(f'claim: {name} is one line of text, not {text!r}')
   what = _what(one)
+  if not isinstance(one.setting, str) or '\n' in one.setting:
+    raise errors.UserError(f'{what}: setting is one line of text, not {one.setting!r}')
+  if not isinstance(one.verified, bool):
+    raise errors.UserError(f'{what}: verified is True or False, not {one.verified!r}')
   for name in ('factor', 'level', 'metric', 'arm', 'reference'):
     if not isinstance(getattr(one, name), str):
       raise errors.UserError(
@@ -153,6 +176,10 @@ def _check_alone(one: Claim) -> None:
       f'{what}: it needs a direction ({", ".join(DIRECTIONS)}) or a number'
     )
   _check_numbers(what, one)
+  if one.published_delta is not None and one.quantity != 'delta':
+    raise errors.UserError(
+      f"{what}: a published_delta goes with quantity 'delta', not {one.quantity!r}"
+    )
   if one.quantity == 'level' and (one.direction or one.number is None):
     raise errors.UserError(
       f"{what}: quantity 'level' is an arm's own value: a number and no direction"
@@ -168,13 +195,18 @@ def _check_choice(what: str, name: str, value: Any, choices: tuple[str, ...]) ->
 
 
 def _check_numbers(what: str, one: Claim) -> None:
-  for name in ('number', 'tolerance'):
+  for name in ('number', 'tolerance', 'published_delta'):
     value = getattr(one, name)
     if value is None:
       continue
     if type(value) not in (int, float) or not math.isfinite(value):
       raise errors.UserError(f'{what}: {name} is a finite number, not {value!r}')
-  if one.tolerance is not None and (one.number is None or one.tolerance < 0):
+  if one.number is not None and one.published_delta is not None:
+    raise errors.UserError(
+      f'{what}: a number that decides and a published_delta that does not; use one'
+    )
+  numbers = one.number, one.published_delta
+  if one.tolerance is not None and (numbers == (None, None) or one.tolerance < 0):
     raise errors.UserError(
       f'{what}: tolerance={one.tolerance!r} is at least 0 and belongs to a number'
     )

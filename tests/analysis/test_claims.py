@@ -56,7 +56,7 @@ def score(study, runs, *entries, gains=None):
   study = study | {'claims': list(entries)}
   table = effects.measure(study, runs)
   frame = score_table(study, table, runs, gains)
-  assert tuple(frame.columns) == claim_words.COLUMNS
+  assert tuple(frame.columns) == claim_words.COLUMNS + claim_words.NUMBERS
   rows = frame.to_dict('records')
   assert len(rows) == len(entries)
   return [{k: str(v).replace('\u202f', ' ') for k, v in row.items()} for row in rows]
@@ -412,7 +412,8 @@ def test_entries_may_leave_fields_out():
   assert rows[1]['why'] == 'the claim has neither a direction nor a number'
   table = effects.measure(study, runs)
   assert score_table(study, table, runs).empty
-  assert tuple(score_table(study, table, runs).columns) == claim_words.COLUMNS
+  columns = tuple(score_table(study, table, runs).columns)
+  assert columns == claim_words.COLUMNS + claim_words.NUMBERS
   (row,) = score_table(
     study | {'claims': [entry()]}, table.assign(verdict=math.nan), runs
   ).to_dict('records')
@@ -432,7 +433,8 @@ def test_a_claim_on_a_component_is_held_against_a_verdict_on_a_swap(kind):
 
 
 def board(*outcomes):
-  rows = [('Doe 1999', 'it matters', 'helps', 'hurts', o, 'because') for o in outcomes]
+  claim = 'Doe 1999', 'it matters', 'helps', 'hurts'
+  rows = [(*claim, outcome, '', 'because') for outcome in outcomes]
   return pd.DataFrame(rows, columns=list(claim_words.COLUMNS))
 
 
@@ -458,3 +460,69 @@ def test_the_sums_in_words(outcomes, text):
 
 def test_no_claims_say_nothing():
   assert claim_words.sentences(board()) == []
+
+
+@pytest.mark.parametrize(
+  ('quantity', 'published', 'ends', 'outcome'),
+  [
+    ('delta', 0.02, (0.01, 0.03), 'as published'),
+    ('delta', 0.02, (-0.01, 0.01), 'smaller'),
+    ('delta', 0.02, (0.03, math.inf), 'larger'),
+    ('delta', 0.02, (-0.03, -0.01), 'opposite'),
+    ('delta', -0.02, (-0.03, -0.01), 'as published'),
+    ('delta', -0.02, (-0.01, 0.0), 'smaller'),
+    ('delta', -0.02, (-0.09, -0.03), 'larger'),
+    ('delta', -0.02, (0.01, 0.03), 'opposite'),
+    ('delta', 0.0, (-0.01, 0.01), 'as published'),
+    ('delta', 0.0, (0.01, 0.02), 'larger'),
+    ('ratio', 6.0, (2.0, 3.0), 'smaller'),
+    ('ratio', 6.0, (0.4, 0.6), 'opposite'),
+    ('ratio', 0.5, (0.1, 0.2), 'larger'),
+    ('gain', 2.0, (0.0, 1.5), 'smaller'),
+    ('level', 0.1, (0.2, 0.3), 'larger'),
+    ('level', -1.0, (-3.0, -2.0), 'smaller'),
+  ],
+)
+def test_sizes_by_hand(quantity, published, ends, outcome):
+  assert claims_lib.compare_sizes(quantity, published, ends) == outcome
+
+
+def test_a_tolerance_widens_a_published_size():
+  assert claims_lib.compare_sizes('delta', 0.02, (0.03, 0.04), 0.01) == 'as published'
+
+
+def test_a_published_difference_of_another_setting_is_compared_and_decides_nothing():
+  study, runs = make({'a': -EIGHT})  # with the component 2.25 points more [1.17, 3.33]
+  source = {'setting': 'large images', 'verified': False}
+  one, none = score(
+    study, runs,
+    entry(direction='helps', published_delta=0.1, **source),
+    entry(direction='helps'),
+  )  # fmt: skip
+  assert one['outcome'] == none['outcome'] == 'agrees'
+  assert one['published'] == 'helps, +10.00 points (large images)'
+  assert one['paper'] == 'Doe 1999 (unverified)'
+  assert one['size'] == 'smaller: 0.23× [0.12, 0.33]'
+  assert none['size'] == none['size_outcome'] == ''
+  assert float(one['value']) == pytest.approx(0.0225)
+  assert float(one['size_low']) == pytest.approx(float(one['low']) / 0.1)
+  numbers = one['n'], one['seeds'], one['published_value'], one['verified']
+  assert numbers == ('8', '8', '0.1', 'False')
+  assert one['ours_on'] == 'made_up, 1 steps'
+
+
+def test_sizes_are_a_column_of_the_report_where_there_are_any():
+  study, runs = make({'a': -EIGHT})
+  table = effects.measure(study, runs)
+  heads = []
+  for changes in ({'published_delta': 0.1}, {}):
+    study['claims'] = [entry(direction='helps', **changes)]
+    section = claim_words.section(score_table(study, table, runs))
+    heads.append('Size' in section.parts[1].head)
+  assert heads == [True, False]
+
+
+def test_too_few_seeds_leave_the_size_open():
+  study, runs = make({'a': -EIGHT[:4]})
+  (row,) = score(study, runs, entry(direction='helps', published_delta=0.1))
+  assert row['outcome'] == row['size'] == 'inconclusive'

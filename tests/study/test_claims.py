@@ -51,6 +51,9 @@ def test_a_claim_is_the_value_written_by_hand():
     arm='',
     reference='',
     tolerance=0.001,
+    published_delta=None,
+    setting='',
+    verified=True,
   )
   hash(made)
   assert claims.Claim(**json.loads(json.dumps(made._asdict()))) == made
@@ -161,6 +164,18 @@ def test_levels_must_say_which():
     ),
     ({'metric': None}, "metric is a name or '', not None"),
     ({'arm': 3}, "arm is a name or '', not 3"),
+    ({'setting': 'two\nlines'}, "setting is one line of text, not 'two\\nlines'"),
+    ({'setting': None}, 'setting is one line of text, not None'),
+    ({'verified': 'no'}, "verified is True or False, not 'no'"),
+    ({'published_delta': math.inf}, 'published_delta is a finite number, not inf'),
+    (
+      {'number': 1.0, 'published_delta': 1.0},
+      'a number that decides and a published_delta that does not; use one',
+    ),
+    (
+      {'published_delta': 2.0, 'quantity': 'gain'},
+      "a published_delta goes with quantity 'delta', not 'gain'",
+    ),
   ],
 )
 def test_what_is_wrong_with_a_claim_alone(changes, message):
