@@ -1,12 +1,26 @@
-"""docs/quickstart.ipynb runs, but for its installation, and ends in the report."""
+"""docs/quickstart.ipynb installs what is missing, runs, and ends in the report."""
 
 import ast
+import importlib.metadata
 import json
 import pathlib
+import shutil
+import subprocess
+import sys
+import tomllib
 
 import pytest
 
-NOTEBOOK = pathlib.Path(__file__).parents[2] / 'docs' / 'quickstart.ipynb'
+ROOT = pathlib.Path(__file__).parents[2]
+NOTEBOOK = ROOT / 'docs' / 'quickstart.ipynb'
+
+
+def read_cells():
+  """The sources of the code cells; none has outputs."""
+  notebook = json.loads(NOTEBOOK.read_text(encoding='utf-8'))
+  cells = [c for c in notebook['cells'] if c['cell_type'] == 'code']
+  assert all(not cell['outputs'] for cell in cells)
+  return [''.join(cell['source']) for cell in cells]
 
 
 def run_cell(source, names):
@@ -19,14 +33,58 @@ def run_cell(source, names):
   return eval(compile(ast.Expression(last.value), str(NOTEBOOK), 'eval'), names)
 
 
+@pytest.fixture
+def install(monkeypatch):
+  """`install(installed, gpu)`: runs the first cell; the commands that it started."""
+  commands = []
+  monkeypatch.setattr(
+    subprocess, 'run', lambda words, check: commands.append((words, check))
+  )
+
+  def run(installed=False, gpu=False):
+    def version(name):
+      if not installed:
+        raise importlib.metadata.PackageNotFoundError(name)
+      return '1'
+
+    monkeypatch.setattr(importlib.metadata, 'version', version)
+    monkeypatch.setattr(shutil, 'which', lambda name: name if gpu else None)
+    run_cell(read_cells()[0], {})
+    return commands
+
+  return run
+
+
+@pytest.mark.parametrize(('gpu', 'name'), [(False, 'dlsteroids'), (True, '[cuda]')])
+def test_the_first_cell_installs_the_clone_around_it(install, monkeypatch, gpu, name):
+  """Oracle: the command that pip documents for a folder with extras (PEP 508)."""
+  monkeypatch.chdir(NOTEBOOK.parent)
+  ((words, check),) = install(gpu=gpu)
+  assert words[:5] == [sys.executable, '-m', 'pip', 'install', '-q']
+  assert words[5].endswith(f'{name} @ {ROOT.as_uri()}')
+  assert check
+
+
+def test_the_first_cell_installs_nothing_that_is_there(install):
+  assert install(installed=True) == []
+
+
+def test_the_first_cell_says_what_it_needs_elsewhere(install, monkeypatch, tmp_path):
+  """Unless pyproject.toml publishes an address, which then is the source."""
+  monkeypatch.chdir(tmp_path)
+  project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+  if address := project.get('urls', {}).get('Repository'):
+    ((words, _),) = install()
+    assert words[5] == f'dlsteroids @ git+{address}'
+    return
+  with pytest.raises(SystemExit, match=r'set SOURCE .*, or open .* in a clone of it$'):
+    install()
+
+
 def test_the_notebook_runs_as_written(tmp_path, monkeypatch):
   pytest.importorskip('IPython')
   monkeypatch.chdir(tmp_path)
-  notebook = json.loads(NOTEBOOK.read_text(encoding='utf-8'))
-  cells = [c for c in notebook['cells'] if c['cell_type'] == 'code']
-  assert all(not cell['outputs'] for cell in cells)
-  first, *sources = (''.join(cell['source']) for cell in cells)
-  assert first == '%pip install -q dlsteroids'
+  sources = read_cells()[1:]
   names, shown = {}, None
   for source in sources:
     shown = run_cell(source, names)
