@@ -17,7 +17,7 @@ import pytest
 from dlsteroids.cli import command
 from dlsteroids.data.lib import decode, table, wav
 from dlsteroids.report import report
-from dlsteroids.store import tensorboard
+from dlsteroids.store.trackers import tracker
 from dlsteroids.tasks.lib import classifier, features
 from dlsteroids.util import errors, npz
 from tests import test_fuzz
@@ -208,16 +208,15 @@ def test_a_classifier_deeper_than_its_arrays_ends_soon():
 
 @pytest.mark.parametrize('arm', ['..', '../../x', '/x', 'a/b', '.', 'a\0b', ''])
 def test_arms_with_the_names_of_paths_stay_in_their_folder(tmp_path, arm):
-  import pandas as pd
-
   pytest.importorskip('tensorboardX', reason='tensorboardX is not installed')
-  rows = {'arm': [arm], 'seed': [0], 'step': [1], 'split': ['test'], 'metric': ['x']}
   folder = tmp_path / 'a' / 'tensorboard'
-  tensorboard.write(folder, pd.DataFrame({**rows, 'value': [0.5]}))
-  made = [path for path in tmp_path.rglob('*') if path.is_file()]
-  assert made
-  assert all(path.is_relative_to(folder) for path in made)
-  assert all(len(path.relative_to(folder).parts) == 3 for path in made)
+  run = tracker.Run('f' * 32, f'{arm}-seed0', 'study', {'arm': arm}, folder.parent)
+  with tracker.Tracking('tensorboard', [run], print) as tracking:
+    tracking.push([1], {'test/x': [[0.5]]})
+  files = [path for path in tmp_path.rglob('events*') if path.is_file()]
+  assert files
+  assert all(path.is_relative_to(folder) for path in files)
+  assert all(len(path.relative_to(folder).parts) == 2 for path in files)
 
 
 def test_a_report_keeps_so_many_arrays_and_no_more():

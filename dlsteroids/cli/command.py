@@ -271,19 +271,17 @@ def _act(command: Command) -> int:
   if values.action in flags.ONE_RUN:
     _one_run(command, request, _seed_of(values.seed, tree), workdir)
     return 0
-  return _report(command, request, workdir, tree['engine']['tensorboard'])
+  return _report(command, request, workdir)
 
 
-def _report(
-  command: Command, request: files.Request, workdir: pathlib.Path, tensorboard: bool
-) -> int:
+def _report(command: Command, request: files.Request, workdir: pathlib.Path) -> int:
   """The actions `run` and `report`: prints the findings; the exit code."""
   from dlsteroids.cli import printout
   from dlsteroids.run import launch
 
   if command.flags.action == 'report':
     with lock.hold(workdir) if workdir.exists() else contextlib.nullcontext():
-      answer = launch.export(workdir, _say(command), tensorboard)
+      answer = launch.export(workdir, _say(command))
   else:
     answer = _train(command, request, workdir)
   if not answer.follows:

@@ -1,12 +1,13 @@
 """Configs: one home for every value, strict overrides, traced numbers, digests.
 
 A config is a nested dict: the sections `model`, `data` and `task`, whose options their
-plug-ins declare, and those of `options.SECTIONS`.
+plug-ins declare, and those of `plugins.SECTIONS`.
 """
 
-from dlsteroids.config import options
+from dlsteroids.config import options, plugins
 from dlsteroids.config.digests import digest
-from dlsteroids.config.options import DESIGNS, choose
+from dlsteroids.config.launch_options import DESIGNS
+from dlsteroids.config.options import choose
 from dlsteroids.config.overrides import (
   base,
   coerce,
@@ -26,7 +27,7 @@ from dlsteroids.config.views import (
   training,
 )
 
-DEFAULTS = {name: options.defaults(table) for name, table in options.SECTIONS.items()}
+DEFAULTS = {name: options.defaults(table) for name, table in plugins.SECTIONS.items()}
 
 __all__ = ['DEFAULTS', 'DESIGNS', 'PLACES', 'PLUGINS', 'TRAINING', 'available', 'base']
 __all__ += [

@@ -2,8 +2,9 @@
 
 Every first-party module that a run can reach counts: dlsteroids itself, the user's
 plug-ins and whatever they import outside the standard library and site-packages.
-Comments, docstrings, layout, file names and the names of first-party modules do not
-count, so moving or renaming a module leaves stored runs valid:
+Comments, docstrings, layout, file names, the names of first-party modules and the table
+of the options that enter no fingerprint do not count, so moving or renaming a module
+leaves stored runs valid:
 
 - a module's own digest is of its syntax tree, in which every name bound by a
   first-party import is a placeholder, numbered by first use;
@@ -26,10 +27,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dlsteroids.config import digests as digests_lib
-from dlsteroids.config import interactive, plugins
+from dlsteroids.config import interactive, launch_options, plugins
 from dlsteroids.util import environment, errors
 
 VERSIONED = environment.LIBRARIES  # their versions are provenance
+INERT = (launch_options.__name__,)  # what they say changes no run's result
 IMPORTERS = ('import_module', '__import__')
 UNREADABLE = (  # ways to run code that imports do not show
   *('exec', 'exec_module', 'spec_from_file_location'),
@@ -165,6 +167,8 @@ def _read_module(name: str, roots: frozenset[str], functions: set[str]) -> Modul
     roots: see `is_first_party`.
     functions: those of it that count, '' for all of a plug-in, if it has no source.
   """
+  if name in INERT:
+    return Module('')
   spec = _spec(name) if name != '__main__' else None
   origin = spec.origin if spec else None
   # Importing a.b executes a, too. The packages of dlsteroids are none that matter.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from dlsteroids.config import overrides, volatile
+from dlsteroids.config import launch_options, overrides, volatile
 from dlsteroids.util import errors
 
 
@@ -234,6 +234,8 @@ def _explain(error: Exception) -> str:
     return f'option {name!r} expects {expected}, not {value} ({other})'
   key = re.match(r'(?:Key )?["\'](\w+)["\'](?: does not exist|\n)', text)
   if key and isinstance(error, AttributeError | KeyError):
+    if moved := launch_options.describe_moved(key[1]):
+      return moved
     near = re.search(r'Did you mean "(\w+)"', text)
     fields = re.search(r'Other fields present: "(\{.*\})"', text, re.DOTALL)
     try:

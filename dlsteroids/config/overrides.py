@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dlsteroids.config import options, plugins
+from dlsteroids.config import launch_options, options, plugins
 from dlsteroids.util import errors
 
 
@@ -26,7 +26,7 @@ def base(model: str, data: str, task: str = 'classify') -> Any:
   """
   import ml_collections
 
-  tree = {name: options.defaults(table) for name, table in options.SECTIONS.items()}
+  tree = {name: options.defaults(table) for name, table in plugins.SECTIONS.items()}
   for section, name in (('model', model), ('data', data), ('task', task)):
     tree[section] = {'name': name, **options.defaults(plugins.table(section, name))}
   metric = getattr(plugins.find(plugins.PLUGINS['task'], task), 'METRIC', '')
@@ -56,7 +56,7 @@ def resolve(tree: Any, overridden: Iterable[str] = ()) -> dict[str, Any]:
   for section in tree:
     if section not in plugins.PLUGINS:
       plugins.table(section)  # raises if there is none
-  for section in (*plugins.PLUGINS, *options.SECTIONS):
+  for section in (*plugins.PLUGINS, *plugins.SECTIONS):
     values = tree.get(section, {})
     if not isinstance(values, Mapping):
       raise errors.UserError(f'config.{section} must be a section, not {values!r}')
@@ -84,6 +84,8 @@ def _complete(
         # Under this name the plug-in before may have had another type.
         if not switched or path in overridden:
           raise
+    elif path in launch_options.MOVED and not value and path not in overridden:
+      pass  # of an old record, where it was off
     elif path in overridden or not is_plugin:
       raise errors.UserError(unknown_path(path, {section: defaults}))
   return result
@@ -146,7 +148,7 @@ def override_text(tree: Any, texts: Mapping[str, str]) -> dict[str, Any]:
   for path, text in texts.items():
     section, _, key = path.partition('.')
     name = sections.get(section, {}).get('name', '')
-    if section not in (*plugins.PLUGINS, *options.SECTIONS):
+    if section not in (*plugins.PLUGINS, *plugins.SECTIONS):
       complete = {**sections, **resolve(sections)}
       raise errors.UserError(unknown_path(path, complete))
     defaults = defaults_of(section, texts.get(f'{section}.name', name))
@@ -221,6 +223,8 @@ def plain(value: Any) -> Any:
 
 def unknown_path(path: str, tree: Mapping[str, Mapping[str, Any]]) -> str:
   """One line about a path that a config lacks, with the nearest that it has."""
+  if moved := launch_options.describe_moved(path):
+    return moved
   section = path.partition('.')[0]
   if section in tree:
     names = [f'{section}.{key}' for key in tree[section]]

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from dlsteroids.config import options
+from dlsteroids.config import launch_options, options
 from dlsteroids.util import errors
 
 PLUGINS = {'model': 'models', 'data': 'data', 'task': 'tasks'}  # section: folder
+SECTIONS = {**options.SECTIONS, **launch_options.SECTIONS}  # those of no plug-in
 
 
 @functools.cache
@@ -67,13 +68,13 @@ def table(section: str, name: str = '') -> dict[str, options.Option]:
   """
   if section in PLUGINS:
     return options.of(find(PLUGINS[section], name))
-  if section not in options.SECTIONS:
-    names = [*PLUGINS, *options.SECTIONS]
+  if section not in SECTIONS:
+    names = [*PLUGINS, *SECTIONS]
     raise errors.UserError(
       f'unknown config section {section!r}{errors.did_you_mean(section, names)}; there '
       f'are {", ".join(names)}'
     )
-  return options.SECTIONS[section]
+  return SECTIONS[section]
 
 
 def declared(tree: Mapping[str, Any]) -> dict[str, options.Option]:

@@ -19,7 +19,7 @@ from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import answer, sentences
 from dlsteroids.run import interrupt, leases, local, sharing
 from dlsteroids.run import until as until_lib
-from dlsteroids.store import failures, results, tables, tensorboard
+from dlsteroids.store import failures, results, tables
 from dlsteroids.store.trackers import tracker
 from dlsteroids.study import study as study_lib
 from dlsteroids.train import checkpoint, processes
@@ -151,10 +151,8 @@ def begin(
   Raises:
     UserError: if the workdir holds another study, or runs that must not be mixed.
   """
-  if plan.config['engine']['tensorboard']:
-    tensorboard.load()  # not only after hours of training
   if plan.config['engine']['track']:
-    tracker.load(plan.config['engine']['track'])
+    tracker.load(plan.config['engine']['track'])  # not only when training begins
   with lock.hold(workdir):
     old = manifest.check(workdir, plan.config['study']['name'])
     if not elsewhere:
@@ -333,15 +331,12 @@ def stale(
   return results.stale(index, wanted, code)
 
 
-def export(
-  workdir: pathlib.Path, say: Callable[[str], None] = print, events: bool = False
-) -> answer.Answer:
+def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> answer.Answer:
   """The action `report`: tables, effects and report from what is stored.
 
   Args:
     workdir: of the study.
     say: prints a line for the user.
-    events: write TensorBoard files, also if the study did not ask for them.
 
   Raises:
     UserError: if no run of the study has finished.
@@ -369,7 +364,7 @@ def export(
       'run it first (--action=run)'
     )
   every = tables.runs(study, planned, index, study.failures)
-  result = answer.write(
+  return answer.write(
     workdir,
     study,
     answer.Records(
@@ -383,9 +378,6 @@ def export(
     ),
     lambda logged: manifest.write_looks(workdir, logged),
   )
-  if events or engine['tensorboard']:
-    tensorboard.write(workdir / 'tensorboard', result.curves)
-  return result
 
 
 def count(records: Iterable[results.Record]) -> dict[str, Any]:

@@ -179,7 +179,9 @@ def load(
 
 def config_of(record: results.Record) -> dict[str, Any]:
   """The resolved config that a stored run was trained with."""
-  config = config_lib.resolve(record.batch['config'])
+  # How it was executed does not matter, and options of `engine` may be gone since.
+  stored = {k: v for k, v in record.batch['config'].items() if k != 'engine'}
+  config = config_lib.resolve(stored)
   at = record.batch['members'].index(record.run['fingerprint'])
   numbers = {
     path: type(config_lib.get(config, path))(value)

@@ -128,12 +128,12 @@ def test_an_override_means_the_option_of_the_plugin_that_is_switched_to():
 
 
 def test_flags_without_a_value_and_with_a_word_of_its_own():
-  words = ['--config.engine.tensorboard', '--latex', '--config.study.seeds', '3']
+  words = ['--config.model.residual', '--latex', '--config.study.seeds', '3']
   words += ['--noconfig.optimizer.nesterov', 'my.py']
   left, texts = command.split_overrides(words)
   assert left == ['--latex', 'my.py']
   assert texts == {
-    'engine.tensorboard': 'true',
+    'model.residual': 'true',
     'study.seeds': '3',
     'optimizer.nesterov': 'false',
   }

@@ -142,6 +142,7 @@ def test_shipped_plug_ins_depend_on_no_result_launcher_or_study(model, data):
   assert {'dlsteroids.train.step', 'dlsteroids.tasks.lib.optimizer'} <= found.keys()
   outside = ('analysis', 'report', 'run', 'cli', 'cluster', 'store', 'study')
   assert not [name for name in found if name.split('.')[1] in outside]
+  assert 'dlsteroids.config.launch_options' not in found  # reached, but inert
   others = set(config_lib.available('models')) - {model}
   assert not {f'dlsteroids.models.{other}' for other in others} & found.keys()
 

@@ -328,3 +328,16 @@ def test_a_user_s_renamed_module_keeps_its_runs(monkeypatch, tmp_path):
     (run,) = runs.make_runs('baseline', [0], 0, tree, 'data', digest)
     fingerprints.append(run.fingerprint)
   assert fingerprints[0] == fingerprints[1]
+
+
+def test_an_option_that_is_gone_names_what_does_the_same_today():
+  """Records of before, in which it was off, are read as ever."""
+  tree = config_lib.base(model='mlp', data='digits').to_dict()
+  line = r'config\.engine\.tensorboard is gone: use config\.engine\.track=tensorboard'
+  with pytest.raises(errors.UserError, match=line):
+    config_lib.override_text(tree, {'engine.tensorboard': 'true'})
+  old = {**tree, 'engine': {**tree['engine'], 'tensorboard': True}}
+  with pytest.raises(errors.UserError, match=line):
+    config_lib.resolve(old)
+  old['engine']['tensorboard'] = False
+  assert config_lib.resolve(old) == config_lib.resolve(tree)

@@ -146,6 +146,10 @@ def test_ways_to_write_a_config(write, change, mode, hidden):
       "line 6: get_config: unknown option 'stepz' (did you mean 'steps'?)",
     ),
     ({'line': 'c.train.stepz'}, "unknown option 'stepz' (did you mean 'steps'?)"),
+    (
+      {'line': 'c.engine.tensorboard = True'},
+      'config.engine.tensorboard is gone: use config.engine.track=tensorboard',
+    ),
     ({'line': "{}['a']"}, 'line 6: get_config: KeyError: a'),
     (
       {'level': 'config.model.activatio'},

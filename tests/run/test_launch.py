@@ -47,7 +47,7 @@ def test_enough_seeds_need_no_word(launch):
 def test_tensorboard_is_looked_for_before_training(launch, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorboardX', None)
   with pytest.raises(dlsteroids.UserError, match=r'pip install .dlsteroids\[tensorb'):
-    launch('  config.engine.tensorboard = True\n')
+    launch('  config.engine.track = "tensorboard"\n')
   assert not (tmp_path / 'work').exists()
 
 

@@ -15,7 +15,7 @@ import types
 import pytest
 
 import dlsteroids
-from dlsteroids.config import options
+from dlsteroids.config import launch_options
 from dlsteroids.store.trackers import tracker
 
 STEPS = [10, 20]
@@ -41,7 +41,7 @@ def push_twice(name, folder):
 
 
 def test_the_option_names_every_tracker():
-  assert options.SECTIONS['engine']['track'].choices == ('', *tracker.NAMES)
+  assert launch_options.SECTIONS['engine']['track'].choices == ('', *tracker.NAMES)
 
 
 def test_tensorboard_has_each_evaluation_once(tmp_path):
@@ -51,7 +51,7 @@ def test_tensorboard_has_each_evaluation_once(tmp_path):
 
   push_twice('tensorboard', tmp_path)
   points = []
-  for path in sorted(tmp_path.glob('tensorboard_live/a_b-seed1-*/events*')):
+  for path in sorted(tmp_path.glob('tensorboard/a_b-seed1-*/events*')):
     data = path.read_bytes()
     while data:
       (size,) = struct.unpack('<Q', data[:8])

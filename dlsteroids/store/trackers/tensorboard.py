@@ -1,7 +1,4 @@
-"""TensorBoard files in tensorboard_live/ of the workdir, flushed at each evaluation.
-
-The report's curves, which `engine.tensorboard` writes anew, are in another folder.
-"""
+"""TensorBoard files in tensorboard/ of the workdir, flushed at each evaluation."""
 
 import json
 import re
@@ -28,9 +25,9 @@ class Handle:
 
 
 def begin(tensorboardX: ModuleType, run: tracker.Run) -> Handle:
-  """Opens `tensorboard_live/NAME-ID/`; a run that continues gets a further file."""
+  """Opens `tensorboard/NAME-ID/`; a run that continues gets a further file."""
   name = re.sub(r'[/\\\0]', '_', f'{run.name}-{run.id[:8]}')
-  folder = run.workdir / 'tensorboard_live' / name
+  folder = run.workdir / 'tensorboard' / name
   # Files are named by the second: a run that continues must not overwrite its first.
   number = len(list(folder.glob('events*')))
   writer = tensorboardX.SummaryWriter(str(folder), filename_suffix=f'.{number}')
