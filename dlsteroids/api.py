@@ -23,6 +23,8 @@ def run(
   say: Callable[[str], None] | None = None,
   until: str = '',
   most: int = 0,
+  most_flops: float = 0.0,
+  most_hours: float = 0.0,
   data: Any = None,
 ) -> answer.Answer:
   """Plans a study, trains what is missing, reports; repeated, it continues.
@@ -38,6 +40,8 @@ def run(
     until: 'decided' adds seeds by the looks that `study.looks` declares, arm by arm,
       until verdicts are reached; '' trains `study.seeds`.
     most: seeds an arm may get at most; needed with `until`.
+    most_flops, most_hours: nominal FLOPs and hours of training that the whole study may
+      take, searches included; a look that would take more is left out, arm by arm.
     data: arrays to train on, for a config of data 'arrays': columns by name, a pandas
       frame, `(x, y)`, or these by split. They are stored in the workdir.
 
@@ -59,7 +63,7 @@ def run(
     >>> 'verdict' in answer.effects
     True
   """
-  bound = until_lib.check(until, most)
+  bound = until_lib.check(until, most, most_flops, most_hours)
   with (
     _shown(config, watch, say) as (show, tell),
     handed_data.stored(config, data, pathlib.Path(workdir), tell) as complete,
@@ -74,6 +78,8 @@ def plan(
   arms: Sequence[Any] = (),
   until: str = '',
   most: int = 0,
+  most_flops: float = 0.0,
+  most_hours: float = 0.0,
   data: Any = None,
 ) -> str:
   """What a study will train, how long that takes and what it can show; trains nothing.
@@ -81,7 +87,7 @@ def plan(
   Args:
     config, factors, arms, data: as `run` takes them; data are not stored.
     workdir: of the study; runs that it holds are not planned again.
-    until, most: as `run` takes them.
+    until, most, most_flops, most_hours: as `run` takes them.
 
   Raises:
     UserError: for a mistake in any of it, in one line.
@@ -94,7 +100,7 @@ def plan(
   """
   environment.prepare()
   folder = pathlib.Path(workdir).expanduser()
-  bound = until_lib.check(until, most)
+  bound = until_lib.check(until, most, most_flops, most_hours)
   with (
     tempfile.TemporaryDirectory() as place,
     handed_data.stored(config, data, pathlib.Path(place), lambda line: None) as full,

@@ -143,19 +143,35 @@ def _measure_looks(
   sizes = [n for n in study.until.sizes if n < len(study.seeds)] if study.until else []
   last = looks.state(study, runs)
   earlier = last.number - 1 - len(sizes)  # looks that no schedule foresaw
+  family = summary.family(study)
+  latest: dict[int, dict[str, Any]] = {}
   standing: dict[int, dict[str, Any]] = {}
   for look, size in enumerate((*sizes, len(study.seeds)), 1 + earlier):
     final = size == len(study.seeds)
     level = alpha if final else looks.level(study.alpha, look)
     part = study if final else _first_seeds(study, size)
-    verdicts = {i: row['verdict'] for i, row in standing.items()}
-    rows = _measure_once(part, runs, level, regime, verdicts)
+    settled = {
+      i: standing[i]['verdict'] if i in standing else ''
+      for i, contrast in enumerate(family)
+      if i in standing or not _takes_part(study, contrast, size)
+    }
+    rows = _measure_once(part, runs, level, regime, settled)
     for i, row in enumerate(rows):
       row |= {'look': look, 'level': level}
       row['stands'] = not final and look <= last.declared
-      if i not in standing and row['verdict'] in VERDICTS[:3]:
-        standing[i] = row
-  return [standing.get(i, row) for i, row in enumerate(rows)]
+      if i not in settled:
+        latest[i] = row
+        if row['verdict'] in VERDICTS[:3]:
+          standing[i] = row
+  return [latest[i] for i in range(len(family))]
+
+
+def _takes_part(
+  study: study_lib.Study, contrast: factors_lib.Contrast, size: int
+) -> bool:
+  """Whether all arms of a contrast were given the seeds of a look."""
+  arms = {*contrast.arm_cells, *contrast.reference_cells}
+  return all(len(study.seeds_of(arm)) >= size for arm in arms)
 
 
 def _first_seeds(study: study_lib.Study, size: int) -> study_lib.Study:
@@ -176,9 +192,9 @@ def _measure_once(
   runs: pd.DataFrame,
   alpha: float,
   regime: str,
-  standing: Mapping[int, str],
+  settled: Mapping[int, str],
 ) -> list[dict[str, Any]]:
-  """The family's rows at one look; `standing` has verdicts of earlier ones by place."""
+  """The family's rows at one look; for `settled` see `_enter_verdicts`."""
   column = study.metric.column
   scores = pairs.tabulate(study, runs, column, study.tuned)
   family = summary.family(study)
@@ -187,7 +203,7 @@ def _measure_once(
     _row(study, contrast, column, study.tuned, scores, alpha) | {'regime': regime}
     for contrast in family
   ]
-  _enter_verdicts(study, family, rows, matched, alpha, standing)
+  _enter_verdicts(study, family, rows, matched, alpha, settled)
   return rows
 
 
@@ -319,20 +335,23 @@ def _enter_verdicts(
   rows: list[dict[str, Any]],
   matched: Sequence[pairs.Pairs],
   alpha: float,
-  standing: Mapping[int, str],
+  settled: Mapping[int, str],
 ) -> None:
   """Fills in what only the family's rows have, unless most runs of a side diverged.
 
-  Holm's procedure has rejected what an earlier look rejected (p = 0), the difference or
-  the non-equivalence; what was rejected as the other counts as p = 1.
+  `settled` has the verdicts of earlier looks by place, and '' of contrasts that stopped
+  before this one without a verdict. Holm's procedure has rejected what an earlier look
+  rejected (p = 0), the difference or the non-equivalence; what was rejected as the
+  other, or not at all, counts as p = 1.
   """
-  differ = {i: float(verdict == 'equivalent') for i, verdict in standing.items()}
+  differ = {i: float(verdict not in VERDICTS[:2]) for i, verdict in settled.items()}
+  alike = {i: float(verdict != 'equivalent') for i, verdict in settled.items()}
   p_difference = statistics.holm([differ.get(i, r['p']) for i, r in enumerate(rows)])
   p_equivalence = np.ones(len(rows))
   if study.margin > 0:
     p_equivalence = statistics.holm(
       [
-        1 - differ[i] if i in differ else _equivalence(pair, study.margin)
+        alike[i] if i in alike else _equivalence(pair, study.margin)
         for i, pair in enumerate(matched)
       ]
     )

@@ -4,18 +4,22 @@ Look j tests at alpha / (j (j + 1)); these levels sum to less than alpha over an
 number of looks. Within a look Holm's procedure goes over the contrasts that no earlier
 look has rejected (group-sequential Holm: Ye et al. 2013, Stat. Med. 32:1112).
 A verdict stands once it is reached, and an arm that no other contrast needs gets no
-further seeds. The family-wise error stays below alpha: as long as no true hypothesis
-has been rejected, all t of them are in the family, so the first false rejection at
-look j needs one p at or below alpha_j / t, which has probability alpha_j at most.
+further seeds. Neither does one for which the bound on the cost leaves nothing: at the
+looks that it takes no part in, its contrast counts as p = 1.
+The family-wise error stays below alpha: as long as no true hypothesis has been
+rejected, all t of them are in the family, so the first false rejection at look j needs
+one p, of as many seeds as that look has, at or below alpha_j / t; this has probability
+alpha_j at most, whatever decides which arms come so far.
 Verdicts of equivalence are a family of their own; a contrast that is equivalent stays
 in the family of differences with p = 1, and the other way round, which can only cost
 power.
 
-Everything follows from the runs and from the sizes of the looks: nothing else is kept.
+Everything follows from the runs, what they cost, and the sizes of the looks: nothing
+else is kept.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -25,7 +29,7 @@ from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
 
-DECIDED, DIVERGED, BOUND, OPEN = 'decided', 'diverged', 'bound', ''
+DECIDED, DIVERGED, BOUND, COST, OPEN = 'decided', 'diverged', 'bound', 'cost', ''
 
 
 class Decision(NamedTuple):
@@ -58,7 +62,8 @@ class Ending(NamedTuple):
   Attributes:
     arm: its name.
     seeds: how many.
-    why: `DECIDED`, `DIVERGED` or `BOUND`; `OPEN` if it gets more at the next look.
+    why: `DECIDED`, `DIVERGED`, `BOUND` (of seeds) or `COST`; `OPEN` if it gets more at
+      the next look.
   """
 
   arm: str
@@ -136,18 +141,20 @@ def endings(study: study_lib.Study, decided: Sequence[Decision]) -> list[Ending]
   until = study.until
   if until is None:
     raise ValueError('the study has no looks scheduled')
-  bound = not next_size(study)
-  open_arms = _arms([one for one in decided if one.is_open], stops_by_arm(study))
-  if open_arms is None:
-    open_arms = {arm.name for arm in study.arms}
-  diverged = _arms([one for one in decided if not one.verdict], True) or set()
-  reached = _arms([one for one in decided if one.verdict and not one.is_open], True)
+  open_groups = _open_groups(study, decided)
+  open_arms = {name for group in open_groups for name in group}
+  going = _affordable(study, open_groups)
+  diverged = _arms(one for one in decided if not one.verdict)
+  reached = _arms(one for one in decided if one.verdict and not one.is_open)
   result = []
   for arm in study.arms:
     why = DECIDED
-    if arm.name in open_arms:
-      why = BOUND if bound else OPEN
-    elif arm.name in diverged and arm.name not in (reached or ()):
+    if arm.name in going:
+      why = OPEN
+    elif arm.name in open_arms:
+      whole = len(study.seeds_of(arm.name)) == len(study.seeds)
+      why = BOUND if whole and not next_size(study) else COST
+    elif arm.name in diverged and arm.name not in reached:
       why = DIVERGED
     result.append(Ending(arm.name, len(study.seeds_of(arm.name)), why))
   return result
@@ -169,15 +176,43 @@ def next_size(study: study_lib.Study) -> int:
   return min(later, default=0)
 
 
-def _arms(decided: Sequence[Decision], alone: bool) -> set[str] | None:
-  """The arms of contrasts; None for all arms, unless arms stop alone."""
-  if decided and not alone:
-    return None
+def _arms(decided: Iterable[Decision]) -> set[str]:
+  """The arms of contrasts."""
   return {
     name
     for one in decided
     for name in (*one.contrast.arm_cells, *one.contrast.reference_cells)
   }
+
+
+def _open_groups(study: study_lib.Study, decided: Sequence[Decision]) -> list[set[str]]:
+  """The arms that open contrasts need, each group of which only goes on as a whole."""
+  open_ones = [one for one in decided if one.is_open]
+  if open_ones and not stops_by_arm(study):
+    return [{arm.name for arm in study.arms}]
+  return [_arms([one]) for one in open_ones]
+
+
+def _affordable(study: study_lib.Study, groups: Iterable[set[str]]) -> set[str]:
+  """The arms of `groups` that go on to the next look within the cost bound.
+
+  In the order of the groups: what one of them takes is not left for those after it.
+  """
+  until, size = study.until, next_size(study)
+  if until is None or not size:
+    return set()
+  going: set[str] = set()
+  spent = until.spent
+  for group in groups:
+    further = spent
+    for arm in group - going:
+      one = until.per_seed.get(arm, study_lib.Spending())
+      seeds = size - len(study.seeds_of(arm))
+      further = study_lib.Spending(*(x + seeds * y for x, y in zip(further, one)))
+    if all(not most or x <= most for x, most in zip(further, until.bound)):
+      going |= group
+      spent = further
+  return going
 
 
 def expected_seeds(

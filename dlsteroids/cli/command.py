@@ -55,6 +55,8 @@ class Command(NamedTuple):
     words = [*self.study_words(), *([f'--workdir={workdir}'] if workdir else [])]
     if self.flags.until:
       words += [f'--until={self.flags.until}', f'--most={self.flags.most}']
+      costs = {name: self.flags[name].value for name in ('most_flops', 'most_hours')}
+      words += [f'--{name}={value:g}' for name, value in costs.items() if value]
     return f'{NAME} {shlex.join(words)}'
 
 
@@ -362,10 +364,12 @@ def _plan(command: Command, request: files.Request, workdir: pathlib.Path) -> No
   from dlsteroids.run import launch, pilot, until
 
   values = command.flags
-  most = until.check(values.until or '', values.most)
+  bound = until.check(
+    values.until or '', values.most, values.most_flops, values.most_hours
+  )
   plan = launch.plan_of(request, workdir)
-  if most:
-    plan = until.begin(plan, workdir, most)
+  if bound:
+    plan = until.begin(plan, workdir, bound)
   lines = []
   if values['pilot'].present:
     wanted = pilot.Wanted(values.effect, values.power)
@@ -385,10 +389,12 @@ def _train(command: Command, request: files.Request, workdir: pathlib.Path) -> A
   from dlsteroids.run import launch, until
 
   values = command.flags
-  most = until.check(values.until or '', values.most)
+  bound = until.check(
+    values.until or '', values.most, values.most_flops, values.most_hours
+  )
   with progress.Progress(request.config['study']['metric']) as shown:
     if values.executor == 'local' and not values.unit_minutes:
-      return launch.train(request, workdir, shown.watch, shown.say, most)
+      return launch.train(request, workdir, shown.watch, shown.say, bound)
     # Workers need the accelerator's memory that JAX would reserve here.
     os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
     options: dict[str, Any] = {

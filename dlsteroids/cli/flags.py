@@ -75,6 +75,20 @@ FLAGS = (
     choices=('decided',),
   ),
   Flag('most', None, 'seeds an arm may get at most', _STUDY, ('run', 'plan'), kind=int),
+  Flag(
+    'most_flops',
+    0.0,
+    'of the whole study: a look that would take more is left out, arm by arm',
+    _STUDY,
+    ('run', 'plan'),
+  ),
+  Flag(
+    'most_hours',
+    0.0,
+    'of training, as most_flops; by the time that runs took before',
+    _STUDY,
+    ('run', 'plan'),
+  ),
   Flag('latex', False, 'also write effects.tex', _STUDY, ('run', 'report')),
   Flag('arm', 'baseline', 'which arm; of judge: the column', _RUN, SEED_OR_ARM),
   Flag(

@@ -370,7 +370,7 @@ def _until(
   if plan.until is None:
     return []
   _, _, (floor, _) = _resolve(plan, workdir, index)
-  return until_lib.lines(plan, index, floor, formats.flops)
+  return until_lib.lines(plan, index, floor)
 
 
 def write_latex(answer: answer_lib.Answer) -> pathlib.Path:

@@ -62,6 +62,7 @@ def describe(
       'exploratory': look.exploratory,
       'complete': look.complete,
     },
+    'until': _until(study, runs),
     'contrasts': [
       _contrast(study, row, look, design, level)
       for row, level in zip(family.to_dict('records'), levels)
@@ -77,6 +78,26 @@ def describe(
       for step in next_steps.plan(study, runs, effects)
     ],
     'command': study.command or None,
+  }
+
+
+def _until(study: study_lib.Study, runs: pd.DataFrame) -> dict[str, Any] | None:
+  """How seeds were added until decided, and why each arm got no more."""
+  until = study.until
+  if until is None:
+    return None
+  endings = sequential.endings(study, sequential.decisions(study, runs))
+  return {
+    'sizes': list(until.sizes),
+    'most': until.most,
+    'most_flops': until.bound.flops or None,
+    'most_hours': until.bound.seconds / 3600 or None,
+    'spent_flops': until.spent.flops if any(until.bound) else None,
+    'spent_hours': until.spent.seconds / 3600 if any(until.bound) else None,
+    'arms': [
+      {'arm': one.arm, 'seeds': one.seeds, 'stopped': one.why or None}
+      for one in endings
+    ],
   }
 
 

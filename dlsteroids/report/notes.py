@@ -82,7 +82,8 @@ def warn(source: summary.Source) -> list[str]:
 STOPPED = {
   sequential.DECIDED: 'decided',
   sequential.DIVERGED: 'most runs diverged',
-  sequential.BOUND: 'the bound is met',
+  sequential.BOUND: 'the bound on seeds is met',
+  sequential.COST: 'the bound on the cost is met',
   sequential.OPEN: 'goes on at the next look',
 }
 
@@ -109,7 +110,20 @@ def describe_until(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:
     'Seeds were added by looks declared beforehand, at '
     f'{formats.listing(sizes)} seeds, until decided: {", ".join(arms)}.{reached} '
     'A verdict stands from its look; its interval and p are of that look and level.'
+    f'{_describe_cost(study.until)}'
   ]
+
+
+def _describe_cost(until: study_lib.Until) -> str:
+  """' The study took 1.2 of at most 2 TFLOP.'; '' without such a bound."""
+  parts = [
+    f'{write(spent)} of at most {write(most)}{of}'
+    for write, spent, most, of in zip(
+      (formats.flops, formats.seconds), until.spent, until.bound, ('', ' of training')
+    )
+    if most
+  ]
+  return f' The study took {formats.listing(parts)}.' if parts else ''
 
 
 def partial(study: study_lib.Study, runs: pd.DataFrame) -> list[str]:

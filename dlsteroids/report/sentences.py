@@ -259,7 +259,7 @@ def _body(
     return f'{name} {kind}: {moved}, {rest}.'
   if lacking := _lacking(study, row):
     return f'{name} is inconclusive: {lacking} ({notes}).'
-  planned = len(study.seeds)
+  planned = _planned(study, row)
   if study.paired and 10 * row['n'] < 9 * planned:
     return (
       f'{name} is inconclusive: only {row["n"]} of {planned} pairs of runs are '

@@ -33,7 +33,7 @@ def run(
   arms: Sequence[Any] = (),
   watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = print,
-  most: int = 0,
+  bound: until_lib.Bound | None = None,
 ) -> answer.Answer:
   """Plans a study, trains what is missing, reports; repeated, it continues.
 
@@ -45,7 +45,7 @@ def run(
     arms: explicit arms for the design 'arms'.
     watch: called with the progress of the training.
     say: prints a line for the user.
-    most: seeds of an arm, added by looks until verdicts are reached; 0: as configured.
+    bound: up to which looks add seeds until verdicts are reached; None: as configured.
 
   Raises:
     UserError: for a mistake in any of it, in one line.
@@ -58,7 +58,7 @@ def run(
   default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
   signals = interrupt.handled(signal.SIGINT) if default else contextlib.nullcontext()
   with signals:
-    return train(request, workdir, watch, say, most)
+    return train(request, workdir, watch, say, bound)
 
 
 def request_of(
@@ -77,7 +77,7 @@ def train(
   workdir: pathlib.Path,
   watch: local.Watch = local.no_watch,
   say: Callable[[str], None] = print,
-  most: int = 0,
+  bound: until_lib.Bound | None = None,
 ) -> answer.Answer:
   """The action `run` without an executor; of several processes the first reports.
 
@@ -86,15 +86,15 @@ def train(
     workdir: of the study.
     watch: shows progress.
     say: prints a line for the user.
-    most: see `run`.
+    bound: see `run`.
   """
   plan = plan_of(request, workdir)
   check_processes(plan)
-  if not most:
+  if not bound:
     return train_plan(plan, request, workdir, watch, say)
   if processes.several():
     raise errors.UserError('--until=decided goes with one process, not --distributed')
-  following: study_plan.Plan | None = until_lib.begin(plan, workdir, most)
+  following: study_plan.Plan | None = until_lib.begin(plan, workdir, bound)
   while following:
     plan = following
     result = train_plan(plan, request, workdir, watch, say)
@@ -355,6 +355,7 @@ def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> answer.
     failures=failures.reasons(workdir, programs, index.records),
     trained=count(r for name, r in index.records.items() if name in programs),
   )
+  study = until_lib.measure_costs(study, index)
   planned = list(study.runs)
   declared = [run for run in planned if study.is_declared(run)]
   if not any(run.fingerprint in index.records for run in declared):

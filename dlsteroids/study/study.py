@@ -292,6 +292,18 @@ class Table(NamedTuple):
   fallback: str = 'worst run'
 
 
+class Spending(NamedTuple):
+  """What training takes.
+
+  Attributes:
+    flops: nominal.
+    seconds: of training, without compilation; runs of one batch share its time.
+  """
+
+  flops: float = 0.0
+  seconds: float = 0.0
+
+
 class Until(NamedTuple):
   """How seeds are added until verdicts are reached; `analysis.sequential` reads it.
 
@@ -299,11 +311,17 @@ class Until(NamedTuple):
     sizes: seeds at each look, declared before the first.
     most: the most seeds an arm may get, at or below the last size if it was lowered.
     stopped: arms that get no further seeds, and how many they have.
+    bound: the most that the whole study may take, searches included; 0: no bound.
+    spent: what its runs have taken so far; measured only if there is a bound.
+    per_seed: what a further seed of an arm takes; likewise.
   """
 
   sizes: tuple[int, ...]
   most: int
   stopped: Mapping[str, int] = {}
+  bound: Spending = Spending()
+  spent: Spending = Spending()
+  per_seed: Mapping[str, Spending] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -527,7 +545,7 @@ def to_json(study: Study) -> dict[str, Any]:
     },
     'looks': [look._asdict() for look in study.looks],
     'table': study.table and study.table._asdict(),
-    'until': study.until and study.until._asdict(),
+    'until': study.until and _until_to_json(study.until),
     'claims': [claim._asdict() for claim in study.claims],
     'cells': [{'levels': levels, 'arm': arm} for levels, arm in study.cells],
   }
@@ -585,7 +603,19 @@ def _until(entry: Mapping[str, Any] | None) -> Until | None:
   if not entry:
     return None
   stopped = {str(arm): int(count) for arm, count in entry['stopped'].items()}
-  return Until(tuple(map(int, entry['sizes'])), int(entry['most']), stopped)
+  bound, spent = (Spending(**entry.get(name, {})) for name in ('bound', 'spent'))
+  per_seed = {arm: Spending(**one) for arm, one in entry.get('per_seed', {}).items()}
+  sizes = tuple(map(int, entry['sizes']))
+  return Until(sizes, int(entry['most']), stopped, bound, spent, per_seed)
+
+
+def _until_to_json(until: Until) -> dict[str, Any]:
+  return {
+    **until._asdict(),
+    'bound': until.bound._asdict(),
+    'spent': until.spent._asdict(),
+    'per_seed': {arm: one._asdict() for arm, one in until.per_seed.items()},
+  }
 
 
 def _tuning(entry: Mapping[str, Any] | None) -> Tuning | None:

@@ -8,7 +8,7 @@ import pytest
 
 import dlsteroids
 from dlsteroids.analysis import effects, looks, sequential, statistics
-from dlsteroids.report import notes
+from dlsteroids.report import notes, sentences
 from dlsteroids.study import study as study_lib
 from tests.fixtures import studies
 
@@ -23,6 +23,14 @@ def make(scores, size, stopped=(), names=('a', 'b'), **changes):
   runs = studies.make_runs(draft, {arm: np.array(s) for arm, s in scores.items()})
   own = [seed in study.seeds_of(arm) for arm, seed in zip(runs['arm'], runs['seed'])]
   return study, runs[own].reset_index(drop=True)
+
+
+def with_cost(study, flops, **per_seed):
+  """The study with so many FLOPs left; `per_seed` of an arm by its first letter."""
+  costs = {arm.name: study_lib.Spending(per_seed[arm.name[0]]) for arm in study.arms}
+  bound, spent = study_lib.Spending(1000 + flops), study_lib.Spending(1000)
+  until = study.until._replace(bound=bound, spent=spent, per_seed=costs)
+  return dataclasses.replace(study, until=until)
 
 
 def differences(*arms, seed=0):
@@ -75,7 +83,7 @@ def test_an_arm_stops_where_its_verdict_stands():
     'b=no': (15, 'bound'),
   }
   (note,) = notes.describe_until(study, runs)
-  assert 'a=no 8 (decided), b=no 15 (the bound is met)' in note
+  assert 'a=no 8 (decided), b=no 15 (the bound on seeds is met)' in note
 
 
 def test_later_looks_leave_an_earlier_verdict_and_its_numbers():
@@ -103,6 +111,52 @@ def test_equivalent_contrasts_stay_in_the_family_of_differences():
   p = statistics.sign_flip(scores['b=no'] - scores['baseline'])
   assert 0.004 < p < 0.5
   assert effects.measure_family(study, runs, 0.004).iloc[1]['p_holm'] == 2 * p
+
+
+@pytest.mark.parametrize(
+  ('left', 'going'),
+  [
+    (11, []),  # 4 seeds of the reference and of the cheapest arm cost 12
+    (12, ['baseline', 'c=no']),
+    (24, ['baseline', 'b=no']),  # in the study's order: a does not fit, b does
+    (44, ['baseline', 'a=no']),
+    (52, ['baseline', 'a=no', 'c=no']),
+    (64, ['baseline', 'a=no', 'b=no']),
+    (72, ['baseline', 'a=no', 'b=no', 'c=no']),
+  ],
+)
+def test_a_bound_on_the_cost_stops_arm_by_arm(left, going):
+  """Oracle: costs by hand; a seed of the reference costs 1, of the arms 10, 5 and 2."""
+  study, runs = make(differences(0, 0, 0), 8, names=('a', 'b', 'c'))
+  study = with_cost(study, left, b=1, a=10, c=2)
+  costs = {**study.until.per_seed, 'b=no': study_lib.Spending(5)}
+  study = dataclasses.replace(study, until=study.until._replace(per_seed=costs))
+  endings = sequential.endings(study, sequential.decisions(study, runs))
+  assert [one.arm for one in endings if one.why == sequential.OPEN] == going
+  assert {one.why for one in endings} <= {sequential.OPEN, sequential.COST}
+
+
+def test_an_arm_that_the_cost_stopped_keeps_its_last_look_and_its_place_in_holm():
+  """Oracle: p of the two looks by hand; the family of the second still has two."""
+  scores = differences(-0.004, -0.004, seed=3)
+  study, runs = make(scores, 12, {'a=no': 8})
+  study = with_cost(study, 0, b=1, a=1)
+  first, second = effects.measure_looks(study, runs)
+  deltas = [scores[name] - scores['baseline'] for name in ('a=no', 'b=no')]
+  assert (first['n'], first['look'], second['n'], second['look']) == (8, 1, 12, 2)
+  assert first['p'] == statistics.sign_flip(deltas[0][:8])
+  assert second['p_holm'] == min(1, 2 * statistics.sign_flip(deltas[1][:12]))
+  decided = sequential.decisions(study, runs)
+  assert [one.verdict for one in decided] == ['inconclusive'] * 2
+  why = {one.arm: (one.seeds, one.why) for one in sequential.endings(study, decided)}
+  assert why['a=no'] == (8, 'cost')
+  table = effects.measure(study, runs)
+  state = looks.state(study, runs)
+  text = sentences.sentence(study, table.iloc[0], state)
+  assert 'complete' not in text  # 8 of 8: nothing is missing
+  (note,) = notes.describe_until(study, runs)
+  assert 'a=no 8 (the bound on the cost is met)' in note
+  assert 'took 1.00\u202fkFLOP of at most 1.00\u202fkFLOP.' in note
 
 
 def test_factorials_go_on_together():
