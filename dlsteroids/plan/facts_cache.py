@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from dlsteroids import config as config_lib
-from dlsteroids.config import code as code_lib
+from dlsteroids.plan import code_cache
 from dlsteroids.store import results
 from dlsteroids.train import inspect
 from dlsteroids.util import environment, files
@@ -50,7 +50,7 @@ class Cache:
       data, task, code: digests of the data set, of the task's own data, of the code.
     """
     if self._machine is None:
-      tracer = code_lib.read([TRACER]).digest
+      tracer = code_cache.read([TRACER]).digest
       self._machine = [environment.provenance(), installed(), settings(), tracer]
     parts = [program, config['engine'], data, task, code, self._machine]
     return config_lib.digest(parts)

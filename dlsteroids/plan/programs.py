@@ -7,7 +7,7 @@ from typing import Any
 from dlsteroids import config as config_lib
 from dlsteroids import types
 from dlsteroids.config import code as code_lib
-from dlsteroids.plan import equalise, facts_cache, runs
+from dlsteroids.plan import code_cache, equalise, facts_cache, runs
 from dlsteroids.train import inspect
 from dlsteroids.train import member as member_lib
 from dlsteroids.util import errors
@@ -79,7 +79,7 @@ class Programs:
     """The code that a config's runs depend on; as `config.code.read`."""
     names = plugins(config)
     if names not in self._code:
-      self._code[names] = code_lib.read([*SHARED, *names])
+      self._code[names] = code_cache.read([*SHARED, *names])
     return self._code[names]
 
   def costs(self, config: Mapping[str, Any]) -> equalise.Costs:

@@ -8,7 +8,7 @@ import pytest
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import code as code_lib
-from dlsteroids.plan import facts_cache
+from dlsteroids.plan import code_cache, facts_cache
 from dlsteroids.plan import programs as programs_lib
 from dlsteroids.train import inspect
 from dlsteroids.util import errors
@@ -82,7 +82,7 @@ def test_facts_are_traced_once_a_machine_and_again_for_other_code(
   changes = [
     (facts_cache, 'START', 0.0),  # code may be edited since
     (facts_cache, 'installed', lambda: ['einops-0.9.dist-info']),
-    (code_lib, 'read', lambda names: code_lib.Code('another digest', {})),
+    (code_cache, 'read', lambda names: code_lib.Code('another digest', {})),
   ]
   for place, name, value in changes:
     traces.clear()
