@@ -8,8 +8,9 @@ train, the last 10 % test, every scored character after at least 32 others.
 FLOPs, the learning rate tuned for each. `:baby` is nanoGPT's network for CPUs (4 layers
 of 4 heads, 128 wide, windows of 64, 2,000 steps of 12) on tiny Shakespeare, of which
 all but the last tenth trains, but for 1 %. Expected: 1.67 nats on the last tenth, below
-nanoGPT's 1.88; a run takes about two minutes on 2 CPU cores. Seconds as
-configs/attention_text.py:smoke.
+nanoGPT's 1.88; a run takes about two minutes on 2 CPU cores. `dlsteroids plan
+configs/attention_text.py:baby --pilot=2` trains two runs of the intact network alone.
+Seconds as configs/attention_text.py:smoke.
 """
 
 from dlsteroids import config as config_lib

@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from dlsteroids.config import options
 from dlsteroids.config.options import Option
-from dlsteroids.models.lib import blocks, transformer
+from dlsteroids.models.lib import blocks, minimal_layer, transformer
 from dlsteroids.models.ops import attention
 from dlsteroids.util import errors
 
@@ -23,8 +23,9 @@ OPTIONS = {
   'heads': Option(4, 'of attention; they divide the width', 1),
   'mixer': Option(
     'attention',
-    'average: all that is seen with equal weight; none: each position by itself',
-    choices=('attention', 'average', 'none'),
+    'average: all that is seen with equal weight; mingru, minlstm: recurrent layers in '
+    "attention's place (Feng et al. 2024); none: each position by itself",
+    choices=('attention', 'average', 'mingru', 'minlstm', 'none'),
   ),
   'span': Option(0, 'a position sees those less than this far away; 0: all', 0),
   'memory': Option(
@@ -98,6 +99,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
   patched = bool(config['patch'] and not symbols and len(config['shape']) == 3)
   length = config.get('length', 0) if symbols else count_positions(config, patched)
   check_heads(config)
+  check_minimal(config)
   check_window(config, length, every)
   check_answer(config, symbols, every)
   if config['attention_kernel'] == 'cudnn':
@@ -193,6 +195,18 @@ def check_heads(config: Mapping[str, Any]) -> None:
     )
 
 
+def check_minimal(config: Mapping[str, Any]) -> None:
+  """Raises UserError for what is attention's alone, with a recurrent layer instead."""
+  if config['mixer'] not in minimal_layer.CELLS:
+    return
+  for name in ('memory', 'span', 'qk_norm'):
+    if config[name]:
+      raise errors.UserError(
+        f'config.model.{name}={config[name]} is for mixer=attention or average and '
+        f'does nothing to {config["mixer"]}; use {OPTIONS[name].default}'
+      )
+
+
 def check_window(config: Mapping[str, Any], length: int, every: bool) -> None:
   """Raises UserError for a span or a memory that nothing could fill."""
   memory, span, history = config['memory'], config['span'], config.get('history')
@@ -239,7 +253,8 @@ def check_answer(config: Mapping[str, Any], symbols: int, every: bool) -> None:
     )
   if every or config['readout'] != 'token':
     return
-  for name, value in (('mixer', 'none'), ('span', config['span'])):
+  hides = [('mixer', name) for name in ('none', *minimal_layer.CELLS)]
+  for name, value in (*hides, ('span', config['span'])):
     if config[name] == value and value:
       raise errors.UserError(
         f'config.model.readout=token must see all positions, and {name}={value} hides '

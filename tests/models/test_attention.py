@@ -134,6 +134,25 @@ def attend_torch(torch, o, p, x, causal):
   return y.reshape(batch, steps, width) @ p['output']['kernel'] + p['output']['bias']
 
 
+def recur_torch(torch, o, p, x):
+  """minGRU or minLSTM, step by step, as Feng et al. 2024 write them."""
+  cell = p['cell']
+  gate = lambda name: x @ cell[f'{name}_input']['kernel'] + cell[f'{name}_bias']
+  raw = gate('candidate')
+  candidate = torch.where(raw >= 0, raw + 0.5, torch.sigmoid(raw))
+  if o['mixer'] == 'mingru':
+    take = torch.sigmoid(gate('update'))
+    keep = 1 - take
+  else:
+    keep, take = torch.sigmoid(gate('forget')), torch.sigmoid(gate('input'))
+    keep, take = keep / (keep + take), take / (keep + take)
+  state, states = torch.zeros_like(x[:, 0]), []
+  for at in range(x.shape[1]):
+    state = keep[:, at] * state + take[:, at] * candidate[:, at]
+    states.append(state)
+  return torch.stack(states, 1) @ p['output']['kernel'] + p['output']['bias']
+
+
 def think_torch(torch, o, p, x):
   dense = lambda name, x: x @ p[name]['kernel'] + p[name]['bias']
   function = {
@@ -162,11 +181,13 @@ def run_torch(torch, o, p, x, causal=True):
       x = x + wave[:, None] * (torch.arange(width) == unit)
   for index in range(o['layers']):
     layer = p[f'layer{index}']
-    for name, function in (('attention', None), ('mlp', think_torch)):
+    functions = {'attention': None, 'mlp': think_torch}
+    functions = {**dict.fromkeys(('mingru', 'minlstm'), recur_torch), **functions}
+    for name, function in functions.items():
       if name not in layer:
         continue
       norm = functools.partial(norm_of, torch, o['norm'])
-      own = layer.get(f'{name}_norm')
+      own = layer.get('mlp_norm' if name == 'mlp' else 'attention_norm')
       y = norm(x, own) if o['norm_place'] == 'pre' else x
       if function is None:
         y = attend_torch(torch, o, layer[name], y, causal)
@@ -190,6 +211,8 @@ VARIANTS = [
   {'span': 3, 'norm': 'none', 'residual': False},
   {'span': 2, 'mlp': 'none', 'norm_place': 'post', 'norm': 'rms', 'chunk': 2},
   {'mixer': 'none', 'heads': 4},
+  {'mixer': 'mingru', 'norm': 'rms'},
+  {'mixer': 'minlstm', 'norm_place': 'post', **SWIGLU},
 ]
 
 
@@ -351,6 +374,7 @@ SEEN = [
   {},
   {'mixer': 'average', 'positions': 'sinusoidal'},
   {'span': 3, 'chunk': 2, 'qk_norm': True},
+  {'mixer': 'minlstm'},
   {'positions': 'learned', 'norm_place': 'post', 'chunk': 3},
 ]
 
@@ -433,7 +457,8 @@ def test_numbered_positions_end_with_a_training_window():
 @pytest.mark.parametrize(
   'options',
   [{'readout': 'mean', 'chunk': 3}, {'readout': 'last', 'span': 3},
-   {'readout': 'token', 'positions': 'learned'}],
+   {'readout': 'token', 'positions': 'learned'},
+   {'readout': 'last', 'mixer': 'mingru'}],
   ids=str,
 )  # fmt: skip
 def test_padding_changes_nothing(double, options):
@@ -563,16 +588,16 @@ def test_attentions_dropout_draws_for_every_layer_and_chunk():
 def closed_form(o, steps, outputs):
   """FLOPs of a decoder's forward pass."""
   width, hidden = o['width'], round(o['mlp_ratio'] * o['width'])
-  kernels = {'attention': 4, 'average': 2, 'none': 0}[o['mixer']] * width**2
-  products = {'attention': 2, 'average': 1, 'none': 0}[o['mixer']] * steps * width
+  kernels = {'attention': 4, 'average': 2, 'mingru': 3, 'minlstm': 4, 'none': 0}
+  products = {'attention': 2, 'average': 1}.get(o['mixer'], 0) * steps * width
   mlp = {'dense': 2, 'gated': 3, 'none': 0}[o['mlp']] * width * hidden
-  layers = o['layers'] * (kernels + products + mlp)
+  layers = o['layers'] * (kernels[o['mixer']] * width**2 + products + mlp)
   return 2 * B * steps * (layers + width * outputs)
 
 
 @pytest.mark.parametrize(
   'options',
-  [{}, {'mixer': 'average'}, {'mixer': 'none', 'mlp': 'gated'},
+  [{}, {'mixer': 'average'}, {'mixer': 'none', 'mlp': 'gated'}, {'mixer': 'minlstm'},
    {'span': 3, 'chunk': 2, 'tied': True}, {'heads': 4, 'mlp': 'none'}],
   ids=str,
 )  # fmt: skip
@@ -622,6 +647,8 @@ def test_flops_are_torchs():
     ({'span': 12, 'memory': 4}, {}, '7 positions and a memory of 4; use 0 for all'),
     ({'memory': 4, 'positions': 'learned'}, {}, 'positions=learned counts from the'),
     ({'memory': 4, 'mixer': 'none'}, {}, 'with mixer=none nothing is remembered'),
+    ({'memory': 4, 'mixer': 'mingru'}, {}, 'memory=4 is for mixer=attention or aver'),
+    ({'qk_norm': True, 'mixer': 'minlstm'}, {}, 'does nothing to minlstm; use False'),
     ({'tied': True}, {'outputs': 4}, 'as many outputs as symbols; there are 4 and 5'),
   ],
   ids=str,

@@ -110,7 +110,7 @@ def test_a_bound_on_the_cost_stops_an_arm_and_is_reported(tmp_path, undrawn):
     (25, 0, '25 FLOP pay for 10 seeds of every arm'),
     (90, 0, '90 FLOP pay for every look'),
     (0, 1, '1 h 00 min are less than the first look, which is taken nevertheless'),
-    (40, 4, '40 FLOP pay for every look; 4 h 00 min pay for 8 seeds of every arm'),
+    (40, 4, '40 FLOP pay for every look; 4 h 00 min pay for 10 seeds of every arm'),
   ],
 )
 def test_the_plan_says_how_far_a_bound_reaches(flops, hours, words):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlsteroids.models.lib import blocks, recurrent_layer
+from dlsteroids.config import options
+from dlsteroids.models.lib import blocks, cells, minimal_layer, recurrent_layer
 from dlsteroids.models.ops import attention, sharding
 from dlsteroids.util import errors
 
@@ -22,7 +23,7 @@ class Design(NamedTuple):
   Attributes:
     width: numbers of a position, W.
     heads: of attention, each of W / heads units.
-    mixer: 'attention', 'average' (equal weights) or 'none'.
+    mixer: 'attention', 'average' (equal weights), 'mingru', 'minlstm' or 'none'.
     form: what attention sees, and how it is computed.
     rotary: whether queries and keys are turned by their positions.
     qk_norm: whether queries and keys are normalised, head by head.
@@ -141,6 +142,34 @@ class SelfAttention(nn.Module):
     return y, after
 
 
+class MinimalMixer(nn.Module):
+  """minGRU or minLSTM in the place of attention, [B, T, W] -> [B, T, W].
+
+  Forward over the positions, with the candidate's g of Feng et al. 2024; see
+  `minimal_layer`. As attention's, its results pass a linear layer.
+  """
+
+  design: Design
+
+  @nn.compact
+  def __call__(self, x: Any, valid: Any) -> Any:
+    design = self.design
+    switches = options.defaults(cells.SWITCHES[design.mixer])
+    cell = minimal_layer.CELLS[design.mixer](
+      {**switches, 'candidate_activation': 'positive'}
+    )
+    layer = minimal_layer.MinimalLayer(
+      cell, design.width, init_fn=design.init_fn, dtype=design.dtype, name='cell'
+    )
+    sequence = recurrent_layer.Sequence(
+      x.swapaxes(0, 1), None if valid is None else valid.T
+    )
+    y, _ = layer(sequence, None, rate=0.0, train=False)  # [T, B, W]
+    return blocks.dense(
+      design.width, 'output', kernel_init=design.last_init, dtype=design.dtype
+    )(y.swapaxes(0, 1))
+
+
 class Perceptron(nn.Module):
   """Each position by itself, [B, T, W] -> [B, T, W].
 
@@ -191,6 +220,8 @@ class Layer(nn.Module):
 
     def attend(x):
       nonlocal after
+      if design.mixer in minimal_layer.CELLS:
+        return MinimalMixer(design, name=design.mixer)(x, valid)
       rate = hyper['model.dropout_attention']
       mix = SelfAttention(design, name='attention')
       y, after = mix(x, before, valid, rate=rate, train=train)
