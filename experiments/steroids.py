@@ -248,8 +248,8 @@ def table(families: Sequence[Family]) -> blocks.Table:
 
 def largest(family: Family, target: frontier.TargetWorth) -> str:
   """The idea that is worth most there, of those that were measured."""
-  name = 'shapley' if family.result.is_game else 'from_full'
-  worths = {idea.idea: getattr(idea, name) for idea in target.ideas}
+  single = words.single_worths(family.result, target)
+  worths = {idea.name: worth for idea, worth in zip(family.result.ideas, single)}
   measured = {i: w for i, w in worths.items() if w.kind == frontier.MEASURED}
   if not measured:
     return 'undetermined'
@@ -280,7 +280,7 @@ def setting(family: Family) -> str:
   budgets = sorted({condition.budget for condition in study.conditions})
   every = [*family.runs['flops'], *family.searches['flops']]
   hours = (family.runs['wall_s'].sum() + family.searches['wall_s'].sum()) / 3600
-  ideas = formats.listing([factor.name.replace('_', ' ') for factor in study.factors])
+  ideas = formats.listing([words.name_idea(idea) for idea in family.result.ideas])
   low, high = (formats.flops(full.flops * end) for end in (budgets[0], budgets[-1]))
   return (
     f'Ideas: {ideas}. {len(study.arms)} sets of them at budgets from {low} to {high} a '

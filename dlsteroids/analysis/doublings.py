@@ -23,21 +23,38 @@ WORTH = (
 TOGETHER = 'all ideas'
 
 
+class Idea(NamedTuple):
+  """One idea of a study: a factor, or a rung of its ladder.
+
+  Attributes:
+    name: the factor's, or the level's where a factor has several rungs.
+    year: in which its level was published; 0 where that is not declared.
+  """
+
+  name: str
+  year: int
+
+
 class Doublings(NamedTuple):
   """Frontiers of a study's toolboxes, and what its ideas are worth.
 
   Attributes:
+    ideas: in the order of their bits: of history where every one has a year, of the
+      rungs of a ladder, else of the factors.
+    bare_year: the latest year of what the bare model has; 0 where none is declared.
     frontiers: of every toolbox that the study has; None if there is a `refusal`.
     targets: what ideas are worth at each target, the easiest first.
     growth: how the worth of all ideas grows.
     ends: from the bare model at the least compute to the full one at the most.
-    is_game: whether the study has every set of ideas, so that Shapley values exist.
+    is_game: whether the study plans every set of ideas, so that Shapley values exist.
     left_out: arm and budget of what has no scores on 90 % of its seeds.
     refusal: why there are no frontiers yet: 'search', 'budgets'; else ''.
     frame: exactly `FRONTIER`: a row a toolbox and budget; `value` in the metric's unit.
     worths: exactly `WORTH`: `doublings` where they were measured, else two bounds.
   """
 
+  ideas: tuple[Idea, ...]
+  bare_year: int
   frontiers: frontier.Frontiers | None
   targets: tuple[frontier.TargetWorth, ...]
   growth: frontier.Growth | None
@@ -47,6 +64,16 @@ class Doublings(NamedTuple):
   refusal: str
   frame: pd.DataFrame
   worths: pd.DataFrame
+
+  @property
+  def in_order(self) -> bool:
+    """Whether the ideas come one after another: in a ladder, or in history."""
+    return not self.is_game or all(idea.year for idea in self.ideas)
+
+  @property
+  def rungs(self) -> list[int]:
+    """The toolboxes from bare to full, with one idea more each."""
+    return [(1 << count) - 1 for count in range(len(self.ideas) + 1)]
 
 
 def applies(study: study_lib.Study) -> bool:
@@ -72,22 +99,24 @@ def measure(
     searches: the runs of the searches, as `store.tables.searches` has them.
   """
   empty = pd.DataFrame(columns=list(FRONTIER)), pd.DataFrame(columns=list(WORTH))
-  nothing = Doublings(None, (), None, None, False, (), 'search', *empty)
-  cells = arms_of_toolboxes(study)
+  ideas, cells = ideas_of(study), arms_of_toolboxes(study)
+  is_game = study.design == 'factorial'
+  about = ideas, year_of(study, cells[0]) if 0 in cells else 0
+  nothing = Doublings(*about, None, (), None, None, is_game, (), 'search', *empty)
   if not len(searches) or not len(all_runs):
     return nothing
   scale = gains.deciding_scale(study, all_runs)
   rungs, left_out = collect(study, all_runs, searches, scale)
   nothing = nothing._replace(left_out=tuple(left_out))
   cells = {toolbox: arm for toolbox, arm in cells.items() if rungs.get(arm)}
-  full = 2 ** len(study.factors) - 1
+  full = 2 ** len(ideas) - 1
   if not {0, full} <= set(cells):
     return nothing
   if min(len(rungs[cells[end]]) for end in (0, full)) < 2:
     return nothing._replace(refusal='budgets')
-  ideas = tuple(factor.name for factor in study.factors)
+  names = tuple(idea.name for idea in ideas)
   own = {arm: rungs[arm] for arm in cells.values()}
-  frontiers = frontier.trace(frontier.Evidence(ideas, cells, own), scale)
+  frontiers = frontier.trace(frontier.Evidence(names, cells, own), scale)
   alpha = looks.state(study, at_declared(study, all_runs)).alpha
   errors = [float(scale.error(target)) for target in study.targets]
   targets = [
@@ -97,11 +126,12 @@ def measure(
   small = max(own[cells[end]][0].budget for end in (0, full))
   large = min(own[cells[end]][-1].budget for end in (0, full))
   result = Doublings(
+    *about,
     frontiers,
     tuple(targets),
     frontier.growth(frontiers, alpha=alpha),
     frontier.compare_ends(frontiers, small, large, alpha) if small < large else None,
-    len(cells) == full + 1,
+    is_game,
     tuple(left_out),
     '',
     *empty,
@@ -117,18 +147,49 @@ def at_declared(study: study_lib.Study, all_runs: pd.DataFrame) -> pd.DataFrame:
   return all_runs[whole & (all_runs['regime'] == study.regime)]
 
 
+def ideas_of(study: study_lib.Study) -> tuple[Idea, ...]:
+  """The ideas of a study for which `applies` holds, in the order of their bits."""
+  year = {
+    (factor.name, level.name): level.year
+    for factor in study.factors
+    for level in factor.levels
+  }
+  if study.design == 'ladder':
+    steps = [(contrast.factor, contrast.level) for contrast in study.contrasts]
+    rungs = [factor for factor, _ in steps]
+    return tuple(
+      Idea(factor if rungs.count(factor) == 1 else level, year[factor, level])
+      for factor, level in steps
+    )
+  ideas = [Idea(f.name, f.levels[0].year) for f in study.factors]
+  if all(idea.year for idea in ideas):
+    ideas.sort(key=lambda idea: idea.year)
+  return tuple(ideas)
+
+
+def year_of(study: study_lib.Study, arm: str) -> int:
+  """The latest year of the levels of an arm; 0 where none is declared."""
+  assignment = study.arm(arm).assignment
+  return max(
+    level.year
+    for factor in study.factors
+    for level in factor.levels
+    if level.name == assignment.get(factor.name)
+  )
+
+
 def arms_of_toolboxes(study: study_lib.Study) -> dict[int, str]:
   """The arm of every set of ideas that the study has; idea i is bit i."""
-  if study.design == 'factorial':
-    return attribution.arms_of_coalitions(study)
-  arms = {}
-  for arm in study.arms:
-    toolbox = 0
-    for i, factor in enumerate(study.factors):
-      present = arm.assignment.get(factor.name) == factor.levels[0].name
-      toolbox |= (present and factor.name not in arm.inapplicable) << i
-    arms[toolbox] = arm.name
-  return arms
+  if study.design == 'ladder':
+    steps = study.contrasts
+    rungs = [steps[0].reference, *(contrast.arm for contrast in steps)]
+    return {(1 << count) - 1: arm for count, arm in enumerate(rungs)}
+  bits = {idea.name: 1 << i for i, idea in enumerate(ideas_of(study))}
+  places = [bits[factor.name] for factor in study.factors]
+  return {
+    sum(bit for i, bit in enumerate(places) if mask >> i & 1): arm
+    for mask, arm in attribution.arms_of_coalitions(study).items()
+  }
 
 
 def collect(
@@ -233,9 +294,13 @@ def _tabulate_worths(result: Doublings) -> pd.DataFrame:
     value = float(result.frontiers.scale.value(target.error))
     listed = [(TOGETHER, 'together', target.together)]
     for idea in target.ideas:
-      listed += [(idea.idea, 'shapley', idea.shapley)] * result.is_game
-      listed += [(idea.idea, 'taken from full', idea.from_full)]
-      listed += [(idea.idea, 'given to bare', idea.to_bare)]
+      listed += [(idea.idea, 'in order', idea.in_order)] * result.in_order
+      if result.is_game:
+        listed += [
+          (idea.idea, 'shapley', idea.shapley),
+          (idea.idea, 'taken from full', idea.from_full),
+          (idea.idea, 'given to bare', idea.to_bare),
+        ]
     for name, what, worth in listed:
       rows.append(
         {

@@ -32,6 +32,7 @@ CENSORED, OUTSIDE, DISAGREE = 'censored', 'outside 0 to 1', 'orders disagree'
 NO_GAIN, BEYOND = 'no gain', 'beyond the budgets'
 _GROWTH = 5  # targets of a slope
 _INSIDE = (0.25, 0.5, 0.75)  # of the errors that the bare and the full toolbox share
+_NEARLY = 0.9  # of the way to the least error that every toolbox reaches
 _CLOSE = 1e-6  # relative, between budgets that are one
 _REACHED = 0.9  # of the replicates in which a slope's targets must all be measured
 
@@ -154,12 +155,15 @@ class IdeaWorth(NamedTuple):
     shapley: its Shapley value.
     from_full: what taking it out of the full toolbox costs.
     to_bare: what it brings to the bare toolbox.
+    in_order: what it brings to the ideas before it, as a ladder adds them; these too
+      add up to the worth of all.
   """
 
   idea: str
   shapley: Worth
   from_full: Worth
   to_bare: Worth
+  in_order: Worth
 
 
 class TargetWorth(NamedTuple):
@@ -594,6 +598,7 @@ def worth_at(
       interval(spans[i]),
       interval(_effect(frontiers, costs, full ^ 1 << i, full)),
       interval(_effect(frontiers, costs, 0, 1 << i)),
+      interval(_effect(frontiers, costs, (1 << i) - 1, (2 << i) - 1)),
     )
     for i, name in enumerate(frontiers.ideas)
   )
@@ -644,15 +649,20 @@ def default_targets(frontiers: Frontiers) -> tuple[float | None, ...]:
 
   The former lie a quarter, a half and three quarters of the way on the scale between
   the worst and the best error that both frontiers pass, rounded to two digits where
-  that stays between these; there are none if the frontiers share no error.
+  that stays between these; there are none if the frontiers share no error. Another one
+  lies nine tenths of the way to the least error that every toolbox reaches, so that
+  single ideas can be measured.
   """
   shared = _shared_places(frontiers)
   if shared is None:
     return (None,)
   worst, best = shared
+  every = max(float(curve.places[0, -1]) for curve in frontiers.curves.values())
+  places = [worst + share * (best - worst) for share in _INSIDE]
+  places += [worst + _NEARLY * (every - worst)] if every < worst else []
   targets = [
-    _round_within(frontiers.scale, worst + share * (best - worst), worst, best)
-    for share in _INSIDE
+    _round_within(frontiers.scale, place, worst, best)
+    for place in sorted(places, reverse=True)
   ]
   return (*dict.fromkeys(targets), None)
 

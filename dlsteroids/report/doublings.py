@@ -1,6 +1,7 @@
 """The section on the worth of ideas in doublings of compute."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from dlsteroids.analysis import doublings as doublings_lib
@@ -22,11 +23,12 @@ _REASONS = {
   frontier.OUTSIDE: 'in one of the two orders a share lies outside 0 to 100 %',
   frontier.DISAGREE: 'the two orders disagree by more than their interval',
 }
-_HEADS = {
+_GAME = {
   'shapley': 'Shapley value',
   'from_full': 'taken from the full model',
   'to_bare': 'given to the bare model',
 }
+_MONTHS = 6  # in which training compute doubled, 2010 to 2022 (Sevilla et al. 2022)
 
 
 def section(study: study_lib.Study, result: doublings_lib.Doublings) -> blocks.Section:
@@ -46,6 +48,7 @@ def sentences(study: study_lib.Study, result: doublings_lib.Doublings) -> list[s
   if result.refusal:
     return [_REFUSALS[result.refusal]]
   texts = [together(study, result, target) for target in result.targets]
+  texts += steps(study, result) + in_years(study, result)
   texts += grown(result)
   texts += ends(study, result)
   return texts
@@ -65,6 +68,68 @@ def together(
     f'To reach {goal}, all ideas together are worth {describe(target.together)} of '
     f'compute: the full model needs {full} a run, the bare one {bare}.'
   )
+
+
+def hardest(result: doublings_lib.Doublings) -> frontier.TargetWorth | None:
+  """The hardest target at which the worth of all ideas was measured, if any."""
+  measured = [t for t in result.targets if t.together.kind == frontier.MEASURED]
+  fixed = [target for target in measured if not target.moving]
+  return next(reversed(fixed or measured), None)
+
+
+def single_worths(
+  result: doublings_lib.Doublings, target: frontier.TargetWorth
+) -> list[frontier.Worth]:
+  """What each idea is worth: its Shapley value, or in a ladder what its rung saves."""
+  name = 'shapley' if result.is_game else 'in_order'
+  return [getattr(idea, name) for idea in target.ideas]
+
+
+def target_of_steps(result: doublings_lib.Doublings) -> frontier.TargetWorth | None:
+  """The hardest target at which every rung was measured; None without an order."""
+  measured = [
+    target
+    for target in result.targets
+    if all(idea.in_order.kind == frontier.MEASURED for idea in target.ideas)
+  ]
+  return measured[-1] if measured and result.in_order else None
+
+
+def steps(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
+  """What each rung is worth over the one before it, where all were measured."""
+  target = target_of_steps(result)
+  if target is None or len(result.ideas) < 2:
+    return []
+  first, *others = (
+    f'{name_idea(idea)} {describe(worth.in_order)}'
+    for idea, worth in zip(result.ideas, target.ideas)
+  )
+  begin = 'Rung by rung'
+  if all(idea.year for idea in result.ideas):
+    begin = 'In the order of history'
+  goal = name_target(study, result, target)
+  return [
+    f'{begin}, each over what came before, at {goal}: {"; ".join([first, *others])}.'
+  ]
+
+
+def in_years(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
+  """The worth of all ideas as years in which training compute grew as much."""
+  target = hardest(result)
+  if target is None or target.together.value <= 0:
+    return []
+  years = number(target.together.value * _MONTHS / 12)
+  goal = name_target(study, result, target)
+  return [
+    'As context: from 2010 to 2022 the training compute of published systems doubled '
+    f'about every {_MONTHS} months (Sevilla et al. 2022); at that pace what the ideas '
+    f'save at {goal} is {years} years of growth.'
+  ]
+
+
+def name_idea(idea: doublings_lib.Idea) -> str:
+  """'batch norm (2015)', 'dropout'."""
+  return idea.name.replace('_', ' ') + (f' ({idea.year})' if idea.year else '')
 
 
 def grown(result: doublings_lib.Doublings) -> list[str]:
@@ -146,8 +211,11 @@ def notes(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
     'where a frontier does not come down to the target within its budgets.': True,
     'A Shapley value is what an idea saves, averaged over all orders in which ideas '
     'may come; they add up to the worth of all together.': result.is_game,
-    'The design has one order of ideas, so that there are no Shapley values: an idea’s '
-    'worth is that of its rung.': not result.is_game,
+    'The design is a ladder: an idea’s worth is what its rung saves over the rungs '
+    'before, and these add up. Another order would give other numbers, and there are '
+    'no Shapley values.': not result.is_game,
+    'In the order of history is what an idea saves over those published before it; '
+    'these add up, too.': result.is_game and result.in_order,
     'Intervals resample the seeds and choose points and subsets again in every '
     'replicate; simulated coverage is in docs/statistics.md.': True,
     'Left out, as under 90 % of the runs have a score: '
@@ -163,23 +231,25 @@ def _left_out(result: doublings_lib.Doublings) -> str:
 
 def _table(study: study_lib.Study, result: doublings_lib.Doublings) -> blocks.Table:
   """The worth of every idea at every target."""
+  heads = dict(_GAME) if result.is_game else {}
+  if result.in_order:
+    heads['in_order'] = (
+      'in the order of history' if result.is_game else 'over the rung before'
+    )
+  add_up = ('shapley', 'in_order')
   rows = []
   for target in result.targets:
-    goal = name_target(study, result, target)
-    rows.append(
-      {
-        'Target': goal,
-        'Idea': 'all together',
-        **({_HEADS['shapley']: cell(target.together)} if result.is_game else {}),
-        **{_HEADS[name]: '' if result.is_game else cell(target.together)
-           for name in ('from_full', 'to_bare')},
-      }
-    )  # fmt: skip
-    for idea in target.ideas:
-      named = ('shapley', 'from_full', 'to_bare')[0 if result.is_game else 1 :]
-      cells = {_HEADS[name]: cell(getattr(idea, name)) for name in named}
-      rows.append({'Target': goal, 'Idea': idea.idea.replace('_', ' '), **cells})
+    goal = {'Target': name_target(study, result, target)}
+    whole = {n: cell(target.together) if n in add_up else '' for n in heads}
+    rows.append({**goal, 'Idea': 'all together', **_headed(heads, whole)})
+    for idea, worth in zip(result.ideas, target.ideas):
+      cells = {name: cell(getattr(worth, name)) for name in heads}
+      rows.append({**goal, 'Idea': name_idea(idea), **_headed(heads, cells)})
   return tables.make('Worth in doublings of compute', rows, ['Target', 'Idea'])
+
+
+def _headed(heads: Mapping[str, str], cells: Mapping[str, str]) -> dict[str, str]:
+  return {heads[name]: text for name, text in cells.items()}
 
 
 def name_target(

@@ -2,7 +2,7 @@
 
     one_out       baseline, and every non-intact level alone: what is lost without it
     one_in        bare, and every factor added alone: what it brings by itself
-    ladder        from bare to baseline, one factor more per rung
+    ladder        from bare to baseline, one factor more per rung, or one level more
     factorial     all combinations; effects averaged over the other factors
     fraction      2^(k-p) of the combinations of k factors' first and last levels
     permutations  what sampled orders of the factors pass through from bare to baseline
@@ -13,7 +13,7 @@ An arm is trained once per seed; a contrast is a claim about arms, paired by see
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dlsteroids import config as config_lib
@@ -77,7 +77,8 @@ def expand(
     factors: the components under test.
     arms: for the design 'arms'.
     only: comma-separated names of the factors to select (all if empty); the others
-      stay intact. The order is that of `factors`, for a ladder that of `only`.
+      stay intact. The order is that of `factors`, for a ladder that of `only`, where
+      'factor=level' is a rung of a level in between.
     override: `(config, pairs) -> config`, strict; `config.override` but for tests.
     permutations: how many orders the design 'permutations' takes, an even number.
 
@@ -98,7 +99,9 @@ def expand(
     raise errors.UserError(
       'study.only selects factors; the design arms has its own list of arms'
     )
-  space = space_lib.make(factors, only)
+  named = _named_rungs(only) if design == 'ladder' else []
+  chosen = ','.join(dict.fromkeys(name for name, _ in named)) or only
+  space = space_lib.make(factors, chosen)
   space_lib.check_values(space.factors, config, override)
   start = space_lib.resolve(space, space_lib.intact(space))
   if text := space_lib.violation(space, start):
@@ -113,7 +116,7 @@ def expand(
     case 'one_in':
       _one_in(builder)
     case 'ladder':
-      _ladder(builder, space_lib.select(only, tuple(f.name for f in space.factors)))
+      _ladder(builder, _rungs(named, space))
     case 'factorial':
       game = _factorial(builder, permutations)
     case 'fraction':
@@ -195,35 +198,80 @@ def _one_in(builder: Builder) -> None:
   builder.add(space_lib.intact(space), 'baseline')
 
 
-def _ladder(builder: Builder, order: tuple[str, ...]) -> None:
-  """Rungs add factors in `order`, each in one step from its last level to its first."""
+def _named_rungs(only: str) -> list[tuple[str, str]]:
+  """The factors and levels of 'pooling=max, overlap'; level '' is the intact one."""
+  entries = [entry.strip().partition('=') for entry in only.split(',') if entry.strip()]
+  return [(name.strip(), level.strip()) for name, _, level in entries]
+
+
+def _rungs(
+  named: Sequence[tuple[str, str]], space: Space
+) -> tuple[tuple[str, str], ...]:
+  """The `(factor, level)` that each rung of a ladder puts in.
+
+  Args:
+    named: what `study.only` names; empty for all factors in their order.
+    space: of the selected factors.
+
+  Raises:
+    UserError: an unknown level, levels that don't rise from the last to the intact one.
+  """
+  by_name = {factor.name: factor for factor in space.factors}
+  reached = {name: len(factor.levels) - 1 for name, factor in by_name.items()}
+  rungs = []
+  for name, level in named or [(name, '') for name in by_name]:
+    levels = [its.name for its in by_name[name].levels]
+    level = level or levels[0]
+    space_lib.check_level('study.only', by_name[name], level)
+    if not reached[name]:
+      raise errors.UserError(f'study.only names {name} twice')
+    if levels.index(level) >= reached[name]:
+      raise errors.UserError(
+        f'study.only: a ladder climbs {name} from {" to ".join(levels[::-1])}; '
+        f'{name}={level} is no step up from {levels[reached[name]]}'
+      )
+    reached[name] = levels.index(level)
+    rungs.append((name, level))
+  for name, at in reached.items():
+    if at:
+      raise errors.UserError(
+        f'study.only: a ladder ends at the intact model, so that a rung {name} must '
+        f'follow {name}={by_name[name].levels[at].name}'
+      )
+  return tuple(rungs)
+
+
+def _ladder(builder: Builder, rungs: tuple[tuple[str, str], ...]) -> None:
+  """Each rung puts a level in place of the one below it, its first or one between."""
   space = builder.space
   levels, intact = space_lib.bare(space), space_lib.intact(space)
+  order = ', '.join(dict.fromkeys(name for name, _ in rungs))
   _check_bare(builder, levels)
   by_name = {factor.name: factor for factor in space.factors}
   reference = builder.add(levels, 'bare')
-  for rung, name in enumerate(order, 1):
-    levels[name] = intact[name]
+  for rung, (name, level) in enumerate(rungs, 1):
+    below, levels[name] = levels[name], level
     cell = space_lib.resolve(space, levels)
     if name in cell.inapplicable:
       raise errors.UserError(
         f'design ladder: {name} requires {", ".join(by_name[name].requires)}, which '
-        f'comes later in {", ".join(order)}; set study.only={",".join(space.order)}'
+        f'comes later in {order}; set study.only={",".join(space.order)}'
       )
-    last = rung == len(order)
-    arm = builder.add(levels, 'baseline' if last else f'rung{rung}+{name}')
+    last = rung == len(rungs)
+    put = name if level == intact[name] else f'{name}={level}'
+    arm = builder.add(levels, 'baseline' if last else f'rung{rung}+{put}')
     if not arm:
       raise errors.UserError(
-        f'design ladder: rung {rung}, adding {name}, is excluded '
+        f'design ladder: rung {rung}, adding {put}, is excluded '
         f'({space_lib.violation(space, cell)}); give another order by study.only'
       )
-    factor = by_name[name]
-    kind = factors_lib.change(factor, factor.levels[-1].name, intact[name])
-    builder.contrast(name, intact[name], arm, reference, kind, 'arm')
+    kind = factors_lib.change(by_name[name], below, level)
+    builder.contrast(name, level, arm, reference, kind, 'arm')
     reference = arm
-    skipped = [level.name for level in by_name[name].levels[1:-1]]
-    if skipped:
-      builder.notes.append(f'the ladder skips {name}={", ".join(skipped)}')
+  for name, factor in by_name.items():
+    between = [its.name for its in factor.levels[1:-1] if (name, its.name) not in rungs]
+    if between:
+      builder.notes.append(f'the ladder skips {name}={", ".join(between)}')
 
 
 def _factorial(builder: Builder, permutations: int) -> shapley_designs.Game:

@@ -6,7 +6,7 @@ factors, `designs` chooses the arms to compare.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from dlsteroids.config import overrides as overrides_lib
@@ -33,11 +33,13 @@ class Level(NamedTuple):
     kind: what the change from the intact level to this one is: 'remove' takes the
       component away, 'add' brings in what the intact model lacks, 'swap' puts this
       level in place of the intact one. Of no meaning for the intact level.
+    year: in which it was published; 0 where that is not declared.
   """
 
   name: str
   overrides: Pairs
   kind: Kind = 'swap'
+  year: int = 0
 
 
 class Factor(NamedTuple):
@@ -129,6 +131,7 @@ def factor(
   excludes: tuple[tuple[Any, str, Any], ...] = (),
   about: str = '',
   kind: Kind | Mapping[Any, Kind] = 'swap',
+  years: tuple[int, ...] = (),
 ) -> Factor:
   """A factor of one config path: `factor('dropout', 'model.dropout', 0.5, 0.0)`.
 
@@ -145,9 +148,12 @@ def factor(
       by value: 'remove' (a verdict then speaks of the component that is taken away),
       'add' (of the component that is added) or 'swap' (of the change itself: "tanh in
       place of relu").
+    years: in which each value was published, in their order, 0 where that is unknown;
+      the worth in doublings then goes by history.
 
   Raises:
-    UserError: no other value, equal values, a malformed name, path, value or kind.
+    UserError: no other value, equal values, a malformed name, path, value, kind or
+      year.
 
   Example:
     >>> factor('dropout', 'model.dropout', 0.5, 0.0).levels[1].name
@@ -157,7 +163,7 @@ def factor(
     Level(str(_freeze(name, value)), ((path, _freeze(name, value)),))
     for value in (intact, *others)
   )
-  return _make(name, choices, requires, excludes, about, kind)
+  return _make(name, choices, requires, excludes, about, kind, years)
 
 
 def levels(
@@ -168,6 +174,7 @@ def levels(
   excludes: tuple[tuple[Any, str, Any], ...] = (),
   about: str = '',
   kind: Kind | Mapping[Any, Kind] = 'swap',
+  years: tuple[int, ...] = (),
 ) -> Factor:
   """A factor whose levels set several paths, or have names of their own.
 
@@ -179,9 +186,10 @@ def levels(
     excludes: see `Factor`.
     about: one line for the report.
     kind: see `factor`; one for all other levels, or one by level name.
+    years: see `factor`; one for each level.
 
   Raises:
-    UserError: fewer than two levels, a malformed name, path, value or kind.
+    UserError: fewer than two levels, a malformed name, path, value, kind or year.
 
   Example:
     >>> dense = {'model.name': 'mlp', 'model.hidden': (64,)}
@@ -201,7 +209,7 @@ def levels(
       )
     pairs = tuple((path, _freeze(name, value)) for path, value in overrides.items())
     chosen.append(Level(str(level), pairs))
-  return _make(name, tuple(chosen), requires, excludes, about, kind)
+  return _make(name, tuple(chosen), requires, excludes, about, kind, years)
 
 
 def arm(
@@ -288,6 +296,11 @@ def check(factor: Factor) -> None:
   for level in factor.levels:
     _check_name(f'factor {factor.name}: level', level.name)
     _check_kind(f'factor {factor.name}, level {level.name}', level.kind)
+    if type(level.year) is not int or not 0 <= level.year <= 9999:
+      raise errors.UserError(
+        f'factor {factor.name}, level {level.name}: a year is a whole number such as '
+        f'1989, or 0 for none, not {level.year!r}'
+      )
     if names.count(level.name) > 1:
       raise errors.UserError(
         f'factor {factor.name}: two levels are called {level.name!r}'
@@ -336,8 +349,11 @@ def _make(
   excludes: Any,
   about: str,
   kind: Any,
+  years: Any,
 ) -> Factor:
   """A checked factor; lists become tuples, values in `excludes` the levels' names."""
+  if years:
+    levels = tuple(_dated(name, levels, years))
   if isinstance(kind, Mapping):
     kinds = {str(_freeze(name, value)): its for value, its in kind.items()}
     others = [level.name for level in levels[1:]]
@@ -364,6 +380,16 @@ def _make(
   result = Factor(name, levels, requires, excludes, about)
   check(result)
   return result
+
+
+def _dated(name: str, levels: tuple[Level, ...], years: Any) -> Iterable[Level]:
+  """The levels with their years; UserError unless there is one for each."""
+  if not isinstance(years, tuple | list) or len(years) != len(levels):
+    raise errors.UserError(
+      f'factor {name}: years has one for each of {", ".join(v.name for v in levels)}, '
+      f'0 where there is none, not {years!r}'
+    )
+  return (level._replace(year=year) for level, year in zip(levels, years))
 
 
 def _check_kind(what: str, kind: Any) -> None:

@@ -1,6 +1,7 @@
 """Worth in doublings from stored runs. Oracle: power laws that the store follows."""
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -11,19 +12,25 @@ from dlsteroids.report import doublings as words
 from dlsteroids.report.figures import canvas
 from dlsteroids.report.figures import doublings as figures
 from dlsteroids.store import tables
+from dlsteroids.study import factors
 from tests.fixtures import searched_studies
 
 
-@pytest.fixture(scope='module')
-def measured():
-  """A net of ReLU that is as good as one of sigmoid with four times the compute."""
-  plan = searched_studies.make_plan(budgets='0.25,0.5', budgets_bare='4,16', seeds=8)
+def make(**settings):
+  """A finished study, its runs and its searches."""
+  plan = searched_studies.make_plan(budgets_bare='4,16', seeds=8, **settings)
   plan, index, _ = searched_studies.finish(plan)
   runs = [run for unit in units.make(plan) for run in unit.runs(index)]
   searched_studies.store(index, runs, plan)
   study = tuning.with_choices(manifest.describe(plan, ''), index)
   every = tables.runs(study, study.runs, index, {})
   return study, every, tables.searches(study, index)
+
+
+@pytest.fixture(scope='module')
+def measured():
+  """A net of ReLU that is as good as one of sigmoid with four times the compute."""
+  return make(budgets='0.25,0.5')
 
 
 @pytest.fixture(scope='module')
@@ -133,3 +140,93 @@ def test_bounds_are_never_numbers(worth, sentence, cell):
 )
 def test_toolboxes_have_names(toolbox, name):
   assert doublings.name_toolbox(('a', 'b'), toolbox) == name
+
+
+@pytest.fixture(scope='module')
+def ladder():
+  """Dropout, which does nothing, then ReLU, worth four times the compute."""
+  study, every, searches = make(
+    design='ladder', only='dropout,activation', budgets='0.0625,0.25', steps=400,
+    tune_trials=2, tune_extend=0,
+  )  # fmt: skip
+  years = {'activation': (2011, 1986), 'dropout': (2012, 0)}
+  dated = tuple(
+    factor._replace(
+      levels=tuple(
+        level._replace(year=year)
+        for level, year in zip(factor.levels, years[factor.name])
+      )
+    )
+    for factor in study.factors
+  )
+  study = dataclasses.replace(study, factors=dated)
+  return study, doublings.measure(study, every, searches)
+
+
+def test_a_ladder_has_the_worth_of_every_rung(ladder):
+  _, result = ladder
+  assert [tuple(idea) for idea in result.ideas] == [
+    ('dropout', 2012), ('activation', 2011),
+  ]  # fmt: skip
+  assert result.bare_year == 1986
+  assert not result.is_game
+  assert result.in_order
+  assert result.rungs == sorted(result.frontiers.cells) == [0, 1, 3]
+  assert list(result.frontiers.cells.values()) == ['bare', 'rung1+dropout', 'baseline']
+  # the rung of dropout reaches the easier targets only, before its budgets end
+  kinds = [target.ideas[0].in_order.kind for target in result.targets]
+  assert kinds[0] == frontier.MEASURED
+  assert kinds[-1] == frontier.BETWEEN
+  for kind, target in zip(kinds, result.targets):
+    nothing, relu = (idea.in_order for idea in target.ideas)
+    if kind == frontier.MEASURED:
+      assert nothing.value == pytest.approx(0, abs=0.1)
+      assert relu.value == pytest.approx(2, abs=0.15)
+      assert nothing.value + relu.value == pytest.approx(target.together.value)
+    else:  # what it does with more compute is not known, but it may do what bare does
+      assert nothing.low == 0
+      assert 0 < nothing.high <= target.together.value
+      assert relu.low <= relu.high == pytest.approx(target.together.value)
+  worths = result.worths
+  assert set(worths['what']) == {'together', 'in order'}
+  assert len(worths) == 3 * len(result.targets)
+
+
+def test_a_ladder_in_words(ladder):
+  study, result = ladder
+  texts = ' '.join(words.sentences(study, result))
+  assert 'In the order of history, each over what came before, at ' in texts
+  assert 'dropout (2012) 0.0 doublings [' in texts
+  assert 'activation (2011) 2.' in texts or 'activation (2011) 1.9' in texts
+  # 2 doublings of 6 months each
+  assert 'doubled about every 6 months (Sevilla et al. 2022)' in texts
+  assert ' is 1.0 years of growth.' in texts
+  table = words.section(study, result).parts[len(words.sentences(study, result))]
+  assert table.head == ('Target', 'Idea', 'over the rung before')
+  assert not any(
+    'in which ideas may come' in note for note in words.notes(study, result)
+  )
+  assert any('The design is a ladder' in note for note in words.notes(study, result))
+
+
+def test_ideas_of_a_factorial_are_in_the_order_of_history():
+  plan = searched_studies.make_plan()
+  study = manifest.describe(plan, '')
+  levels = lambda a, b: (
+    factors.Level('on', (), year=a),
+    factors.Level('off', (), year=b),
+  )
+  later = factors.Factor('later', levels(2015, 0))
+  earlier = factors.Factor('earlier', levels(1989, 1986))
+  cells = [
+    ({'later': a, 'earlier': b}, f'{a}-{b}')
+    for a, b in itertools.product(('on', 'off'), repeat=2)
+  ]
+  study = dataclasses.replace(study, factors=(later, earlier), cells=tuple(cells))
+  assert doublings.ideas_of(study) == (('earlier', 1989), ('later', 2015))
+  assert doublings.arms_of_toolboxes(study) == {
+    0: 'off-off', 1: 'off-on', 2: 'on-off', 3: 'on-on',
+  }  # fmt: skip
+  undated = factors.Factor('undated', levels(0, 0))
+  study = dataclasses.replace(study, factors=(later, undated))
+  assert [idea.name for idea in doublings.ideas_of(study)] == ['later', 'undated']

@@ -266,10 +266,17 @@ def test_default_targets_are_reached_by_bare_and_full():
   front = trace(multiply(8, 2), everywhere(4))
   *inside, least = frontier.default_targets(front)
   assert least is None
-  assert len(inside) == 3
-  for error in inside:
-    assert frontier.worth_at(front, error).together.value == pytest.approx(4)
+  assert len(inside) == 4
+  assert inside == sorted(inside, reverse=True)
+  every = [frontier.worth_at(front, error) for error in inside]
+  for error, worth in zip(inside, every):
+    assert worth.together.value == pytest.approx(4)
     assert error == float(f'{error:.2g}')
+  # one of them is reached by every toolbox, so that each idea was measured there
+  assert any(
+    all(idea.shapley.kind == frontier.MEASURED for idea in worth.ideas)
+    for worth in every
+  )
   row = frontier.worth_at(front, least)
   assert row.moving
   assert row.full.kind == frontier.MEASURED

@@ -95,6 +95,42 @@ def test_ladder():
   assert 'the ladder skips activation=tanh' in made.notes
 
 
+def test_a_ladder_climbs_levels_in_between():
+  made = cases.expand(
+    'ladder',
+    cases.ACTIVATION,
+    cases.POOLING,
+    only='activation=tanh, pooling, activation',
+  )
+  assert [arm.name for arm in made.arms] == [
+    'bare', 'rung1+activation=tanh', 'rung2+pooling', 'baseline',
+  ]  # fmt: skip
+  levels = [dict(arm.assignment)['activation'] for arm in made.arms]
+  assert levels == ['sigmoid', 'tanh', 'tanh', 'relu']
+  steps = [(c.factor, c.level, c.arm, c.reference) for c in made.contrasts]
+  assert steps[0] == ('activation', 'tanh', 'rung1+activation=tanh', 'bare')
+  assert steps[2] == ('activation', 'relu', 'baseline', 'rung2+pooling')
+  assert not any('skips' in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+  ('only', 'words'),
+  [
+    ('activation=tanh', 'a rung activation must follow activation=tanh'),
+    ('activation,activation=tanh', 'study.only names activation twice'),
+    ('activation=tanh,activation=tanh,activation', 'no step up from tanh'),
+    (
+      'activation=sigmoid,activation',
+      'from sigmoid to tanh to relu; activation=sigmoid',
+    ),
+    ('activation=thn,activation', "unknown level 'thn' of activation; it has"),
+    ('activatio=tanh', "unknown factor 'activatio' (did you mean 'activation'?)"),
+  ],
+)
+def test_a_ladder_names_its_mistakes(only, words):
+  assert words in cases.message('ladder', cases.ACTIVATION, cases.POOLING, only=only)
+
+
 def test_ladder_order_is_that_of_the_selection_and_respects_requires():
   made = cases.expand(
     'ladder', cases.OVERLAP, cases.POOLING, cases.DROPOUT, only='pooling, overlap'

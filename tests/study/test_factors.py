@@ -56,6 +56,14 @@ def test_levels_of_several_paths():
   )
 
 
+def test_levels_have_years():
+  relu = factors.factor('act', 'model.act', 'relu', 'tanh', years=(2011, 0))
+  assert [level.year for level in relu.levels] == [2011, 0]
+  nets = {'cnn': {'model.name': 'cnn'}, 'mlp': {'model.name': 'mlp'}}
+  made = factors.levels('net', nets, years=[1989, 1986])
+  assert [level.year for level in made.levels] == [1989, 1986]
+
+
 def test_arm_is_the_value_written_by_hand():
   made = factors.arm(
     'lean', {'dropout': 0.0}, {'model.width': 8}, reference='wide', kind='add'
@@ -98,6 +106,14 @@ def test_arm_is_the_value_written_by_hand():
     ),
     (lambda: factors.levels('x', ['a', 'b']), 'levels are a dict'),
     (lambda: factors.levels('x', {'a': {}, 'b': 3}), 'level b: expected {path: value}'),
+    (
+      lambda: factors.factor('x', 'm.x', 'relu', 'tanh', years=(2011,)),
+      'years has one for each of relu, tanh, 0 where there is none, not (2011,)',
+    ),
+    (
+      lambda: factors.factor('x', 'm.x', 'relu', 'tanh', years=(2011, '1986')),
+      "level tanh: a year is a whole number such as 1989, or 0 for none, not '1986'",
+    ),
     (lambda: factors.arm('x', kind='both'), "kind is 'remove', 'add', 'swap'"),
     (lambda: factors.arm('two\nlines'), 'a name is one line'),
   ],
