@@ -1,5 +1,6 @@
 """Forest plots: effects with their intervals and verdicts, in rows under each other."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import axes, figure
 
+from dlsteroids.analysis import data_sets as data_sets_lib
 from dlsteroids.analysis import regimes as regimes_lib
 from dlsteroids.analysis import summary
 from dlsteroids.report import blocks, facts, formats
@@ -27,7 +29,8 @@ _DASHES: Any = (0, (2, 2))
 _BEHIND = {'facecolor': canvas.PAPER, 'linewidth': 0, 'pad': 1}
 _REGIME_MARKS = {'steps': 'o', 'flops': 's', 'params': 'D'}
 _TUNING_MARKS = ('o', 'D')
-_SIZES = {'o': 6.0, 's': 5.4, 'D': 5.2}  # they look alike in size
+_DATA_MARKS = ('o', 's', '^', 'v', 'P', 'X')  # of data sets, in order
+_SIZES = {'o': 6.0, 's': 5.4, 'D': 5.2, **dict.fromkeys('^vPX', 6.2)}  # alike in size
 _KINDS = {'remove': 'removed: ', 'add': 'added: '}
 _IDENTITY = ('factor', 'level', 'arm', 'reference')  # of a contrast
 _EFFECT = ('delta', 'ci_low', 'ci_high', 'verdict')
@@ -188,6 +191,56 @@ def draw_regimes(
   alt += f'{"; ".join(parts)}.'
   words = ('regimes', 'Idea or compute', caption, alt)
   return _finish(study, rows, (title, *ends), keys, words)
+
+
+def draw_data_sets(result: data_sets_lib.DataSets) -> blocks.Drawing | None:
+  """Each contrast on every data set, its mean over them below; None without a mean.
+
+  With more data sets than there are marks, the means alone.
+  """
+  study = dataclasses.replace(result.cases[0].study, margin=0.0)  # each has its own
+  column = study.metric.column
+  shown = result.cases if len(result.cases) <= len(_DATA_MARKS) else ()
+  marks = dict(zip([case.name for case in shown], _DATA_MARKS))
+  rows = []
+  for record in result.means.to_dict('records'):
+    mean = {str(name): value for name, value in record.items()}
+    if mean['lack']:
+      continue
+    estimates = [
+      _on_data_set(cell, cell['own'], marks[cell['study']])
+      for cell in result.cells.to_dict('records')
+      if (cell['arm'], cell['reference']) == (mean['arm'], mean['reference'])
+      and cell['study'] in marks
+    ]
+    estimates.append(_on_data_set(mean, mean['verdict'], 'D'))
+    name = str(mean['factor'] or mean['arm'])
+    case = next(c for c in result.cases if facts.find_contrast(c.study, mean))
+    rows.append(Row(mean['arm'], name, facts.name_change(case.study, mean), estimates))
+  if not rows:
+    return None
+  keys = [
+    panels.Key(case.study.data.name, canvas.SOFT, 'none', marks[case.name], canvas.SOFT)
+    for case in shown
+  ] + [panels.Key('mean', canvas.SOFT, 'none', 'D', canvas.SOFT)]
+  left, right = ('arm worse', 'arm better')[:: study.metric.sign]
+  caption = [
+    'Mean paired difference over seeds with its interval on each data set, filled by '
+    'the study’s own verdict; diamonds: the random-effects mean over data sets.'
+  ]
+  parts = [f'{row.arm} {row.estimates[-1].describe(column)}' for row in rows]
+  alt = f'Effects on {formats.name(column)} over data sets, means: {"; ".join(parts)}.'
+  texts = (f'{facts.words(study, column)}: arm − reference', left, right)
+  words = ('data_sets', 'Effects over data sets', caption, alt)
+  return _finish(study, rows, texts, keys, words)
+
+
+def _on_data_set(row: Mapping[Any, Any], verdict: str, marker: str) -> Estimate:
+  """The estimate of a cell or a mean of `data_sets.DataSets`."""
+  value, low, high = (float(row[name]) for name in _EFFECT[:3])
+  descriptive = 'descriptive' in str(row.get('ci_kind'))
+  diverged = '' if verdict else 'most runs diverged'
+  return Estimate(value, low, high, verdict, True, descriptive, diverged, marker)
 
 
 def _group(records: Sequence[Record]) -> list[list[Record]]:
