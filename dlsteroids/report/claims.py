@@ -115,18 +115,23 @@ def name_paper(claim: published_lib.Claim) -> str:
 def name_component(
   factors: Sequence[factors_lib.Factor], claim: published_lib.Claim
 ) -> str:
-  """What a claim says helps or hurts: 'ReLU', 'loss: hinge against minimax'."""
+  """What helps or hurts as a claim says: 'ReLU', 'norm: batch', 'loss: a against b'.
+
+  An explicit arm of a factor with several levels goes by its own name.
+  """
   factor = next((one for one in factors if one.name == claim.factor), None)
   if factor is None:
     return claim.factor or claim.arm
-  if factor.about:
-    return factor.about
   first, *others = factor.levels
   level = next((one for one in others if one.name == claim.level), others[0])
-  if level.kind != 'swap':
-    return factor.name.replace('_', ' ')
-  name = factor.name.replace('_', ' ')
-  return f'{name}: {first.name} against {level.name}'
+  name = factor.about or factor.name.replace('_', ' ')
+  if len(others) == 1 and (factor.about or level.kind != 'swap'):
+    return name
+  if claim.arm and len(others) > 1 and claim.arm != f'{factor.name}={level.name}':
+    return claim.arm
+  if level.kind == 'swap':
+    return f'{name}: {first.name} against {level.name}'
+  return f'{name}: {level.name}' if level.kind == 'add' else name
 
 
 def _numbers(study: study_lib.Study, result: claims_lib.Result) -> dict[str, object]:

@@ -526,3 +526,26 @@ def test_too_few_seeds_leave_the_size_open():
   study, runs = make({'a': -EIGHT[:4]})
   (row,) = score(study, runs, entry(direction='helps', published_delta=0.1))
   assert row['outcome'] == row['size'] == 'inconclusive'
+
+
+@pytest.mark.parametrize(
+  ('levels', 'about', 'kind', 'level', 'name'),
+  [
+    (('yes', 'no'), '', 'remove', '', 'a part'),
+    (('yes', 'no'), '', 'swap', '', 'a part: yes against no'),
+    (('yes', 'no'), 'the part', 'swap', '', 'the part'),
+    (('relu', 'tanh', 'elu'), 'ReLU', 'swap', 'elu', 'ReLU: relu against elu'),
+    (('0.0', '0.2', '0.5'), 'dropout', 'add', '0.5', 'dropout: 0.5'),
+    (('batch', 'none'), 'batch norm', 'remove', 'none', 'batch norm'),
+  ],
+)
+def test_components_have_names(levels, about, kind, level, name):
+  factor = studies.make_factor('a_part', levels) | {'about': about}
+  for one in factor['levels']:
+    one['kind'] = kind
+  draft = studies.make_study(['a'], 8)
+  draft['factors'] = [factor]
+  one = claims.Claim('Doe 1999', 'it matters', 'a_part', level, direction='helps')
+  assert claim_words.name_component(draft.factors, one) == name
+  other = claims.Claim('Doe 1999', 'it matters', 'lean', direction='helps')
+  assert claim_words.name_component(draft.factors, other) == 'lean'
