@@ -23,20 +23,17 @@ import importlib.machinery
 import importlib.util
 import pathlib
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dlsteroids.config import digests as digests_lib
-from dlsteroids.config import interactive, launch_options, plugins
+from dlsteroids.config import hidden_imports, interactive, launch_options, plugins
 from dlsteroids.util import environment, errors
 
 VERSIONED = environment.LIBRARIES  # their versions are provenance
 INERT = (launch_options.__name__,)  # what they say changes no run's result
-IMPORTERS = ('import_module', '__import__')
-UNREADABLE = (  # ways to run code that imports do not show
-  *('exec', 'exec_module', 'spec_from_file_location'),
-  *('run_path', 'run_module', 'SourceFileLoader'),
-)
+LIBRARY = {sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib')}
 
 
 class Module(NamedTuple):
@@ -148,7 +145,7 @@ def is_first_party(name: str, roots: frozenset[str] = frozenset()) -> bool:
   top = name.partition('.')[0]
   if top in roots or top in ('dlsteroids', '__main__'):
     return True
-  if top in sys.stdlib_module_names:
+  if top in sys.stdlib_module_names and not _is_shadowed(top):
     return False
   spec = _spec(top)
   if spec is None:
@@ -157,6 +154,17 @@ def is_first_party(name: str, roots: frozenset[str] = frozenset()) -> bool:
   parts = {part for place in places for part in pathlib.Path(place).parts}
   built_in = spec.origin in ('built-in', 'frozen')
   return not built_in and not parts & {'site-packages', 'dist-packages'}
+
+
+@functools.cache
+def _is_shadowed(top: str) -> bool:
+  """Whether a file of the user's stands for a module of the standard library."""
+  spec = _spec(top)
+  if spec is None or not spec.has_location or not spec.origin:
+    return False
+  place = pathlib.Path(spec.origin)
+  zipped = any(part.endswith('.zip') for part in place.parts)
+  return not zipped and not any(place.is_relative_to(path) for path in LIBRARY)
 
 
 def _read_module(name: str, roots: frozenset[str], functions: set[str]) -> Module:
@@ -221,6 +229,8 @@ class _Reader(ast.NodeTransformer):
     bound: module and attribute (or '') by the local name that stands for them.
     dotted: modules imported by `import a.b`, which are used by that name.
     order: modules by placeholder.
+    hidden: what runs code that no import shows, by its local name.
+    called: ids of the expressions that are called.
   """
 
   def __init__(self, name: str, is_package: bool, roots: frozenset[str]):
@@ -230,9 +240,12 @@ class _Reader(ast.NodeTransformer):
     self.ambiguous: set[str] = set()
     self.dotted: set[str] = set()
     self.order: list[str] = []
+    self.hidden: dict[str, str] = {}
+    self.called: set[int] = set()
 
   def bind(self, tree: ast.AST) -> None:
     """Collects what the imports of a syntax tree bind, inside functions too."""
+    self.hidden = hidden_imports.renamed(tree)
     for node in ast.walk(tree):
       if isinstance(node, ast.Import):
         for alias in node.names:
@@ -294,9 +307,11 @@ class _Reader(ast.NodeTransformer):
   def visit_Name(self, node: ast.Name) -> Any:
     if node.id in self.bound and node.id not in self.ambiguous:
       return self.placeholder(*self.bound[node.id])
+    self._check_reference(node)
     return node
 
   def visit_Attribute(self, node: ast.Attribute) -> Any:
+    self._check_reference(node)
     parts, inner = [node.attr], node.value
     while isinstance(inner, ast.Attribute):
       parts, inner = [inner.attr, *parts], inner.value
@@ -305,19 +320,39 @@ class _Reader(ast.NodeTransformer):
     return self.generic_visit(node)
 
   def visit_Call(self, node: ast.Call) -> Any:
-    name = getattr(node.func, 'attr', getattr(node.func, 'id', ''))
-    users = not self.name.startswith('dlsteroids.') and is_first_party(self.name)
-    if name in IMPORTERS and node.args:
-      target = node.args[0]
-      if isinstance(target, ast.Constant) and isinstance(target.value, str):
-        module = self._absolute(target.value)
+    self.called.add(id(node.func))
+    name = hidden_imports.name_of(node.func, self.hidden)
+    if name in hidden_imports.IMPORTERS:
+      target, package = hidden_imports.target(node)
+      text = hidden_imports.text_of(target)
+      if text is not None and package is not None:
+        module = self._absolute(text)
+        if text.startswith('.') and package:
+          module = importlib.util.resolve_name(text, package)
         if self._is_module(module):
           return self.placeholder(module)
-      elif users:
+      elif target is not None and self._is_users():
         self._add_all(node, target)
-    elif name in UNREADABLE and users and not (name == 'exec' and _is_constant(node)):
-      self._refuse(node, f'{name}(...) runs code that no import shows')
+    elif name or getattr(node.func, 'id', '') == 'getattr':
+      reason = hidden_imports.hides(node, name or 'getattr')
+      if reason and self._is_users():
+        self._refuse(node, reason)
     return self.generic_visit(node)
+
+  def visit_Subscript(self, node: ast.Subscript) -> Any:
+    text = hidden_imports.text_of(node.slice)
+    if text and ast.unparse(node.value) == 'sys.modules' and self._is_module(text):
+      return self.placeholder(text)
+    return self.generic_visit(node)
+
+  def _is_users(self) -> bool:
+    return not self.name.startswith('dlsteroids.') and is_first_party(self.name)
+
+  def _check_reference(self, node: ast.Name | ast.Attribute) -> None:
+    """Refuses `load = importlib.import_module`: what is loaded later is not visible."""
+    name = hidden_imports.name_of(node, self.hidden)
+    if name and id(node) not in self.called and self._is_users():
+      self._refuse(node, f'{name} is passed on, and what it runs is not visible')
 
   def _add_all(self, node: ast.Call, target: ast.expr) -> None:
     """Counts every module of the package of `import_module(f'mylab.nets.{name}')`."""
@@ -339,10 +374,6 @@ class _Reader(ast.NodeTransformer):
       f'module {self.name}, line {getattr(node, "lineno", "?")}: {reason}, so a change '
       'of it would go unnoticed; import it by its name, as in `import mylab.parts`'
     )
-
-
-def _is_constant(node: ast.Call) -> bool:
-  return bool(node.args) and isinstance(node.args[0], ast.Constant)
 
 
 def _without_docs(tree: ast.AST) -> ast.AST:

@@ -6,11 +6,14 @@ Only what a plug-in can reach counts, not the rest of the notebook.
 import dis
 import functools
 import hashlib
+import importlib.util
 import inspect
+import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from dlsteroids.config import hidden_imports
 from dlsteroids.util import errors
 
 ENTRIES = ('OPTIONS', 'DEFAULTS', 'TRACED', 'WIDTHS', 'build', 'load', 'make')
@@ -107,7 +110,7 @@ class _Reader:
     return f'§{self.used.index(module)}'
 
   def _function(self, function: types.FunctionType) -> Any:
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    cells = list(map(_contents, function.__closure__ or ()))
     names = sorted(_globals(function.__code__) & function.__globals__.keys())
     return (
       self._code(function.__code__),
@@ -146,6 +149,8 @@ class _Reader:
     constants = list(code.co_consts)
     if constants and isinstance(constants[0], str):
       constants[0] = ''  # a docstring
+    for module in self._imported(code):
+      self._place(module)
     return (
       code.co_code,
       code.co_names,
@@ -153,6 +158,46 @@ class _Reader:
       code.co_freevars,
       *map(self.describe, constants),
     )
+
+  def _imported(self, code: types.CodeType) -> Iterator[str]:
+    """The first-party modules that a code object imports when it runs."""
+    names = [name for name in code.co_names if name in hidden_imports.NAMES]
+    unreadable = [name for name in names if name in hidden_imports.UNREADABLE]
+    texts = [text for text in code.co_consts if isinstance(text, str)]
+    modules = list(filter(self._is_module, texts))
+    if unreadable or (not modules and set(names) & {*hidden_imports.IMPORTERS}):
+      raise errors.UserError(
+        f'{code.co_name} in {self.name} runs code that no import shows '
+        f'({(unreadable or names)[0]}), so a change of it would go unnoticed; import '
+        'it by its name, as in `import mylab.parts`'
+      )
+    if names:
+      yield from modules
+    parent = ''
+    for step in dis.get_instructions(code):
+      if step.opname == 'IMPORT_NAME':
+        parent = step.argval
+      elif step.opname != 'IMPORT_FROM':
+        continue
+      of_parent = f'{parent}.{step.argval}'
+      yield from filter(self._is_module, (parent, of_parent))
+
+  def _is_module(self, name: str) -> bool:
+    """Whether a dotted name is a first-party module."""
+    parts = name.split('.')
+    if not all(map(str.isidentifier, parts)) or not self.is_first_party(name):
+      return False
+    try:
+      return name in sys.modules or importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+      return False
+
+
+def _contents(cell: types.CellType) -> Any:
+  try:
+    return cell.cell_contents
+  except ValueError:  # not bound yet
+    return None
 
 
 def _globals(code: types.CodeType) -> set[str]:

@@ -8,11 +8,12 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
 from dlsteroids import config as config_lib
-from dlsteroids.config import code
+from dlsteroids.config import code, interactive
 from dlsteroids.plan import programs
 from dlsteroids.util import errors
 
@@ -204,6 +205,10 @@ def test_swapped_modules_count(package):
     'def g():\n  import neighbour as n\n  return n.f()\n',
     'import importlib\nm = importlib.import_module("neighbour")\n',
     'from importlib import import_module\nm = import_module("neighbour")\n',
+    'from importlib import import_module as get\nm = get("neighbour")\n',
+    'import importlib as i\nm = i.import_module(name="neighbour")\n',
+    'import importlib\nm = importlib.import_module(".part", package="second")\n',
+    'import sys\nm = sys.modules["neighbour"]\n',
     'm = __import__("neighbour")\n',
     'import second.part\nsecond.part.f()\n',
     'import importlib\nNAME = "part"\nm = importlib.import_module(f"second.{NAME}")\n',
@@ -233,11 +238,51 @@ def test_a_neighbour_and_a_second_package_count(package, tmp_path, text):
     'exec(open("x.py").read())\n',
     'import runpy\nrunpy.run_path("x.py")\n',
     'from importlib import util\ns = util.spec_from_file_location("x", "x.py")\n',
+    'import importlib\nload = importlib.import_module\n',
+    'import importlib\nload = getattr(importlib, "import_module")\n',
+    'import importlib\nmodules = list(map(importlib.import_module, ["helper"]))\n',
+    'from runpy import run_path as run\nrun("x.py")\n',
+    'from importlib.machinery import SourceFileLoader as L\nm = L("x", "x.py")\n',
+    'exec("from mylab_code import helper")\n',
+    'run = exec\nrun("x = 1")\n',
+    'm = eval("__import__(\'helper\')")\n',
+    'import pathlib\nf = eval(pathlib.Path("x.txt").read_text())\n',
+    'import pkgutil\nf = pkgutil.resolve_name("mylab_code.helper:scale")\n',
   ],
 )
 def test_code_that_cannot_be_followed_is_refused(package, text):
   with pytest.raises(errors.UserError, match=r'mylab_code\.nets, line \d: '):
     package(**{'nets.py': text})
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'exec("X = 1")\n',
+    'X = eval("1 + 1")\n',
+    'def build(config):\n  return eval(f"abs({config})")\n',
+    'def build(model):\n  return model.eval().exec()\n',
+    'def build(model):\n  return getattr(model, "hidden")\n',
+  ],
+)
+def test_code_that_an_evaluation_shows_is_read(package, text):
+  assert package(**{'nets.py': text}).modules.keys() == {'mylab_code.nets'}
+
+
+def test_a_file_that_stands_for_a_module_of_the_standard_library_counts(
+  package, tmp_path, monkeypatch
+):
+  def write(value):
+    (tmp_path / 'antigravity.py').write_text(f'def f():\n  return {value}\n')
+    return package(**{'nets.py': 'import antigravity\nantigravity.f()\n'})
+
+  monkeypatch.delitem(sys.modules, 'antigravity', raising=False)
+  code._is_shadowed.cache_clear()
+  try:
+    assert write(1).digest != write(2).digest
+    assert not code.is_first_party('json')
+  finally:
+    code._is_shadowed.cache_clear()
 
 
 def test_the_text_of_an_options_documentation_does_not_count(package):
@@ -323,3 +368,40 @@ def test_what_is_imported_to_be_imported_from_here_counts(package):
   files = {'helper.py': 'def f(x):\n  return x\n\ndef g(x):\n  return -x\n'}
   first = package(**files, **{'other.py': text.format('f', 'g')})
   assert package(**files, **{'other.py': text.format('g', 'f')}).digest != first.digest
+
+
+def in_memory(text):
+  """Digest of `build` of a module without source, and the modules that it uses."""
+  module = types.ModuleType('notebook')
+  exec(compile(text, '<stdin>', 'exec'), vars(module))
+  return interactive.read(module, {'build'}, lambda name: name.startswith('mylab'))
+
+
+@pytest.mark.parametrize(
+  'body',
+  [
+    'from mylab_code import top\n  return top.TOP',
+    'import mylab_code.top as t\n  return t.TOP',
+    'from mylab_code.top import TOP\n  return TOP',
+    'import importlib\n  return importlib.import_module("mylab_code.top").TOP',
+    'return [__import__("mylab_code.top") for _ in "a"]',
+  ],
+)
+def test_functions_of_main_that_import_when_they_run_count(package, body):
+  package()
+  _, used = in_memory(f'def build():\n  {body}\n')
+  assert 'mylab_code.top' in used
+
+
+@pytest.mark.parametrize(
+  'body',
+  [
+    'import importlib\n  return importlib.import_module("mylab_code." + name)',
+    'exec(open("x.py").read())',
+    'import runpy\n  return runpy.run_path(name)',
+  ],
+)
+def test_functions_of_main_that_cannot_be_followed_are_refused(package, body):
+  package()
+  with pytest.raises(errors.UserError, match='build in notebook runs code that no'):
+    in_memory(f'def build(name):\n  {body}\n')
