@@ -9,7 +9,7 @@ FLOPs, the learning rate tuned for each. `:baby` is nanoGPT's network for CPUs (
 of 4 heads, 128 wide, windows of 64, 2,000 steps of 12) on tiny Shakespeare, of which
 all but the last tenth trains, but for 1 %. Expected: 1.67 nats on the last tenth, below
 nanoGPT's 1.88; a run takes about two minutes on 2 CPU cores. `dlsteroids plan
-configs/attention_text.py:baby --pilot=2` trains two runs of the intact network alone.
+configs/attention_text.py:baby --pilot=4` trains four runs of the intact network alone.
 Seconds as configs/attention_text.py:smoke.
 """
 

@@ -78,6 +78,10 @@ def judge(
     'helps'
   """
   _check(better, margin, fallback, alpha, looks, pairing)
+  arm, seed, reference, flops, budget, status = (
+    '' if word is None else str(word)  # an arm may be called 0
+    for word in (arm, seed, reference, flops, budget, status)
+  )
   sheet = sheets.read(frame)
   name = name or _name_of(sheet.path)
   metrics = metric.split(',') if isinstance(metric, str) else metric
@@ -112,6 +116,11 @@ def _check(
   pairing: str,
 ) -> None:
   """Raises UserError for a setting out of its range."""
+  numbers = {'margin': margin, 'fallback': fallback, 'alpha': alpha, 'looks': looks}
+  for name, value in numbers.items():
+    is_number = isinstance(value, int | float | np.number)
+    if not is_number and not (value is None and name == 'fallback'):
+      raise errors.UserError(f'--{name} is a number, not {value!r}')
   if better not in ('', 'higher', 'lower'):
     raise errors.UserError(f"--better is 'higher' or 'lower', not {better!r}")
   if not 0 <= margin < np.inf:

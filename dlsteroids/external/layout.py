@@ -24,6 +24,11 @@ BOOKKEEPING = re.compile(
   r'^(_.*|.*\b(step|epoch|runtime|duration|created|updated|time|timestamp|job|id)\b.*)$',
   re.I,
 )
+# Columns that are arms in no table with a column an arm.
+NO_ARMS = (
+  *('step', 'global_step', 'epoch', 'runtime', 'time', 'timestamp', 'duration'),
+  *('created', 'updated', 'id', 'job', 'index'),
+)
 _SEED = re.compile(r'^(?:seed|run|s)?[ _=:.-]*(\d+)$', re.I)
 
 
@@ -293,23 +298,26 @@ def _only_metric(frame: pd.DataFrame, layout: str, taken: set[str]) -> str:
   if len(names) == 1:
     return names[0]
   if not names:
+    texts = [
+      f'{name} holds text, {cells.text(frame[name].iloc[0])!r}'
+      for name in map(str, frame.columns)
+      if name not in taken and cells.text(frame[name].iloc[0])
+    ]
     raise errors.UserError(
       'no column of numbers is left to be the metric; the table has '
-      f'{_listing([str(c) for c in frame.columns])}'
+      f'{_listing([str(c) for c in frame.columns])}{f" ({texts[-1]})" if texts else ""}'
     )
   raise errors.UserError(f'which metric? --metric=…; there are {_listing(names)}')
 
 
 def _is_wide(frame: pd.DataFrame, choice: Choice) -> bool:
-  """Whether the columns are arms: the reference is one, or all are of numbers."""
+  """Whether the columns are arms: the reference is one, or all have numbers."""
   names = [str(name) for name in frame.columns]
   if choice.reference:
     return choice.reference in names
   seed = choice.seed or _recognise(frame, SEEDS)
   rest = [name for name in names if name != seed]
-  numbers = [
-    n for n in rest if all(cells.is_number(c) or cells.is_empty(c) for c in frame[n])
-  ]
+  numbers = [n for n in rest if any(map(cells.is_number, frame[n]))]
   return len(numbers) == len(rest) >= 2 and bool(default_reference(rest))
 
 
@@ -325,6 +333,12 @@ def _read_wide(frame: pd.DataFrame, choice: Choice) -> Runs:
   seed = find(frame, choice.seed, 'seed') if choice.seed else _recognise(frame, SEEDS)
   metric = _wide_metric(choice)
   arms = [str(name) for name in frame.columns if str(name) != seed]
+  strange = [arm for arm in arms if arm.lower().lstrip('_') in NO_ARMS]
+  if strange:
+    raise errors.UserError(
+      f'column {strange[0]!r} would be an arm, in a table of a column an arm: drop it, '
+      'or rename it if it is one'
+    )
   labels = (
     [cells.text(c) for c in frame[seed]] if seed else list(map(str, range(len(frame))))
   )

@@ -36,6 +36,7 @@ _RUN = (
   re.compile(r'^(?P<arm>.+?)[-_/ .,:=]*(?:seed|rng)[-_= :]*(?P<seed>\d+)$', re.I),
   re.compile(r'^(?P<arm>.+?)[-_/ .,:](?:s|r|run)?(?P<seed>\d+)$', re.I),
 )
+_DECIMAL = re.compile(r'^(\s*[-+]?\d+),(\d+(?:[eE][-+]?\d+)?\s*%?\s*)$')
 _SPLIT = re.compile(r'[-_/](?:train|test|validation|valid|val|eval)$', re.I)
 _PARTS = ('summary', 'config', 'name')
 _MLFLOW_PAGE = {'Start Time', 'Duration', 'Run ID', 'Source Type'}
@@ -115,8 +116,14 @@ def _parse(path: pathlib.Path, content: bytes) -> pd.DataFrame:
   except UnicodeDecodeError as error:
     raise errors.UserError(
       f'{path} is not a text file in UTF-8 ({error.reason}): judge reads CSV, TSV, '
-      'JSON and JSON lines'
+      'JSON and JSON lines; other tables are read by pandas and judged by '
+      'dlsteroids.judge(frame)'
     ) from error
+  if '\0' in text:
+    raise errors.UserError(
+      f'{path} is not a text file: judge reads CSV, TSV, JSON and JSON lines; other '
+      'tables are read by pandas and judged by dlsteroids.judge(frame)'
+    )
   if not text.strip():
     raise errors.UserError(f'{path} is empty: a table with a row a run is needed')
   try:
@@ -130,15 +137,32 @@ def _parse(path: pathlib.Path, content: bytes) -> pd.DataFrame:
 
 
 def _records(text: str) -> list[dict[str, Any]]:
-  """The rows of JSON, a list of objects or an object a line."""
+  """The rows of JSON: a list of objects, an object a line, or as pandas writes it."""
   try:
     tree = json.loads(text)
   except ValueError:
     tree = [json.loads(line) for line in text.splitlines() if line.strip()]
+  if isinstance(tree, dict) and (rows := _rows_of_pandas(tree)):
+    return rows
   rows = tree if isinstance(tree, list) else [tree]
   if not all(isinstance(row, dict) for row in rows):
     raise ValueError('expected a list of objects, a run each')
   return [_flatten(row) for row in rows]
+
+
+def _rows_of_pandas(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """The rows of a frame that pandas wrote, by columns or split; [] of other JSON."""
+  if {'columns', 'data'} <= tree.keys():
+    return [dict(zip(map(str, tree['columns']), row)) for row in tree['data']]
+  columns = list(tree.values())
+  if not columns or not all(isinstance(c, dict) and c for c in columns):
+    return []
+  index = list(columns[0])
+  if any(list(column) != index for column in columns[1:]) or not all(
+    label.isdigit() for label in index
+  ):
+    return []
+  return [{name: column[i] for name, column in tree.items()} for i in index]
 
 
 def _frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -161,8 +185,10 @@ def _flatten(tree: Mapping[str, Any], path: str = '') -> dict[str, Any]:
 
 def _parse_csv(text: str) -> pd.DataFrame:
   head = text.lstrip('\r\n').splitlines()[0]
-  mark = max(',;\t', key=head.count)
+  mark = max(',;\t|', key=head.count)
   lines = [row for row in csv.reader(io.StringIO(text), delimiter=mark) if any(row)]
+  if mark == ';':  # where numbers have a decimal comma
+    lines = [[_DECIMAL.sub(r'\1.\2', cell) for cell in row] for row in lines]
   if not lines:
     raise ValueError('every cell is empty')
   wide = len(lines[0])

@@ -370,12 +370,18 @@ class Effect:
     width = (self.raw_ends[1] - self.raw_ends[0]) * self.scale
     size = max(width if math.isfinite(width) else 0, abs(self.delta) / 100)
     digits = -math.floor(math.log10(size)) if size > 0 else 1
-    self.digits = min(max(digits + (0 if points else 1), 1), 8)
+    self.digits = max(digits + (0 if points else 1), 1)
+    # What has more digits than a reader counts: losses of 1e-9, returns of 1e9.
+    self.by_powers = self.digits > 8 or size >= 1e6
 
   def number(self, value: float) -> str:
     """`value` with the row's decimals and a real minus sign."""
     value = round(value, self.digits) or 0.0  # no negative zero
-    return f'{value:.{self.digits}f}'.replace('-', formats.MINUS)
+    if self.by_powers and math.isfinite(value):
+      text = f'{value:.2e}' if value else '0'
+    else:
+      text = f'{value:.{self.digits}f}'
+    return text.replace('-', formats.MINUS)
 
   def amount(self, delta: float) -> str:
     """A difference as `moved` counts it: positive in the direction of the mean."""

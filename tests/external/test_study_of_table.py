@@ -273,6 +273,14 @@ BAD = {
     'row 2 has 0',
   ),
   'taken_name': ('arm,seed,steps\nbase,1,1\nb,1,2', {'metrics': ('steps',)}, 'rename'),
+  'text_in_a_wide_table': ('seed,base,b\n0,1,2\n1,3,died', {}, "'died' in row 2"),
+  'an_epoch_is_no_arm': ('seed,base,b,epoch\n0,1,2,9', {}, "'epoch' would be an arm"),
+  'text_in_all_columns': (
+    'arm,seed,loss\nbase,1,"1,180.5"\nb,1,"1,181.5"',
+    {},
+    "loss holds text, '1,180.5'",
+  ),
+  'not_text': ('arm,seed,acc\0\n', {}, r'not a text file.*judge\(frame\)'),
   'ambiguous': (
     'arm,seed,a.acc,b.acc\nbase,1,1,1\nb,1,1,1',
     {'metrics': ('acc',)},
@@ -289,6 +297,33 @@ def test_a_bad_table_is_one_clear_line(tmp_path, case):
   with pytest.raises(errors.UserError, match=message) as error:
     make(path, choice)
   assert '\n' not in str(error.value)
+
+
+SCORES = {'base': {0: 0.5, 1: 0.25}, 'b': {0: 1.5, 1: 0.125}}
+FRAME = frame_of(SCORES, 'score')
+
+
+@pytest.mark.parametrize(
+  ('name', 'text'),
+  [
+    ('x.json', FRAME.to_json()),
+    ('x.json', FRAME.to_json(orient='split')),
+    ('x.json', FRAME.to_json(orient='records')),
+    ('x.csv', FRAME.to_csv(sep='|', index=False)),
+    ('x.csv', FRAME.to_csv(sep=';', decimal=',', index=False)),  # as German Excel
+  ],
+)
+def test_other_ways_to_write_a_table(tmp_path, name, text):
+  """Oracle: the scores; the writer is pandas."""
+  path = tmp_path / name
+  path.write_text(text)
+  _, every = make(path)
+  rows = zip(every['arm'], every['seed'], every['score'])
+  assert {(arm, seed): score for arm, seed, score in rows} == {
+    (arm, seed): score
+    for arm, values in SCORES.items()
+    for seed, score in values.items()
+  }
 
 
 def test_duplicated_seeds_may_be_judged_unpaired():

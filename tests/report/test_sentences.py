@@ -359,3 +359,10 @@ def test_an_interval_over_examples_that_contains_0_is_said():
   assert answer.verdict == 'helps'
   assert 'Over seeds and test examples together the interval, [−' in answer.sentence
   assert 'contains 0: on other examples there may be no difference.' in answer.sentence
+
+
+@pytest.mark.parametrize(('scale', 'amount'), [(1e-9, '2.00e−11'), (1e12, '2.00e+10')])
+def test_very_small_and_very_large_effects_keep_their_digits(scale, amount):
+  """Oracle: the shift of .02 by which the scores were made."""
+  text, _ = say(-0.02 * scale, metric='loss', spread=HALF * 1e-2 * scale)
+  assert f' by {amount} [' in text
