@@ -11,6 +11,7 @@ import pytest
 from dlsteroids.cli import command
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.report import report
+from dlsteroids.run import compiler as compiler_lib
 from dlsteroids.run import interrupt, local
 from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
@@ -396,7 +397,7 @@ def test_a_batch_that_is_too_large_for_its_layout_is_no_batch():
   layout = program.Layout('map', 1, 2, 1)
   for parts in ((('a',), ('b',), ('c',)), (('a', 'b', 'c'),)):
     with pytest.raises(ValueError, match='3 runs in a batch of 2'):
-      local.make_slots(None, runs_lib.Batch('mine', 4, parts, layout))
+      compiler_lib.make_slots(None, runs_lib.Batch('mine', 4, parts, layout))
 
 
 @pytest.mark.usefixtures('no_report')
@@ -405,7 +406,7 @@ def test_an_interrupt_that_a_library_swallows_still_stops(
 ):
   config, work = disk.write(tmp_path), tmp_path / 'work'
   argv = ['launch', f'--config={config}', f'--workdir={work}']
-  get = local.Compiler.get
+  get = compiler_lib.Compiler.get
 
   def swallow(*args):  # as a garbage collector's callback does
     if not interrupt.requested():  # a second one would end this process
@@ -414,7 +415,7 @@ def test_an_interrupt_that_a_library_swallows_still_stops(
     return get(*args)
 
   with monkeypatch.context() as patch:
-    patch.setattr(local.Compiler, 'get', swallow)
+    patch.setattr(compiler_lib.Compiler, 'get', swallow)
     assert command.main(argv) == 130
   line = capsys.readouterr().err.splitlines()[-1]
   command_line = f'python -m dlsteroids --config={config} --workdir={work}'

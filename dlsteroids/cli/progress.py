@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any, Protocol, TextIO
 
+from dlsteroids.run import compiler as compiler_lib
 from dlsteroids.run import local
 
 EVERY = 10.0  # seconds between plain lines
@@ -48,9 +49,9 @@ class Progress:
     """Prints a line that stays."""
     self.screen.say(line)
 
-  def watch(self, status: local.Status | local.Compiling) -> None:
+  def watch(self, status: local.Status | compiler_lib.Compiling) -> None:
     """Shows how far the training is, or which program is being compiled."""
-    if isinstance(status, local.Compiling):
+    if isinstance(status, compiler_lib.Compiling):
       self.screen.show(f'compiling {status.number}/{status.total}', 0, None, '')
       return
     now = time.monotonic()

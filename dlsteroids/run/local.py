@@ -1,9 +1,7 @@
 """Trains a plan's batches on this machine, compiling the next program meanwhile."""
 
-import concurrent.futures
 import math
 import pathlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,10 +9,10 @@ import jax
 import numpy as np
 
 from dlsteroids import config as config_lib
-from dlsteroids import types
 from dlsteroids.data.lib import reader
 from dlsteroids.plan import layouts, manifest, study_plan
 from dlsteroids.plan import runs as runs_lib
+from dlsteroids.run import compiler as compiler_lib
 from dlsteroids.run import interrupt, leases, memory
 from dlsteroids.store import results
 from dlsteroids.store.trackers import tracker
@@ -43,17 +41,10 @@ class Status(NamedTuple):
   total_steps: float
 
 
-class Compiling(NamedTuple):
-  """Training waits for the compilation of program `number` (from 1) of `total`."""
-
-  number: int
-  total: int
+Watch = Callable[[Status | compiler_lib.Compiling], None]
 
 
-Watch = Callable[[Status | Compiling], None]
-
-
-def no_watch(status: Status | Compiling) -> None:
+def no_watch(status: Status | compiler_lib.Compiling) -> None:
   """The `Watch` that shows nothing."""
 
 
@@ -62,7 +53,7 @@ def execute(
   runs: Sequence[runs_lib.Run],
   workdir: pathlib.Path,
   index: results.Index,
-  compiler: 'Compiler',
+  compiler: compiler_lib.Compiler,
   watch: Watch = no_watch,
   say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, str]:
@@ -219,112 +210,10 @@ def _write_widths(
     results.write_json(workdir / 'plan.json', tree)
 
 
-class Compiler:
-  """Compiles programs in the background, in the order they will be needed.
-
-  Args:
-    plan: the plan.
-    is_needed: whether this process will train a program; called when its turn comes.
-  """
-
-  def __init__(
-    self, plan: study_plan.Plan, is_needed: Callable[[str], bool] = lambda program: True
-  ):
-    self.plan, self.is_needed = plan, is_needed
-    # XLA takes 1.4 cores per program. On two idle cores a second thread gained 15 %,
-    # which a batch that trains meanwhile loses.
-    self.pool = concurrent.futures.ThreadPoolExecutor(
-      min(8, max(1, environment.cores() // 2))
-    )
-    self.futures: dict[tuple[str, program_lib.Layout], concurrent.futures.Future] = {}
-    self.data: dict[str, Any] = {}  # on the devices, by digest
-    self.data_lock = threading.Lock()
-
-  def __enter__(self) -> 'Compiler':
-    return self
-
-  def __exit__(self, *error: Any) -> None:
-    self.pool.shutdown(wait=False, cancel_futures=True)
-
-  def start(self, todo: Sequence[runs_lib.Batch]) -> None:
-    """Queues the programs of batches."""
-    for batch in todo:
-      if (batch.program, batch.layout) not in self.futures:
-        future = self.pool.submit(self._compile_if_needed, batch)
-        self.futures[batch.program, batch.layout] = future
-
-  def forget(self, program: str) -> None:
-    """Drops a program in every layout."""
-    for key in [key for key in self.futures if key[0] == program]:
-      del self.futures[key]
-
-  def get(
-    self, batch: runs_lib.Batch, watch: Watch = no_watch
-  ) -> tuple[program_lib.Program, Mapping[str, Any]]:
-    """The compiled program of a batch, and its data on the devices."""
-    self.start([batch])
-    future = self.futures[batch.program, batch.layout]
-    if not future.done():
-      number = 1 + sum(other.done() for other in self.futures.values())
-      watch(Compiling(number, len(self.futures)))
-    compiled = future.result()
-    if compiled is None:  # another process trained it when its turn came
-      future = self.pool.submit(self._compile, batch)
-      self.futures[batch.program, batch.layout] = future
-      compiled = future.result()
-    return compiled
-
-  def _compile_if_needed(
-    self, batch: runs_lib.Batch
-  ) -> tuple[program_lib.Program, Mapping[str, Any]] | None:
-    return self._compile(batch) if self.is_needed(batch.program) else None
-
-  def _compile(
-    self, batch: runs_lib.Batch
-  ) -> tuple[program_lib.Program, Mapping[str, Any]]:
-    config = batch.runs[0].config
-    dataset, member = self.plan.dataset(config), self.plan.members[batch.program]
-    if batch.layout.eval_batch:
-      member = member_lib.make(layouts.evaluated(config, batch.layout), dataset)
-    program = program_lib.make(member, batch.layout)
-    data = self.place_data(dataset, program)
-    with jax.default_matmul_precision(config['train']['matmul']):
-      slots = program_lib.place(make_slots(self.plan, batch), program)
-      compiled = program_lib.compile_all(program, slots, data)
-    return compiled, data
-
-  def place_data(
-    self, dataset: types.Dataset, program: program_lib.Program
-  ) -> Mapping[str, Any]:
-    """A data set on the devices, placed once however many threads want it."""
-    with self.data_lock:
-      if dataset.digest not in self.data:
-        self.data[dataset.digest] = program_lib.place_data(dataset, program.mesh)
-      return self.data[dataset.digest]
-
-
-def make_slots(plan: study_plan.Plan, batch: runs_lib.Batch) -> list[dict[str, Any]]:
-  """The slots of a batch: every group's runs, then slots that are not live.
-
-  Raises:
-    ValueError: more runs than the layout has members, or than a group has.
-  """
-  layout = batch.layout
-  most = max(map(len, batch.parts))
-  if len(batch.parts) > layout.groups or most > layout.width:
-    raise ValueError(f'{len(batch.runs)} runs in a batch of {layout.members}')
-  slots: list[Any] = [None] * layout.members
-  for at, run in zip(batch.positions, batch.runs):
-    config = layouts.evaluated(run.config, layout)
-    slots[at] = member_lib.slot(config, plan.dataset(run.config), run.seed)
-  first = slots[0]
-  return [slot or {**first, 'live': first['live'] & False} for slot in slots]
-
-
 def train_batch(
   plan: study_plan.Plan,
   batch: runs_lib.Batch,
-  compiler: Compiler,
+  compiler: compiler_lib.Compiler,
   workdir: pathlib.Path,
   watch: Callable[[loop.Progress], None],
   say: Callable[[str], None],
@@ -340,7 +229,7 @@ def train_batch(
     :8
   ]
   folder = workdir / 'checkpoints' / f'{batch.name}-{config_lib.digest(origin)[:8]}'
-  slots = make_slots(plan, batch)
+  slots = compiler_lib.make_slots(plan, batch)
   places = list(zip(batch.positions, batch.runs))
   checkpoint.sign(folder, [run.fingerprint for run in batch.runs])
   track = plan.config['engine']['track'] if processes.first() else ''

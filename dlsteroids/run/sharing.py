@@ -12,6 +12,7 @@ from typing import Any
 
 from dlsteroids.plan import manifest, search, study_plan, tuning, units
 from dlsteroids.plan import runs as runs_lib
+from dlsteroids.run import compiler as compiler_lib
 from dlsteroids.run import leases, local
 from dlsteroids.store import failures, results
 from dlsteroids.train import processes
@@ -66,7 +67,7 @@ def follow(
   """`train` in the other processes of a launch: they train what the first one takes."""
   empty = results.Index({}, {})
   failed: dict[str, str] = {}
-  with local.Compiler(plan) as compiler:
+  with compiler_lib.Compiler(plan) as compiler:
     while program := processes.agree(''):
       state = processes.agree(search.state_of(plan))
       extended = search.with_state(plan, state)
@@ -115,7 +116,7 @@ class Worker:
     self.old_failures = failures.read(workdir)  # of earlier launches: tried again
     self.failed: dict[str, str] = {}
     self.tally = Tally(watch)
-    self.compiler = local.Compiler(plan, self.is_free)
+    self.compiler = compiler_lib.Compiler(plan, self.is_free)
     self.lines: set[str] = set()  # printed so far
 
   def __enter__(self) -> 'Worker':
@@ -251,11 +252,11 @@ class Tally:
     if self.last:
       self.done_steps += self.last.total_steps
 
-  def watch(self, status: local.Status | local.Compiling) -> None:
+  def watch(self, status: local.Status | compiler_lib.Compiling) -> None:
     """Shows the progress over all units, and notes the batch's on the lease."""
     if self.lease:
       self.lease.check()
-    if isinstance(status, local.Compiling):
+    if isinstance(status, compiler_lib.Compiling):
       self.show(status)
       return
     self.last = status

@@ -7,6 +7,7 @@ import types
 import pytest
 
 from dlsteroids.cli import progress
+from dlsteroids.run import compiler as compiler_lib
 from dlsteroids.run import local
 from dlsteroids.train import loop
 
@@ -48,7 +49,7 @@ def test_a_terminal_shows_what_is_compiled_and_since_when(columns, monkeypatch):
   columns(80)
   stream = Terminal()
   with progress.Progress('accuracy', stream) as shown:
-    shown.watch(local.Compiling(3, 11))
+    shown.watch(compiler_lib.Compiling(3, 11))
     now = progress.time.monotonic()
     monkeypatch.setattr(progress.time, 'monotonic', lambda: now + 12)
     shown.screen.bar.refresh()
@@ -74,7 +75,7 @@ def test_the_time_left_follows_the_pace_so_far(monkeypatch):
 def test_lines_name_arms_and_no_hashes():
   stream = io.StringIO()
   with progress.Progress('accuracy', stream) as shown:
-    shown.watch(local.Compiling(1, 2))
+    shown.watch(compiler_lib.Compiling(1, 2))
     shown.say('a line')
     shown.screen.last = -100.0
     shown.watch(status(50, value=float('nan')))

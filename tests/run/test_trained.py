@@ -8,6 +8,7 @@ import pytest
 
 import dlsteroids
 from dlsteroids.report import report
+from dlsteroids.run import compiler as compiler_lib
 from dlsteroids.run import local
 from dlsteroids.train import probes
 from dlsteroids.train import program as program_lib
@@ -145,7 +146,7 @@ def test_a_data_set_is_placed_once_by_many_threads(monkeypatch):
     return {'x': object()}
 
   monkeypatch.setattr(program_lib, 'place_data', place)
-  compiler = local.Compiler(None)
+  compiler = compiler_lib.Compiler(None)
   dataset, program = (types.SimpleNamespace(digest='d', mesh=None) for _ in range(2))
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
     tasks = [pool.submit(compiler.place_data, dataset, program) for _ in range(8)]
