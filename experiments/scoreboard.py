@@ -16,12 +16,13 @@ import pandas as pd
 from absl import app, flags
 
 from dlsteroids.analysis import claims as claims_lib
-from dlsteroids.analysis import looks
+from dlsteroids.analysis import forecast, looks, reach
 from dlsteroids.config import files as config_files
 from dlsteroids.report import claims as claim_words
 from dlsteroids.report import formats, markdown
 from dlsteroids.study import claims as published_lib
 from dlsteroids.study import factors as factors_lib
+from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors, files, memoise
 from experiments import pages as pages_lib
 
@@ -33,13 +34,17 @@ WORDS = {  # an outcome as the page has it
   claims_lib.DIFFERS: 'differs',
   claims_lib.INCONCLUSIVE: 'cannot tell',
 }
-COLUMNS = ('study', *claim_words.COLUMNS, 'declared', *claim_words.NUMBERS)
+COLUMNS = (
+  *('study', *claim_words.COLUMNS, 'declared', *claim_words.NUMBERS),
+  'seeds_needed',  # of claims that hang on a verdict that is inconclusive
+)
 WITH, AFTER = 'with the run', 'after the run'  # when a claim was declared
 READING = (
   'A direction speaks of the component, of a swap its first level. It *agrees* if the '
   'verdict of our study is the same, and *differs* if that is the opposite, or no '
   'difference that matters; a number agrees if our interval over seeds holds it. '
-  '*Cannot tell* means that our seeds decide neither. Size: our difference as a '
+  '*Cannot tell* means that our seeds decide neither; how many would, with 80 % power '
+  'at the margin or else at the effect observed, stands beside it. Size: ours as a '
   'multiple of the published one, with its interval; it is compared wherever both are '
   'in the same unit, and decides nothing, since data, nets and training time are not '
   'those of the paper. *Unverified*: the number or the statement was quoted or '
@@ -147,8 +152,27 @@ def _hold(page: pages_lib.Page, claims: Sequence[published_lib.Claim]) -> pd.Dat
   table = claim_words.table(study, results, looks.state(study, page.runs).alpha)
   before = {_statement(claim) for claim in page.study.claims}
   times = [WITH if _statement(claim) in before else AFTER for claim in claims]
-  table = table.assign(study=page.folder.name, declared=times)
+  table = table.assign(
+    study=page.folder.name, declared=times, seeds_needed=_needed(page, study)
+  )
   return table[list(COLUMNS)]
+
+
+def _needed(page: pages_lib.Page, study: study_lib.Study) -> list[float]:
+  """Seeds that would decide each claim; nan if none or if its verdict is decided."""
+  look = looks.state(study, page.runs)
+  if not reach.reach(study, look.alpha).reachable:  # `why` says how many seeds it takes
+    return [float('nan')] * len(study.claims)
+  needs = {
+    need.contrast: float(need.needed)
+    for need in forecast.needs(study, page.runs, page.effects)
+    if need.needed is not None
+  }
+  contrasts = (
+    claims_lib.find_contrast(study, claim) if claim.direction else None
+    for claim in study.claims
+  )
+  return [needs.get(contrast, float('nan')) for contrast in contrasts]
 
 
 def _statement(claim: published_lib.Claim) -> tuple[Any, ...]:
@@ -166,7 +190,7 @@ def _describe_waiting(
   published = published_lib.published_value(claim)
   return {
     **dict.fromkeys(COLUMNS, ''),
-    **dict.fromkeys(('value', 'low', 'high'), float('nan')),
+    **dict.fromkeys(('value', 'low', 'high', 'seeds_needed'), float('nan')),
     **dict.fromkeys(('size_ratio', 'size_low', 'size_high'), float('nan')),
     'study': name,
     'paper': claim_words.name_paper(claim),
@@ -285,6 +309,8 @@ def _table(rows: pd.DataFrame, links: Mapping[str, str]) -> str:
   cells = []
   for row in rows.to_dict('records'):
     why = row['why']
+    if row['seeds_needed'] > row['seeds']:
+      why += f': about {row["seeds_needed"]:.0f} seeds would tell'
     if row['declared'] == AFTER:
       why += '; declared after the run'
     names = ('paper', 'claim', 'component', 'published', 'ours', 'ours_on', 'size')

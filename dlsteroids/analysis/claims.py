@@ -186,7 +186,7 @@ def _compare_direction(results: _Results, claim: claims_lib.Claim) -> Part:
   deciding = results.study.metric.column
   if _column(results, claim) != deciding:
     return _unknown('not the deciding metric', deciding)
-  contrast = _contrast(results.study, claim)
+  contrast = find_contrast(results.study, claim)
   if isinstance(contrast, Reason):
     return Part(INCONCLUSIVE, contrast)
   row = _effect(results, contrast, deciding)
@@ -219,7 +219,7 @@ def _compare_number(results: _Results, claim: claims_lib.Claim) -> Part:
   elif claim.quantity == 'ratio':
     estimates = _measure_ratio(results, claim, column)
   else:
-    contrast = _contrast(results.study, claim)
+    contrast = find_contrast(results.study, claim)
     if isinstance(contrast, Reason):
       return Part(INCONCLUSIVE, contrast)
     if claim.quantity == 'gain':
@@ -320,7 +320,7 @@ def _column(results: _Results, claim: claims_lib.Claim) -> str:
   return column if numeric else ''
 
 
-def _contrast(
+def find_contrast(
   study: study_lib.Study, claim: claims_lib.Claim
 ) -> factors_lib.Contrast | Reason:
   """The one contrast that a claim is about, or why there is none."""
@@ -444,7 +444,7 @@ def _measure_ratio(
   """The geometric mean over seeds of arm / reference; its interval is of the logs."""
   sides = [claim.arm], [claim.reference]
   if not (claim.arm and claim.reference):
-    contrast = _contrast(results.study, claim)
+    contrast = find_contrast(results.study, claim)
     if isinstance(contrast, Reason):
       return contrast
     sides = pairs.cells(contrast)

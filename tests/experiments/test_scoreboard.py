@@ -83,6 +83,22 @@ def test_every_claim_of_a_shipped_config_has_a_row_and_its_numbers(declared):
   assert held.loc['alexnet_relu', 'size_outcome'] == 'opposite'
 
 
+def test_undecided_claims_say_how_many_seeds_would_decide(declared):
+  board = scoreboard.collect([pages.read(RESULTS / 'lstm_odyssey')], declared)
+  held = board[board['outcome'] != scoreboard.NOT_RUN]
+  open_ones = held['outcome'] == 'inconclusive'
+  assert open_ones.sum() == 2
+  assert (held['seeds_needed'].notna() == open_ones).all()
+  # of a normal difference with this spread, two-sided at .05 / 8 with 80 % power, and
+  # a few more for the sign flips
+  row = held[held['claim'].str.startswith('coupled gates')].iloc[0]
+  spread = (row['high'] - row['low']) / 2 / 2.306 * 3  # of nine differences
+  normal = ((2.734 + 0.842) * spread / 0.01) ** 2
+  assert normal <= row['seeds_needed'] <= 1.2 * normal + 3
+  text = scoreboard.render(board, {})
+  assert text.count(f'about {row["seeds_needed"]:.0f} seeds would tell') == 1
+
+
 def test_claims_without_results_wait(declared):
   waiting = scoreboard.collect([], {'mnist_dropout': declared['mnist_dropout']})
   assert waiting['outcome'].tolist() == ['not run yet']
