@@ -11,6 +11,7 @@ import jax
 from dlsteroids import types
 from dlsteroids.plan import layouts, study_plan
 from dlsteroids.plan import runs as runs_lib
+from dlsteroids.run import memory
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 from dlsteroids.util import environment
@@ -32,7 +33,7 @@ class Compiler:
 
   On a CPU each program is some thousand mappings of memory, of which Linux gives a
   process 65,530: without more, LLVM ends the process. So those that were used longest
-  ago are dropped while `environment.mappings_are_scarce`, and compiled again if a later
+  ago are dropped while `memory.mappings_are_scarce`, and compiled again if a later
   search asks for them.
 
   Args:
@@ -116,7 +117,7 @@ class Compiler:
   def _drop_idle(self) -> None:
     """Drops programs that no batch trains, the one used longest ago first."""
     idle = [key for key in self.futures if key in self.taken]
-    while idle and environment.mappings_are_scarce():
+    while idle and memory.mappings_are_scarce():
       del self.futures[idle.pop(0)]
       gc.collect()
 

@@ -1,5 +1,7 @@
 """Out of memory while a study runs: how it is reported, and what is then smaller."""
 
+import contextlib
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,6 +54,18 @@ def check(compiled: program_lib.Program, config: Mapping[str, Any]) -> None:
       peaks[part],
       free,
     )
+
+
+def mappings_are_scarce(share: float = 0.5) -> bool:
+  """Whether this process has more than `share` of the memory mappings it may have.
+
+  Linux limits them (vm.max_map_count); elsewhere nothing is known, and False.
+  """
+  with contextlib.suppress(OSError, ValueError):
+    most = int(pathlib.Path('/proc/sys/vm/max_map_count').read_text('utf-8'))
+    with open('/proc/self/maps', 'rb') as file:
+      return sum(1 for _ in file) > share * most
+  return False
 
 
 def is_out_of_memory(text: str) -> bool:

@@ -61,18 +61,6 @@ def free_memory() -> float:
   return max(min(limits), 0.0)
 
 
-def mappings_are_scarce(share: float = 0.5) -> bool:
-  """Whether this process has more than `share` of the memory mappings it may have.
-
-  Linux limits them (vm.max_map_count); elsewhere nothing is known, and False.
-  """
-  with contextlib.suppress(OSError, ValueError):
-    most = int(pathlib.Path('/proc/sys/vm/max_map_count').read_text('utf-8'))
-    with open('/proc/self/maps', 'rb') as file:
-      return sum(1 for _ in file) > share * most
-  return False
-
-
 def prepare() -> None:
   """Gives the CPU one host device per core and turns the compilation cache on.
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from dlsteroids.run import compiler as compiler_lib
-from dlsteroids.util import environment
+from dlsteroids.run import memory
 
 
 class Batch(NamedTuple):
@@ -29,7 +29,7 @@ def compiler(monkeypatch):
     return batch.program.upper(), {}
 
   monkeypatch.setattr(compiler_lib.Compiler, '_compile', compile_one)
-  monkeypatch.setattr(environment, 'mappings_are_scarce', lambda: False)
+  monkeypatch.setattr(memory, 'mappings_are_scarce', lambda: False)
   with compiler_lib.Compiler(None) as one:
     one.compiled = compiled
     yield one
@@ -75,7 +75,7 @@ def test_without_mappings_the_program_used_longest_ago_goes(compiler, monkeypatc
   for batch in (a, b, a):
     compiler.get(batch)
   answers = iter([True, False])
-  monkeypatch.setattr(environment, 'mappings_are_scarce', lambda: next(answers, False))
+  monkeypatch.setattr(memory, 'mappings_are_scarce', lambda: next(answers, False))
   compiler.get(c)
   assert [key[0] for key in compiler.futures] == ['a', 'c']
   compiler.get(a)
@@ -88,7 +88,7 @@ def test_without_mappings_the_program_used_longest_ago_goes(compiler, monkeypatc
 def test_scarce_mappings_never_drop_the_program_that_is_asked_for(
   compiler, monkeypatch
 ):
-  monkeypatch.setattr(environment, 'mappings_are_scarce', lambda: True)
+  monkeypatch.setattr(memory, 'mappings_are_scarce', lambda: True)
   for name in 'abab':
     assert compiler.get(Batch(name))[0] == name.upper()
     assert compiler.get(Batch(name))[0] == name.upper()  # as training asks once more
@@ -96,6 +96,6 @@ def test_scarce_mappings_never_drop_the_program_that_is_asked_for(
 
 
 def test_mappings_are_counted():
-  assert not environment.mappings_are_scarce()
+  assert not memory.mappings_are_scarce()
   known = pathlib.Path('/proc/sys/vm/max_map_count').is_file()
-  assert environment.mappings_are_scarce(0.0) == known
+  assert memory.mappings_are_scarce(0.0) == known
