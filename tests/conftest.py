@@ -14,6 +14,8 @@ if 'DLSTEROIDS_TEST_CACHE' not in os.environ:  # else a worker of the same sessi
   os.environ['DLSTEROIDS_TEST_CACHE'] = tempfile.mkdtemp(prefix='dlsteroids-test-')
   atexit.register(shutil.rmtree, os.environ['DLSTEROIDS_TEST_CACHE'], True)
 os.environ['DLSTEROIDS_CACHE'] = os.environ['DLSTEROIDS_TEST_CACHE']
+# Every process of the session would compile each module of the package again.
+os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
 # BLAS threads of two test workers wait for one another: 43 s in place of 3.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
@@ -59,11 +61,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
   )
 
 
+def runs_every_case(config: pytest.Config) -> bool:
+  """Whether all cases run: by option, or because a test is named."""
+  return config.getoption('every_case') or any('::' in word for word in config.args)
+
+
+@pytest.fixture
+def every_case(request: pytest.FixtureRequest) -> bool:
+  """Whether a test that is cheaper in most of its cases is to spare none."""
+  return runs_every_case(request.config)
+
+
 def pytest_collection_modifyitems(
   config: pytest.Config, items: list[pytest.Item]
 ) -> None:
   """As many cases of a test as SAMPLED says: first, last, and evenly between."""
-  if config.getoption('every_case') or any('::' in word for word in config.args):
+  if runs_every_case(config):
     return
   cases: dict[tuple[int, str], list[pytest.Item]] = {}
   for item in items:

@@ -190,25 +190,27 @@ def match(contrast: factors_lib.Contrast, scores: Scores, paired: bool = True) -
   Without pairs each side keeps the seeds at which it has scores.
   """
   sides = cells(contrast)
+  columns = {name: place for place, name in enumerate(scores.value.columns)}
   for name in sides[0] + sides[1]:
-    if name not in scores.value:
-      raise ValueError(f'no arm {name!r}; there are {list(scores.value.columns)}')
-  arm, reference = (scores.value[side].to_numpy().mean(1) for side in sides)
+    if name not in columns:
+      raise ValueError(f'no arm {name!r}; there are {list(columns)}')
+  whole = [[columns[name] for name in side] for side in sides]
+  distinct = [sorted(set(side)) for side in whole]
+  arm, reference = (_take(scores.value, side).mean(1) for side in whole)
   own, others = ~np.isnan(arm), ~np.isnan(reference)
   complete = own & others if paired else own
-  distinct = [sorted(set(side)) for side in sides]
   diverged, bounded = (
-    [int(table[side].to_numpy().sum()) for side in distinct]
+    [int(_take(table, side).sum()) for side in distinct]
     for table in (scores.diverged, scores.bounded)
   )
-  ended = [int(scores.value[side].notna().to_numpy().sum()) for side in distinct]
+  ended = [int((~np.isnan(_take(scores.value, side))).sum()) for side in distinct]
   shares = [count / max(total, 1) for count, total in zip(diverged, ended)]
-  finite = [~np.any(scores.diverged[side].to_numpy(), 1) for side in distinct]
+  finite = [~np.any(_take(scores.diverged, side), 1) for side in distinct]
   seeds = tuple(int(seed) for seed in scores.value.index[complete])
-  planned = int(scores.planned[sides[0] + sides[1]].to_numpy().all(1).sum())
+  planned = int(_take(scores.planned, whole[0] + whole[1]).all(1).sum())
   unpaired = None
   if not paired:
-    runs = [int(scores.ended[side].to_numpy().all(1).sum()) for side in distinct]
+    runs = [int(_take(scores.ended, side).all(1).sum()) for side in distinct]
     planned, unpaired = runs[0], Unpaired(runs[1], finite[1][others])
   return Pairs(
     arm=arm[complete],
@@ -224,3 +226,8 @@ def match(contrast: factors_lib.Contrast, scores: Scores, paired: bool = True) -
     share_diverged_reference=shares[1],
     unpaired=unpaired,
   )
+
+
+def _take(table: pd.DataFrame, columns: list[int]) -> np.ndarray:
+  """Columns of a table, by place [rows, columns]; pandas takes 20 times as long."""
+  return np.take(table.to_numpy().T, columns, axis=0).T

@@ -11,12 +11,13 @@ from dlsteroids.analysis import summary
 from dlsteroids.report import markdown, outline, page, sentences
 from dlsteroids.report.figures import canvas, registry
 from dlsteroids.study import study as study_lib
-from dlsteroids.util import files
+from dlsteroids.util import files, memoise
 
 Tables = summary.Tables
 MEMORY = 1 << 30  # bytes of runs' arrays that are cached
 
 
+@memoise.scoped
 def write(
   workdir: pathlib.Path,
   study: study_lib.Study,
