@@ -56,6 +56,11 @@ def test_containers_as_people_bring_them():
     riff(fmt, chunk(b'data', sound, unknown), size=unknown),  # streamed
     riff(fmt, chunk(b'data', sound, 2**31 - 37), size=2**31 - 1),  # arecord's
     riff(fmt, chunk(b'data', sound, 0), size=0),
+    riff(fmt, chunk(b'data', sound, 0), size=36),  # a recorder that was stopped
+    riff(fmt, chunk(b'data', sound, unknown), chunk(b'LIST', b'INFOISFT\2\0\0\0ab')),
+    riff(chunk(b'JUNK', b'abc'), fmt, data),  # without the byte of padding
+    riff(ds64, fmt, chunk(b'data', sound, unknown), name=b'BW64', size=unknown),
+    riff(chunk(b'fmt ', form[:14] + struct.pack('<H', 12)), data),  # 12 bits in 16
     riff(chunk(b'bext', bytes(603)) + b'\0', fmt, data),
     riff(chunk(b'JUNK', b''), fmt, chunk(b'LIST', b'abc') + b'\0', data),
     riff(ds64, fmt, chunk(b'data', sound, unknown), name=b'RF64', size=unknown),
@@ -70,6 +75,9 @@ def test_containers_as_people_bring_them():
     own = struct.pack('<HHIIHH', 3, 1, 8000, 1000 * bits, bits // 8, bits)
     file = riff(chunk(b'fmt ', own), chunk(b'data', floats))
     assert wav.read(file, 'x').samples[:, 0].tolist() == [-1, -1, 0.25, 1, 1]
+  empty = riff(fmt, chunk(b'data', b''), chunk(b'LIST', b'INFO'))
+  with pytest.raises(errors.UserError, match='holds no sound'):
+    wav.read(empty, 'x')
   cut = riff(fmt, chunk(b'data', sound[:-4], len(sound)))
   with pytest.raises(errors.UserError, match='truncated: 96 bytes of sound'):
     wav.read(cut, 'x')

@@ -207,7 +207,7 @@ def deep_colour(root):
     (unreadable, r'train/dog/03\.png.* cannot be read as an image'),
     (cut_image, r'train/dog/03\.JPG.* cannot be read as an image'),
     (other_size, r"'.*' is 6×5, but '.*train/dog/03\.png' is 7×5: set data\.size"),
-    (other_type, r'train/dog/anim\.gif.* is out of place; expected train/CLASS'),
+    (other_type, r'anim\.gif.* is of a kind that is not read; convert it to \.png'),
     (gif_called_png, r'train/dog/03\.png.* cannot be read as an image'),
     (deeper, 'train/dog/more.* is out of place'),
     (outside_class, r'train/1\.png.* is out of place'),
@@ -226,6 +226,39 @@ def test_spoiled_folders_are_one_line(tmp_path, cache, spoil, message, packed):
     load(place)
   assert '\n' not in str(error.value)
   assert not list(cache.rglob('*.*'))  # nothing half-written
+
+
+HINTS = {
+  'pets/cat/1.png pets/dog/1.png': 'move the folders of classes into train/',
+  'pets/seg_train/cat/1.png': 'rename seg_train/ to train/',
+  'pets/a/b/Train/cat/1.png': 'take a/b/, which holds Train/, as the top',
+  'pets/data.tar.bz2': r'it holds data\.tar\.bz2',
+  'pets/train.csv': r'it holds train\.csv',
+}
+
+
+@pytest.mark.parametrize('names', HINTS)
+def test_a_folder_without_training_images_says_what_it_holds(tmp_path, names):
+  for name in names.split():
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b'')
+  with pytest.raises(errors.UserError, match=f'no train/ at the top.*{HINTS[names]}'):
+    load(tmp_path / 'pets')
+
+
+def test_the_training_folder_itself_is_not_the_top(tmp_path):
+  make(tmp_path / 'pets')
+  with pytest.raises(errors.UserError, match='is train/ itself: give the folder above'):
+    load(tmp_path / 'pets/train')
+
+
+def test_a_packed_archive_says_to_unpack_it(tmp_path):
+  make(tmp_path / 'pets')
+  inner = pack(tmp_path / 'pets', tmp_path / 'inner.zip')
+  with zipfile.ZipFile(tmp_path / 'outer.zip', 'w') as file:
+    file.write(inner, 'inner.zip')
+  with pytest.raises(errors.UserError, match=r'it holds inner\.zip; unpack inner\.zip'):
+    load(tmp_path / 'outer.zip')
 
 
 def test_folder_with_one_class(tmp_path):

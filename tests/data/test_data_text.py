@@ -322,6 +322,27 @@ def test_a_byte_order_mark_is_no_symbol(tmp_path, encoding):
   assert text.decode(dataset.arrays['text'], dataset.classes) == PROSE
 
 
+@pytest.mark.parametrize('declared', ['latin-1', 'cp1252', 'u8', 'utf-16-be'])
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_a_byte_order_mark_counts_before_the_declared_encoding(encoding, declared):
+  options = {**{k: v.default for k, v in text.OPTIONS.items()}, **SMALL}
+  dataset = text.make('x', PROSE.encode(encoding), options, declared)
+  assert text.decode(dataset.arrays['text'], dataset.classes) == PROSE
+
+
+def test_byte_order_marks_of_joined_files_and_of_bytes_are_no_symbols(tmp_path):
+  marked = f'\ufeff{PROSE}'
+  joined = make(marked + marked)
+  assert text.decode(joined.arrays['text'], joined.classes) == 2 * PROSE
+  raw = make(marked, symbols='bytes')
+  assert text.decode(raw.arrays['text'], raw.classes) == PROSE
+
+
+def test_line_ends_of_old_macs_are_named():
+  [sentence] = make('The cat.\rsat' * 50).facts['treatments']
+  assert sentence.startswith('The text has 50 carriage returns and no line feeds')
+
+
 @pytest.mark.parametrize('kind', ['characters', 'bytes'])
 def test_carriage_returns_are_reported(tmp_path, kind):
   (tmp_path / 'x.txt').write_bytes(b'The cat.\r\n' * 50 + b'sat\r')

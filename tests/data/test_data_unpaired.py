@@ -262,7 +262,7 @@ def test_mistakes_with_places_are_one_line(tmp_path):
     ({'path_x': text, 'path_y': apples}, r'file\.txt. is not a folder or an archive'),
     ({'path': text}, r'file\.txt. is not a folder or an archive'),
     ({'path': str(tmp_path / 'gone')}, 'does not exist'),
-    ({'path': apples}, r'unpaired: trainA/\*.* not found in data\.path'),
+    ({'path': apples}, r'data\.path: .*apples. has no trainA/.*holds 00\.png'),
     (
       {'path': str(tmp_path / 'data')},
       r'2 archives \(1\.zip, 2\.zip\): set data\.path',

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dlsteroids.data.lib import crop, source
 from dlsteroids.util import environment, errors
@@ -34,7 +34,7 @@ TURNS = {
 }
 # `_opened` refuses such images itself; Pillow's warning would be a second message.
 warnings.filterwarnings('error', category=Image.DecompressionBombWarning)
-warnings.filterwarnings('ignore', '.*EXIF', UserWarning, r'PIL\.')
+warnings.filterwarnings('ignore', '', UserWarning, r'PIL\.')  # of damaged metadata
 MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'RGBX', 'CMYK', 'YCbCr')
 
 
@@ -121,6 +121,11 @@ def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
       yield opened
   except errors.UserError:
     raise
+  except UnidentifiedImageError as error:
+    begins = f'begins with {data[:8]!r}' if data else 'is empty'
+    raise errors.UserError(
+      f'{name!r} cannot be read as an image: it {begins}; expected a JPEG or PNG file'
+    ) from error
   except Exception as error:  # Pillow's plug-ins raise many kinds for damaged files
     raise errors.UserError(
       f'{name!r} cannot be read as an image ({type(error).__name__}: '

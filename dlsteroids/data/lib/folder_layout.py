@@ -121,7 +121,8 @@ def arrange(names: Iterable[str], place: str, val: str = 'validation') -> Layout
       images.setdefault((split, _composed(rest[0])), [])
     elif len(rest) == 2 and rest[1].lower().endswith(SUFFIXES):
       images.setdefault((split, _composed(rest[0])), []).append(name)
-    elif len(rest) >= 2 or rest[0].lower().endswith(SUFFIXES):
+    elif len(rest) >= 2 or rest[0].lower().endswith((*SUFFIXES, *OTHERS)):
+      _is_image(name, place)
       raise errors.UserError(f'{place}: {name!r} is out of place; {EXPECTED}')
   classes = tuple(sorted({name for split, name in images if split == 'train'}))
   for folder, below in sorted(others.items()):
@@ -238,14 +239,50 @@ def _below_top(
     depth = 1
     tops = {part[0] for part in parts if len(part) > 2 and role(part[1]) in roles}
     if len(tops) != 1:
-      state = f'{len(tops)} folders that do ({", ".join(sorted(tops)[:5])})'
+      state = f'{len(tops)} folders have one ({", ".join(sorted(tops)[:5])})'
+      if not tops:
+        state = describe(visible, role, train)
       raise errors.UserError(
-        f'{place}: no {train}/ at the top nor in one folder below it (found '
-        f'{state if tops else "none"}); {expected}'
+        f'{place}: no {train}/ at the top nor in one folder below it ({state}); '
+        f'{expected}'
       )
   for name, part in zip(visible, parts, strict=True):
     if len(part) > depth and (not depth or part[0] in tops):
       yield name, part[depth], part[depth + 1 :]
+
+
+def describe(names: Iterable[str], role, train: str) -> str:
+  """What a place without a training folder holds, and how it could be arranged.
+
+  Args:
+    names: of files and, with a final '/', folders.
+    role: of a folder by its name; '' if it has none.
+    train: the folder that is lacking.
+  """
+  listed = list(names)
+  tops = sorted({re.sub('/.*', '/', name) for name in listed})
+  text = f'it holds {", ".join(tops[:5])}{", …" * (len(tops) > 5)}'
+  folders = {part for name in listed for part in name.split('/')[:-1]}
+  packed = [
+    name for name in tops if name.lower().endswith(('.zip', '.tar', 'gz', 'xz'))
+  ]
+  deeper = sorted(name for name in folders if role(name).startswith('train'))
+  near = sorted(name for name in folders if re.search('(?i)train', name))
+  direct = [
+    name for name in listed if name.count('/') == 1 and name.lower().endswith(SUFFIXES)
+  ]
+  if not tops:
+    return 'it is empty'
+  if packed:
+    return f'{text}; unpack {packed[0]}'
+  if deeper:
+    above = next(name for name in listed if f'{deeper[0]}/' in name).split(deeper[0])[0]
+    return f'{text}; take {above}, which holds {deeper[0]}/, as the top'
+  if near and train == 'train':
+    return f'{text}; rename {near[0]}/ to {train}/'
+  if direct and train == 'train':
+    return f'{text}; move the folders of classes into train/'
+  return text
 
 
 def _only_one(folders: dict[str, str], split: str, folder: str, place: str) -> None:

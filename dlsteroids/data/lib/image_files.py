@@ -59,15 +59,25 @@ def locate(
     folders = (path for pattern in ('*', '*/*') for path in place.glob(pattern))
     if any(role(path.name).startswith('train') and path.is_dir() for path in folders):
       return place
-    if not archives:
-      return None
     packed = sorted(path for path in place.iterdir() if archive.is_archive(path))
-    if len(packed) > 1:
+    if archives and len(packed) > 1:
       raise errors.UserError(
         f'{str(place)!r} holds {len(packed)} archives '
         f'({", ".join(path.name for path in packed[:5])}): set data.path to one'
       )
-    return packed[0] if packed else None
+    if archives and packed:
+      return packed[0]
+    if not config['path']:
+      return None
+    below = (name for name, _ in folder_layout.walk(place))
+    train = wanted.partition('/')[0]
+    state = folder_layout.describe(below, role, train)
+    if role(place.name).startswith('train'):
+      state = f'it is {train}/ itself: give the folder above'
+    raise errors.UserError(
+      f'data.path: {str(place)!r} has no {train}/ at the top nor in one folder below '
+      f'it ({state}); expected {wanted}'
+    )
 
   if archives:
     wanted = f'{wanted}, or one archive of it ({", ".join(archive.SUFFIXES)})'

@@ -27,7 +27,27 @@ UNITS = (
   ('second', 1_000_000),
 )  # in microseconds
 PACKED = {6: '%Y%m', 8: '%Y%m%d', 10: '%Y%m%d%H', 12: '%Y%m%d%H%M', 14: '%Y%m%d%H%M%S'}
-PERIOD = re.compile(r'(\d{4})-?([QW])(\d{1,2})')  # quarters and ISO weeks
+# Half-years, quarters, months and ISO weeks, the year first or last.
+PERIODS = (
+  re.compile(r'(?P<year>\d{4})[- ]?(?P<kind>[HQMW])(?P<count>\d{1,2})(?:-1)?', re.I),
+  re.compile(r'(?P<kind>[HQ])(?P<count>\d)[- /]?(?P<year>\d{4})', re.I),
+)
+MONTHS = {'H': 6, 'Q': 3, 'M': 1}
+OFFSET = re.compile(r'[T ]00:00(:00(\.0+)?)?[+-]\d\d:?\d\d$')  # of a local midnight
+DATES = (
+  *('%d.%m.%Y', '%d/%m/%Y', '%m/%d/%Y', '%d-%m-%Y', '%m-%d-%Y', '%Y-%m-%d'),
+  *('%d.%m.%y', '%d/%m/%y', '%m/%d/%y', '%d %b %Y', '%d-%b-%Y', '%d-%b-%y'),
+  *('%b %d, %Y', '%B %d, %Y', '%b %Y', '%B %Y', '%b-%Y', '%b-%y', '%Y %b'),
+)
+CLOCKS = ('', ' %H:%M', ' %H:%M:%S', ' %I:%M %p', ' %I:%M:%S %p')
+CLOCK = re.compile(r'\d{1,2}:\d\d(:\d\d)?( ?[ap]m)?', re.I)
+COMMA = re.compile(r'\s*[+-]?\d*,(\d+)\s*')  # a number with one comma
+POINT = re.compile(r'\s*[+-]?\d*\.\d+\s*')
+MAGIC = {
+  b'PK': 'an Excel workbook or a zip',
+  b'\x1f\x8b': 'a gzip',
+  b'\xd0\xcf': 'an Excel',
+}  # how files that are no text begin
 CLOSED_DAYS = 10  # working days in a row without a row, in a table of trading days
 CLOSED_SHARE = 0.1  # of the steps of trading days that may pass over closed days
 COUNT_ROWS = f'data.date={INDEX} counts the rows instead'
@@ -81,10 +101,13 @@ def read(
   """The numbers in a CSV file, separated by commas, semicolons, tabs or bars.
 
   Times are ISO 8601 ('2016-07-01 00:00', with or without offset from UTC), packed
-  ('20160701', '2016070100'), quarters ('2016Q3'), ISO weeks ('2016-W26') or numbers
-  (years, row counts, epochs), in equal steps; of hours, days and so on, of calendar
-  months, or of trading days. All other columns hold finite numbers; where semicolons
-  separate, a comma is the decimal mark.
+  ('20160701', '2016070100'), half-years, quarters and months ('2016Q3'), ISO weeks
+  ('2016-W26'), dates as people write them ('31.12.2016', '12/31/2016 11:00 PM', 'Dec
+  2016') or numbers (years, row counts, epochs), in equal steps; of hours, days and so
+  on, of calendar months, or of trading days. Whether day or month comes first is read
+  off the steps, and refused where they do not tell. All other columns hold finite
+  numbers; a comma is the decimal mark where semicolons separate, and where no number
+  has a point and a comma stands before other than three digits.
 
   Args:
     path: of the file, in UTF-8, or UTF-16 with a byte order mark.
@@ -118,6 +141,7 @@ def read(
   else:
     times = tuple(cell.strip() for cell in cells.columns[at])
     step = _step(cells, at)
+    cells.treatments.extend(_describe_form(times))
   values = [_numbers(cells, i) for i in rest]
   for i, steps in zip(rest, map(np.diff, values), strict=True):
     if steps[0] and (steps == steps[0]).all():
@@ -141,7 +165,9 @@ def _parse(path: pathlib.Path, header: bool) -> Cells:
   if text.startswith('sep=') and text[5:6] in ('\r', '\n'):  # a hint of Excel's
     text = text[5:].lstrip('\r\n')
   mark = _separator(text)
-  reader = csv.reader(io.StringIO(text, newline=''), delimiter=mark, strict=True)
+  reader = csv.reader(
+    io.StringIO(text, newline=''), delimiter=mark, strict=True, skipinitialspace=True
+  )
   rows: list[list[str]] = []
   try:
     rows.extend(reader)
@@ -170,8 +196,26 @@ def _parse(path: pathlib.Path, header: bool) -> Cells:
     where = 'below its header' if header else 'in all'
     raise errors.UserError(f'{place} has {len(rows) - first + 1} rows {where}')
   columns = [tuple(column) for column in zip(*rows[first - 1 :], strict=True)]
-  decimal = ',' if mark == ';' else '.'
-  return _named(Cells(place, names, columns, first, decimal, []))
+  cells = Cells(place, names, columns, first, _decimal(mark, columns), [])
+  if width == 1 and len(names[0].split()) == len(columns[0][0].split()) > 1:
+    raise errors.UserError(
+      f'{place} is separated by blanks ({text.splitlines()[0][:40]!r}); separate its '
+      'columns by commas, semicolons, tabs or bars'
+    )
+  return _named(cells)
+
+
+def _decimal(mark: str, columns: Sequence[Sequence[str]]) -> str:
+  """The decimal mark: a comma between semicolons, and where numbers must have it.
+
+  '1,234' may be 1234: a comma counts if another number has other than three digits
+  behind it, and none has a point.
+  """
+  if mark == ';':
+    return ','
+  cells = [cell for column in columns for cell in column]
+  commas = {len(match[1]) for match in map(COMMA.fullmatch, cells) if match}
+  return ',' if commas - {3} and not any(map(POINT.fullmatch, cells)) else '.'
 
 
 def _named(cells: Cells) -> Cells:
@@ -209,6 +253,8 @@ def _is_data(row: Sequence[str]) -> bool:
 
 def _text(path: pathlib.Path, place: str) -> str:
   data = source.read_bytes(path, LIMIT, place)
+  if what := MAGIC.get(data[:2], ''):
+    raise errors.UserError(f'{place} is {what} file, not text; save the table as CSV')
   utf16 = data[:2] in (b'\xff\xfe', b'\xfe\xff')
   try:
     text = data.decode('utf-16' if utf16 else 'utf-8-sig')
@@ -242,6 +288,11 @@ def _time_column(
   cells: Cells, date: str, header: bool, excluded: Sequence[str]
 ) -> int | None:
   """Which column holds the times; None if the rows are counted."""
+  if date == INDEX in cells.names:
+    try:
+      _step(cells._replace(treatments=[]), cells.names.index(INDEX))
+    except errors.UserError:  # that column cannot be meant
+      return None
   if date and date in cells.names:
     return cells.names.index(date)
   if date == INDEX:
@@ -285,10 +336,14 @@ def _numbers(cells: Cells, at: int) -> np.ndarray:
     why = f'is missing ({column[i]!r}): fill the gaps, cut the rows off, or {leave_out}'
   elif values[i] is None:
     why = f'holds {column[i][:40]!r}, which is not a number; {leave_out}'
+    if any(map(str.isdigit, column[i])):
+      why += ', or write numbers like -1234.5, without units or groups of digits'
   raise errors.UserError(f'{cells.place}, row {cells.row(i)}, column {name!r} {why}')
 
 
 def _number(cell: str, decimal: str) -> float | None:
+  if '_' in cell:  # Python's own way to group digits
+    return None
   try:
     return float(cell if decimal == '.' else cell.replace(decimal, '.'))
   except ValueError:
@@ -345,8 +400,14 @@ def _irregular(
     else ''
   )
   if steps[i] == 0:
+    hours = [
+      name
+      for name, cells_ in zip(cells.names, cells.columns, strict=True)
+      if all(CLOCK.fullmatch(cell.strip()) for cell in cells_[i : i + 2])
+    ]
+    join = f'join {hours[0]!r} to it in one column, or ' if hours else ''
     return errors.UserError(
-      f'{where}: time {time!r} is also that of row {cells.row(i)}; {COUNT_ROWS}'
+      f'{where}: time {time!r} is also that of row {cells.row(i)}; {join}{COUNT_ROWS}'
     )
   if steps[i] < 0:
     return errors.UserError(
@@ -370,6 +431,8 @@ def _not_a_time(
   why = f'{times[i][:40]!r} is not an ISO 8601 time (like 2016-07-01 12:00) or a number'
   if times[i].lower() in MISSING:
     why = f'the time is missing ({times[i]!r})'
+  elif len(_read_as_written(pd.Series(times, dtype=object))) > 1:
+    why = f'{times[i]!r} may be day and month or month and day, and steps do not tell'
   if bad.all():
     why += f'; rewrite the times, name another column by data.date, or {COUNT_ROWS}'
   return errors.UserError(
@@ -399,21 +462,59 @@ def _parse_times(times: Sequence[str]) -> Any:
       return None
     packed = pd.to_datetime(series, format=form, errors='coerce', utc=True)
     return packed if packed.dt.year.between(1600, 2200).all() else None
-  if PERIOD.fullmatch(times[0]):
+  if any(pattern.fullmatch(times[0]) for pattern in PERIODS):
     series = series.map(_period)
-  return pd.to_datetime(series, format='ISO8601', errors='coerce', utc=True)
+  if all(map(OFFSET.search, times)):  # whole days where the clocks may change
+    series = series.map(lambda cell: OFFSET.sub('', cell))
+  clock = pd.to_datetime(series, format='ISO8601', errors='coerce', utc=True)
+  if not clock.isna().all():
+    return clock
+  readings = list(_read_as_written(series).values())
+  if len(readings) > 1 and len(times) > 2:
+    readings = [reading for reading in readings if _is_regular(reading)]
+    return readings[0] if len(readings) == 1 else clock
+  return readings[0] if readings else clock
+
+
+def _read_as_written(series: pd.Series) -> dict[str, pd.Series]:
+  """The times that every form of `DATES` and `CLOCKS` reads in all cells, by form."""
+  readings: dict[str, pd.Series] = {}
+  for form in (f'{date}{clock}' for date in DATES for clock in CLOCKS):
+    try:
+      datetime.datetime.strptime(series[0], form)
+      reading = pd.to_datetime(series, format=form, utc=True)
+    except ValueError:
+      continue
+    if not any(reading.equals(other) for other in readings.values()):
+      readings[form] = reading
+  return readings
+
+
+def _is_regular(clock: pd.Series) -> bool:
+  steps = np.diff(_ticks(clock)[0])
+  return bool((steps == steps[0]).all() and steps[0] > 0)
+
+
+def _describe_form(times: Sequence[str]) -> list[str]:
+  """A sentence if day or month might come first."""
+  if not re.match(r'\d{1,2}[/-]\d{1,2}[/-]\d', times[0]):
+    return []
+  clock = _parse_times(times)
+  is_day = bool((clock.dt.day == [int(re.split('[/-]', t)[0]) for t in times]).all())
+  order = 'day, month, year' if is_day else 'month, day, year'
+  return [f'Times like {times[-1]!r} are read as {order}.']
 
 
 def _period(cell: str) -> str:
-  """The first day of a quarter or an ISO week; other cells as they are."""
-  match = PERIOD.fullmatch(cell)
+  """The first day of a half-year, quarter, month or ISO week; other cells as is."""
+  match = next(filter(None, (each.fullmatch(cell) for each in PERIODS)), None)
   if not match:
     return cell
-  year, kind, count = int(match[1]), match[2], int(match[3])
+  year, kind, count = int(match['year']), match['kind'].upper(), int(match['count'])
   try:
-    if kind == 'Q':
-      return str(datetime.date(year, 3 * count - 2, 1))
-    return str(datetime.date.fromisocalendar(year, count, 1))
+    if kind == 'W':
+      return str(datetime.date.fromisocalendar(year, count, 1))
+    return str(datetime.date(year, MONTHS[kind] * (count - 1) + 1, 1))
   except ValueError:
     return cell
 

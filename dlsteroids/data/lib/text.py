@@ -43,6 +43,7 @@ OPTIONS = {
 BYTES = tuple(chr(i) if 32 <= i < 127 else f'\\x{i:02x}' for i in range(256))
 LIMIT = 2**31 - 2**24  # bytes; positions of symbols and a window beyond fit in int32
 MARKS = {  # that of UTF-32 begins with that of UTF-16
+  codecs.BOM_UTF8: 'utf-8',
   codecs.BOM_UTF32_LE: 'utf-32',
   codecs.BOM_UTF32_BE: 'utf-32',
   codecs.BOM_UTF16_LE: 'utf-16',
@@ -103,7 +104,7 @@ def _symbols(
   if not content:
     raise errors.UserError(f'{name}: the text is empty')
   if kind == 'bytes':
-    codes = np.frombuffer(content, np.uint8)
+    codes = np.frombuffer(content.removeprefix(codecs.BOM_UTF8), np.uint8)
   else:
     text = _read(name, content, encoding)
     codes = np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), np.uint32)
@@ -130,12 +131,14 @@ def _symbols(
 
 
 def _read(name: str, content: bytes, encoding: str) -> str:
-  """`content` decoded, strictly, without a byte order mark."""
-  if encoding.lower().replace('_', '-') in ('utf-8', 'utf8'):
-    marks = (MARKS[mark] for mark in MARKS if content.startswith(mark))
-    encoding = next(marks, encoding)
+  """`content` decoded, strictly, by the byte order mark if it has one.
+
+  Without that mark, and without those inside, where files with marks were joined.
+  """
+  marks = (MARKS[mark] for mark in MARKS if content.startswith(mark))
+  encoding = next(marks, encoding)
   try:
-    text = content.decode(encoding).removeprefix('\ufeff')
+    text = content.decode(encoding).replace('\ufeff', '')
   except LookupError as error:
     raise errors.UserError(
       f'config.data.encoding: unknown {encoding!r}; use utf-8, latin-1, utf-16 or '
@@ -170,6 +173,11 @@ def _describe_line_ends(text: np.ndarray, classes: Sequence[str]) -> list[str]:
   if not len(returns):
     return []
   paired = int((text[returns + 1] == place.get(names[1], -1)).sum())
+  if names[1] not in place or not (text == place[names[1]]).any():
+    return [
+      f'The text has {len(returns):,} carriage returns and no line feeds, as on old '
+      'Macs. They count as symbols; mac2unix converts the file.'
+    ]
   return [
     f'The text has {len(returns):,} carriage returns, {paired:,} of them before a line '
     'feed (CRLF, as on Windows). They count as symbols; convert the file (dos2unix) to '

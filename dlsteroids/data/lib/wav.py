@@ -20,6 +20,7 @@ LONGEST = 600  # seconds of a recording
 EXTENSIBLE = 0xFFFE  # a format tag whose actual tag lies 24 bytes on
 PCM, FLOAT = 1, 3  # format tags
 WIDTHS = {PCM: (8, 16, 24, 32), FLOAT: (32, 64)}  # bits of a sample
+WIDE = (b'RF64', b'BW64')  # which have 64-bit sizes in a chunk ds64
 UNKNOWN = 0x7FFF0000  # bytes; programs write this or more for a size not known yet
 # Sony's Wave64: 16-byte names, which begin with those of RIFF, and 64-bit sizes that
 # include the header, padded to 8 bytes.
@@ -37,8 +38,8 @@ def read(data: bytes, name: str) -> Sound:
   """The sound in the bytes of a WAV file: 8 to 32-bit PCM or 32 or 64-bit floats.
 
   Sizes of 2 GB and more (or, in a file without a size, 0) are those of a stream, whose
-  sound reaches to the end of the file. RIFF, RF64 and Wave64 are read; chunks before
-  the format or the sound are skipped.
+  sound reaches to the end of the file. RIFF, RF64, BW64 and Wave64 are read; chunks
+  before the format or the sound are skipped.
 
   Raises:
     UserError: empty, damaged, truncated, too long, or of another encoding.
@@ -49,6 +50,8 @@ def read(data: bytes, name: str) -> Sound:
   tag, channels, rate, _, block, bits = struct.unpack('<HHIIHH', form[:16])
   if tag == EXTENSIBLE and len(form) >= 26:
     tag = int.from_bytes(form[24:26], 'little')
+  if tag == PCM and channels and block == channels * -(-bits // 8):
+    bits = block // channels * 8  # such as 12 bits, which lie on top of 16
   if bits not in WIDTHS.get(tag, ()) or block != channels * bits // 8 or not channels:
     kind = {PCM: 'PCM', FLOAT: 'floats'}.get(tag, f'encoding {tag}')
     raise errors.UserError(
@@ -81,7 +84,7 @@ def _chunks(data: bytes, name: str) -> tuple[bytes, bytes, int]:
   wide = data.startswith(WAVE64)
   name_size, head, start = (16, 24, 40) if wide else (4, 8, 12)
   kind = data[24:28].upper() if wide else data[8:12]
-  if not (wide or data[:4] in (b'RIFF', b'RF64')) or kind != b'WAVE':
+  if not (wide or data[:4] in (b'RIFF', *WIDE)) or kind != b'WAVE':
     raise errors.UserError(
       f'{name!r} cannot be read as WAV: it begins with {data[:12]!r}'
     )
@@ -97,23 +100,37 @@ def _chunks(data: bytes, name: str) -> tuple[bytes, bytes, int]:
     elif chunk == b'fmt ':
       form = data[begin : begin + min(size, 64)]
     elif chunk == b'data' and len(form) >= 16:
-      if data.startswith(b'RF64') and size >= UNKNOWN:
+      if data[:4] in WIDE and size >= UNKNOWN:
         size = large
       body = data[begin:]
-      unknown = size >= UNKNOWN or (size == 0 and _streamed(data))
-      size = len(body) if unknown else size
+      unknown = size >= UNKNOWN or (size == 0 and _streamed(data, body))
+      size = len(body) - _tail(body) if unknown else size
       return form, body[:size], size
-    at = begin + (-(-size // 8) * 8 if wide else size + size % 2)
+    unpadded = data[begin + size : begin + size + 4] in (b'fmt ', b'data')
+    at = begin + (-(-size // 8) * 8 if wide else size + (size % 2) * (not unpadded))
   raise errors.UserError(
     f'{name!r} cannot be read as WAV: it ends before the '
     f'{"sound" if form else "format"}'
   )
 
 
-def _streamed(data: bytes) -> bool:
-  """Whether the size of the whole file was unknown when its header was written."""
+def _streamed(data: bytes, body: bytes) -> bool:
+  """Whether sizes were unknown when the header of a file with 0 bytes was written.
+
+  Then what follows is no chunk, or the size of the whole file is unknown, too.
+  """
   size = int.from_bytes(data[4:8], 'little')
-  return size == 0 or size >= UNKNOWN
+  name, length = body[:4], int.from_bytes(body[4:8], 'little')
+  is_chunk = name.isascii() and name.isalnum() and length <= len(body) - 8
+  return size == 0 or size >= UNKNOWN or not is_chunk
+
+
+def _tail(body: bytes) -> int:
+  """Bytes of a chunk LIST that ends the file, behind a sound of unknown size."""
+  at = body.rfind(b'LIST')
+  size = int.from_bytes(body[at + 4 : at + 8], 'little')
+  ends = at >= 0 and at + 8 + size in (len(body), len(body) - 1)
+  return len(body) - at if ends and body[at + 8 : at + 12] in (b'INFO', b'adtl') else 0
 
 
 def _decode(tag: int, channels: int, rate: int, bits: int, body: bytes) -> np.ndarray:
