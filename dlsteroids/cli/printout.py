@@ -162,9 +162,10 @@ def _runs(
     claims
   )
   if search:
-    more = ', more if an end of the grid is the best'
-    if plan.tune_by == 'neighbours':
-      more = ' so far'
+    more = {
+      'grid': ', more if an end of the grid is the best',
+      'neighbours': ' so far',
+    }.get(plan.tune_by, '')
     parts.append(
       f'{len(search)} to tune{"" if plan.final else more} and up to {tuned} tuned'
     )

@@ -59,7 +59,9 @@ SECTIONS: dict[str, dict[str, Option]] = {
       'far, beginning at the choice of the next smaller budget (neighbours)',
       choices=('grid', 'random', 'neighbours'),
     ),
-    'tune_trials': Option(9, 'points that a search tries, unless it is a grid', 2),
+    'tune_trials': Option(
+      9, 'points that a search tries, unless it is a grid', 2, 10_000, closed='both'
+    ),
     'tune_for': Option(
       'score',
       'what it chooses by: the score of the deciding metric on validation, or the '

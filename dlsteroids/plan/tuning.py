@@ -111,12 +111,22 @@ def parse_grid(text: str, config: Mapping[str, Any]) -> dict[str, tuple[float, .
 
 
 def _check_value(path: str, number: float, config: Mapping[str, Any]) -> None:
-  """Raises UserError for a size not above 0, or part of a whole number."""
+  """Raises UserError for a size not above 0, part of a whole number, or a value that
+  its option does not take.
+  """
+  if math.isnan(number):
+    raise errors.UserError(f'config.study.tune: {path} has a value that is no number')
   if path == SIZE and not 0 < number < math.inf:
     raise errors.UserError(f'config.study.tune: size must be above 0, not {number:g}')
   if is_whole(path, config) and not number.is_integer():
     raise errors.UserError(
       f'config.study.tune: {path} is a whole number, not {number:g}'
+    )
+  declared = config_lib.declared(config)
+  if path in declared and not options.inside(declared[path], number):
+    raise errors.UserError(
+      f'config.study.tune: {path} must lie in {options.interval(declared[path])}, not '
+      f'{number:g}'
     )
 
 
@@ -192,6 +202,11 @@ def draw(
       raise errors.UserError(
         f'config.study.tune: draws of {path} are log-uniform, so its numbers must be '
         f'above 0, not {low:g}; or use config.study.tune_by=grid'
+      )
+    if math.isinf(high):
+      raise errors.UserError(
+        f'config.study.tune: {path} is drawn between two finite numbers, not up to '
+        f'{high:g}; or use config.study.tune_by=grid'
       )
     stream = np.random.default_rng(zlib.crc32(path.encode()))
     drawn = np.exp(stream.uniform(math.log(low), math.log(high), count))

@@ -160,6 +160,10 @@ def test_log_uniform_draws_spread_evenly_over_decades():
     ({'design': 'one_out'}, 'has no arm without any component'),
     ({'budgets_bare': 'x'}, 'study.budgets_bare: expected numbers'),
     ({'tune_by': 'random', 'tune': f'{RATE}=0,1'}, 'must be above 0, not 0'),
+    ({'tune_by': 'random', 'tune': f'{RATE}=1,inf'}, 'two finite numbers, not up to i'),
+    ({'tune': f'{RATE}=1,nan'}, 'learning_rate has a value that is no number'),
+    ({'tune': 'optimizer.momentum=0.5,1.5'}, r'must lie in \[0, 1\), not 1.5'),
+    ({'tune_by': 'random', 'tune_trials': 10**6}, r'must lie in \[2, 10000'),
     ({'tune_by': 'walk'}, "tune_by"),
   ],
 )  # fmt: skip
