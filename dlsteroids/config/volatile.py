@@ -12,7 +12,6 @@ import pathlib
 import time
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 SHIFT = 400 * 86400 + 3661  # seconds: another year, month, day, hour, minute, second
 CHANGING = {
@@ -39,6 +38,8 @@ def is_read_by(file: pathlib.Path) -> bool:
 @contextlib.contextmanager
 def another_day() -> Iterator[None]:
   """Within, the clock is `SHIFT` seconds ahead and the process has another id."""
+  from unittest import mock  # with asyncio, which is slow to import
+
   now, local, utc, form = time.time, time.localtime, time.gmtime, time.strftime
   pid = os.getpid()
 
