@@ -94,6 +94,15 @@ def test_a_frame_is_a_table(tmp_path):
   np.testing.assert_allclose(sees(dataset, 'test')['image'], wanted[rows], atol=1e-5)
 
 
+def test_coordinates_called_x_and_y_are_all_seen(tmp_path):
+  """As scikit-learn's moons in a frame; a sequence called x is the input alone."""
+  points = np.random.default_rng(2).normal(size=(40, 2)).astype(np.float32)
+  frame = pd.DataFrame({'x': points[:, 0], 'y': points[:, 1], 'label': [0, 1] * 20})
+  np.testing.assert_array_equal(stored(tmp_path, frame).arrays['image'], points)
+  rows = {'x': points, 'id': np.arange(40), 'label': [0, 1] * 20}
+  np.testing.assert_array_equal(stored(tmp_path, rows).arrays['image'], points)
+
+
 def test_sequences_of_unequal_length_are_padded(tmp_path):
   rows = [np.arange(length * 2.0).reshape(length, 2) for length in (3, 5, 1, 4, 2) * 4]
   dataset = stored(tmp_path, {'x': rows, 'y': np.arange(20) % 2})
@@ -230,6 +239,11 @@ MISTAKES = [
   (3, {}, 'is a int; give columns by name'),
   ({}, {}, r'data=… is empty'),
   ({'x': [1, 2], 'y': [1]}, {}, 'columns of train differ in length'),
+  ({'x': [], 'y': []}, {}, 'train has no rows'),
+  ((np.array(3), np.array(1)), {}, "column 'x' is a ndarray"),
+  (pd.concat([GAP, GAP], axis=1), {}, "the frame has column 'x' twice"),
+  ({'a/b': [1, 2], 'y': [0, 1]}, {}, "column 'a/b' has a slash in its name"),
+  ((np.ma.masked_equal([1, 2], 2), [0, 1]), {}, "row 1 of column 'x' is missing"),
   (GAP, {}, "row 1 of column 'x' is missing"),
   ({'x': [{}], 'y': [1]}, {}, "column 'x' holds neither numbers nor texts"),
   ({'x': [1, 2], 'z': [1, 2]}, {}, r'name it by data\.target; there are x, z'),

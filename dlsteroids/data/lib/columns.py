@@ -28,7 +28,9 @@ OPTIONS = {
     choices=('examples', 'series', 'text'),
   ),
   'input': Option(
-    '', "columns that the model sees, comma-separated; '': the usual name, or the rest"
+    '',
+    "columns that the model sees, comma-separated; '': the one with a usual name, or "
+    'all but the target, where each is of single numbers',
   ),
   'target': Option(
     '', "column of classes, or columns of a series to forecast; '': the usual name, all"
@@ -139,7 +141,7 @@ def _make_examples(
   used = {key: parts[key] for key in split.SPLITS if key in parts}
   first = used['train']
   target = _one(first.names, config['target'], TARGETS, 'target', name)
-  columns = _inputs(first.names, config['input'], target)
+  columns = _inputs(first, config['input'], target)
   for key, part in used.items():
     for column in (*columns, target):
       if column not in part.names:
@@ -261,12 +263,20 @@ def _one(
   return column
 
 
-def _inputs(names: Sequence[str], listed: str, target: str) -> tuple[str, ...]:
-  """The columns that the model sees."""
+def _inputs(part: Part, listed: str, target: str) -> tuple[str, ...]:
+  """The columns that the model sees.
+
+  A column with a usual name is all of them, unless it is one of several of numbers, as
+  the coordinates x and y of a table with labels.
+  """
   if listed:
-    return series.choose(tuple(names), listed, 'input')
-  usual = next((name for name in INPUTS if name in names), '')
-  return (usual,) if usual else tuple(name for name in names if name != target)
+    return series.choose(tuple(part.names), listed, 'input')
+  rest = tuple(name for name in part.names if name != target)
+  usual = next((name for name in INPUTS if name in rest), '')
+  if not usual:
+    return rest
+  plain = [name for name in rest if np.ndim(part.read(name)[0]) == 0]
+  return rest if usual in plain and len(plain) == len(rest) else (usual,)
 
 
 def _rows(

@@ -66,7 +66,9 @@ def write(data: Any, folder: pathlib.Path) -> tuple[pathlib.Path, bool]:
   arrays: dict[str, np.ndarray] = {}
   for key, part in _by_split(data).items():
     lengths = {name: len(values) for name, values in part.items()}
-    if len(set(lengths.values())) != 1 or not min(lengths.values()):
+    if not any(lengths.values()):
+      raise errors.UserError(f'data=…: {key} has no rows')
+    if len(set(lengths.values())) != 1:
       raise errors.UserError(f'data=…: columns of {key} differ in length: {lengths}')
     for name, values in part.items():
       arrays |= _stored(f'{key}/{name}', values)
@@ -90,6 +92,9 @@ def _by_split(data: Any) -> dict[str, dict[str, Any]]:
 
 def _by_column(data: Any) -> dict[str, Any]:
   if isinstance(data, pd.DataFrame):
+    twice = data.columns[data.columns.duplicated()]
+    if len(twice):
+      raise errors.UserError(f'data=…: the frame has column {str(twice[0])!r} twice')
     return {str(name): data[name] for name in data.columns}
   if isinstance(data, Mapping):
     part = {str(name): values for name, values in data.items()}
@@ -98,7 +103,8 @@ def _by_column(data: Any) -> dict[str, Any]:
   else:
     raise errors.UserError(f'data=… is a {type(data).__name__}; give {ACCEPTED}')
   for name, values in part.items():
-    if isinstance(values, str) or not hasattr(values, '__len__'):
+    sized = hasattr(values, '__len__') and getattr(values, 'ndim', 1) > 0
+    if isinstance(values, str) or not sized:
       raise errors.UserError(
         f'data=…: column {name!r} is a {type(values).__name__}; give {ACCEPTED}'
       )
@@ -109,11 +115,22 @@ def _by_column(data: Any) -> dict[str, Any]:
 
 def _stored(name: str, values: Any) -> dict[str, np.ndarray]:
   """A column as arrays of numbers or texts, without objects."""
+  column = name.partition('/')[2]
+  if '/' in column:
+    raise errors.UserError(
+      f'data=…: column {column!r} has a slash in its name; rename it'
+    )
+  if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+    row = np.flatnonzero(np.ma.getmaskarray(values).reshape(len(values), -1).any(1))[0]
+    raise errors.UserError(
+      f'data=…: row {row} of column {column!r} is missing; fill the gaps or drop the '
+      'rows'
+    )
   if isinstance(values, pd.Series):
     missing = np.flatnonzero(values.isna().to_numpy())
     if missing.size:
       raise errors.UserError(
-        f'data=…: row {missing[0]} of column {name.partition("/")[2]!r} is missing; '
+        f'data=…: row {missing[0]} of column {column!r} is missing; '
         'fill the gaps or drop the rows'
       )
     if pd.api.types.is_datetime64_any_dtype(values):
@@ -133,7 +150,7 @@ def _stored(name: str, values: Any) -> dict[str, np.ndarray]:
   if not kinds <= set('biuf') or len({row.shape[1:] for row in rows}) != 1:
     text = ' '.join(str(values[0]).split())[:40]
     raise errors.UserError(
-      f'data=…: column {name.partition("/")[2]!r} holds neither numbers nor texts nor '
+      f'data=…: column {column!r} holds neither numbers nor texts nor '
       f'sequences of numbers, but {text!r}'
     )
   lengths = np.array([len(row) for row in rows])
