@@ -129,6 +129,27 @@ def test_a_shipped_config_smokes(name, tmp_path, monkeypatch, capsys, every_case
     assert (work / file).stat().st_size
 
 
+@pytest.mark.parametrize(
+  'name', ['steroids_cnn.py', 'steroids_gan.py', 'steroids_lstm.py']
+)
+def test_a_frontier_smokes(name, tmp_path, monkeypatch, capsys, every_case):
+  monkeypatch.chdir(disk.ROOT)
+  monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+  monkeypatch.setattr(probes, 'make', lambda *member: None)
+  argv = ['launch', f'--config=configs/{name}:frontier_smoke', f'--workdir={tmp_path}']
+  if name != 'steroids_lstm.py' and not every_case:
+    assert command.main([*argv, '--action=plan']) == 0, capsys.readouterr().err
+    assert 'search: 2 points or more' in capsys.readouterr().out
+    return
+  assert command.main(argv) == 0, capsys.readouterr().err
+  frontier = pd.read_csv(tmp_path / 'frontier.csv')
+  # the full model at two budgets, the bare one at one more, of twice the compute
+  assert frontier['toolbox'].value_counts().to_dict() == {'bare': 3, 'full': 2}
+  assert frontier['value'].notna().all()
+  worth = pd.read_csv(tmp_path / 'worth.csv')
+  assert {'together'} < set(worth['what'])
+
+
 def modes():
   """Every config with each of its modes, which it names when asked for another."""
   for name in CONFIGS:

@@ -29,10 +29,12 @@ class Idea(NamedTuple):
   Attributes:
     name: the factor's, or the level's where a factor has several rungs.
     year: in which its level was published; 0 where that is not declared.
+    about: what the factor says of itself, where it is one idea; else ''.
   """
 
   name: str
   year: int
+  about: str = ''
 
 
 class Doublings(NamedTuple):
@@ -157,11 +159,14 @@ def ideas_of(study: study_lib.Study) -> tuple[Idea, ...]:
   if study.design == 'ladder':
     steps = [(contrast.factor, contrast.level) for contrast in study.contrasts]
     rungs = [factor for factor, _ in steps]
+    about = {factor.name: factor.about for factor in study.factors}
     return tuple(
-      Idea(factor if rungs.count(factor) == 1 else level, year[factor, level])
+      Idea(factor, year[factor, level], about[factor])
+      if rungs.count(factor) == 1
+      else Idea(level, year[factor, level])
       for factor, level in steps
     )
-  ideas = [Idea(f.name, f.levels[0].year) for f in study.factors]
+  ideas = [Idea(f.name, f.levels[0].year, f.about) for f in study.factors]
   if all(idea.year for idea in ideas):
     ideas.sort(key=lambda idea: idea.year)
   return tuple(ideas)

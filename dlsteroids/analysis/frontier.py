@@ -709,8 +709,9 @@ def growth(
       costs = [_cost(curves[s], place) for s in (0, frontiers.full)]
       measured = ~(costs[0].open | costs[1].open)
       places.append(-place)
-      doublings.append(np.where(measured, costs[1].low, np.nan))
-      worths.append(np.where(measured, costs[0].low - costs[1].low, np.nan))
+      bare, full = (np.where(measured, cost.low, np.nan) for cost in costs)
+      doublings.append(full)
+      worths.append(bare - full)
   nothing = Slope(math.nan, math.nan, math.nan)
   if len(worths) < 2:
     return Growth(rows, nothing, nothing, len(worths), math.nan)

@@ -28,6 +28,7 @@ _GAME = {
   'from_full': 'taken from the full model',
   'to_bare': 'given to the bare model',
 }
+_SHORT = 24  # letters of an idea's name, at most
 _MONTHS = 6  # in which training compute doubled, 2010 to 2022 (Sevilla et al. 2022)
 
 
@@ -128,8 +129,14 @@ def in_years(study: study_lib.Study, result: doublings_lib.Doublings) -> list[st
 
 
 def name_idea(idea: doublings_lib.Idea) -> str:
-  """'batch norm (2015)', 'dropout'."""
-  return idea.name.replace('_', ' ') + (f' ({idea.year})' if idea.year else '')
+  """'batch normalisation (2015)', 'dropout'."""
+  return call_idea(idea) + (f' ({idea.year})' if idea.year else '')
+
+
+def call_idea(idea: doublings_lib.Idea) -> str:
+  """What its factor says of itself, if that is short; else its name."""
+  short = 0 < len(idea.about) <= _SHORT
+  return idea.about if short else idea.name.replace('_', ' ')
 
 
 def grown(result: doublings_lib.Doublings) -> list[str]:

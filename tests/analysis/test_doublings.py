@@ -165,9 +165,7 @@ def ladder():
 
 def test_a_ladder_has_the_worth_of_every_rung(ladder):
   _, result = ladder
-  assert [tuple(idea) for idea in result.ideas] == [
-    ('dropout', 2012), ('activation', 2011),
-  ]  # fmt: skip
+  assert result.ideas == (('dropout', 2012, ''), ('activation', 2011, ''))
   assert result.bare_year == 1986
   assert not result.is_game
   assert result.in_order
@@ -216,14 +214,18 @@ def test_ideas_of_a_factorial_are_in_the_order_of_history():
     factors.Level('on', (), year=a),
     factors.Level('off', (), year=b),
   )
-  later = factors.Factor('later', levels(2015, 0))
+  later = factors.Factor('later', levels(2015, 0), about='a later one')
   earlier = factors.Factor('earlier', levels(1989, 1986))
   cells = [
     ({'later': a, 'earlier': b}, f'{a}-{b}')
     for a, b in itertools.product(('on', 'off'), repeat=2)
   ]
   study = dataclasses.replace(study, factors=(later, earlier), cells=tuple(cells))
-  assert doublings.ideas_of(study) == (('earlier', 1989), ('later', 2015))
+  ideas = doublings.ideas_of(study)
+  assert ideas == (('earlier', 1989, ''), ('later', 2015, 'a later one'))
+  assert [words.name_idea(idea) for idea in ideas] == [
+    'earlier (1989)', 'a later one (2015)',
+  ]  # fmt: skip
   assert doublings.arms_of_toolboxes(study) == {
     0: 'off-off', 1: 'off-on', 2: 'on-off', 3: 'on-on',
   }  # fmt: skip

@@ -285,6 +285,19 @@ def test_default_targets_are_reached_by_bare_and_full():
   assert frontier.default_targets(apart) == (None,)
 
 
+def test_growth_where_both_reach_a_target_at_once():
+  # seeds scatter by more than compute brings, so that some replicates begin below it
+  errors = lambda toolbox, flops: 2.0 - 0.01 * np.log(flops) - 0.001 * toolbox
+  noise = cases.Noise(seed=0.1)
+  evidence = cases.evidence(
+    ('a',), errors, {0: FAR, 1: OWN}, seeds=4, tuning=2, noise=noise
+  )
+  with np.errstate(invalid='raise'):
+    result = frontier.growth(frontier.trace(evidence, NATS, 99))
+  assert 0.5 < result.share_left_out < 1
+  assert np.isnan(result.per_doubling.ci_low)
+
+
 def test_growth_of_an_idea_that_changes_the_exponent():
   # e_bare = C^-1/4 and e_full = C^-1/2: worth -2 log2 t, i.e. log2 C_full
   errors = lambda toolbox, flops: flops ** (-0.5 if toolbox else -0.25)

@@ -119,20 +119,21 @@ def name_curve(
   study: study_lib.Study, result: doublings_lib.Doublings, toolbox: int
 ) -> str:
   """'bare model, 1986', '+ ReLU, 2011', 'without convolution', or what it has."""
-  ideas, full = [idea.name for idea in result.ideas], 2 ** len(result.ideas) - 1
+  ideas = [words.call_idea(idea) for idea in result.ideas]
+  full = 2 ** len(ideas) - 1
   if not toolbox:
     return 'bare model' + (f', {result.bare_year}' if result.bare_year else '')
   if result.in_order and len(ideas) > 1:
     idea = result.ideas[toolbox.bit_count() - 1]
     year = f', {idea.year}' if idea.year else ''
-    return f'+ {idea.name.replace("_", " ")}{year}'
+    return f'+ {words.call_idea(idea)}{year}'
   if toolbox == full:
     return 'full model'
   missing = [idea for i, idea in enumerate(ideas) if not toolbox >> i & 1]
   if len(missing) == 1 and len(ideas) > 2:
-    return f'without {missing[0].replace("_", " ")}'
+    return f'without {missing[0]}'
   own = [idea for i, idea in enumerate(ideas) if toolbox >> i & 1]
-  return ('with ' + ' + '.join(own)).replace('_', ' ')
+  return f'with {" + ".join(own)}'
 
 
 def _legend_size(keys: Sequence[panels.Key]) -> tuple[float, float]:
