@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import pathlib
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -90,6 +91,12 @@ def main(argv: Sequence[str]) -> int:
     except errors.UserError as error:
       print(f'dlsteroids: {error}', file=sys.stderr)
       return 2
+    except ValueError as error:
+      text = environment.describe_setting(error)
+      if not text:
+        raise
+      print(f'dlsteroids: {text}', file=sys.stderr)
+      return 2
     except BrokenPipeError:  # such as `dlsteroids --help | head`
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       return 0
@@ -173,7 +180,8 @@ def parse(argv: Sequence[str], needs_config: bool = True) -> Command:
   except absl_flags.UnrecognizedFlagError as error:
     raise errors.UserError(_unrecognized(error.flagname)) from error
   except (absl_flags.Error, TypeError, ValueError) as error:
-    raise errors.UserError(f'command line: {str(error).splitlines()[0]}') from error
+    text = re.sub(r"\('(.*)', '.*'\)$", r'\1', str(error).splitlines()[0])
+    raise errors.UserError(f'command line: {text}') from error
   rest = _read_words(values, rest)
   if rest:
     raise errors.UserError(f'unexpected argument {rest[0]!r}; flags begin with --')
@@ -197,14 +205,19 @@ def parse(argv: Sequence[str], needs_config: bool = True) -> Command:
 def _read_words(values: absl_flags.FlagValues, words: Sequence[str]) -> list[str]:
   """Takes action and study from words without dashes; returns those left over."""
   words = list(words)
-  if words and words[0] in flags.ACTIONS:
+  actions = [word for word in words[:2] if word in flags.ACTIONS]
+  if actions:
     if values['action'].present:
-      raise errors.UserError(f'{words[0]!r} and --action={values.action}: name one')
-    values['action'].value = words.pop(0)
+      raise errors.UserError(f'{actions[0]!r} and --action={values.action}: name one')
+    values['action'].value = actions[0]
+    words.remove(actions[0])
   if words and not values['config'].present:
     word = words.pop(0)
     guess, file = errors.did_you_mean(word, flags.ACTIONS), word.partition(':')[0]
-    if guess and file not in files.shipped() and not pathlib.Path(file).is_file():
+    is_file = pathlib.Path(file).is_file() or '/' in file or '.' in file
+    if word in flags.INFORMATION and not is_file:
+      raise errors.UserError(f'unknown action {word!r} (did you mean --{word}?)')
+    if guess and file not in files.shipped() and not is_file:
       raise errors.UserError(
         f'unknown action {word!r}{guess}; there are {", ".join(flags.ACTIONS)}'
       )
@@ -444,6 +457,16 @@ def _one_run(
 
 
 def default_workdir(config: str, name: str) -> str:
-  """studies/NAME, or studies/NAME-MODE for a mode, which is another study."""
+  """studies/NAME, or studies/NAME-MODE for a mode, which is another study.
+
+  Raises:
+    UserError: a name that is no folder below studies/.
+  """
+  parts = pathlib.PurePath(name).parts
+  if not parts or '..' in parts or name.startswith('/') or max(map(len, parts)) > 120:
+    raise errors.UserError(
+      f'study.name {name[:40]!r} cannot name a folder in studies/ (one to 120 '
+      'characters, without ..): change it, or set --workdir'
+    )
   _, _, mode = config.partition(':')
   return f'studies/{name}-{mode}' if mode else f'studies/{name}'

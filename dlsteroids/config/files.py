@@ -93,20 +93,29 @@ def split(path: str) -> tuple[pathlib.Path, str]:
   names_it = (file.suffix == '.py') == (folder == 'configs')
   if folder in ('.', 'configs') and names_it and file.stem in studies:
     return studies[file.stem], mode
+  guess = errors.did_you_mean(name, studies)
+  for near in (file.with_suffix('.py'), pathlib.Path(name.replace('.', '/') + '.py')):
+    if near.name != '.py' and near.is_file():
+      guess = f' (did you mean {str(near)!r}?)'
   raise errors.UserError(
-    f'no config file {name!r}{errors.did_you_mean(name, studies)}; shipped: '
-    f'{", ".join(studies) or "none"}'
+    f'no config file {name!r}{guess}; shipped: {", ".join(studies) or "none"}'
   )
 
 
-def _execute(file: pathlib.Path) -> ModuleType:
-  """The module of a config file; UserError if it fails or lacks a function."""
+def _execute(file: pathlib.Path, names: Mapping[str, Any] | None = None) -> ModuleType:
+  """The module of a config file; UserError if it fails or lacks a function.
+
+  Args:
+    file: of the config.
+    names: further names that the module has from the start.
+  """
   # Dataclasses and pickles look their module up; under the bare stem it could hide one.
   name = f'config_file_{file.stem}'
   spec = importlib.util.spec_from_file_location(name, file)
   if spec is None or spec.loader is None:
     raise errors.UserError(f'config file {file} is not a Python file (*.py)')
   module = importlib.util.module_from_spec(spec)
+  vars(module).update(names or {})
   for folder in (pathlib.Path.cwd(), file.parent):
     if str(folder) not in sys.path:  # for modules of the user beside the file
       sys.path.append(str(folder))
@@ -115,7 +124,7 @@ def _execute(file: pathlib.Path) -> ModuleType:
     spec.loader.exec_module(module)
   except errors.UserError:
     raise
-  except Exception as error:
+  except (Exception, SystemExit) as error:
     raise errors.UserError(_blame(file, error)) from error
   for name in ('get_config', 'get_factors'):
     if not callable(getattr(module, name, None)):
@@ -129,7 +138,7 @@ def _call(module: ModuleType, name: str, *args: Any) -> Any:
     return getattr(module, name)(*args)
   except errors.UserError:
     raise
-  except Exception as error:
+  except (Exception, SystemExit) as error:
     raise errors.UserError(
       _blame(pathlib.Path(str(module.__file__)), error, f'{name}: ')
     ) from error
@@ -140,15 +149,22 @@ def _get_config(
 ) -> dict[str, Any]:
   """The resolved result of `get_config(mode)`, or of `get_config()` without a mode."""
   parameters = list(inspect.signature(module.get_config).parameters.values())
-  required = [p.name for p in parameters if p.default is p.empty and p.kind < 2]
+  needs = [p for p in parameters if p.default is p.empty and p.kind not in (2, 4)]
+  required = [p.name for p in needs]
   if mode and not parameters:
     raise errors.UserError(
       f'config file {module.__file__}: get_config takes no mode: {mode!r}'
     )
-  if len(required) > bool(mode):
+  by_position = [p.name for p in needs if p.kind < 2]
+  if len(required) > bool(mode) or required != by_position:
+    cure = 'a default, or --config=FILE.py:VALUE'
+    if required != by_position:
+      cure = f'{", ".join(p.name for p in needs if p.kind > 2)} a default'
+    elif mode:
+      cure = 'the others defaults'
     raise errors.UserError(
       f'config file {module.__file__}: get_config needs {", ".join(required)}: give '
-      f'{"the others defaults" if mode else "a default, or --config=FILE.py:VALUE"}'
+      f'{cure}'
     )
   config = _call(module, 'get_config', *((mode,) if mode else ()))
   if not isinstance(config, Mapping) and not hasattr(config, 'to_dict'):
@@ -188,8 +204,8 @@ def _check_same(
   file: pathlib.Path, mode: str, options: Mapping[str, str], first: tuple
 ) -> None:
   """Raises UserError if the file gives another config on another day."""
-  with volatile.another_day():
-    module = _execute(file)
+  with volatile.another_day(file):
+    module = _execute(file, volatile.BUILTINS)
     config = _get_config(module, mode, options)
     again = config, {name: _listed(module, name, config) for name in LISTS}
   address = re.compile(r' at 0x\w+')  # of functions
@@ -208,7 +224,7 @@ def _check_same(
   )
 
 
-def _blame(file: pathlib.Path, error: Exception, where: str = '') -> str:
+def _blame(file: pathlib.Path, error: Exception | SystemExit, where: str = '') -> str:
   """One line about an error in a config file, with the line that raised it."""
   frames = traceback.extract_tb(error.__traceback__)
   lines = [frame.lineno for frame in frames if frame.filename == str(file)]
@@ -218,20 +234,25 @@ def _blame(file: pathlib.Path, error: Exception, where: str = '') -> str:
   return f'config file {file}{line}: {where}{_explain(error)}'
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception | SystemExit) -> str:
   """What an error says; those of a locked ConfigDict in the words of this package."""
   cause: Any = error  # ConfigDict's AttributeErrors hold KeyErrors
   while isinstance(cause, Exception):
     cause = cause.args[0] if cause.args else ''
   text = str(cause)
   kind = re.search(
-    r"field '(\w+)'.*?(\S+) is of original type <class '(\w+)'> and cannot be casted "
-    r"to type <class '(\w+)'>",
+    r"field '(\w+)'.*?\) ?\.? ?(.+) is of original type <class '([\w.]+)'> and cannot "
+    r"be casted to type <class '(\w+)'>",
     text,
+    re.DOTALL,
   )
   if kind:
     name, value, other, expected = kind.groups()
-    return f'option {name!r} expects {expected}, not {value} ({other})'
+    value = ' '.join(value.split())[:60]
+    cure = f'; {expected}(…) makes it one' if '.' in other else ''
+    whole = expected == 'int' and re.fullmatch(r'-?\d+\.0', value)
+    cure = f'; write {value[:-2]}' if whole else cure
+    return f'option {name!r} expects {expected}, not {value} ({other}){cure}'
   key = re.match(r'(?:Key )?["\'](\w+)["\'](?: does not exist|\n)', text)
   if key and isinstance(error, AttributeError | KeyError):
     if moved := launch_options.describe_moved(key[1]):
@@ -246,4 +267,6 @@ def _explain(error: Exception) -> str:
     return f'unknown option {key[1]!r}{guess}' + (
       f'; there are {names}' if names else ''
     )
+  if isinstance(error, AttributeError) and (bare := re.fullmatch(r"'(\w+)'", text)):
+    return f'unknown option {bare[1]!r}: what this config names has none of that name'
   return errors.describe(error)

@@ -136,6 +136,9 @@ def override(
 def override_text(tree: Any, texts: Mapping[str, str]) -> dict[str, Any]:
   """A resolved config from one of a config file and the overrides of a command line.
 
+  Of a plug-in that a text switches away from, only what differs from its defaults is
+  kept, where the new one has it, too.
+
   Args:
     tree: a ConfigDict or a dict of sections.
     texts: by dotted path, such as {'train.steps': '1e3', 'model.hidden': '(64,)'}.
@@ -145,6 +148,8 @@ def override_text(tree: Any, texts: Mapping[str, str]) -> dict[str, Any]:
   """
   tree = tree.to_dict() if hasattr(tree, 'to_dict') else copy.deepcopy(dict(tree))
   sections = {name: dict(values) for name, values in tree.items()}
+  for section in plugins.PLUGINS:
+    _drop_defaults(section, sections.get(section, {}), texts.get(f'{section}.name'))
   for path, text in texts.items():
     section, _, key = path.partition('.')
     name = sections.get(section, {}).get('name', '')
@@ -160,6 +165,16 @@ def override_text(tree: Any, texts: Mapping[str, str]) -> dict[str, Any]:
       if path not in texts:
         sections['data'].pop(path.removeprefix('data.'), None)
   return resolve(sections, texts)
+
+
+def _drop_defaults(section: str, values: dict[str, Any], name: str | None) -> None:
+  """Drops what a section left at the defaults of another plug-in than `name`."""
+  old = values.get('name', '')
+  if not name or name == old:
+    return
+  for key, default in options.defaults(plugins.table(section, old)).items():
+    if key in values and values[key] == default:
+      del values[key]
 
 
 def parse(path: str, like: Any, text: str) -> Any:
@@ -216,9 +231,18 @@ def coerce(path: str, like: Any, value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-  """NumPy's scalars and arrays as Python's numbers and lists; other values as is."""
-  is_array = hasattr(value, 'tolist') and hasattr(value, 'dtype')
-  return value.tolist() if is_array else value
+  """NumPy's scalars and arrays as Python's numbers and lists; other values as is.
+
+  Numbers of fewer than 64 bits become the shortest that means them: 0.1, not
+  0.10000000149011612.
+  """
+  if not (hasattr(value, 'tolist') and hasattr(value, 'dtype')):
+    return value
+  if value.dtype.kind == 'f' and value.dtype.itemsize < 8:
+    import numpy as np
+
+    value = np.asarray(value).astype(str).astype(float)
+  return value.tolist()
 
 
 def unknown_path(path: str, tree: Mapping[str, Mapping[str, Any]]) -> str:

@@ -9,19 +9,42 @@ import contextlib
 import datetime
 import os
 import pathlib
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 SHIFT = 400 * 86400 + 3661  # seconds: another year, month, day, hour, minute, second
 CHANGING = {
-  *('time', 'datetime', 'random', 'secrets', 'uuid', 'tempfile'),
-  *('getpid', 'urandom', 'getppid'),
+  *('time', 'datetime', 'random', 'secrets', 'uuid', 'tempfile', 'subprocess'),
+  *('getpid', 'urandom', 'getppid', 'popen', 'now', 'today', 'hash', 'id'),
 }  # names of modules and functions that may give another value each time
 
 
 def is_read_by(file: pathlib.Path) -> bool:
-  """Whether a Python file names anything that may differ between executions."""
+  """Whether a config file, or a module of the user's that it imports, may change."""
+  return bool(_names(file) & CHANGING or modules(file))
+
+
+def modules(file: pathlib.Path) -> tuple[str, ...]:
+  """The user's modules that an executed file imports and that may change."""
+  from dlsteroids.config import code  # which most commands do without
+
+  seen: dict[str, bool] = {}
+  todo = [file]
+  while todo:
+    for name in _names(todo.pop()):
+      module = sys.modules.get(name)
+      path = getattr(module, '__file__', None) or ''
+      users = path.endswith('.py') and name not in seen and code.is_first_party(name)
+      if users and not name.startswith('dlsteroids'):
+        todo.append(pathlib.Path(path))
+        seen[name] = bool(_names(todo[-1]) & CHANGING)
+  return tuple(name for name, changes in seen.items() if changes)
+
+
+def _names(file: pathlib.Path) -> set[str]:
+  """All names in a Python file: of modules, with and without their parents, and all."""
   names: set[str] = set()
   for node in ast.walk(ast.parse(file.read_bytes())):
     if isinstance(node, ast.Name):
@@ -29,15 +52,31 @@ def is_read_by(file: pathlib.Path) -> bool:
     elif isinstance(node, ast.Attribute):
       names.add(node.attr)
     elif isinstance(node, ast.ImportFrom):
-      names |= {node.module or '', *(alias.name for alias in node.names)}
+      parent = node.module or ''
+      names |= {parent, *(alias.name for alias in node.names)}
+      names |= {f'{parent}.{alias.name}' for alias in node.names}
     elif isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
       names |= {alias.name.partition('.')[0] for alias in node.names}
-  return bool(names & CHANGING)
+  return names
+
+
+def another_hash(value: Any) -> int:
+  """What `hash` gives in another process: texts have another one each time."""
+  if isinstance(value, tuple | frozenset):
+    return hash(tuple(map(another_hash, value)))
+  return hash(value) + (not isinstance(value, int | float | complex))
+
+
+BUILTINS = {'hash': another_hash, 'id': lambda value: id(value) + 1}
 
 
 @contextlib.contextmanager
-def another_day() -> Iterator[None]:
-  """Within, the clock is `SHIFT` seconds ahead and the process has another id."""
+def another_day(file: pathlib.Path) -> Iterator[None]:
+  """Within, the clock is `SHIFT` seconds ahead and the process has another id.
+
+  The user's modules that `file` imports and that may change are executed again.
+  """
   from unittest import mock  # with asyncio, which is slow to import
 
   now, local, utc, form = time.time, time.localtime, time.gmtime, time.strftime
@@ -76,4 +115,7 @@ def another_day() -> Iterator[None]:
     stack.enter_context(mock.patch.object(datetime, 'datetime', Moment))
     stack.enter_context(mock.patch.object(datetime, 'date', Day))
     stack.enter_context(mock.patch.object(os, 'getpid', return_value=pid + 1))
+    stack.enter_context(mock.patch.dict(sys.modules))
+    for name in modules(file):
+      del sys.modules[name]
     yield

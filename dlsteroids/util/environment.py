@@ -82,12 +82,35 @@ def prepare() -> None:
     with contextlib.suppress(RuntimeError):  # JAX already runs
       jax.config.update('jax_num_cpu_devices', cores())
   cache = os.environ.get('JAX_COMPILATION_CACHE_DIR')
-  folder = cache or str(files.cache_folder() / 'jax')
-  jax.config.update('jax_compilation_cache_dir', folder)
+  folder = pathlib.Path(cache or files.cache_folder() / 'jax').expanduser()
+  jax.config.update('jax_compilation_cache_dir', _writable(folder))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
   with device_errors():
     jax.devices()
+
+
+def _writable(folder: pathlib.Path) -> str | None:
+  """A folder, which is made if need be; None if nothing can be written there."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError:
+    return None
+  return str(folder) if os.access(folder, os.W_OK) else None
+
+
+def describe_setting(error: Exception) -> str:
+  """One line about an environment variable of JAX that JAX cannot read; or ''."""
+  frames = traceback.extract_tb(error.__traceback__)
+  if not frames or pathlib.Path(frames[-1].filename).parts[-3:] != (
+    *('jax', '_src', 'config.py'),
+  ):
+    return ''
+  text = errors.first_line(error)
+  names = [name for name in os.environ if name.startswith('JAX_')]
+  named = [name for name in names if name in text or name.lower() in text]
+  cure = f'{named[0]}={os.environ[named[0]]}: ' if named else ''
+  return f'{cure}JAX cannot read its settings ({text}); correct or unset the variable'
 
 
 @contextlib.contextmanager

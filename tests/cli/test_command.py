@@ -10,6 +10,7 @@ import dlsteroids
 from dlsteroids import config as config_lib
 from dlsteroids.cli import command, flags
 from dlsteroids.config import files
+from dlsteroids.util import errors
 from tests.fixtures import studies_on_disk as disk
 
 
@@ -125,6 +126,47 @@ def test_an_override_means_the_option_of_the_plugin_that_is_switched_to():
   config = config_lib.base(model='mlp', data='digits')
   texts = {'model.hidden': '64', 'model.name': 'recurrent'}
   assert config_lib.override_text(config, texts)['model']['hidden'] == 64
+
+
+def test_a_switched_plugin_has_its_own_defaults_and_what_the_user_set():
+  config = config_lib.base(model='mlp', data='digits')
+  config.model.dropout = 0.25
+  model = config_lib.override_text(config, {'model.name': 'recurrent'})['model']
+  own = config_lib.base(model='recurrent', data='digits').model.activation
+  assert (model['activation'], config.model.activation) == (own, 'relu')
+  assert own != 'relu'
+  assert model['dropout'] == 0.25
+
+
+@pytest.mark.parametrize(
+  ('words', 'config', 'action'),
+  [
+    (['my.py', 'plan'], 'my.py', 'plan'),
+    (['--latex', 'report', 'my.py'], 'my.py', 'report'),
+    (['my.py', '--latex', 'report'], 'my.py', 'report'),
+  ],
+)
+def test_study_and_action_in_any_order(words, config, action):
+  parsed = command.parse(['dlsteroids', *words])
+  assert (parsed.config, parsed.flags.action) == (config, action)
+
+
+@pytest.mark.parametrize(
+  ('words', 'wanted'),
+  [
+    (['help'], r'did you mean --help\?'),
+    (['my.py', '--json=maybe'], 'flag --json=maybe: Non-boolean argument to boolean'),
+  ],
+)
+def test_guesses_at_the_command_line(words, wanted):
+  with pytest.raises(errors.UserError, match=wanted):
+    command.parse(['dlsteroids', *words])
+
+
+@pytest.mark.parametrize('name', ['', '../up', 'a/../../b', '/abs', 'a' * 200])
+def test_a_name_that_is_no_folder_is_refused(name):
+  with pytest.raises(errors.UserError, match=r'study\.name .* cannot name a folder'):
+    command.default_workdir('my.py', name)
 
 
 def test_flags_without_a_value_and_with_a_word_of_its_own():

@@ -1,6 +1,7 @@
 """Config files: executed once, found by name, every mistake with its file and line."""
 
 import pathlib
+import sys
 
 import pytest
 
@@ -79,6 +80,12 @@ def test_a_users_file_comes_before_a_shipped_study(write, tmp_path, monkeypatch)
   assert "did you mean 'digits_cnn'" in refused('digits_cn')
 
 
+def test_a_path_without_its_suffix_is_guessed(write, tmp_path, monkeypatch):
+  write()
+  monkeypatch.chdir(tmp_path)
+  assert "(did you mean 'tried.py'?)" in refused('tried')
+
+
 def test_home_is_expanded(write, tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
   write()
@@ -135,8 +142,20 @@ def test_ways_to_write_a_config(write, change, mode, hidden):
     ({'signature': 'mode, size'}, 'get_config needs mode, size'),
     (
       {'line': 'c.train.steps = 1e3'},
-      "tried.py, line 6: get_config: option 'steps' expects int, not 1000.0 (float)",
+      "tried.py, line 6: get_config: option 'steps' expects int, not 1000.0 (float); "
+      'write 1000',
     ),
+    (
+      {'line': 'c.train.steps = np.int64(3)', 'head': 'import numpy as np\n'},
+      "option 'steps' expects int, not 3 (numpy.int64); int(…) makes it one",
+    ),
+    (
+      {'line': 'c.model.hidden = np.eye(2)', 'head': 'import numpy as np\n'},
+      "option 'hidden' expects tuple, not [[1. 0.] [0. 1.]] (numpy.ndarray)",
+    ),
+    ({'signature': '*, size'}, 'get_config needs size: give size a default'),
+    ({'line': 'raise SystemExit("no")'}, 'line 6: get_config: SystemExit: no'),
+    ({'head': 'import sys\nsys.exit(3)\n'}, 'tried.py, line 2: SystemExit: 3'),
     (
       {'line': 'c.train.stepz = 3'},
       "line 6: get_config: unknown option 'stepz' (did you mean 'steps'?); there are",
@@ -154,6 +173,10 @@ def test_ways_to_write_a_config(write, change, mode, hidden):
     (
       {'level': 'config.model.activatio'},
       "line 12: get_factors: unknown option 'activatio'",
+    ),
+    (
+      {'level': 'config.model.cell'},
+      "line 12: get_factors: unknown option 'cell'",
     ),
     ({'result': '3'}, 'get_config must return a ConfigDict'),
     ({'head': 'import nosuch\n'}, 'tried.py, line 1: ModuleNotFoundError: No module'),
@@ -179,13 +202,42 @@ def test_a_mistake_names_the_file_and_the_line(write, change, words):
     ('import numpy as np\n', 'c.optimizer.learning_rate = np.random.uniform()'),
     ('import os\n', "c.study.name = f'tried_{os.getpid()}'"),
     ('import uuid\n', 'c.study.name = uuid.uuid4().hex'),
+    ('', 'c.study.name = f\'tried_{hash("a")}\''),
+    ('', "c.study.name = f'tried_{id(c)}'"),
+    (
+      'import subprocess\n',
+      "c.study.name = subprocess.check_output(['date', '+%N'], text=True).strip()",
+    ),
   ],
 )
 def test_a_config_that_changes_is_refused(write, head, line):
   assert 'is not the same when executed twice (config.' in refused(write(line, head))
 
 
-def test_a_clock_that_changes_nothing_is_fine(write):
+@pytest.mark.parametrize(
+  'helper',
+  [
+    'import time\ndef stamp():\n  return f"a{time.time()}"\n',
+    'import time\nSTAMP = f"a{time.time()}"\ndef stamp():\n  return STAMP\n',
+  ],
+)
+def test_a_config_that_changes_by_a_module_beside_it_is_refused(
+  write, tmp_path, monkeypatch, helper
+):
+  monkeypatch.syspath_prepend(tmp_path)
+  (tmp_path / 'stamping.py').write_text(helper)
+  try:
+    text = refused(write('c.study.name = stamping.stamp()', 'import stamping\n'))
+    assert 'is not the same when executed twice (config.study.name)' in text
+    first = sys.modules['stamping']
+    files.read(write('stamping.stamp()', 'import stamping\n'))
+    assert sys.modules['stamping'] is first
+  finally:
+    sys.modules.pop('stamping', None)
+
+
+def test_hashes_and_clocks_that_change_nothing_are_fine(write):
+  files.read(write('c.study.first_seed = hash((1, 2)) % 100'))
   files.read(write('time.sleep(0)', 'import time\nimport random\nrandom.seed(3)\n'))
 
 
