@@ -81,8 +81,9 @@ def main(argv: Sequence[str]) -> int:
     the exit code, as docs/agents.md lists them: 0, 1 if runs failed, 2 for a mistake,
       130 after Ctrl-C, 143 after SIGTERM.
   """
-  with _quiet_libraries(), interrupt.handled():
+  with interrupt.handled():
     try:
+      _quiet_libraries()
       if _inform(argv[1:]):
         return 0
       command = parse(argv)
@@ -114,15 +115,19 @@ def main(argv: Sequence[str]) -> int:
       return interrupt.code()
 
 
-@contextlib.contextmanager
-def _quiet_libraries():
+def _quiet_libraries() -> None:
   """Keeps libraries' notices off the terminal unless DLSTEROIDS_LOG asks for them."""
   terminal.make_printable()
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   from absl import logging
 
-  logging.set_verbosity(os.environ.get('DLSTEROIDS_LOG', 'fatal'))
-  yield
+  level = os.environ.get('DLSTEROIDS_LOG', 'fatal')
+  try:
+    logging.set_verbosity(level)
+  except (KeyError, ValueError) as error:
+    raise errors.UserError(
+      f'DLSTEROIDS_LOG={level}: use debug, info, warning, error or fatal'
+    ) from error
 
 
 def _together(values: absl_flags.FlagValues) -> contextlib.AbstractContextManager[Any]:

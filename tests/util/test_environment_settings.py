@@ -36,3 +36,11 @@ def test_a_cache_that_cannot_be_written_is_left_out(tmp_path):
   (tmp_path / 'file').write_text('')
   assert environment._writable(tmp_path / 'file' / 'jax') is None
   assert environment._writable(tmp_path / 'new' / 'jax') == str(tmp_path / 'new/jax')
+
+
+def test_a_level_of_logging_that_does_not_exist_is_one_line(monkeypatch, capsys):
+  monkeypatch.setenv('DLSTEROIDS_LOG', 'maybe')
+  assert command.main(['dlsteroids', '--version']) == 2
+  assert capsys.readouterr().err == (
+    'dlsteroids: DLSTEROIDS_LOG=maybe: use debug, info, warning, error or fatal\n'
+  )
