@@ -149,15 +149,13 @@ def verdict(families: Sequence[Family]) -> str:
 
 def saved(family: Family) -> str:
   """What all ideas are worth at the hardest target, and at the full model's best."""
-  moving = [target for target in family.result.targets if target.moving]
-  targets = list(dict.fromkeys([hardest(family), *moving]))
-  known = [t for t in targets if t.together.kind != frontier.UNDETERMINED]
+  best = [t for t in family.result.targets if t.moving and words.is_certain(t.together)]
   texts = [
     f'{words.describe(target.together)} at '
     f'{words.name_target(family.study, family.result, target)}'
-    for target in known
+    for target in dict.fromkeys([hardest(family), *best])
   ]
-  return ', and '.join(texts) + (', the full model’s best' if moving else '')
+  return ', and '.join(texts) + (', the full model’s best' if best else '')
 
 
 def _lower(worth: frontier.Worth) -> float:
@@ -341,6 +339,23 @@ def second_reading(folder: pathlib.Path) -> list[str]:
   return [*parts, markdown.render_table(listed), whole] if rows else []
 
 
+def waiting(families: Sequence[Family]) -> list[str]:
+  """The studies that are ready to run and have no page yet."""
+  done = {family.page for family in families}
+  lines = [
+    f'dlsteroids {page.replace("_frontier", ":frontier")}  # {name} on {data}'
+    for page, (name, data) in STUDIES.items()
+    if page not in done
+  ]
+  if not lines:
+    return []
+  commands = '\n'.join(lines)
+  return [
+    'Not run yet; with `dlsteroids plan` in front each says what it takes:',
+    f'```sh\n{commands}\n```',
+  ]
+
+
 def write(
   families: Sequence[Family], pages: pathlib.Path, out: pathlib.Path
 ) -> pathlib.Path:
@@ -378,6 +393,7 @@ def write(
     'The commands above run the studies; `python -m experiments.publish` copies their '
     'tables, and this page is made of those by',
     '```sh\npython -m experiments.steroids\n```',
+    *waiting(families),
   ]
   path = out / 'README.md'
   files.write(path, '\n\n'.join(parts) + '\n')

@@ -65,10 +65,20 @@ def together(
   if target.moving:
     goal += ', the full model’s best'
   full, bare = describe_cost(target.full), describe_cost(target.bare)
-  return (
+  text = (
     f'To reach {goal}, all ideas together are worth {describe(target.together)} of '
     f'compute: the full model needs {full} a run, the bare one {bare}.'
   )
+  if is_certain(target.together):
+    return text
+  return f'{text} The interval includes 0: it is not certain that they save any.'
+
+
+def is_certain(worth: frontier.Worth) -> bool:
+  """Whether a worth's interval, or what is known of its ends, excludes 0."""
+  least = worth.low if math.isnan(worth.ci_low) else worth.ci_low
+  most = worth.high if math.isnan(worth.ci_high) else worth.ci_high
+  return least > 0 or most < 0
 
 
 def hardest(result: doublings_lib.Doublings) -> frontier.TargetWorth | None:
@@ -117,7 +127,7 @@ def steps(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
 def in_years(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
   """The worth of all ideas as years in which training compute grew as much."""
   target = hardest(result)
-  if target is None or target.together.value <= 0:
+  if target is None or target.together.value <= 0 or not is_certain(target.together):
     return []
   years = number(target.together.value * _MONTHS / 12)
   goal = name_target(study, result, target)
@@ -281,8 +291,7 @@ def describe(worth: frontier.Worth) -> str:
       text = f'{number(worth.value)} doublings'
       return f'{text} {interval(worth)}'.rstrip()
     case frontier.AT_LEAST:
-      least = worth.ci_low if math.isfinite(worth.ci_low) else worth.low
-      return f'more than {number(worth.low)} doublings [> {number(least)}]'
+      return f'more than {number(worth.low)} doublings [> {number(_least(worth))}]'
     case frontier.AT_MOST:
       return f'less than {number(worth.high)} doublings'
     case frontier.BETWEEN:
@@ -296,12 +305,17 @@ def cell(worth: frontier.Worth) -> str:
     case frontier.MEASURED:
       return f'{number(worth.value)} {interval(worth)}'.rstrip()
     case frontier.AT_LEAST:
-      return f'> {number(worth.low)}'
+      return f'> {number(worth.low)} [> {number(_least(worth))}]'
     case frontier.AT_MOST:
       return f'< {number(worth.high)}'
     case frontier.BETWEEN:
       return f'{number(worth.low)} to {number(worth.high)}'
   return 'undetermined'
+
+
+def _least(worth: frontier.Worth) -> float:
+  """What a bound from below is at least, over seeds."""
+  return worth.ci_low if math.isfinite(worth.ci_low) else worth.low
 
 
 def interval(worth: frontier.Worth) -> str:

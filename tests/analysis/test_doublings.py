@@ -121,7 +121,8 @@ def test_figures_are_drawn(measured, result):
   [
     ((4.1, 4.1, 3.6, 4.7, 1.0), '4.1 doublings [3.6, 4.7]', '4.1 [3.6, 4.7]'),
     ((4.1, 4.1, 3.6, math.inf, 0.9), '4.1 doublings [3.6, ∞)', '4.1 [3.6, ∞)'),
-    ((9.3, math.inf, 8.9, math.inf, 0), 'more than 9.3 doublings [> 8.9]', '> 9.3'),
+    ((9.3, math.inf, 8.9, math.inf, 0),
+     'more than 9.3 doublings [> 8.9]', '> 9.3 [> 8.9]'),
     ((-math.inf, 2.0, -math.inf, 2.5, 0), 'less than 2.0 doublings', '< 2.0'),
     ((1.0, 2.0, 0.5, 2.5, 0), '1.0 to 2.0 doublings', '1.0 to 2.0'),
     ((-math.inf, math.inf, -math.inf, math.inf, 0),
@@ -133,6 +134,21 @@ def test_bounds_are_never_numbers(worth, sentence, cell):
   worth = frontier.Worth(*worth)
   assert words.describe(worth) == sentence
   assert words.cell(worth) == cell
+
+
+@pytest.mark.parametrize(
+  ('worth', 'certain'),
+  [
+    ((4.1, 4.1, 3.6, 4.7, 1.0), True),
+    ((4.1, 4.1, -0.2, 8.0, 1.0), False),
+    ((-1.0, -1.0, -2.0, -0.1, 1.0), True),  # they cost compute, for certain
+    ((4.0, math.inf, -0.7, math.inf, 0.4), False),  # a bound, but not in all replicates
+    ((4.0, math.inf, 3.1, math.inf, 0.4), True),
+    ((-math.inf, math.inf, -math.inf, math.inf, 0), False),
+  ],
+)
+def test_a_worth_is_certain_where_its_interval_excludes_0(worth, certain):
+  assert words.is_certain(frontier.Worth(*worth)) == certain
 
 
 @pytest.mark.parametrize(
