@@ -243,14 +243,32 @@ def costs(study: study_lib.Study) -> dict[str, float]:
 
 
 def rows(states: Mapping[str, Program]) -> list[str]:
-  """One line per program."""
-  width = max(len(shorten(p.arms)) for p in states.values())
-  count = max(len(str(len(p.runs))) for p in states.values())
-  lines = []
-  for program in states.values():
-    done = f'{program.done:>{count}} of {len(program.runs):>{count}}'
-    lines.append(f'  {shorten(program.arms):<{width}}  {done}  {state(program)}')
-  return lines
+  """One line per program; those of the same arms that no process trains share one."""
+  groups: dict[Any, list[Program]] = {}
+  for name, program in states.items():
+    left = program.done < len(program.runs)
+    kind = (shorten(program.arms), left, bool(program.failed))
+    key = name if program.holder else kind
+    groups.setdefault(key, []).append(program)
+  cells = []
+  for group in groups.values():
+    done, count = (sum(n) for n in zip(*((p.done, len(p.runs)) for p in group)))
+    text = state(_together(group))
+    text += f' ({len(group)} programs)' if len(group) > 1 else ''
+    cells.append((shorten(group[0].arms), done, count, text))
+  width = max(len(arms) for arms, *_ in cells)
+  digits = max(len(str(count)) for _, _, count, _ in cells)
+  return [
+    f'  {arms:<{width}}  {done:>{digits}} of {count:>{digits}}  {text}'
+    for arms, done, count, text in cells
+  ]
+
+
+def _together(group: Sequence[Program]) -> Program:
+  """Programs of the same arms as one."""
+  runs = [name for program in group for name in program.runs]
+  failed = {name: why for program in group for name, why in program.failed.items()}
+  return group[0]._replace(runs=runs, done=sum(p.done for p in group), failed=failed)
 
 
 def shorten(arms: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Where a study stands, from its files; oracle: what was put there."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -50,6 +51,30 @@ def test_every_program_has_a_line(work):
   assert second.endswith(', 2 runs, step 6 of 12, 3.25 steps/s')
   assert third.endswith('activation=sigmoid     0 of 2  2 failed')
   assert trouble.startswith('failed: activation=sigmoid, 2 runs: no memory (program ')
+
+
+def test_programs_of_the_same_arms_share_a_line():
+  fingerprints = map(str, itertools.count())
+
+  def program(arms, done, count, failed=0):
+    names = [next(fingerprints) for _ in range(count)]
+    why = dict.fromkeys(names[done : done + failed], 'no memory')
+    return status.Program(arms, names, done, why, None)
+
+  states = {
+    'p0': program(['baseline'], 51, 51),
+    'p1': program(['baseline'], 9, 9),
+    'p2': program(['baseline'], 0, 6),
+    'p3': program(['tanh'], 12, 12),
+    'p4': program(['baseline'], 1, 6, failed=5),
+    'p5': program(['baseline'], 0, 5, failed=4),
+  }
+  assert status.rows(states) == [
+    '  baseline  60 of 60  done (2 programs)',
+    '  baseline   0 of  6  waiting',
+    '  tanh      12 of 12  done',
+    '  baseline   1 of 11  9 failed (2 programs)',
+  ]
 
 
 def test_it_is_asked_from_another_terminal_without_jax_or_a_change(work):
