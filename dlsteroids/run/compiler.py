@@ -16,7 +16,7 @@ from dlsteroids.train import member as member_lib
 from dlsteroids.train import program as program_lib
 from dlsteroids.util import environment
 
-AHEAD = 8  # programs compiled, or being so, before a batch takes them
+AHEAD = 8  # programs
 _Key: TypeAlias = tuple[str, program_lib.Layout]
 _Compiled: TypeAlias = tuple[program_lib.Program, Mapping[str, Any]]
 
@@ -39,12 +39,16 @@ class Compiler:
   Args:
     plan: the plan.
     is_needed: whether this process will train a program; called when its turn comes.
+    ahead: programs that are compiled, or being so, before a batch takes them.
   """
 
   def __init__(
-    self, plan: study_plan.Plan, is_needed: Callable[[str], bool] = lambda program: True
+    self,
+    plan: study_plan.Plan,
+    is_needed: Callable[[str], bool] = lambda program: True,
+    ahead: int = AHEAD,
   ):
-    self.plan, self.is_needed = plan, is_needed
+    self.plan, self.is_needed, self.ahead = plan, is_needed, ahead
     # XLA takes 1.4 cores per program. On two idle cores a second thread gained 15 %,
     # which a batch that trains meanwhile loses.
     self.pool = concurrent.futures.ThreadPoolExecutor(
@@ -107,9 +111,9 @@ class Compiler:
     return Compiling(max(1, len(ready)), total)
 
   def _submit(self) -> None:
-    """Has the pool compile the next programs of the queue, `AHEAD` at most."""
-    ahead = sum(key not in self.taken for key in self.futures)
-    for key in list(self.queue)[: max(0, AHEAD - ahead)]:
+    """Has the pool compile the next programs of the queue, `ahead` at most."""
+    waiting = sum(key not in self.taken for key in self.futures)
+    for key in list(self.queue)[: max(0, self.ahead - waiting)]:
       self.taken.discard(key)  # dropped, and asked for again
       batch = self.queue.pop(key)
       self.futures[key] = self.pool.submit(self._compile_if_needed, batch)

@@ -17,7 +17,7 @@ from dlsteroids import rng
 from dlsteroids.plan import layouts as layouts_lib
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.plan import study_plan
-from dlsteroids.run import local
+from dlsteroids.run import compiler as compiler_lib
 from dlsteroids.study import factors
 from dlsteroids.train import loop, member
 from dlsteroids.train import program as program_lib
@@ -104,13 +104,13 @@ def make_ready(
 ) -> Ready:
   """Batches runs of one program as `local.execute` does, or all in one layout."""
   todo = deal(made, runs, layout)
-  with local.Compiler(made) as compiler:
+  with compiler_lib.Compiler(made) as compiler:
     compiled, (data, *_) = zip(*(compiler.get(batch) for batch in todo))
   split = made.dataset(runs[0].config).split(runs[0].seed)
   return Ready(
     compiled,
     data,
-    [local.make_slots(made, batch) for batch in todo],
+    [compiler_lib.make_slots(made, batch) for batch in todo],
     {name: len(split[name]) for name in member.SPLITS},
     len(runs),
   )

@@ -109,13 +109,13 @@ def engine_game(case: str, count: int) -> Offer:
   """
   from dlsteroids import config as config_lib
   from dlsteroids.plan import study_plan
-  from dlsteroids.run import local
+  from dlsteroids.run import compiler as compiler_lib
   from dlsteroids.study import factors
   from experiments.bench import engine
 
   def deal(runs, layout):
     todo = engine.deal(made, runs, layout)
-    return [local.make_slots(made, batch) for batch in todo]
+    return [compiler_lib.make_slots(made, batch) for batch in todo]
 
   engine.start()
   tested = factors.factor('slope', 'model.slope', cases.SLOPE, 0.1)

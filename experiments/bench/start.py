@@ -4,13 +4,14 @@ import concurrent.futures
 import pathlib
 import tempfile
 import time
-from collections.abc import Sequence
 
 from dlsteroids import config as config_lib
 from dlsteroids.config import files
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.plan import study_plan
+from dlsteroids.run import compiler as compiler_lib
 from dlsteroids.run import local
+from dlsteroids.store import results
 from dlsteroids.study import factors
 from dlsteroids.util import environment
 from experiments.bench import engine
@@ -52,7 +53,7 @@ def compile_study(config: str) -> Offer:
     made = study_plan.make(asked.config, asked.factors, asked.arms)
   planned = time.perf_counter()
   firsts = first_batches(made)
-  with local.Compiler(made) as compiler:
+  with compiler_lib.Compiler(made) as compiler:
     compiler.start(firsts)
     for batch in firsts:
       compiler.get(batch)
@@ -72,14 +73,6 @@ def first_batches(made: study_plan.Plan) -> list[runs_lib.Batch]:
   return list({batch.program: batch for batch in reversed(todo)}.values())[::-1]
 
 
-class Ahead(local.Compiler):
-  """Compiles everything before anything is trained."""
-
-  def start(self, todo: Sequence[runs_lib.Batch]) -> None:
-    super().start(todo)
-    concurrent.futures.wait(self.futures.values())
-
-
 def overlap(together: bool) -> Offer:
   """Trains 32 short runs of 16 programs; compiles meanwhile, or everything before.
 
@@ -88,11 +81,17 @@ def overlap(together: bool) -> Offer:
   """
   environment.prepare()
   made = structural(4)
-  if not together:
-    local.Compiler = Ahead  # type: ignore[misc]
+  runs = study_plan.claim_runs(made)
   begin = time.perf_counter()
-  with tempfile.TemporaryDirectory() as folder:
-    failures = local.execute(made, study_plan.claim_runs(made), pathlib.Path(folder))
+  with (
+    tempfile.TemporaryDirectory() as folder,
+    compiler_lib.Compiler(made, ahead=len(runs)) as compiler,
+  ):
+    if not together:
+      compiler.start(first_batches(made))
+      concurrent.futures.wait(compiler.futures.values())
+    empty = results.Index({}, {})
+    failures = local.execute(made, runs, pathlib.Path(folder), empty, compiler)
   if failures:
     raise RuntimeError(next(iter(failures.values())))
   facts = {'seconds': time.perf_counter() - begin, 'programs': len(made.members)}

@@ -35,6 +35,9 @@ def test_a_published_study_gives_its_effects(page):
     whole = (runs['budget'] == 1) & (runs['size'] == 1)
     runs = runs[whole & (runs['regime'] == study.regime)]
   published = pd.read_csv(page / 'effects.csv')
+  if 'effect' in published:
+    simple = published['effect'] == effects.SIMPLE
+    published = published[~simple].reset_index(drop=True)
   table = effects.measure(study, runs)
   table = table[table['effect'] != effects.SIMPLE].reset_index(drop=True)
   assert len(table) == len(published) > 0
