@@ -5,7 +5,8 @@ be replaced by a strided convolution without loss (Springenberg et al. 2015, abs
 convolutions are better than unshared kernels, and these than dense layers (Neyshabur
 2020); global average pooling is better than a dense head, and than one with dropout
 (Lin et al. 2014: test errors of 10.41, 11.59 and 10.88 % on CIFAR-10, quoted from
-memory). Takes about ten minutes on 2 CPU cores, seconds as configs/cnn_layers.py:smoke.
+memory). Takes about forty minutes on 2 CPU cores, of which the dense layers take half;
+seconds as configs/cnn_layers.py:smoke.
 """
 
 from dlsteroids import config as config_lib

@@ -4,7 +4,7 @@ Data: ETTh1 (download, or $DLSTEROIDS_DATA/ett), the usual 12/4/4 months; from t
 336 hours to the next 96 of all seven series, standardised. The paper's repository has a
 mean squared error of .374 for its DLinear and .865 for Informer. Here the linear layer
 reads every series by itself, as theirs does, and what it forecasts is the difference to
-the last value. Expected: the linear arm near .38. Takes about seven minutes on 2 CPU
+the last value. Expected: the linear arm near .38. Takes about half an hour on 2 CPU
 cores, seconds as configs/forecast_linear.py:smoke (sunspots, embedded).
 """
 

@@ -20,8 +20,9 @@ the depth (2015), as all sets of six ideas would be 64 arms; so there are no Sha
 values. 5.5e15 FLOPs in all, 42 to 210 hours at 73 GFLOP/s of matrix products (2
 CPU cores), where the MNIST study, 1.5e15, takes 11 to 56: meant for a GPU.
 `:frontier_digits` is the same on the embedded scans with two ideas and three budgets,
-in about fifteen minutes; 1,258 training images are too few to show what ideas are worth
-beyond a few percent of error. `:frontier_smoke` takes seconds.
+in about half an hour, most of it compilation of the hundred programs that its search
+tries; 1,258 training images are too few to show what ideas are worth beyond a few
+percent of error. `:frontier_smoke` takes seconds.
 """
 
 from dlsteroids import config as config_lib

@@ -30,7 +30,9 @@ EXAMPLES = (
   ('dlsteroids judge runs.csv --metric=test_loss', 'runs trained with any tool'),
 )
 WIDE = 100  # columns that text fills at most
-TIME = re.compile(r'(?:[Tt]akes|about)\s(?:about\s)?(\S+\s(?:minutes?|hours?))')
+TIME = re.compile(
+  r'(?:[Tt]akes|about)\s(?:about\s)?(half\san\shour|\S+\s(?:minutes?|hours?))'
+)
 
 
 def text() -> str:

@@ -53,6 +53,7 @@ def test_the_list_names_every_shipped_study(printed):
   for name in files.shipped():
     assert f'\n  {name} ' in f'\n{out}'
   assert 'handwritten digits? (a minute)' in ' '.join(out.split())
+  assert 'figure 1. (half an hour)' in ' '.join(out.split())
 
 
 def test_the_version(printed):
