@@ -6,9 +6,9 @@ and study.json of the pages, every figure drawn from them. Studies that divide t
 in log-error, at one width and few budgets, stand below as a second reading.
 """
 
-import json
 import math
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,7 +24,8 @@ from dlsteroids.report import notes as report_notes
 from dlsteroids.report.figures import canvas
 from dlsteroids.report.figures import doublings as figures
 from dlsteroids.study import study as study_lib
-from dlsteroids.util import files
+from dlsteroids.util import errors, files
+from experiments import pages as pages_lib
 
 HOME = pathlib.Path(__file__).parent
 STUDIES = {  # page: (family, data in words), as the answer names them
@@ -100,7 +101,7 @@ def read(folder: pathlib.Path) -> list[Family]:
   """The published studies of frontiers, in the order of `STUDIES`.
 
   Raises:
-    UsageError: none is there, or one has no frontiers.
+    UserError: none is there, or one has no frontiers.
   """
   families = []
   for page, (name, data) in STUDIES.items():
@@ -111,17 +112,16 @@ def read(folder: pathlib.Path) -> list[Family]:
     result = doublings_lib.measure(study, runs, searches)
     if result.refusal:
       why = words.sentences(study, result)[0]
-      raise app.UsageError(f'{folder / page}: {why}')
+      raise errors.UserError(f'{folder / page}: {why}')
     families.append(Family(page, name, data, study, runs, searches, result))
   if not families:
-    raise app.UsageError(f'no published study of frontiers in {folder}')
+    raise errors.UserError(f'no published study of frontiers in {folder}')
   return families
 
 
 def read_study(page: pathlib.Path) -> tuple[study_lib.Study, pd.DataFrame]:
-  """What a page asked, and its runs."""
-  tree = json.loads((page / 'study.json').read_text(encoding='utf-8'))
-  return study_lib.from_json(tree), pd.read_csv(page / 'runs.csv', keep_default_na=True)
+  """What a page asked, and its runs of every condition."""
+  return pages_lib.read_study(page), pd.read_csv(page / 'runs.csv')
 
 
 def hardest(family: Family) -> frontier.TargetWorth:
@@ -137,13 +137,16 @@ def answer(families: Sequence[Family]) -> tuple[str, ...]:
 def verdict(families: Sequence[Family]) -> str:
   """How much the ideas save in each family at the hardest targets."""
   worths = [hardest(family).together for family in families]
-  save = sum(_lower(worth) > 0 for worth in worths)
-  start = {len(worths): 'Not only', 0: 'At this scale, yes'}.get(save, 'It depends')
+  save = sum(words.is_certain(worth) and worth.low > 0 for worth in worths)
+  none = all(max(worth.high, worth.ci_high) <= 0 for worth in worths)
+  start = {len(worths): 'Not only', 0: 'Not decided'}.get(save, 'It depends')
+  start = 'At this scale, yes' if none else start
   parts = [f'{_who(family)} {saved(family)}' for family in families]
-  counts = f'{save} of {len(worths)} studies'
+  studies = {len(worths): 'every study', 0: 'no study'}
+  where = studies.get(save, f'{save} of {len(worths)} studies')
   return (
-    f'{start}: in {counts} the ideas save compute where most is asked of both kinds '
-    f'of net ({"; ".join(parts)}).'
+    f'{start}: where most is asked of both kinds of net, it is certain in {where} that '
+    f'the ideas save compute ({"; ".join(parts)}).'
   )
 
 
@@ -156,12 +159,6 @@ def saved(family: Family) -> str:
     for target in dict.fromkeys([hardest(family), *best])
   ]
   return ', and '.join(texts) + (', the full model’s best' if best else '')
-
-
-def _lower(worth: frontier.Worth) -> float:
-  """The lower end of a worth's interval, or of its bound; -inf without one."""
-  ends = [end for end in (worth.low, worth.ci_low) if not math.isnan(end)]
-  return min(ends)
 
 
 def _who(family: Family) -> str:
@@ -178,8 +175,7 @@ def growth(families: Sequence[Family]) -> str:
       groups['unknown'].append(_who(family))
     elif slope.ci_low > 0 or slope.ci_high < 0:
       group = 'more' if slope.ci_low > 0 else 'less'
-      low, high = (f'{end:+.2f}'.replace('-', '−') for end in slope[1:])
-      value = f'{slope.value:+.2f}'.replace('-', '−')
+      value, low, high = map(words.signed, slope)
       groups[group].append(f'{_who(family)}, {value} [{low}, {high}]')
     else:
       groups['unknown'].append(_who(family))
@@ -206,11 +202,8 @@ def shares(families: Sequence[Family]) -> str:
       refused.append(_who(family))
       continue
     share = ends.ideas_share
-    value, low, high = (
-      f'{100 * end:.0f}'.replace('-', '−')
-      for end in (share.value, share.ci_low, share.ci_high)
-    )
-    listed.append(f'{_who(family)} {value} % [{low}, {high}]')
+    value, low, high = map(words.percent, (share.value, share.ci_low, share.ci_high))
+    listed.append(f'{_who(family)} {value} [{low}, {high}]')
   text = ''
   if listed:
     text = (
@@ -323,7 +316,7 @@ def second_reading(folder: pathlib.Path) -> list[str]:
     result = attribution.attribute(study, runs)
     if result.refusal:
       why = attribution_words.describe(result.refusal)
-      raise app.UsageError(f'{folder / page}: {why}')
+      raise errors.UserError(f'{folder / page}: {why}')
     links.append(f'[{name} on {data}](../results/{page}/README.md)')
     orders = attribution.at_headline(result, result.orders)
     cells = [
@@ -400,13 +393,19 @@ def write(
   return path
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
   """The command."""
   if len(argv) > 1:
     raise app.UsageError(f'unexpected argument {argv[1]!r}')
   logging.set_verbosity(logging.WARNING)  # fonts that are embedded are many lines
   pages = pathlib.Path(PAGES.value)
-  print(f'written: {write(read(pages), pages, pathlib.Path(OUT.value))}')
+  try:
+    path = write(read(pages), pages, pathlib.Path(OUT.value))
+  except errors.UserError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 1
+  print(f'written: {path}')
+  return 0
 
 
 if __name__ == '__main__':

@@ -157,11 +157,11 @@ def grown(result: doublings_lib.Doublings) -> list[str]:
   slope = growth.per_doubling
   text = (
     'For every doubling of the full model’s compute, the worth of the ideas changes '
-    f'by {_signed(slope.value)} doublings'
+    f'by {signed(slope.value)} doublings'
   )
   if math.isnan(slope.ci_low):
     return [f'{text} (without an interval: some replicates do not reach the targets).']
-  low, high = _signed(slope.ci_low), _signed(slope.ci_high)
+  low, high = signed(slope.ci_low), signed(slope.ci_high)
   says = 'they pay more at scale'
   if slope.ci_high < 0:
     says = 'they pay less at scale'
@@ -185,8 +185,8 @@ def ends(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
   if not way.reason and way.ideas_share is not None:
     share = way.ideas_share
     texts.append(
-      f'Of all doublings between the two, the ideas are {_percent(share.value)} '
-      f'[{_percent(share.ci_low)}, {_percent(share.ci_high)}], compute is the rest; '
+      f'Of all doublings between the two, the ideas are {percent(share.value)} '
+      f'[{percent(share.ci_low)}, {percent(share.ci_high)}], compute is the rest; '
       'the two orders agree.'
     )
     return texts
@@ -346,10 +346,12 @@ def number(amount: float) -> str:
   return text.replace('-', '−')
 
 
-def _signed(amount: float) -> str:
+def signed(amount: float) -> str:
+  """Two digits after the point, and always a sign."""
   text = f'{amount:+.2f}'
   return text.replace('-', '−')
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+  """A share in whole percent."""
   return f'{100 * share:.0f}{formats.THIN}%'.replace('-', '−')

@@ -77,9 +77,9 @@ class Compiler:
 
   def forget(self, program: str) -> None:
     """Drops a program in every layout."""
-    for kept in (self.queue, self.futures):
-      for key in [key for key in kept if key[0] == program]:
-        del kept[key]
+    for entries in (self.queue, self.futures):
+      for key in [key for key in entries if key[0] == program]:
+        del entries[key]
 
   def get(
     self,

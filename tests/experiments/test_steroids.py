@@ -1,13 +1,15 @@
 """The page of the title's question: its sentences follow from the tables it reads."""
 
-import json
+import math
+import types
 
 import pytest
-from absl import app
 
+from dlsteroids.analysis import frontier
 from dlsteroids.plan import manifest, tuning, units
-from dlsteroids.store import tables
+from dlsteroids.store import results, tables
 from dlsteroids.study import study as study_lib
+from dlsteroids.util import errors
 from experiments import steroids
 from tests.fixtures import searched_studies
 
@@ -23,7 +25,7 @@ def pages(tmp_path_factory):
   folder = tmp_path_factory.mktemp('pages')
   page = folder / 'steroids_cnn_frontier_digits'
   page.mkdir()
-  (page / 'study.json').write_text(json.dumps(study_lib.to_json(study)))
+  results.write_json(page / 'study.json', study_lib.to_json(study))
   tables.runs(study, study.runs, index, {}).to_csv(page / 'runs.csv', index=False)
   tables.searches(study, index).to_csv(page / 'searches.csv', index=False)
   return folder
@@ -34,7 +36,7 @@ def test_the_answer_says_what_the_ideas_save(pages, tmp_path):
   path = steroids.write(families, pages, tmp_path)
   text = path.read_text(encoding='utf-8')
   first = text.split('\n\n')[1]
-  assert first.startswith('**Not only: in 1 of 1 studies the ideas save compute')
+  assert first.startswith('**Not only: where most is asked of both kinds of net')
   # the fixture's power laws are 2 doublings apart
   assert 'CNN on scanned digits 2.0 doublings' in first
   assert (tmp_path / 'figures' / 'steroids_cnn_frontier_digits_frontier.png').is_file()
@@ -42,6 +44,31 @@ def test_the_answer_says_what_the_ideas_save(pages, tmp_path):
     assert (tmp_path / image.rpartition('(')[2].rstrip(')')).is_file()
 
 
+SAVES, COSTS = (4.1, 4.1, 3.6, 4.7, 1.0), (-1.0, -1.0, -2.0, -0.5, 1.0)
+OPEN = (0.2, 0.2, -0.3, math.inf, 0.9)
+
+
+@pytest.mark.parametrize(
+  ('worths', 'start'),
+  [
+    ([SAVES, SAVES], 'Not only: where most is asked of both kinds of net, it is '
+     'certain in every study'),
+    ([SAVES, OPEN], 'It depends: where most is asked of both kinds of net, it is '
+     'certain in 1 of 2 studies'),
+    ([OPEN, COSTS], 'Not decided: '),
+    ([OPEN], 'Not decided: where most is asked of both kinds of net, it is certain in '
+     'no study'),
+    ([COSTS], 'At this scale, yes: '),
+  ],
+)  # fmt: skip
+def test_the_verdict_says_no_more_than_intervals_do(monkeypatch, worths, start):
+  families = [types.SimpleNamespace(together=frontier.Worth(*one)) for one in worths]
+  monkeypatch.setattr(steroids, 'hardest', lambda family: family)
+  monkeypatch.setattr(steroids, 'saved', lambda family: '')
+  monkeypatch.setattr(steroids, '_who', lambda family: '')
+  assert steroids.verdict(families).startswith(start)
+
+
 def test_without_published_studies_there_is_one_line(tmp_path):
-  with pytest.raises(app.UsageError, match='no published study of frontiers'):
+  with pytest.raises(errors.UserError, match='no published study of frontiers'):
     steroids.read(tmp_path)
