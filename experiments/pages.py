@@ -4,11 +4,17 @@ import pathlib
 from typing import NamedTuple
 
 import pandas as pd
+from absl import flags
 
 from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
 
+HOME = pathlib.Path(__file__).parent
+PAGES = flags.DEFINE_string('pages', str(HOME / 'results'), 'where the studies lie')
+OUT = flags.DEFINE_string(
+  'out', None, 'folder to write, by default the one that is committed'
+)
 MISFITS = (OSError, KeyError, TypeError, ValueError, AttributeError)
 NEEDED = {  # of a table, the columns that no study lacks
   'runs.csv': ('arm', 'seed', 'status', 'tuned'),

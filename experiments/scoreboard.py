@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-from absl import app, flags
+from absl import app
 
 from dlsteroids.analysis import claims as claims_lib
 from dlsteroids.analysis import forecast, looks, reach
@@ -51,9 +51,6 @@ READING = (
   'remembered, not read in its source. '
   '[Definitions](../../docs/statistics.md#published-claims).'
 )
-
-PAGES = flags.DEFINE_string('results', str(HOME / 'results'), 'where the pages lie')
-SCOREBOARD = flags.DEFINE_string('to', str(HOME / 'scoreboard'), 'folder to write')
 
 
 class Declared(NamedTuple):
@@ -382,9 +379,9 @@ def main(argv: list[str]) -> int:
   if len(argv) > 1:
     print(f'unexpected argument {argv[1]!r}', file=sys.stderr)
     return 2
-  out = pathlib.Path(SCOREBOARD.value).absolute()
+  out = pathlib.Path(pages_lib.OUT.value or HOME / 'scoreboard').absolute()
   try:
-    home = pathlib.Path(PAGES.value).absolute()
+    home = pathlib.Path(pages_lib.PAGES.value).absolute()
     page, table = make(declared_claims(), home, out)
   except errors.UserError as error:
     print(f'error: {error}', file=sys.stderr)

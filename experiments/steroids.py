@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-from absl import app, flags, logging
+from absl import app, logging
 
 from dlsteroids.analysis import attribution, frontier
 from dlsteroids.analysis import doublings as doublings_lib
@@ -73,9 +73,6 @@ SECOND_READING = (
   'lie between 0 and 100 % and agree.'
 )
 
-PAGES = flags.DEFINE_string('pages', str(HOME / 'results'), 'where the studies lie')
-OUT = flags.DEFINE_string('out', str(HOME / 'steroids'), 'folder to write')
-
 
 class Family(NamedTuple):
   """One published study of frontiers.
@@ -126,7 +123,7 @@ def read_study(page: pathlib.Path) -> tuple[study_lib.Study, pd.DataFrame]:
 
 def hardest(family: Family) -> frontier.TargetWorth:
   """The least error at which something is known of the ideas' worth."""
-  return figures.pick_targets(family.result)[-1]
+  return words.pick_targets(family.result)[-1]
 
 
 def answer(families: Sequence[Family]) -> tuple[str, ...]:
@@ -223,7 +220,7 @@ def table(families: Sequence[Family]) -> blocks.Table:
   head = ('Study', 'Target', 'Full model', 'Bare model', 'Worth of all ideas', 'Most')
   rows = []
   for family in families:
-    for target in figures.pick_targets(family.result):
+    for target in words.pick_targets(family.result):
       rows.append(
         (
           _who(family),
@@ -398,9 +395,10 @@ def main(argv: list[str]) -> int:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected argument {argv[1]!r}')
   logging.set_verbosity(logging.WARNING)  # fonts that are embedded are many lines
-  pages = pathlib.Path(PAGES.value)
+  pages = pathlib.Path(pages_lib.PAGES.value)
+  out = pathlib.Path(pages_lib.OUT.value or HOME / 'steroids')
   try:
-    path = write(read(pages), pages, pathlib.Path(OUT.value))
+    path = write(read(pages), pages, out)
   except errors.UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return 1

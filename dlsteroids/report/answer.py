@@ -12,8 +12,8 @@ import pandas as pd
 import PIL.Image
 
 from dlsteroids.analysis import analyses as analyses_lib
-from dlsteroids.analysis import effects, factorial, looks, summary
-from dlsteroids.report import answer_json, claims, current, notes, sentences
+from dlsteroids.analysis import doublings, effects, factorial, looks, summary
+from dlsteroids.report import answer_json, claims, current, sentences
 from dlsteroids.store import results, tables
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import environment, errors, files, memoise
@@ -30,6 +30,8 @@ class Answer(NamedTuple):
     effects: differences between arms with their verdicts, as in effects.csv.
     failed: whether any run of any condition failed, or is missing from a table.
     follows: whether another process of the same launch holds the frames.
+    worth: what the ideas are worth in doublings of compute, of a study that searches
+      at several budgets; `worth.worths` has its numbers.
 
   Example:
     >>> Answer._fields[:3]
@@ -43,6 +45,7 @@ class Answer(NamedTuple):
   effects: pd.DataFrame
   failed: bool = False
   follows: bool = False
+  worth: doublings.Doublings | None = None
 
   @property
   def study(self) -> study_lib.Study:
@@ -53,14 +56,13 @@ class Answer(NamedTuple):
     """The report's sentences, first what it lacks."""
     study = self.study
     state = looks.state(study, self.runs)
-    return [
-      *notes.partial(study, self.runs),
-      *sentences.summary(study, self.effects, state),
-    ]
+    return answer_json.findings(study, self.runs, self.effects, state, self.worth)
 
   def to_json(self) -> dict[str, Any]:
     """The content of answer.json: docs/answer.schema.json describes it."""
-    return answer_json.describe(self.study, self.runs, self.effects, str(self.workdir))
+    return answer_json.describe(
+      self.study, self.runs, self.effects, str(self.workdir), self.worth
+    )
 
   def per_seed(self, metric: str = '') -> pd.DataFrame:
     """Scores on the test split: one row per seed, one column per arm.
@@ -183,8 +185,9 @@ def write(
 
     report.write(workdir, study, shown, records.arrays)
     current.sign(workdir, inputs)
-  result = Answer(workdir, page, runs, curves, differences, bool(study.failures))
-  tree = answer_json.describe(study, runs, differences, str(workdir))
+  failed, worth = bool(study.failures), analyses.doublings
+  result = Answer(workdir, page, runs, curves, differences, failed, worth=worth)
+  tree = answer_json.describe(study, runs, differences, str(workdir), worth)
   text = json.dumps(tree, ensure_ascii=False, indent=1)
   files.write(workdir / 'answer.json', f'{text}\n')
   return result

@@ -9,18 +9,46 @@ from typing import Any
 
 import pandas as pd
 
+from dlsteroids.analysis import doublings as doublings_lib
 from dlsteroids.analysis import effects as effects_lib
-from dlsteroids.analysis import forecast, looks, pairs, reach, sequential, summary
-from dlsteroids.report import facts, formats, next_steps, notes, sentences
+from dlsteroids.analysis import (
+  forecast,
+  frontier,
+  looks,
+  pairs,
+  reach,
+  sequential,
+  summary,
+)
+from dlsteroids.report import (
+  doublings,
+  facts,
+  formats,
+  next_steps,
+  notes,
+  sentences,
+)
 from dlsteroids.study import study as study_lib
 
 FORMAT = 1
 
 
 def describe(
-  study: study_lib.Study, runs: pd.DataFrame, effects: pd.DataFrame, workdir: str
+  study: study_lib.Study,
+  runs: pd.DataFrame,
+  effects: pd.DataFrame,
+  workdir: str,
+  worth: doublings_lib.Doublings | None = None,
 ) -> dict[str, Any]:
-  """Question, verdicts, noise floor, what was compared and what to do next."""
+  """Question, verdicts, noise floor, what was compared and what to do next.
+
+  Args:
+    study: the study.
+    runs: of the declared condition.
+    effects: differences between arms.
+    workdir: of the study.
+    worth: what ideas are worth in doublings of compute, of a study that has frontiers.
+  """
   look = looks.state(study, runs)
   design = reach.reach(study, look.alpha)
   resolution = forecast.resolution(study, runs)
@@ -33,7 +61,6 @@ def describe(
   levels = [look.alpha] * len(family)
   if study.until:  # each verdict is of its look
     levels = [one.level for one in sequential.decisions(study, runs)]
-  findings = [*notes.partial(study, runs), *sentences.summary(study, effects, look)]
   return {
     'kind': 'answer',
     'format': FORMAT,
@@ -67,7 +94,8 @@ def describe(
       _contrast(study, row, look, design, level)
       for row, level in zip(family.to_dict('records'), levels)
     ],
-    'findings': findings,
+    'worth': _worth(study, worth),
+    'findings': findings(study, runs, effects, look, worth),
     'next': [
       {
         'action': step.action,
@@ -79,6 +107,49 @@ def describe(
     ],
     'command': study.command or None,
   }
+
+
+def findings(
+  study: study_lib.Study,
+  runs: pd.DataFrame,
+  effects: pd.DataFrame,
+  look: looks.Look,
+  worth: doublings_lib.Doublings | None,
+) -> list[str]:
+  """The report's sentences: first what it lacks, and what ideas are worth."""
+  verdicts = sentences.summary(study, effects, look)
+  if worth is not None:
+    verdicts = [f'At the declared budget, ideas mandatory: {text}' for text in verdicts]
+    verdicts.insert(0, doublings.headline(study, worth))
+  return [*notes.partial(study, runs), *verdicts]
+
+
+def _worth(
+  study: study_lib.Study, worth: doublings_lib.Doublings | None
+) -> dict[str, Any] | None:
+  """What the ideas are worth at the hardest target of which something is known."""
+  if worth is None or worth.frontiers is None:
+    return None
+  target = doublings.pick_targets(worth)[-1]
+  single = doublings.single_worths(worth, target)
+  return {
+    'target': number(worth.frontiers.scale.value(target.error)),
+    'flops': {'full': _ends(target.full, 2.0), 'bare': _ends(target.bare, 2.0)},
+    'doublings': _ends(target.together),
+    'ideas': [
+      {'idea': idea.name, 'year': idea.year or None, 'doublings': _ends(one)}
+      for idea, one in zip(worth.ideas, single)
+    ],
+    'sentence': doublings.headline(study, worth),
+  }
+
+
+def _ends(worth: frontier.Worth, base: float = 0.0) -> dict[str, float | None]:
+  """Estimate, or the bounds of what was not measured, and the interval."""
+  ends = worth.low, worth.high, worth.ci_low, worth.ci_high
+  if base:
+    ends = tuple(base**end for end in ends)
+  return dict(zip(('low', 'high', 'interval_low', 'interval_high'), map(number, ends)))
 
 
 def _until(study: study_lib.Study, runs: pd.DataFrame) -> dict[str, Any] | None:

@@ -41,14 +41,14 @@ def section(study: study_lib.Study, result: doublings_lib.Doublings) -> blocks.S
 
 
 def sentences(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
-  """The answer in doublings: at the hardest target, how it grows, and the two orders.
+  """The answer in doublings: at two targets, how it grows, and the two orders.
 
   E.g. 'To reach 1.50 % test error, all ideas together save 4.1 doublings of compute
   [3.6, 4.7]: the full model needs 77 GFLOP a run, the bare one 1.3 TFLOP.'
   """
   if result.refusal:
     return [_REFUSALS[result.refusal]]
-  texts = [together(study, result, target) for target in result.targets]
+  texts = [together(study, result, target) for target in sentence_targets(result)]
   texts += steps(study, result) + in_years(study, result)
   texts += grown(result)
   texts += ends(study, result)
@@ -72,6 +72,55 @@ def together(
   if is_certain(target.together):
     return text
   return f'{text} The interval includes 0: it is not certain that they save any.'
+
+
+def headline(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
+  """Whether the ideas save compute, at the hardest target; or why it is not known.
+
+  E.g. 'The ideas save compute: to reach 1.50 % test error, all together are worth 4.1
+  doublings [3.6, 4.7].'
+  """
+  if result.refusal:
+    return _REFUSALS[result.refusal]
+  target = pick_targets(result)[-1]
+  worth = target.together
+  begin = 'Whether the ideas save compute is not decided'
+  if is_certain(worth):
+    begin = f'The ideas {"save" if _least(worth) > 0 else "cost"} compute'
+  return (
+    f'{begin}: to reach {name_target(study, result, target)}, all together are worth '
+    f'{describe(worth)}.'
+  )
+
+
+def reached(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
+  """The least mean error of the full and of the bare model, and at what compute."""
+  assert result.frontiers is not None
+  ends = []
+  for toolbox in (result.frontiers.full, 0):
+    curve = result.frontiers.curves[toolbox]
+    best = int(curve.means[0].argmin())
+    goal = name_error(study, result, float(curve.means[0][best]))
+    ends.append((goal, formats.flops(math.exp(curve.log_flops[best]))))
+  (full, cost), (bare, cost_of_bare) = ends
+  seeds = formats.plural(result.frontiers.n, 'seed')
+  return (
+    f'With all ideas, the least is {full} at {cost} a run; the bare model’s is {bare} '
+    f'at {cost_of_bare} (means of {seeds}, each at what the search chose).'
+  )
+
+
+def pick_targets(result: doublings_lib.Doublings) -> list[frontier.TargetWorth]:
+  """The easiest and the hardest target at which something is known."""
+  bounded = [t for t in result.targets if t.together.kind != frontier.UNDETERMINED]
+  fixed = [t for t in bounded if not t.moving] or bounded or list(result.targets)
+  return fixed if len(fixed) < 2 else [fixed[0], fixed[-1]]
+
+
+def sentence_targets(result: doublings_lib.Doublings) -> list[frontier.TargetWorth]:
+  """The targets of sentences: two, and the full model's best if that is certain."""
+  best = [t for t in result.targets if t.moving and is_certain(t.together)]
+  return list(dict.fromkeys([*pick_targets(result), *best]))
 
 
 def is_certain(worth: frontier.Worth) -> bool:
@@ -275,12 +324,19 @@ def name_target(
   target: frontier.TargetWorth,
 ) -> str:
   """'1.50 % test error', '1.62 test nats per character'."""
+  return name_error(study, result, target.error)
+
+
+def name_error(
+  study: study_lib.Study, result: doublings_lib.Doublings, error: float
+) -> str:
+  """An error as the metric is read."""
   assert result.frontiers is not None
   column = study.metric.column
   if formats.is_share(column) and result.frontiers.scale.higher:
     split = column.split('/')[0]
-    return f'{formats.value("error_rate", target.error)} {split} error'
-  value = float(result.frontiers.scale.value(target.error))
+    return f'{formats.value("error_rate", error)} {split} error'
+  value = float(result.frontiers.scale.value(error))
   return f'{formats.value(column, value)} {facts.words(study, column)}'
 
 

@@ -45,9 +45,13 @@ def make(
 ) -> blocks.Report:
   """The whole report as a tree; sections without content are left out."""
   study, result = source.study, source.tables.compute or analyses.Analyses()
-  tree: list[Section | None] = [_answer(source, findings, result)]
-  if result.doublings:
-    tree.append(doublings.section(study, result.doublings))
+  worth, answer = result.doublings, _answer(source, findings, result)
+  tree: list[Section | None] = [answer]
+  if worth:
+    tree.append(doublings.section(study, worth))
+  has_frontiers = worth is not None and not worth.refusal
+  if has_frontiers:  # ideas available come before ideas mandatory
+    tree = [tree[1], _at_one_budget(source, answer)]
   if result.attribution:
     tree.append(attribution.section(study, result.attribution))
   if result.regimes:
@@ -78,6 +82,10 @@ def make(
   sections = [_with_figures(one, drawings) for one in tree if one is not None]
   head = [Prose(notes.headline(source), 'lead')]
   line = sentences.bottom_line(findings, 'part' if study.table is None else 'arm')
+  if worth:
+    line = doublings.headline(study, worth)
+    if has_frontiers:
+      head = [Prose(doublings.reached(study, worth), 'lead')]
   head += [Prose(line, 'strong')] if line else []
   head += [Prose(text, 'notice') for text in notes.warn(source)]
   return blocks.Report(
@@ -126,6 +134,17 @@ def _answer(
     parts += [now] if findings.findings or not findings.unanswered else []
   parts.append(blocks.Tiles(tuple(_tiles(source))))
   return Section('The answer', parts, 'answer')
+
+
+def _at_one_budget(source: summary.Source, answer: Section) -> Section:
+  """The verdicts where they are not the whole answer, which is a frontier."""
+  text = (
+    'The arms as they are at the declared budget, each at what the search chose for '
+    'it: here an idea is mandatory, and costs where it does not pay. Above, ideas are '
+    'available: a set of them does what the best of its subsets does.'
+  )
+  parts = (Prose(text), Prose(notes.headline(source)), *answer.parts)
+  return answer._replace(title='Ideas mandatory, at one budget', parts=parts)
 
 
 def _alarms(source: summary.Source) -> list[Any]:

@@ -2,12 +2,16 @@
 
 import dataclasses
 import itertools
+import json
 import math
+import pathlib
 
+import jsonschema
 import pytest
 
-from dlsteroids.analysis import doublings, frontier
+from dlsteroids.analysis import doublings, effects, frontier
 from dlsteroids.plan import manifest, tuning, units
+from dlsteroids.report import answer_json, formats
 from dlsteroids.report import doublings as words
 from dlsteroids.report.figures import canvas
 from dlsteroids.report.figures import doublings as figures
@@ -105,6 +109,53 @@ def test_sentences_say_the_numbers(measured, result):
   section = words.section(study, result)
   assert section.anchor == 'doublings'
   assert any('never extrapolated' in note for note in words.notes(study, result))
+
+
+def test_the_headline_is_no_more_certain_than_its_interval(measured, result):
+  study, _, _ = measured
+  target = words.pick_targets(result)[-1]
+  sure = target.together._replace(low=2.0, high=2.0, ci_low=1.5, ci_high=2.5)
+  begins = {
+    sure: 'The ideas save compute: to reach ',
+    sure._replace(low=-2.0, high=-2.0, ci_low=-2.5, ci_high=-1.5): 'The ideas cost ',
+    sure._replace(ci_low=-0.1): 'Whether the ideas save compute is not decided: ',
+    sure._replace(high=math.inf, ci_high=math.inf): 'The ideas save compute: ',
+  }
+  for worth, begin in begins.items():
+    one = result._replace(targets=(target._replace(together=worth),))
+    text = words.headline(study, one)
+    assert text.startswith(begin)
+    assert words.describe(worth) in text
+  refused = result._replace(refusal='budgets')
+  assert 'need two or more budgets' in words.headline(study, refused)
+
+
+def test_the_head_names_what_the_ends_reach(measured, result):
+  study, _, _ = measured
+  text = words.reached(study, result)
+  for toolbox in (0, result.frontiers.full):
+    curve = result.frontiers.curves[toolbox]
+    least = curve.means[0].min()
+    assert words.name_error(study, result, least) in text
+    assert formats.flops(math.exp(curve.log_flops[curve.means[0].argmin()])) in text
+
+
+def test_programs_read_the_worth(measured, result):
+  study, every, _ = measured
+  runs = doublings.at_declared(study, every)
+  table = effects.measure(study, runs)
+  answer = answer_json.describe(study, runs, table, 'somewhere', result)
+  worth, target = answer['worth'], words.pick_targets(result)[-1]
+  assert worth['doublings']['low'] == pytest.approx(target.together.low)
+  assert worth['flops']['full']['low'] == pytest.approx(2**target.full.low)
+  assert answer['findings'][0] == worth['sentence'] == words.headline(study, result)
+  assert all('ideas mandatory' in text for text in answer['findings'][1:])
+  schema = pathlib.Path(__file__).parents[2] / 'docs' / 'answer.schema.json'
+  jsonschema.validate(answer, json.loads(schema.read_text(encoding='utf-8')))
+  refused = result._replace(refusal='search', frontiers=None)
+  unfinished = answer_json.describe(study, runs, table, 'somewhere', refused)
+  assert unfinished['worth'] is None
+  assert 'The same command continues' in unfinished['findings'][0]
 
 
 def test_figures_are_drawn(measured, result):

@@ -86,11 +86,11 @@ def _pick_apart(
   first: frontier.TargetWorth | None,
   ax: axes.Axes,
 ) -> list[frontier.TargetWorth]:
-  """The target `first`, if any, and those of `pick_targets` that leave it room."""
+  """The target `first`, if any, and the two of a report that leave it room."""
   assert result.frontiers is not None
   picked = [first] if first is not None else []
   inch = abs(np.diff(ax.get_ylim())[0]) / _HEIGHT
-  for target in pick_targets(result):
+  for target in words.pick_targets(result):
     places = result.frontiers.scale.place([target.error, *(t.error for t in picked)])
     if (np.abs(places[1:] - places[0]) >= _APART * inch).all():
       picked.append(target)
@@ -312,16 +312,9 @@ def draw_worth(
   return canvas.finish(fig, 'worth', 'Worth of each idea', caption, f'Worth: {alt}.')
 
 
-def pick_targets(result: doublings_lib.Doublings) -> list[frontier.TargetWorth]:
-  """The easiest and the hardest target at which something is known."""
-  bounded = [t for t in result.targets if t.together.kind != frontier.UNDETERMINED]
-  fixed = [t for t in bounded if not t.moving] or bounded
-  return fixed if len(fixed) < 2 else [fixed[0], fixed[-1]]
-
-
 def pick_measured(result: doublings_lib.Doublings) -> list[frontier.TargetWorth]:
-  """The two of `pick_targets`, or those within them where every idea was measured."""
-  picked = pick_targets(result)
+  """The two of a report, or those within them where every idea was measured."""
+  picked = words.pick_targets(result)
   fixed = [target for target in result.targets if not target.moving]
   whole = [
     t
