@@ -49,7 +49,10 @@ class Resolution(NamedTuple):
 def needs(
   study: study_lib.Study, runs: pd.DataFrame, effects: pd.DataFrame
 ) -> list[Need]:
-  """What every contrast with the verdict 'inconclusive' takes, in the study's order."""
+  """What every contrast with the verdict 'inconclusive' takes, in the study's order.
+
+  Contrasts of fewer than two pairs are left out: nothing is known of their scatter.
+  """
   column = study.metric.column
   deciding = (effects['metric'] == column) & (effects['tuned'] == study.tuned)
   rows = effects[deciding & (effects['verdict'] == 'inconclusive')]
@@ -65,6 +68,8 @@ def needs(
       continue
     pair = pairs.match(contrast, scores, study.paired)
     effect, sd, count = _measure(pair)
+    if math.isnan(sd):
+      continue
     target = study.margin or abs(effect)
     needed = None
     if sd > 0 and target > 0:

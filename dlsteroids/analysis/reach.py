@@ -66,7 +66,8 @@ def _reach_unpaired(study: study_lib.Study, level: float) -> Reach:
 def noise_floor(study: study_lib.Study, runs: pd.DataFrame, tuned: int) -> float:
   """√2·σ over seeds of the reference arm on the deciding metric; nan if unknown.
 
-  The arm is the first reference cell of the first contrast.
+  The arm is the first reference cell of the first contrast. Where most of its runs
+  diverged they score the fallback, whose scatter says nothing.
 
   Args:
     study: the study.
@@ -77,4 +78,6 @@ def noise_floor(study: study_lib.Study, runs: pd.DataFrame, tuned: int) -> float
     return float('nan')
   scores = pairs.tabulate(study, runs, study.metric.column, tuned)
   reference = study.contrasts[0].reference_cells[0]
+  if reference in scores.mostly_diverged:
+    return float('nan')
   return statistics.noise_floor(scores.value[reference].dropna().to_numpy())

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-EMPTY = ('', 'none', 'null', 'n/a', 'na', '<na>', '-', '--')
+EMPTY = ('', 'none', 'null', 'n/a', '#n/a', 'na', '<na>', '-', '--')
 
 
 def is_empty(cell: Any) -> bool:
@@ -49,9 +49,19 @@ def is_number(cell: Any) -> bool:
     return False
 
 
+def label(cell: Any) -> str:
+  """A cell as a seed or a status: as `text`, '' also of 'none' and the like."""
+  return '' if is_empty(cell) else text(cell)
+
+
 def text(cell: Any) -> str:
-  """A cell as a name: '3' of 3.0, '' of an empty cell or of a frame's NaN."""
-  if is_empty(cell) or (isinstance(cell, float) and math.isnan(cell)):
+  """A cell as a name: '3' of 3.0, '' of a blank cell or of a frame's NaN.
+
+  Words that stand for no number, such as 'none', are names: of an arm without a norm.
+  """
+  if not isinstance(cell, str) and is_empty(cell):
+    return ''
+  if isinstance(cell, float) and math.isnan(cell):
     return ''
   if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):
     return str(int(cell))

@@ -1,6 +1,7 @@
 """Which column of a table is which: a row a run, with arm, seed, scores and cost."""
 
 import collections
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,7 +19,11 @@ RUNS = ('name', 'run_name', 'run', 'tags.mlflow.runname')  # 'ARM-seed3'
 STATES = ('state', 'status')
 ENDED = ('finished', 'success', 'completed', 'complete', 'done', 'ok')
 DIVERGED = ('diverged',)
-BROKEN = ('failed', 'crashed', 'killed', 'running', 'pending', 'scheduled', 'preempted')
+BROKEN = (
+  *('failed', 'crashed', 'killed', 'running', 'pending', 'scheduled', 'preempted'),
+  *('timeout', 'cancelled', 'canceled', 'out_of_memory', 'oom', 'node_fail', 'error'),
+  *('aborted', 'interrupted', 'stopped', 'queued'),
+)
 # Numbers that tools write beside the scores.
 BOOKKEEPING = re.compile(
   r'^(_.*|.*\b(step|epoch|runtime|duration|created|updated|time|timestamp|job|id)\b.*)$',
@@ -134,9 +139,7 @@ def read_runs(sheet: sheets.Sheet, choice: Choice) -> Runs:
     flops=columns['flops'],
     budget=columns['budget'],
   )
-  percent = frozenset(
-    name for name in metrics if any(map(cells.is_percent, frame[name]))
-  )
+  percent = frozenset(name for name in metrics if _is_percent(frame, (name,), name))
   return Runs(runs, 'long' if layout == 'table' else layout, choice, percent)
 
 
@@ -162,11 +165,11 @@ def find(frame: pd.DataFrame, name: str, role: str) -> str:
       return matches[0]
     if matches:
       raise errors.UserError(
-        f'--{role}={name} may be any of the columns {", ".join(matches)}: name one'
+        f'--{role}={name} may be any of the columns {listing(matches)}: name one'
       )
   raise errors.UserError(
     f'no column {name!r} for --{role}{errors.did_you_mean(name, names)}; the table has '
-    f'{_listing(names)}'
+    f'{listing(names)}'
   )
 
 
@@ -186,7 +189,8 @@ def read_numbers(frame: pd.DataFrame, name: str, role: str) -> list[float | None
   return numbers
 
 
-def _listing(names: Sequence[str], most: int = 24) -> str:
+def listing(names: Sequence[str], most: int = 24) -> str:
+  """'a, b, c', and how many more there are."""
   more = f' and {len(names) - most} more' if len(names) > most else ''
   return ', '.join(names[:most]) + more
 
@@ -199,7 +203,7 @@ def _recognise(frame: pd.DataFrame, wanted: Sequence[str]) -> str:
     by_name.setdefault(re.split(r'[./]', column.lower())[-1], column)
   columns = (by_name[name] for name in wanted if name in by_name)
   # the page of W&B has columns such as Group that nobody filled
-  return next((c for c in columns if any(map(cells.text, frame[c].tolist()))), '')
+  return next((c for c in columns if any(map(cells.label, frame[c].tolist()))), '')
 
 
 def _identify(
@@ -219,8 +223,12 @@ def _identify(
         'arm only, and nothing to compare'
       )
   if parts:
-    arms = [_arm_name(row, parts) for row in frame[parts].itertuples(index=False)]
-    seeds = [cells.text(cell) for cell in frame[seed]] if seed else [''] * len(arms)
+    tells_default = sheet.layout == 'hydra'  # a job's overrides are its changes alone
+    arms = [
+      _arm_name(row, parts, tells_default)
+      for row in frame[parts].itertuples(index=False)
+    ]
+    seeds = [cells.label(cell) for cell in frame[seed]] if seed else [''] * len(arms)
     if '' in arms:
       raise errors.UserError(
         f'--arm={",".join(parts)}: row {arms.index("") + 1} has no arm'
@@ -230,15 +238,17 @@ def _identify(
   split = [sheets.split_run(cells.text(cell)) for cell in frame[run]] if run else []
   if run and all(split):
     arms = [one[0] for one in split if one]
-    seeds = [str(one[1]) for one in split if one]
-    return arms, seeds, choice._replace(arm=run, seed=run)
+    seeds = [cells.label(cell) for cell in frame[seed]] if seed else []
+    if not (choice.seed or (seeds and all(seeds))):
+      seeds, seed = [str(one[1]) for one in split if one], run
+    return arms, seeds, choice._replace(arm=run, seed=seed)
   hint = ''
   if run:
     lacking = next(c for c, one in zip(frame[run], split) if one is None)
     hint = f'; the run {cells.text(lacking)!r} tells no arm and seed, as ARM-seed3 does'
   raise errors.UserError(
     f'which column holds the arms? --arm=…; the table has '
-    f'{_listing([str(c) for c in frame.columns])}{hint}'
+    f'{listing([str(c) for c in frame.columns])}{hint}'
   )
 
 
@@ -253,13 +263,20 @@ def _varying(frame: pd.DataFrame, seed: str) -> list[str]:
   ]
 
 
-def _arm_name(row: Sequence[Any], parts: Sequence[str]) -> str:
-  """'adam', or of several columns 'optimizer=adam, depth=3'."""
+def _arm_name(row: Sequence[Any], parts: Sequence[str], tells_default: bool) -> str:
+  """'adam', or of several columns 'optimizer=adam, depth=3'.
+
+  With `tells_default` an empty cell is a default: 'depth=3', or 'default' without any.
+  """
   texts = [cells.text(cell) for cell in row]
+  if tells_default and not any(texts):
+    return 'default'
   if len(parts) == 1:
     return texts[0]
   names = [re.split(r'[./]', part)[-1] for part in parts]
-  return ', '.join(f'{name}={value}' for name, value in zip(names, texts))
+  return ', '.join(
+    f'{name}={value}' for name, value in zip(names, texts) if value or not tells_default
+  )
 
 
 def _read_status(frame: pd.DataFrame, named: str) -> tuple[str, list[str]]:
@@ -272,7 +289,7 @@ def _read_status(frame: pd.DataFrame, named: str) -> tuple[str, list[str]]:
   column = find(frame, named, 'status') if named else _recognise(frame, STATES)
   if not column:
     return '', ['ok'] * len(frame)
-  words = [cells.text(cell).lower() for cell in frame[column]]
+  words = [cells.label(cell).lower() for cell in frame[column]]
   strange = sorted({word for word in words if word and word not in meanings})
   if strange and named:
     raise errors.UserError(
@@ -305,9 +322,9 @@ def _only_metric(frame: pd.DataFrame, layout: str, taken: set[str]) -> str:
     ]
     raise errors.UserError(
       'no column of numbers is left to be the metric; the table has '
-      f'{_listing([str(c) for c in frame.columns])}{f" ({texts[-1]})" if texts else ""}'
+      f'{listing([str(c) for c in frame.columns])}{f" ({texts[-1]})" if texts else ""}'
     )
-  raise errors.UserError(f'which metric? --metric=…; there are {_listing(names)}')
+  raise errors.UserError(f'which metric? --metric=…; there are {listing(names)}')
 
 
 def _is_wide(frame: pd.DataFrame, choice: Choice) -> bool:
@@ -340,7 +357,7 @@ def _read_wide(frame: pd.DataFrame, choice: Choice) -> Runs:
       'or rename it if it is one'
     )
   labels = (
-    [cells.text(c) for c in frame[seed]] if seed else list(map(str, range(len(frame))))
+    [cells.label(c) for c in frame[seed]] if seed else list(map(str, range(len(frame))))
   )
   runs = []
   for arm in arms:
@@ -350,7 +367,8 @@ def _read_wide(frame: pd.DataFrame, choice: Choice) -> Runs:
       if value is not None:
         runs.append(Run(arm, label, {metric: value}, 'ok', None, None, line))
   choice = choice._replace(arm='', seed=seed, metrics=(metric,))
-  return Runs(tuple(runs), 'wide', choice, _wide_percent(frame, arms, metric))
+  percent = frozenset({metric} if _is_percent(frame, arms, metric) else ())
+  return Runs(tuple(runs), 'wide', choice, percent)
 
 
 def _wide_metric(choice: Choice) -> str:
@@ -370,12 +388,24 @@ def _wide_metric(choice: Choice) -> str:
   return choice.metrics[0] if choice.metrics else 'score'
 
 
-def _wide_percent(
-  frame: pd.DataFrame, columns: Iterable[str], metric: str
-) -> frozenset[str]:
-  """The metric, if any cell of the columns is in percent."""
-  percent = any(cells.is_percent(cell) for name in columns for cell in frame[name])
-  return frozenset({metric} if percent else ())
+def _is_percent(frame: pd.DataFrame, columns: Iterable[str], metric: str) -> bool:
+  """Whether the cells of a metric are such as '91.2%'.
+
+  Raises:
+    UserError: some are, and others are plain numbers.
+  """
+  values = [cell for name in columns for cell in frame[name] if cells.is_number(cell)]
+  plain = [cell for cell in values if not cells.is_percent(cell)]
+  percent = next(filter(cells.is_percent, values), None)
+  number = next(
+    (cell for cell in plain if math.isfinite(cells.number(cell) or 0)), None
+  )
+  if percent is not None and number is not None:
+    raise errors.UserError(
+      f'--metric={metric}: {cells.text(percent)!r} is in percent, '
+      f'{cells.text(number)!r} is not: write all of them the same way'
+    )
+  return percent is not None
 
 
 def _seed_columns(frame: pd.DataFrame, choice: Choice) -> dict[str, str]:
@@ -405,4 +435,5 @@ def _read_spread(
       if value is not None:
         runs.append(Run(arm, seed, {metric: value}, 'ok', None, None, line))
   choice = choice._replace(metrics=(metric,))
-  return Runs(tuple(runs), 'wide by seed', choice, _wide_percent(frame, seeds, metric))
+  percent = frozenset({metric} if _is_percent(frame, seeds, metric) else ())
+  return Runs(tuple(runs), 'wide by seed', choice, percent)

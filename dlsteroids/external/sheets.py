@@ -18,6 +18,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,12 +67,18 @@ def read(source: pd.DataFrame | str | pathlib.Path) -> Sheet:
     UserError: no such file, an empty or malformed one, or a folder of nothing known.
   """
   if isinstance(source, pd.DataFrame):
-    frame = source.reset_index(drop=not _has_new_index(source))
+    frame = _with_named_levels(source)
     frame.columns = [str(name) for name in frame.columns]
+    frame = frame.drop(columns='Unnamed: 0', errors='ignore')  # an index, read back
     text = frame.to_csv(index=False)
     _check(frame, 'the frame')
     layout, frame = _recognise(frame)
     return Sheet(frame, layout, '', hashlib.sha256(text.encode()).hexdigest())
+  if not isinstance(source, str | os.PathLike):
+    raise errors.UserError(
+      'judge takes a pandas frame, or the path of a file or folder, not '
+      f'{type(source).__name__}: pandas.DataFrame(…) makes one'
+    )
   path = pathlib.Path(source).expanduser()
   if path.is_dir():
     layout, frame, digest = _read_folder(path)
@@ -82,6 +89,11 @@ def read(source: pd.DataFrame | str | pathlib.Path) -> Sheet:
     raise errors.UserError(f'no file or folder {str(path)!r} to judge') from error
   frame = _parse(path, content)
   _check(frame, str(path))
+  if len(frame.columns) == 1:
+    raise errors.UserError(
+      f'{path} has one column only, {frame.columns[0]!r}: cells are separated by '
+      "commas, tabs, semicolons or '|'"
+    )
   layout, frame = _recognise(frame)
   return Sheet(frame, layout, str(path), hashlib.sha256(content).hexdigest())
 
@@ -95,9 +107,12 @@ def split_run(name: str) -> tuple[str, int] | None:
   return None
 
 
-def _has_new_index(frame: pd.DataFrame) -> bool:
-  """Whether an index has names, none of which is that of a column."""
-  return all(n is not None and n not in frame.columns for n in frame.index.names)
+def _with_named_levels(frame: pd.DataFrame) -> pd.DataFrame:
+  """A frame with its index as columns, but for levels without a name of their own."""
+  names = frame.index.names
+  drop = [i for i, n in enumerate(names) if n is None or n in frame.columns]
+  frame = frame.reset_index(level=drop, drop=True) if drop else frame
+  return frame.reset_index() if len(drop) < len(names) else frame
 
 
 def _check(frame: pd.DataFrame, where: str) -> None:
@@ -106,7 +121,8 @@ def _check(frame: pd.DataFrame, where: str) -> None:
     raise errors.UserError(f'{where} holds no runs: a row a run is needed')
   twice = sorted({str(c) for c in frame.columns[frame.columns.duplicated()]})
   if twice:
-    raise errors.UserError(f'{where} has column {twice[0]!r} twice')
+    column = f'column {twice[0]!r}' if twice[0] else 'a column without a name'
+    raise errors.UserError(f'{where} has {column} twice')
 
 
 def _parse(path: pathlib.Path, content: bytes) -> pd.DataFrame:
@@ -151,12 +167,17 @@ def _records(text: str) -> list[dict[str, Any]]:
 
 
 def _rows_of_pandas(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """The rows of a frame that pandas wrote, by columns or split; [] of other JSON."""
+  """The rows of a frame that pandas wrote in any orientation; [] of other JSON."""
   if {'columns', 'data'} <= tree.keys():
     return [dict(zip(map(str, tree['columns']), row)) for row in tree['data']]
+  if {'schema', 'data'} <= tree.keys():
+    rows = tree['data']  # an index without a name is called 'index' there
+    return [{name: row[name] for name in row if name != 'index'} for row in rows]
   columns = list(tree.values())
   if not columns or not all(isinstance(c, dict) and c for c in columns):
     return []
+  if all(label.isdigit() for label in tree):
+    return columns
   index = list(columns[0])
   if any(list(column) != index for column in columns[1:]) or not all(
     label.isdigit() for label in index
@@ -186,7 +207,11 @@ def _flatten(tree: Mapping[str, Any], path: str = '') -> dict[str, Any]:
 def _parse_csv(text: str) -> pd.DataFrame:
   head = text.lstrip('\r\n').splitlines()[0]
   mark = max(',;\t|', key=head.count)
-  lines = [row for row in csv.reader(io.StringIO(text), delimiter=mark) if any(row)]
+  lines = [
+    row
+    for row in csv.reader(io.StringIO(text, newline=None), delimiter=mark)
+    if any(row)
+  ]
   if mark == ';':  # where numbers have a decimal comma
     lines = [[_DECIMAL.sub(r'\1.\2', cell) for cell in row] for row in lines]
   if not lines:

@@ -33,6 +33,7 @@ LESS = {
   *('perplexity', 'ppl', 'bpc', 'bpd', 'bpb', 'wer', 'cer', 'fid', 'kid', 'lpips'),
   *('regret', 'cost', 'energy', 'latency', 'time', 'seconds', 'ece', 'brier'),
   *('losses', 'errors', 'logloss', 'crossentropy', 'xent', 'eer', 'crps', 'smape'),
+  *('kl', 'divergence', 'distance', 'mpjpe'),
 }
 _HUMP = re.compile(r'(?<=[a-z0-9])(?=[A-Z][a-z]{2})')  # of valLoss, not of mIoU
 _WHOLE = 2**63  # whole numbers below it are kept as seeds
@@ -188,13 +189,13 @@ def _list_arms(table: layout.Runs, named: str) -> tuple[list[str], str]:
   reference = named or layout.default_reference(arms)
   if not reference:
     raise errors.UserError(
-      f'which arm are the others compared with? --reference=…; there are '
-      f'{", ".join(arms)}'
+      'which arm are the others compared with? --reference=…; there are '
+      f'{layout.listing(arms)}'
     )
   if reference not in arms:
     raise errors.UserError(
       f'no arm {reference!r}{errors.did_you_mean(reference, arms)} for --reference; '
-      f'there are {", ".join(arms)}'
+      f'there are {layout.listing(arms)}'
     )
   return sorted(arms, key=lambda arm: arm != reference), reference
 

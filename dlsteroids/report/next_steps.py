@@ -44,6 +44,8 @@ def plan(
   if study.table is None and notes.partial(study, runs):
     text = 'Runs are missing: the same command trains them.'
     steps.append(Step(RUN, '', None, text))
+  if failed := _describe_failed(study, runs):
+    steps.append(Step(RUN, '', None, failed))
   if not design.reachable:
     text = sentences.describe_reach(design)
     return [*steps, Step(ADD_SEEDS, '', design.seeds_needed, text)]
@@ -57,6 +59,15 @@ def plan(
     )
     steps.append(Step(CONFIRM, '', None, text))
   return steps
+
+
+def _describe_failed(study: study_lib.Study, runs: pd.DataFrame) -> str:
+  """'The table has no score of 3 runs of tanh.'; '' if it has all."""
+  if study.table is None:
+    return ''
+  counts = runs.loc[runs['status'] == 'failed', 'arm'].value_counts(sort=False)
+  parts = [f'{formats.plural(int(n), "run")} of {arm}' for arm, n in counts.items()]
+  return f'The table has no score of {formats.listing(parts)}.' if parts else ''
 
 
 def _describe_need(study: study_lib.Study, need: forecast.Need, unit: str) -> str:

@@ -192,3 +192,6 @@ def test_noise_floor_of_the_reference_arm():
   assert reach.noise_floor(study, runs, 0) == pytest.approx(expected, rel=1e-12)
   assert math.isnan(reach.noise_floor(study, runs[runs['arm'] != 'baseline'], 0))
   assert math.isnan(reach.noise_floor(study, runs, 1))
+  mostly = (runs['arm'] == 'baseline') & (runs['seed'] > 3)
+  diverged = runs.assign(status=runs['status'].mask(mostly, 'diverged'))
+  assert math.isnan(reach.noise_floor(study, diverged, 0))

@@ -79,6 +79,18 @@ def test_missing_and_unpaired_runs_are_named(tmp_path, no_figures):
   assert '6 and 7 runs, not paired' in text
 
 
+def test_an_arm_without_scores_asks_for_its_runs(tmp_path, no_figures):
+  rows = [(a, s, None if a == 'tanh' else tables.score(a, s)) for a, s in tables.RUNS]
+  frame = pd.DataFrame(rows, columns=['arm', 'seed', 'acc'], dtype=object)
+  answer = judge.judge(frame, tmp_path / 'w', alpha=0.1).to_json()
+  run, *more = answer['next']
+  assert (run['action'], run['sentence']) == (
+    'run',
+    'The table has no score of 7 runs of tanh.',
+  )
+  assert 'tanh' not in {step['arm'] for step in more}
+
+
 @pytest.mark.parametrize(
   ('options', 'message'),
   [

@@ -66,6 +66,7 @@ def test_every_layout_gives_the_same_study(tmp_path, name):
     ('mIoU', ('', 'miou', 'higher')),
     ('accuracy_loss', ('', 'accuracy_loss', 'lower')),
     ('test_neg_mse', ('test', 'neg_mse', 'higher')),
+    ('kl_divergence', ('', 'kl_divergence', 'lower')),
     ('negative log-likelihood', ('', 'negative_log_likelihood', 'lower')),
     ('true_negative_rate', ('', 'true_negative_rate', 'higher')),
   ],
@@ -281,6 +282,14 @@ BAD = {
     "loss holds text, '1,180.5'",
   ),
   'not_text': ('arm,seed,acc\0\n', {}, r'not a text file.*judge\(frame\)'),
+  'mixed_percent': (
+    'arm,seed,acc\nbase,1,91.5%\nb,1,92',
+    {},
+    "'91.5%' is in percent, '92' is not",
+  ),
+  'mixed_percent_in_a_wide_table': ('seed,base,b\n1,91.5%,0.92', {}, 'is in percent'),
+  'blanks_between_cells': ('arm seed acc\nbase 1 1', {}, 'has one column only'),
+  'columns_without_names': (',arm,\n1,base,1', {}, 'a column without a name twice'),
   'ambiguous': (
     'arm,seed,a.acc,b.acc\nbase,1,1,1\nb,1,1,1',
     {'metrics': ('acc',)},
@@ -309,6 +318,9 @@ FRAME = frame_of(SCORES, 'score')
     ('x.json', FRAME.to_json()),
     ('x.json', FRAME.to_json(orient='split')),
     ('x.json', FRAME.to_json(orient='records')),
+    ('x.json', FRAME.to_json(orient='index')),
+    ('x.json', FRAME.to_json(orient='table')),
+    ('x.csv', FRAME.to_csv(index=False, lineterminator='\r')),  # as Excel for the Mac
     ('x.csv', FRAME.to_csv(sep='|', index=False)),
     ('x.csv', FRAME.to_csv(sep=';', decimal=',', index=False)),  # as German Excel
   ],
@@ -324,6 +336,48 @@ def test_other_ways_to_write_a_table(tmp_path, name, text):
     for arm, values in SCORES.items()
     for seed, score in values.items()
   }
+
+
+@pytest.mark.parametrize('frame', [[0.5], {'arm': ['b']}, None, FRAME['score']])
+def test_what_is_neither_a_frame_nor_a_path_is_one_clear_line(frame):
+  with pytest.raises(errors.UserError, match=r'a pandas frame, or the path'):
+    sheets.read(frame)
+
+
+def test_named_levels_of_an_index_are_columns():
+  parts = {arm: FRAME[FRAME['arm'] == arm].drop(columns='arm') for arm in SCORES}
+  sheet = sheets.read(pd.concat(parts, names=['arm', None]))
+  assert sheet.frame.columns.tolist() == ['arm', 'seed', 'score']
+  written = FRAME.reset_index(names='Unnamed: 0')
+  assert sheets.read(written).frame.columns.tolist() == ['arm', 'seed', 'score']
+
+
+def test_seeds_of_a_column_go_before_numbers_in_names(tmp_path):
+  path = tmp_path / 'runs.csv'
+  path.write_text('Name,State,seed,acc\nbase-7,finished,1,0\nb-8,finished,1,0.5')
+  study, every = make(path)
+  assert every['seed'].tolist() == [1, 1]
+  assert study.paired
+  assert study.table.seed == 'seed'
+
+
+def test_none_is_the_name_of_an_arm_but_no_number():
+  frame = pd.DataFrame(
+    {'norm': ['batch', 'none'] * 2, 'seed': [0, 0, 1, 1], 'acc': [0.5, 0.25, 'none', 1]}
+  )
+  study, every = make(frame, {'arm': 'norm', 'reference': 'batch'})
+  assert [arm.name for arm in study.arms] == ['batch', 'none']
+  assert every['status'].tolist() == ['ok', 'ok', 'failed', 'ok']
+
+
+def test_a_job_that_overrides_nothing_is_the_default(tmp_path):
+  for job, words in enumerate(('', '- norm=none\n', '- dropout=0\n')):
+    (tmp_path / str(job) / '.hydra').mkdir(parents=True)
+    overrides = tmp_path / str(job) / '.hydra' / 'overrides.yaml'
+    overrides.write_text(f'{words}- seed=3\n')
+    (tmp_path / str(job) / 'metrics.json').write_text(f'{{"acc": 0.{job + 1}}}')
+  study, _ = make(tmp_path)
+  assert [a.name for a in study.arms] == ['default', 'norm=none', 'dropout=0']
 
 
 def test_duplicated_seeds_may_be_judged_unpaired():
