@@ -18,7 +18,7 @@ import jax
 from jax import numpy as jnp
 from jax.extend import core
 
-from dlsteroids.models.ops import convolution
+from dlsteroids.models.ops import convolution, sliding
 
 PRODUCTS = ('dot_general', 'conv_general_dilated')
 CALLBACKS = ('pure_callback', 'io_callback', 'ffi_call')  # no jaxpr shows their work
@@ -51,6 +51,15 @@ def nominal(fn: Callable[..., Any], *args: Any) -> Flops:
 def executed(fn: Callable[..., Any], *args: Any) -> Flops:
   """The FLOPs of fn(*args) in the form that runs, by the same convention."""
   return count(jax.make_jaxpr(fn)(*args))
+
+
+def runs_plainly(jaxpr: Any) -> bool:
+  """Whether the FLOPs of a jaxpr are its nominal FLOPs.
+
+  No form that runs in place of a plain one takes other products than that.
+  """
+  scopes = {equation.source_info.name_stack for equation, _ in walk(jaxpr)}
+  return not any(sliding.OTHER_FLOPS in str(scope) for scope in scopes)
 
 
 def count(jaxpr: Any) -> Flops:

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-import re
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from jax.interpreters import partial_eval
 
 from dlsteroids import config as config_lib
 from dlsteroids import rng, types
-from dlsteroids.train import chunks, cost, reduction
+from dlsteroids.train import chunks, cost, jaxpr_digest, reduction
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import step as step_lib
 
@@ -95,15 +95,19 @@ def describe(
   parts = [start, drawing, traced, evaluation]
   if member.reduction:
     parts.append(reduction_of(member, values))
-  executed = cost.count(traced)
+  nominal = executed = cost.count(traced)
+  if not cost.runs_plainly(traced):
+    nominal = cost.nominal(step, *args)
   if jax.default_backend() != 'cpu':
     with step_lib.formulation():
       executed = cost.executed(step, *args)
   params = [player['params'] for player in state['variables'].values()]
-  name = lambda equation: equation.primitive.name
-  nominal = cost.nominal(step, *args)
+  work = [(e.primitive.name, in_loop) for e, in_loop in cost.walk(traced)]
+  others = itertools.chain(*map(cost.walk, (*parts[:2], *parts[3:])))
   return Facts(
-    digest=hashlib.sha256(''.join(map(fingerprint, parts)).encode()).hexdigest()[:32],
+    digest=hashlib.sha256(
+      ''.join(map(jaxpr_digest.compute, parts)).encode()
+    ).hexdigest()[:32],
     live=alive((traced.jaxpr, evaluation.jaxpr), sorted(slot['hyper'])),
     params=sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params)),
     flops=nominal.flops,
@@ -113,9 +117,9 @@ def describe(
     state_bytes=cost.state(learned),
     traffic_bytes=cost.traffic(traced),
     unknown_loops=nominal.unknown_loops or executed.unknown_loops,
-    convolves=any(name(e) == 'conv_general_dilated' for e, _ in cost.walk(traced)),
-    recurs=any(loop and name(e) == 'dot_general' for e, loop in cost.walk(traced)),
-    primitives=frozenset(name(e) for part in parts for e, _ in cost.walk(part)),
+    convolves=any(name == 'conv_general_dilated' for name, _ in work),
+    recurs=('dot_general', True) in work,
+    primitives=frozenset([n for n, _ in work] + [e.primitive.name for e, _ in others]),
     scalars=tuple(scalars),
     batch_norm=any('batch_stats' in player for player in state['variables'].values()),
   )
@@ -137,15 +141,6 @@ def shaped(tree: Any) -> Any:
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), tree
   )
-
-
-def fingerprint(jaxpr: Any) -> str:
-  """Digest of a closed jaxpr and its constants, free of memory addresses."""
-  text = re.sub(r'0x[0-9a-f]+', '', str(jaxpr))
-  digest = hashlib.sha256(text.encode())
-  for const in jaxpr.consts:
-    digest.update(np.asarray(const).tobytes())
-  return digest.hexdigest()[:32]
 
 
 def alive(jaxprs: Iterable[Any], names: list[str]) -> frozenset[str]:

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax import numpy as jnp
 
-from dlsteroids.models.ops import convolution
+from dlsteroids.models.ops import attention, convolution, recurrence
 from dlsteroids.train import cost
 
 
@@ -245,6 +245,43 @@ def test_a_gradient_penalty_counts_alike_in_both_formulations():
   found = _both(jax.grad(penalty), _shape(4, 4, 5, 6), _shape(2, 9, 9, 5))
   one = 2 * 2 * 5 * 5 * 16 * 5 * 6  # a convolution to 5 x 5
   assert found == 5 * one  # y and its dX; of dX the kernel and dy; of y the kernel
+
+
+@pytest.mark.parametrize('inputs', [1, 3, 4])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_products_that_the_plain_form_lacks_are_marked(inputs, stride):
+  """Full padding: patches are multiplied at more places than there are pixels."""
+
+  def slopes(x, kernel, pad):
+    loss = lambda x, k: jnp.sin(
+      convolution.conv(x, k, strides=(stride, stride), padding=((pad, pad),) * 2)
+    ).sum()
+    return jax.grad(loss, (0, 1))(x, kernel)
+
+  marks = []
+  for pad, window in itertools.product(range(3), (3, 5)):
+    args = _shape(2, 6, 6, inputs), _shape(window, window, inputs, 8)
+    fn = functools.partial(slopes, pad=pad)
+    marks.append(not cost.runs_plainly(jax.make_jaxpr(fn)(*args)))
+    assert marks[-1] == (cost.nominal(fn, *args) != cost.executed(fn, *args))
+  assert any(marks) == (stride == 1)
+  assert not all(marks)
+
+
+def test_recurrences_and_attention_in_pieces_are_marked():
+  def recur(kernel, x):
+    form = recurrence.Form(lambda _, carry, x: (jnp.tanh(x),))
+    inputs = recurrence.Inputs(x, None, None)
+    return recurrence.recur(form, {}, kernel, inputs, (jnp.zeros((2, 4)),))[0].sum()
+
+  def attend(x, chunk):
+    form = attention.Form(causal=True, chunk=chunk)
+    return attention.attend(form, attention.Inputs(x, x, x), 6).sum()
+
+  marked = lambda fn, *args: not cost.runs_plainly(jax.make_jaxpr(jax.grad(fn))(*args))
+  assert marked(recur, _shape(4, 4), _shape(5, 2, 4))
+  assert marked(functools.partial(attend, chunk=2), _shape(2, 6, 1, 4))
+  assert not marked(functools.partial(attend, chunk=6), _shape(2, 6, 1, 4))
 
 
 def test_nothing_is_computed():

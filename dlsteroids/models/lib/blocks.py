@@ -67,13 +67,19 @@ def dropout(x: Any, rate: Any, key: Any) -> Any:
   Rate 0 returns `x` to the bit and draws nothing, so dropout on and off share one
   program. The rate is met to 2**-24.
   """
+  return jax.lax.cond(rate > 0, _drop, _keep, x, rate, key)
 
-  def drop(x):
-    uniform = (rng.bits(key, x.shape) >> 8).astype(jnp.float32) * 2.0**-24
-    scale = jnp.asarray(1.0 / (1.0 - rate), x.dtype)
-    return jnp.where(uniform >= rate, x * scale, jnp.zeros_like(x))
 
-  return jax.lax.cond(rate > 0, drop, lambda x: x, x)
+# Functions of a module, so that JAX traces and differentiates them once a shape.
+def _drop(x: Any, rate: Any, key: Any) -> Any:
+  uniform = (rng.bits(key, x.shape) >> 8).astype(jnp.float32) * 2.0**-24
+  scale = jnp.asarray(1.0 / (1.0 - rate), x.dtype)
+  return jnp.where(uniform >= rate, x * scale, jnp.zeros_like(x))
+
+
+def _keep(x: Any, rate: Any, key: Any) -> Any:
+  del rate, key
+  return x
 
 
 class Dropout(nn.Module):

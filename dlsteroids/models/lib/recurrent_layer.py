@@ -88,7 +88,8 @@ class Layer(nn.Module):
       carry = self.zero_carry(batch)
     if self.cudnn and not sliding.is_plain():
       joined = {n: (reads[n], feeds[n], biases[n]) for n in self.cell.gates}
-      return cudnn.run(joined, x, carry, sequence.valid)
+      with sliding.other_flops():
+        return cudnn.run(joined, x, carry, sequence.valid)
     x = self.read(x, reads, biases)  # [T, B, G]
     kernel = join(feeds.values()).astype(self.dtype)
     # Gates that are fed back stand beside y in what the recurrence multiplies.

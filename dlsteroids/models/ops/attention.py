@@ -65,7 +65,8 @@ def attend(form: Form, inputs: Inputs, steps: int, drop: Drop | None = None) -> 
     drop: dropout of the weights, or None.
   """
   if form.kernel == 'cudnn' and not sliding.is_plain():
-    return fused(form, inputs, 'cudnn')
+    with sliding.other_flops():
+      return fused(form, inputs, 'cudnn')
   offset = inputs.value.shape[1] - steps
   if steps <= form.chunk or sliding.is_plain():
     drop_all = None if drop is None else lambda weights: drop(weights, 0)
@@ -159,9 +160,10 @@ def _in_chunks(
     return _weigh(rest._replace(query=part), chunk, mask, drop_chunk)
 
   rest = inputs._replace(query=None)
-  _, outputs = jax.lax.scan(
-    lambda carry, now: (carry, body(rest, now)), (), (jnp.arange(count), query)
-  )
+  with sliding.other_flops():  # computed again for the gradient
+    _, outputs = jax.lax.scan(
+      lambda carry, now: (carry, body(rest, now)), (), (jnp.arange(count), query)
+    )
   outputs = outputs.swapaxes(0, 1)  # [B, N, chunk, H, D]
   return outputs.reshape(outputs.shape[0], -1, *outputs.shape[3:])[:, :steps]
 

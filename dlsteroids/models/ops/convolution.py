@@ -179,6 +179,14 @@ def _adjoint(geometry: _Geometry) -> _Geometry:
   )
 
 
+def _enlarges(geometry: _Geometry) -> bool:
+  """Whether there are more outputs than pixels along an axis.
+
+  A convolution is then counted by its pixels, a product of patches by its outputs.
+  """
+  return any(out > n for n, (_, _, out, _, _) in zip(geometry.size, _spans(geometry)))
+
+
 def _turn(kernel: jax.Array) -> jax.Array:
   """Turned by half a circle, input and output channels swapped."""
   return lax.rev(kernel, (0, 1)).swapaxes(2, 3)
@@ -225,7 +233,8 @@ def _multiply_patches(x: Any, kernel: Any, geometry: _Geometry) -> Any:
   planes = jnp.concatenate([jnp.moveaxis(part, 3, 0) for part in parts])
   # planes: [kh * kw * Cin, B, Ho, Wo]
   rows = kernel.reshape(-1, kernel.shape[3])
-  return lax.dot_general(planes, rows, (((0,), (0,)), ((), ())))
+  with sliding.other_flops(_enlarges(geometry)):
+    return lax.dot_general(planes, rows, (((0,), (0,)), ((), ())))
 
 
 def _conv_forward(x: Any, kernel: Any, geometry: _Geometry) -> Any:
@@ -261,14 +270,15 @@ def _weigh_share(x: Any, dy: Any, geometry: _Geometry) -> Any:
     # One channel: the patches are planes, and one matrix product beats the
     # convolution, whose batch is the channels (5x5, 1 to 32: 2.4 against 6.5 ms).
     planes = jnp.stack([part[..., 0] for part in _parts(x, dy, geometry)])
-    gradient = lax.dot_general(planes, dy, (((1, 2, 3), (0, 1, 2)), ((), ())))
+    with sliding.other_flops(_enlarges(geometry)):
+      gradient = lax.dot_general(planes, dy, (((1, 2, 3), (0, 1, 2)), ((), ())))
     return gradient.reshape(*geometry.window, 1, units)
   if geometry.spread == (1, 1) and inputs == 3 and taps <= 25:
     # Colours: a product per tap (3x3, 3 to 32: 5.5 against 9 to 14 ms).
     sums = (((0, 1, 2), (0, 1, 2)), ((), ()))
-    gradient = jnp.stack(
-      [lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)]
-    )
+    with sliding.other_flops(_enlarges(geometry)):
+      products = [lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)]
+    gradient = jnp.stack(products)
     return gradient.reshape(*geometry.window, inputs, units)
   by_patches = _PATCHES and geometry.spread == (1, 1) and taps <= 9
   size, count = x.shape[0], _CHUNK
@@ -295,7 +305,8 @@ def _multiply(x: Any, dy: Any, geometry: _Geometry) -> Any:
   """`_weigh` as one matrix product of slopes and patches."""
   inputs, units = x.shape[3], dy.shape[3]
   patches = jnp.concatenate(_parts(x, dy, geometry), 3)  # [B, Ho, Wo, kh * kw * Cin]
-  gradient = lax.dot_general(dy, patches, (((0, 1, 2), (0, 1, 2)), ((), ())))
+  with sliding.other_flops(_enlarges(geometry)):
+    gradient = lax.dot_general(dy, patches, (((0, 1, 2), (0, 1, 2)), ((), ())))
   return gradient.reshape(units, *geometry.window, inputs).transpose(1, 2, 3, 0)
 
 

@@ -122,7 +122,8 @@ def _forward(form: Form, params: Any, kernel: Any, inputs: Inputs, carry: Carry)
     new = _advance(form, now.valid, params, carry, *parts)
     return new, (new[0], (carry, parts))
 
-  last, (outputs, steps) = lax.scan(body, carry, scanned, reverse=form.reverse)
+  with sliding.other_flops():  # the gradient by the kernel is taken, needed or not
+    last, (outputs, steps) = lax.scan(body, carry, scanned, reverse=form.reverse)
   masks = (inputs.mask, inputs.valid)
   return (outputs, last), (params, kernel, *masks, carry[0], outputs, steps)
 

@@ -34,6 +34,21 @@ def native() -> contextlib.AbstractContextManager[Any]:
   return _form('native')
 
 
+# The FLOP walker knows by this scope that the plain form must be traced, too.
+OTHER_FLOPS = 'other_flops'
+
+
+def other_flops(differ: bool = True) -> contextlib.AbstractContextManager[Any]:
+  """A scope for what may take other products than the plain form of it.
+
+  Where nothing in a program is so marked, its FLOPs are its nominal FLOPs.
+
+  Args:
+    differ: whether the products may differ in this case.
+  """
+  return jax.named_scope(OTHER_FLOPS) if differ else contextlib.nullcontext()
+
+
 def is_plain() -> bool:
   """Whether the trace is inside `plain`."""
   return _form.value == 'plain'

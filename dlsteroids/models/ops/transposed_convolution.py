@@ -86,7 +86,8 @@ def conv_transpose(
     for s, k, (lo, _), n, out in zip(steps, window, pads, size, places)
   ]
   compute = _multiply if kernel.shape[3] <= _THIN else _convolve
-  phases = compute(x, kernel, grid)  # of each phase [B, Q, P, Cout]
+  with sliding.other_flops():
+    phases = compute(x, kernel, grid)  # of each phase [B, Q, P, Cout]
   wide = jnp.stack([jnp.stack(row, 3) for row in phases], 2)  # [B, Q, sh, P, sw, Cout]
   batch, q, a, p, b, channels = wide.shape
   image = wide.reshape(batch, q * a, p * b, channels)

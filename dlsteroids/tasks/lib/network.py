@@ -63,7 +63,7 @@ def make(
     )
 
   def init(keys, batch):
-    hyper = {path: jnp.float32(0) for path in config_lib.traced_paths(config)}
+    hyper = dict.fromkeys(config_lib.traced_paths(config), jnp.float32(0))
     x, extra = read(batch)
     return dict(
       model.init(keys(stream), x, train=False, hyper=hyper, **optional(extra))
