@@ -139,7 +139,7 @@ def test_a_frontier_smokes(name, tmp_path, monkeypatch, capsys, every_case):
   argv = ['launch', f'--config=configs/{name}:frontier_smoke', f'--workdir={tmp_path}']
   if name != 'steroids_lstm.py' and not every_case:
     assert command.main([*argv, '--action=plan']) == 0, capsys.readouterr().err
-    assert 'search: 2 points or more' in capsys.readouterr().out
+    assert 'search: 2 points x ' in capsys.readouterr().out
     return
   assert command.main(argv) == 0, capsys.readouterr().err
   frontier = pd.read_csv(tmp_path / 'frontier.csv')

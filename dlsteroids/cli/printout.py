@@ -23,6 +23,7 @@ from dlsteroids.train import cost
 from dlsteroids.util import environment, files
 
 LIKELY = (0.5, 0.1)  # share of the matmul rate that training reaches
+GROWTH = 3  # times its first points a search among neighbours takes: on digits 2.9
 
 
 class _Work(NamedTuple):
@@ -177,16 +178,20 @@ def _whole_search(plan: study_plan.Plan) -> list[str]:
   if plan.tune_by != 'neighbours':
     return []
   settings, rate = plan.config['study'], cost.matmul_rate()
-  trials = settings['tune_trials'] * settings['tune_seeds']
+  trials, seeds = settings['tune_trials'], settings['seeds']
   flops = sum(manifest.arm_cost(plan, *key).flops for key in plan.at)
-  work = flops * (trials + settings['seeds'])
-  low, high = (formats.seconds(work / (share * rate)) for share in LIKELY)
+  work = [
+    flops * (points * settings['tune_seeds'] + seeds)
+    for points in (trials, GROWTH * trials)
+  ]
+  low, high = (formats.seconds(w / (s * rate)) for w, s in zip(work, LIKELY))
+  least = len(plan.at) * trials * settings['tune_seeds']
   return [
-    f'search: {settings["tune_trials"]} points or more x {settings["tune_seeds"]} '
-    f'seeds for each of {len(plan.at)} pairs of arm and budget, then '
-    f'{settings["seeds"]} seeds each: {len(plan.at) * trials:,} + '
-    f'{len(plan.at) * settings["seeds"]:,} '
-    f'runs, {formats.flops(work)}, {low} to {high} and compilation'
+    f'search: {trials} points x {settings["tune_seeds"]} seeds for each of '
+    f'{len(plan.at)} pairs of arm and budget, to some {GROWTH * trials} as it goes on '
+    f'while neighbours of the best are untried, then {seeds} seeds each: {least:,} to '
+    f'{GROWTH * least:,} + {len(plan.at) * seeds:,} runs, {formats.flops(work[0])} to '
+    f'{formats.flops(work[1])}, {low} to {high} and compilation'
   ]
 
 
