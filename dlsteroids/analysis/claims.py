@@ -239,9 +239,13 @@ def _compare_number(results: _Results, claim: claims_lib.Claim) -> Part:
 
 
 def _compare_size(claim: claims_lib.Claim, parts: Sequence[Part]) -> Size | None:
-  """The published number or difference against our estimate of it."""
+  """The published number or difference against our estimate of it.
+
+  A difference that was published as none has no size: to be many times what is as good
+  as nothing is no contradiction.
+  """
   published = claims_lib.published_value(claim)
-  if published is None:
+  if published is None or (claim.number is None and claim.direction == 'no difference'):
     return None
   estimates = next(
     (part.estimates for part in parts if part.quantity == claim.quantity), ()

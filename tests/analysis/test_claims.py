@@ -494,16 +494,20 @@ def test_a_tolerance_widens_a_published_size():
 def test_a_published_difference_of_another_setting_is_compared_and_decides_nothing():
   study, runs = make({'a': -EIGHT})  # with the component 2.25 points more [1.17, 3.33]
   source = {'setting': 'large images', 'verified': False}
-  one, none = score(
+  one, none, same = score(
     study, runs,
     entry(direction='helps', published_delta=0.1, **source),
     entry(direction='helps'),
+    entry(direction='no difference', published_delta=0.001, **source),
   )  # fmt: skip
   assert one['outcome'] == none['outcome'] == 'agrees'
   assert one['published'] == 'helps, +10.00 points (large images)'
   assert one['paper'] == 'Doe 1999 (unverified)'
   assert one['size'] == 'smaller: 0.23× [0.12, 0.33]'
   assert none['size'] == none['size_outcome'] == ''
+  # of what is called no difference, many times as much is none either
+  assert same['size'] == same['size_outcome'] == ''
+  assert same['published'] == 'no difference, +0.10 points (large images)'
   assert float(one['value']) == pytest.approx(0.0225)
   assert float(one['size_low']) == pytest.approx(float(one['low']) / 0.1)
   numbers = one['n'], one['seeds'], one['published_value'], one['verified']
