@@ -5,9 +5,9 @@ stands before a perceptron; all steps of either are computed in parallel. Publis
 three layers 384 wide: 1.548 nats by minGRU, 1.555 by minLSTM, 1.547 by a transformer
 (and 1.575 by Mamba, which is not here): Feng et al. 2024, quoted; their blocks differ.
 
-Takes about ten minutes on 2 CPU cores, 64 wide and with windows of 64. `:published` has
-the published size and is for a GPU. Seconds as configs/min_cells.py:smoke, which reads
-embedded text.
+Takes about twelve minutes on 2 CPU cores, 64 wide and with windows of 64. `:published`
+has the published size and is for a GPU. Seconds as configs/min_cells.py:smoke, which
+reads embedded text.
 """
 
 from dlsteroids import config as config_lib

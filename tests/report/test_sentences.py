@@ -302,6 +302,15 @@ def test_bottom_line_counts_the_parts_that_matter(shifts, line):
   )
 
 
+def test_bottom_line_knows_no_difference_from_no_evidence():
+  same = [sentences.Finding(name, f'{name}=no', 'equivalent', '') for name in 'ab']
+  line = lambda *findings: sentences.bottom_line(sentences.Findings('', findings))
+  assert line(same[0]) == 'A makes no difference that matters.'
+  assert line(*same) == 'None of the 2 parts makes a difference that matters.'
+  open_ = same[1]._replace(verdict='inconclusive')
+  assert line(same[0], open_) == 'None of the 2 parts was shown to matter.'
+
+
 def test_a_verdict_that_hangs_on_one_seed_says_so():
   study = studies.make_study(['dropout'], 7)
   delta = np.array([-0.02, -0.03, -0.02, -0.03, -0.02, -0.04, -0.2])
