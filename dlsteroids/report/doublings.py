@@ -94,19 +94,19 @@ def headline(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
 
 
 def reached(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
-  """The least mean error of the full and of the bare model, and at what compute."""
+  """The least error on the frontiers of the full and the bare model, and its cost."""
   assert result.frontiers is not None
   ends = []
   for toolbox in (result.frontiers.full, 0):
     curve = result.frontiers.curves[toolbox]
-    best = int(curve.means[0].argmin())
-    goal = name_error(study, result, float(curve.means[0][best]))
+    best = int(curve.errors[0].argmin())
+    goal = name_error(study, result, float(curve.errors[0][best]))
     ends.append((goal, formats.flops(math.exp(curve.log_flops[best]))))
   (full, cost), (bare, cost_of_bare) = ends
   seeds = formats.plural(result.frontiers.n, 'seed')
   return (
-    f'With all ideas, the least is {full} at {cost} a run; the bare model’s is {bare} '
-    f'at {cost_of_bare} (means of {seeds}, each at what the search chose).'
+    f'With all ideas the frontier comes down to {full}, at {cost} a run, the bare '
+    f'model’s to {bare}, at {cost_of_bare} (means of {seeds} at what the search chose).'
   )
 
 

@@ -135,9 +135,9 @@ def test_the_head_names_what_the_ends_reach(measured, result):
   text = words.reached(study, result)
   for toolbox in (0, result.frontiers.full):
     curve = result.frontiers.curves[toolbox]
-    least = curve.means[0].min()
+    least = curve.errors[0].min()
     assert words.name_error(study, result, least) in text
-    assert formats.flops(math.exp(curve.log_flops[curve.means[0].argmin()])) in text
+    assert formats.flops(math.exp(curve.log_flops[curve.errors[0].argmin()])) in text
 
 
 def test_programs_read_the_worth(measured, result):
