@@ -19,6 +19,7 @@ from dlsteroids.analysis import (
 )
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
+from dlsteroids.util import memoise
 
 COLUMNS = (
   'arm',
@@ -60,6 +61,7 @@ SIMPLE, MAIN = 'simple', 'main'  # effects of a factorial
 VERDICTS = ('helps', 'hurts', 'equivalent', 'inconclusive')
 
 
+@memoise.scoped
 def measure(
   study: study_lib.Study, runs: pd.DataFrame, alpha: float | None = None
 ) -> pd.DataFrame:

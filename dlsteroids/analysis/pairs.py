@@ -118,6 +118,7 @@ def metric(study: study_lib.Study, column: str) -> study_lib.Metric:
   return by_name[name]
 
 
+@memoise.memoised
 def select(
   study: study_lib.Study, runs: pd.DataFrame, tuned: int | None = None
 ) -> pd.DataFrame:
