@@ -1,9 +1,7 @@
-"""Before the first JAX call: two CPU devices, and a cache of the session's own.
-
-All tests, workers and subprocesses share one compilation cache: programs repeat.
-"""
+"""Before the first JAX call: two CPU devices, and a cache of the session's own."""
 
 import atexit
+import functools
 import gc
 import importlib.metadata
 import os
@@ -35,12 +33,15 @@ import jax
 import pytest
 
 jax.config.update('jax_num_cpu_devices', 2)
-jax.config.update('jax_compilation_cache_dir', os.environ['DLSTEROIDS_CACHE'] + '/jax')
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
-jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+# Here programs hardly repeat, and writing one takes longer than compiling it so fast.
+# Processes that tests start share the session's cache: of them many train the same.
+jax.config.update('jax_enable_compilation_cache', False)
+# Provenance asks often, and reads the packages' files each time.
+importlib.metadata.version = functools.cache(importlib.metadata.version)
 
 # Tracing makes millions of small objects; looking for cycles so often is a fifth of it.
 gc.set_threshold(50_000, 10, 10)
+gc.disable()  # while collecting: what is made there stays
 # Tests that trace and compile for each of their cases run so many of them, by the
 # beginning of their path; `--every-case` runs all.
 SAMPLED = {
@@ -52,6 +53,11 @@ SAMPLED = {
   'tests/tasks/': 2,
   'tests/train/': 3,
 }
+# Those with the longest tests, so that no worker is left with one at the end.
+FIRST = (
+  *('tests/run/test_resume.py', 'tests/test_configs.py', 'tests/train/test_devices.py'),
+  *('tests/docs/test_docs.py', 'tests/plan/test_plugins.py'),
+)
 NUMERIC = '(invalid value|divide by zero|overflow|underflow|Mean of empty|All-NaN)'
 
 
@@ -72,15 +78,23 @@ def every_case(request: pytest.FixtureRequest) -> bool:
   return runs_every_case(request.config)
 
 
+def _path(item: pytest.Item, config: pytest.Config) -> str:
+  return item.path.relative_to(config.rootpath).as_posix()
+
+
 def pytest_collection_modifyitems(
   config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-  """As many cases of a test as SAMPLED says: first, last, and evenly between."""
+  """As many cases of a test as SAMPLED says: first, last, and evenly between.
+
+  The files of FIRST come first.
+  """
+  items.sort(key=lambda item: _path(item, config) not in FIRST)
   if runs_every_case(config):
     return
   cases: dict[tuple[int, str], list[pytest.Item]] = {}
   for item in items:
-    path = item.path.relative_to(config.rootpath).as_posix()
+    path = _path(item, config)
     most = next((n for start, n in SAMPLED.items() if path.startswith(start)), 0)
     if most:
       name = item.nodeid.partition('[')[0]
@@ -98,6 +112,12 @@ def pytest_collection_modifyitems(
 def pytest_configure(config: pytest.Config) -> None:
   """Numpy's warnings are errors."""
   config.addinivalue_line('filterwarnings', f'error:{NUMERIC}.*:RuntimeWarning')
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+  """The test modules and their cases are not searched for cycles."""
+  gc.freeze()
+  gc.enable()
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
@@ -118,3 +138,28 @@ def quick():
       patch.setattr(program, name, cases.fast())
     yield
   jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture(scope='module')
+def cheap_figures():
+  """Figures without PDF, whose fonts are half of their cost, and PNG packed less."""
+  from dlsteroids.report.figures import canvas
+
+  save = canvas._save
+
+  def stub(fig, suffix, **options):
+    if suffix == 'png':
+      options['pil_kwargs'] = {'compress_level': 1}
+    return b'%PDF' if suffix == 'pdf' else save(fig, suffix, **options)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(canvas, '_save', stub)
+    yield
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+  """Reports without figures: for tests of all else that a launch leaves."""
+  from tests.fixtures import studies_on_disk
+
+  studies_on_disk.spare_figures(monkeypatch, pages=True)

@@ -69,7 +69,7 @@ def check_examples(name, **values):
   assert not result.failed, name
 
 
-def test_the_examples_of_a_study_run(tmp_path):
+def test_the_examples_of_a_study_run(tmp_path, no_figures):
   for name in ORDER:
     check_examples(name, workdir=tmp_path / 'work')
 

@@ -23,22 +23,14 @@ from dlsteroids.util import errors, npz
 from tests import test_fuzz
 from tests.fixtures import fuzz_cases
 from tests.fixtures import studies_on_disk as disk
+from tests.test_imports import trees
 
-PACKAGE = disk.ROOT / 'dlsteroids'
 RUNS_CODE = {'pickle', 'dill', 'cloudpickle', 'marshal', 'shelve', 'joblib'}
 
 
-def trees():
-  found = []
-  for path in sorted(PACKAGE.rglob('*.py')):
-    name = str(path.relative_to(PACKAGE))
-    found.append(pytest.param(name, ast.parse(path.read_bytes()), id=name))
-  return found
-
-
-@pytest.mark.parametrize(('name', 'tree'), trees())
-def test_nothing_that_could_run_a_files_code_is_used(name, tree):
-  for node in ast.walk(tree):
+@pytest.mark.parametrize('name', trees())
+def test_nothing_that_could_run_a_files_code_is_used(name):
+  for node in ast.walk(trees()[name]):
     if isinstance(node, ast.Import | ast.ImportFrom):
       module = getattr(node, 'module', None)
       found = {(module or alias.name).partition('.')[0] for alias in node.names}
@@ -70,6 +62,7 @@ def no_network(monkeypatch):
   return tried
 
 
+@pytest.mark.usefixtures('cheap_figures')
 def test_a_study_reaches_no_network(tmp_path, no_network, capsys):
   config, work = disk.write(tmp_path), tmp_path / 'work'
   argv = ['launch', f'--config={config}', f'--workdir={work}']

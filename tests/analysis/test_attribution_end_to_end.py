@@ -9,7 +9,7 @@ from dlsteroids.cli import command
 from tests.fixtures import report_reader
 from tests.fixtures import studies_on_disk as disk
 
-pytestmark = pytest.mark.usefixtures('quick')
+pytestmark = pytest.mark.usefixtures('quick', 'cheap_figures')
 
 SETTINGS = """
   config.data.examples = 96
@@ -35,8 +35,16 @@ def get_claims(config):
 """
 
 
+@pytest.fixture(scope='module', autouse=True)
+def compiled_once():
+  """The launches here train the same programs for more or fewer steps."""
+  with pytest.MonkeyPatch.context() as patch:
+    disk.share_programs(patch)
+    yield
+
+
 @pytest.fixture(scope='module')
-def work(tmp_path_factory):
+def work(tmp_path_factory, quick, cheap_figures, compiled_once):
   folder = tmp_path_factory.mktemp('compute')
   config = disk.write(folder, settings=SETTINGS, factors=FACTORS)
   argv = ['launch', f'--config={config}', f'--workdir={folder}/work']

@@ -10,7 +10,6 @@ from dlsteroids.cli import command
 from dlsteroids.cluster import child, dispatch, executors, worker
 from dlsteroids.config import files
 from dlsteroids.plan import units
-from dlsteroids.report import report
 from dlsteroids.run import launch, leases
 from dlsteroids.store import failures, results
 from dlsteroids.util import errors
@@ -122,7 +121,7 @@ class Here:
 @pytest.fixture
 def ready(tmp_path, monkeypatch):
   """What is asked, its workdir, the programs; no figures are drawn."""
-  monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+  disk.spare_figures(monkeypatch)
   config = disk.write(tmp_path, factors=disk.FACTORS + MODELS)
   asked, work = files.read(str(config)), tmp_path / 'work'
   made = launch.plan_of(asked, work)

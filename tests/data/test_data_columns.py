@@ -14,8 +14,8 @@ from dlsteroids import config as config_lib
 from dlsteroids.config import options
 from dlsteroids.data import arrays, hf, tfds
 from dlsteroids.data.lib import stored_columns
-from dlsteroids.report import report
 from dlsteroids.util import errors
+from tests.fixtures import studies_on_disk as disk
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 6, 5, 1), np.uint8)
 LABELS = np.arange(30) % 3
@@ -265,7 +265,7 @@ def test_mistakes_are_one_line(data, changes, line, tmp_path):
 
 
 def test_a_study_of_arrays_is_stored_and_resumes(tmp_path, monkeypatch):
-  monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+  disk.spare_figures(monkeypatch)
   config = dlsteroids.base(model='mlp', data='arrays')
   with config.unlocked():
     config.study.name, config.study.seeds = 'arrays', 2

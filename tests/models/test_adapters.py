@@ -16,12 +16,12 @@ from dlsteroids import rng
 from dlsteroids.config import options
 from dlsteroids.models.adapters import draws, kinds
 from dlsteroids.plan import plugin_check
-from dlsteroids.report import report
 from dlsteroids.tasks.lib import network
 from dlsteroids.train import cost
 from dlsteroids.train import member as member_lib
 from dlsteroids.util import errors
 from tests.fixtures import model_cases as cases
+from tests.fixtures import studies_on_disk as disk
 from tests.fixtures import tiny
 
 pytestmark = pytest.mark.usefixtures('quick')
@@ -215,7 +215,7 @@ def test_a_study_of_three_kinds_trains_alike_and_resumes(lab, tmp_path, monkeypa
   from flax import nnx
 
   eqx = pytest.importorskip('equinox', reason='Equinox is not installed')
-  monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+  disk.spare_figures(monkeypatch)
   config = dlsteroids.base(model='kindslab.nets', data='digits')
   with config.unlocked():
     config.study.name, config.study.seeds = 'kinds', 2

@@ -1,4 +1,4 @@
-"""Figures without PDF: embedding fonts is half of what a figure costs."""
+"""Figures that cost less than those of a study."""
 
 import pytest
 
@@ -6,17 +6,10 @@ from dlsteroids.report.figures import canvas
 
 
 @pytest.fixture(autouse=True, scope='module')
-def no_pdf(request):
-  """A stub in place of PDF files, but where they are tested."""
-  save = canvas._save
-
-  def stub(fig, suffix, **options):
-    return b'%PDF' if suffix == 'pdf' else save(fig, suffix, **options)
-
-  with pytest.MonkeyPatch.context() as patch:
-    if not request.module.__name__.endswith('test_forest'):
-      patch.setattr(canvas, '_save', stub)
-    yield
+def cheap(request):
+  """No PDF files, but where they are tested."""
+  if not request.module.__name__.endswith('test_forest'):
+    request.getfixturevalue('cheap_figures')
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_what_is_inconclusive_says_how_many_seeds_would_decide_it():
   assert all(step.action == next_steps.ADD_SEEDS for step in steps)
 
 
-def test_the_command_prints_json_alone(tmp_path, capsys):
+def test_the_command_prints_json_alone(tmp_path, capsys, no_figures):
   """`plan`, `run`, `status` and `report` of a study of two short arms."""
   path = tmp_path / 'tiny.py'
   path.write_text(TINY, encoding='utf-8')

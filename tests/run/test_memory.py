@@ -14,6 +14,13 @@ from tests.fixtures import tiny
 GIB = 2**30
 
 
+@pytest.fixture(autouse=True)
+def cheap_launches(monkeypatch):
+  """Launches without figures, which compile each program once."""
+  disk.spare_figures(monkeypatch)
+  disk.share_programs(monkeypatch)
+
+
 def test_the_host_has_some_free_memory():
   assert 0 < environment.free_memory() < 2**60
 

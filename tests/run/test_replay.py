@@ -3,7 +3,6 @@
 import pytest
 
 from dlsteroids.cli import command
-from dlsteroids.report import report
 from dlsteroids.store import results
 from tests.fixtures import studies_on_disk as disk
 
@@ -12,7 +11,8 @@ from tests.fixtures import studies_on_disk as disk
 def launch(monkeypatch, capsys):
   """Launches in this process without figures; returns what was said."""
   monkeypatch.chdir(disk.ROOT)
-  monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+  disk.spare_figures(monkeypatch)
+  disk.share_programs(monkeypatch)
 
   def run(config, work, *words):
     code = command.main(['launch', f'--config={config}', f'--workdir={work}', *words])

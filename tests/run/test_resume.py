@@ -11,7 +11,6 @@ import time
 import pandas as pd
 import pytest
 
-from dlsteroids.report import report
 from dlsteroids.store import results
 from tests.fixtures import studies_on_disk as disk
 
@@ -148,7 +147,8 @@ def run(monkeypatch, capsys):
   from dlsteroids.cli import command
 
   monkeypatch.chdir(disk.ROOT)
-  monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+  disk.spare_figures(monkeypatch)
+  disk.share_programs(monkeypatch)
 
   def launch(config, work, *words):
     code = command.main(['launch', f'--config={config}', f'--workdir={work}', *words])

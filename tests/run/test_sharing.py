@@ -10,7 +10,6 @@ import pytest
 from dlsteroids.cli import command
 from dlsteroids.config import files
 from dlsteroids.plan import units
-from dlsteroids.report import report
 from dlsteroids.run import launch as launch_lib
 from dlsteroids.run import leases, sharing
 from dlsteroids.store import failures, results
@@ -30,7 +29,8 @@ TUNE = (
 def run(monkeypatch, capsys):
   """Launches here, drawing no figures: exit code, what was said."""
   monkeypatch.chdir(disk.ROOT)
-  monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+  disk.spare_figures(monkeypatch)
+  disk.share_programs(monkeypatch)
 
   def launch(config, work, *words):
     code = command.main(['launch', f'--config={config}', f'--workdir={work}', *words])

@@ -9,7 +9,6 @@ import pytest
 
 from dlsteroids.config import files
 from dlsteroids.plan import units
-from dlsteroids.report import report
 from dlsteroids.run import launch, leases, status
 from dlsteroids.store import failures
 from dlsteroids.util import errors
@@ -28,7 +27,7 @@ def work(tmp_path_factory):
   _, second, third = (unit.program for unit in units.make(made))
   held = [leases.take(work, name, 60.0).__enter__() for name in (second, third)]
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+    disk.spare_figures(patch)
     patch.setattr('dlsteroids.run.sharing.Worker.wait', lambda worker: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       launch.train(asked, work)

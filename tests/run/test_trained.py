@@ -25,7 +25,7 @@ def study(tmp_path_factory):
   settings = disk.SETTINGS + "  config.engine.keep = 'last'\n"
   config = disk.write(folder, factors=FACTORS, settings=settings)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+    disk.spare_figures(patch)
     answer = dlsteroids.run(config, folder / 'work', say=print)
   return answer
 

@@ -6,8 +6,8 @@ import pytest
 import dlsteroids
 from dlsteroids.cli import command
 from dlsteroids.plan import manifest
-from dlsteroids.report import report
 from dlsteroids.run import until
+from tests.fixtures import studies_on_disk as disk
 
 FACTORS = [
   dlsteroids.factor('rate', 'optimizer.learning_rate', 0.1, 1e-4),
@@ -22,10 +22,16 @@ def make_config(looks=2):
   return config
 
 
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+  """The launches here train the same program."""
+  disk.share_programs(monkeypatch)
+
+
 @pytest.fixture
 def undrawn(monkeypatch):
   """Reports have neither figures nor pages."""
-  monkeypatch.setattr(report, 'write', lambda *args: None)
+  disk.spare_figures(monkeypatch)
 
 
 def launch(workdir, most, factors=FACTORS, costs=(), config=None, **changes):
@@ -39,7 +45,7 @@ def launch(workdir, most, factors=FACTORS, costs=(), config=None, **changes):
 
 
 def test_arms_stop_where_their_verdict_stands_and_a_second_command_does_nothing(
-  tmp_path,
+  tmp_path, no_figures
 ):
   """Oracle: which runs the store holds after each launch."""
   text = dlsteroids.plan(make_config(), tmp_path, FACTORS, until='decided', most=10)

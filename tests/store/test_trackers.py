@@ -138,7 +138,9 @@ def train(folder, watch=lambda status: None):
   return dlsteroids.run(config, folder, [factor], watch=watch, say=str)
 
 
-def test_a_study_pushes_each_evaluation_while_it_trains(tmp_path, monkeypatch):
+def test_a_study_pushes_each_evaluation_while_it_trains(
+  tmp_path, monkeypatch, no_figures
+):
   fake, order = FakeWandb(), []
   monkeypatch.setitem(sys.modules, 'wandb', fake)
 

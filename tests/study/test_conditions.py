@@ -9,7 +9,6 @@ import pytest
 from dlsteroids import config as config_lib
 from dlsteroids.plan import equalise, study_plan
 from dlsteroids.plan import runs as runs_lib
-from dlsteroids.report.figures import registry
 from dlsteroids.run import launch
 from dlsteroids.study import conditions, factors
 from dlsteroids.study import study as study_lib
@@ -176,7 +175,7 @@ def test_a_model_without_widths_says_so():
     equalise.scale(config, 2.0)
 
 
-def test_a_study_under_several_conditions_ends_with_all_of_them(tmp_path, monkeypatch):
+def test_a_study_under_several_conditions_ends_with_all_of_them(tmp_path, no_figures):
   config = asked(
     study__regimes='flops,steps',
     study__budgets='0.5',
@@ -185,7 +184,6 @@ def test_a_study_under_several_conditions_ends_with_all_of_them(tmp_path, monkey
     study__tune_extend=0,
     train__steps=12,
   )
-  monkeypatch.setattr(registry, 'draw', lambda source: {})
   answer = launch.run(config, tmp_path / 'work', FACTORS, say=lambda line: None)
   runs = pd.read_csv(tmp_path / 'work' / 'runs.csv')
   counts = runs.groupby(['regime', 'budget', 'tuned']).size().to_dict()

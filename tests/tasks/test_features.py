@@ -20,7 +20,6 @@ from dlsteroids.config import files, options
 from dlsteroids.config import options as options_lib
 from dlsteroids.data import digits, mnist
 from dlsteroids.models import cnn, mlp
-from dlsteroids.report import report
 from dlsteroids.run import export, launch
 from dlsteroids.store import results
 from dlsteroids.tasks.lib import classifier, features
@@ -375,7 +374,7 @@ def finished(tmp_path_factory):
   settings = disk.SETTINGS + "  config.engine.keep = 'last'\n  config.study.seeds = 1\n"
   config = disk.write(folder, settings=settings)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
+    disk.spare_figures(patch)
     words = ['launch', f'--config={config}', f'--workdir={folder}/work']
     assert command.main(words) == 0
   made = launch.plan_of(files.read(str(config)), folder / 'work')

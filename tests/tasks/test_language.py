@@ -1,5 +1,6 @@
 """Language modelling against loops in numpy: lanes, carried states, scores, samples."""
 
+import functools
 import math
 
 import jax
@@ -73,8 +74,28 @@ def run(config, dataset, member, steps, seed=3, start=0):
   """A member's state after `steps`, and its slot."""
   slot = member_lib.slot(config, dataset, seed)
   state = cases.jit(member.init)(slot, dataset.arrays)
+  if not steps:
+    return state, slot
   stretch = cases.jit(member.stretch)
   return stretch(state, slot, dataset.arrays, start, start + steps, True), slot
+
+
+def sampler(member):
+  """`sample(variables, prompt, seed, hyper, options)` of a member's task, compiled."""
+
+  @functools.cache
+  def compiled(length, top_k):
+    def sample(variables, prompt, key, hyper, temperature):
+      options = {'length': length, 'top_k': top_k, 'temperature': temperature}
+      return member.task.sample(variables, prompt, rng.Keys(key), hyper, options)
+
+    return cases.jit(sample)
+
+  def sample(variables, prompt, seed, hyper, options):
+    function = compiled(options['length'], options['top_k'])
+    return function(variables, prompt, rng.root(seed), hyper, options['temperature'])
+
+  return sample
 
 
 def chances(config, params, symbols, carry=None):
@@ -335,13 +356,12 @@ def writer():
   """A member that trained a little on prose."""
   config, dataset, member = make({'train.steps': 30})
   state, slot = run(config, dataset, member, 30)
+  draw = sampler(member)
 
   def sample(seed=0, length=12, **options):
     prompt = jnp.asarray(text.encode('abca', dataset.classes))
     options = {'length': length, 'temperature': 1.0, 'top_k': 0, **options}
-    keys = rng.Keys(rng.root(seed))
-    found = member.task.sample(state['variables'], prompt, keys, slot['hyper'], options)
-    return np.asarray(found)
+    return np.asarray(draw(state['variables'], prompt, seed, slot['hyper'], options))
 
   prompt = text.encode('abca', dataset.classes)
   params = state['variables']['model']['params']
@@ -408,9 +428,8 @@ def test_a_cycle_is_learned_and_written(order):
   variables = {'model': tiny.pick(result.variables['model'], 0)}
   prompt = jnp.asarray(text.encode('abcab', bench.dataset.classes))
   options = {'length': 20, 'temperature': 0.5, 'top_k': 0}
-  found = bench.program.member.task.sample(
-    variables, prompt, rng.Keys(rng.root(0)), bench.slot(0)['hyper'], options
-  )
+  sample = sampler(bench.program.member)
+  found = sample(variables, prompt, 0, bench.slot(0)['hyper'], options)
   assert text.decode(found, bench.dataset.classes) == ('cab' * 7)[:20]
 
 
@@ -663,10 +682,7 @@ def test_a_transformer_writes_with_its_memory_what_it_writes_without():
     state, slot = run(config, dataset, member, 0)
     prompt = jnp.asarray(text.encode('abca', dataset.classes))
     options = {'length': 2 * WINDOW - 3, 'temperature': 0.0, 'top_k': 0}
-    keys = rng.Keys(rng.root(0))
-    found.append(
-      member.task.sample(state['variables'], prompt, keys, slot['hyper'], options)
-    )
+    found.append(sampler(member)(state['variables'], prompt, 0, slot['hyper'], options))
   np.testing.assert_array_equal(*found)
 
 

@@ -13,8 +13,6 @@ from tests.fixtures import studies_on_disk as disk
 @pytest.fixture(scope='module')
 def found():
   environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': '8'}
-  cache = os.environ['DLSTEROIDS_CACHE'] + '/jax'
-  environment |= {'JAX_COMPILATION_CACHE_DIR': cache}
   done = subprocess.run(
     [sys.executable, '-m', 'tests.fixtures.eight_devices'],
     cwd=disk.ROOT, env=environment, capture_output=True, text=True, check=False,
