@@ -51,6 +51,20 @@ class _Work(NamedTuple):
     return list(dict.fromkeys(run.program for run in self.missing))
 
   @property
+  def batches(self) -> list[runs_lib.Batch]:
+    """What is to train, the search first."""
+    done = self.store.records.__contains__
+    return [
+      *study_plan.batches(self.plan, self.search, done),
+      *study_plan.batches(self.plan, _after(self.search, self.claims), done),
+    ]
+
+  @property
+  def compilations(self) -> int:
+    """A program is compiled once for every layout of its batches."""
+    return len({(batch.program, batch.layout) for batch in self.batches})
+
+  @property
   def flops(self) -> float:
     """Nominal, of the training that is missing."""
     facts = self.plan.facts
@@ -101,7 +115,7 @@ def describe(plan: study_plan.Plan, workdir: pathlib.Path) -> dict[str, Any]:
       'stored': len(work.runs) - len(work.missing),
       'missing': len(work.missing),
     },
-    'programs': len(work.programs),
+    'programs': work.compilations,
     'steps': launch.steps_of(work.missing),
     'flops': work.flops,
     'reach': answer_json.describe_reach(design),
@@ -119,11 +133,7 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
   study = plan.config['study']
   work = _gather(plan, workdir)
   plan, index, search, claims, runs, missing = work
-  programs, done = work.programs, index.records.__contains__
-  todo = [
-    *study_plan.batches(plan, search, done),
-    *study_plan.batches(plan, _after(search, claims), done),
-  ]
+  programs = work.programs
   return [
     f'study {study["name"]}: {_data(plan)}',
     *designs.explain(plan.design, _costs(plan)),
@@ -134,9 +144,8 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     *(f'damaged: {path.name}: {text}' for path, text in index.damaged.items()),
     *launch.changed(plan, manifest.read_study(workdir), runs, index),
     *launch.stale(plan, runs, index),
-    f'programs to compile: {len({(batch.program, batch.layout) for batch in todo})}'
-    + _layouts(plan, programs),
-    *_padded(plan, todo),
+    f'programs to compile: {work.compilations}' + _layouts(plan, programs),
+    *_padded(plan, work.batches),
     *_idle(plan),
     *_memory(plan, programs),
     *launch.memory_lines(plan, runs, index),

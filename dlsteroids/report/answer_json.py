@@ -201,9 +201,10 @@ def _compared(study: study_lib.Study, runs: pd.DataFrame) -> dict[str, Any]:
   rows = pairs.select(study, runs, study.tuned)
   count = summary.count_runs(study, runs, study.tuned)
   failed = rows[rows['status'] == 'failed']
+  references = {one.reference for one in summary.family(study)}
   return {
     'arms': summary.arms_intact_first(study),
-    'reference': study.contrasts[0].reference if study.contrasts else None,
+    'reference': references.pop() if len(references) == 1 else None,
     'design': study.design,
     'data': study.data.name,
     'seeds': list(study.seeds),

@@ -183,6 +183,121 @@ def test_dropout_of_nnx_has_a_mask_a_place():
   assert (apply(0, False) == 1).all()
 
 
+def test_an_nnx_module_may_hold_arrays_and_variables_of_its_own():
+  """Oracle: the user's module, called by hand."""
+  from flax import nnx
+
+  class Calls(nnx.Variable):
+    pass
+
+  class Net(nnx.Module):
+    def __init__(self, *, rngs):
+      self.layers = nnx.List([nnx.Linear(4, 4, rngs=rngs)])
+      self.features = jax.random.normal(rngs.params(), (4, 4))
+      self.mask = np.tri(4, dtype=np.float32)
+      self.calls = Calls(jnp.zeros((), jnp.int32))
+
+    def __call__(self, x):
+      self.calls[...] += 1
+      return self.layers[0](x @ (self.features * self.mask))
+
+  def build(config, *, rngs):
+    return Net(rngs=rngs)
+
+  model, _ = kinds.adapt(build, {}, 'nets')
+  x = jnp.ones((2, 4))
+  init = jax.jit(lambda seed: model.init(rng.root(seed), x, train=False, hyper={}))
+  variables, other = init(0), init(1)
+  assert set(variables) == {'params', 'buffers', 'Calls'}
+  assert (variables['buffers']['features'] != other['buffers']['features']).all()
+  apply = jax.jit(lambda v: model.apply(v, x, train=True, hyper={}, mutable=['Calls']))
+  output, state = apply(variables)
+  assert int(state['Calls']['calls']) == 1
+  np.testing.assert_allclose(output, model.rebuild(variables)(x), rtol=1e-6)
+
+
+def test_nnx_scans_over_a_list_of_layers():
+  from flax import nnx
+
+  class Net(nnx.Module):
+    def __init__(self, *, rngs):
+      make = lambda rngs: nnx.Sequential(nnx.Linear(4, 4, rngs=rngs), nnx.tanh)
+      self.layers = nnx.split_rngs(splits=2)(nnx.vmap(make))(rngs)
+
+    def __call__(self, x):
+      step = lambda x, layer: layer(x)
+      return nnx.scan(step, in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)(x, self.layers)
+
+  def build(config, *, rngs):
+    return Net(rngs=rngs)
+
+  model, _ = kinds.adapt(build, {}, 'nets')
+  x = jnp.ones((2, 4))
+  variables = model.init(rng.root(0), x, train=False, hyper={})
+  output = model.apply(variables, x, train=False, hyper={})
+  layer = variables['params']['layers']['layers']['0']
+  for kernel, bias in zip(layer['kernel'], layer['bias']):
+    x = jnp.tanh(x @ kernel + bias)
+  np.testing.assert_allclose(output, x, rtol=1e-6)
+
+
+def test_numbers_of_python_are_parameters_of_a_pair():
+  model, _ = kinds.adapt(
+    lambda config: (
+      lambda key, x: {'scale': 2.0},
+      lambda params, x: params['scale'] * x,
+    ),
+    {},
+    'nets',
+  )
+  variables = model.init(rng.root(0), jnp.ones(3), train=False, hyper={})
+  assert variables['params']['scale'].dtype == jnp.float32
+  output = model.apply(variables, jnp.ones(3), train=False, hyper={})
+  np.testing.assert_array_equal(output, 2.0)
+
+
+def wrong_pairs():
+  w, n = {'w': jnp.ones(2)}, {'n': jnp.zeros((), jnp.int32)}
+  takes_state = lambda state: lambda params, x, *, state=state: (x, state)
+  yield 'integers', (lambda key, x: n, lambda params, x: x), "'n' of int32: what is"
+  yield 'half', (lambda key, x: {'w': jnp.ones(2, 'bfloat16')}, max), "'w' of bfloat16"
+  yield (
+    'no_state',
+    (lambda key, x: w, takes_state(None)),
+    r'\(params, state\), not dict',
+  )
+  yield (
+    'no_new_state',
+    (lambda key, x: (w, n), lambda params, x, *, state: x),
+    r'must return \(output, state\)',
+  )
+  yield (
+    'other_type',
+    (lambda key, x: (w, n), lambda params, x, *, state: (x, {'n': state['n'] + 0.5})),
+    r"begins with 'n' as int32\[\] and leaves it as float32\[\]",
+  )
+  yield (
+    'other_names',
+    (lambda key, x: (w, n), lambda params, x, *, state: (x, {**state, 'm': x})),
+    "begins with 'm' as nothing",
+  )
+
+
+@pytest.mark.parametrize(('pair', 'line'), [
+  pytest.param(pair, line, id=name) for name, pair, line in wrong_pairs()
+])  # fmt: skip
+def test_a_pair_that_keeps_no_contract_is_one_line(pair, line):
+  model, _ = kinds.adapt(lambda config: pair, {}, 'nets')
+  x = jnp.ones((2, 3))
+
+  def step():
+    variables = model.init(rng.root(0), x, train=False, hyper={})
+    model.apply(variables, x, train=True, hyper={}, mutable=['state'])
+
+  with pytest.raises(errors.UserError, match=line):
+    step()
+
+
 def test_equinox_examples_have_a_key_and_a_carry_each():
   eqx = pytest.importorskip('equinox', reason='Equinox is not installed')
 

@@ -103,6 +103,9 @@ def test_the_command_prints_json_alone(tmp_path, capsys, no_figures):
     assert code == 0
     tree = check(json.loads(out))
     assert (tree['kind'], tree['study']) == (kind, 'tiny')
+    if kind == 'plan':
+      counted = f'programs to compile: {tree["programs"]} '
+      assert any(line.startswith(counted) for line in tree['lines'])
   stored = json.loads((tmp_path / 'work' / 'answer.json').read_text('utf-8'))
   assert stored == tree
   assert command.main(['dlsteroids', 'report', work[0], '--workdir=x', '--json']) == 2

@@ -57,7 +57,9 @@ def adapt(construct: Callable[[Any], Any]) -> functional.Functional:
 
   def init(key, x, *, train, hyper, **extra):
     del x, train, hyper, extra
-    return draws.by_path(lambda key: collect(pair_of(key)), key)
+    variables = draws.by_path(lambda key: collect(pair_of(key)), key)
+    functional.check_trained(variables['params'], KIND)
+    return variables
 
   def rebuild(variables: Mapping[str, Any]) -> Any:
     def value(keys, leaf):

@@ -4,10 +4,12 @@ import inspect
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from flax import traverse_util
 from jax import tree_util
 
 from dlsteroids import types
+from dlsteroids.util import errors
 
 STREAM = 'dropout'  # the PRNG stream of a forward pass
 
@@ -48,6 +50,34 @@ def result(output: Any, new: Mapping[str, Any], mutable: Iterable[str] | bool) -
   if isinstance(mutable, bool):
     return (output, dict(new)) if mutable else output
   return output, {name: new[name] for name in mutable if name in new}
+
+
+def check_trained(params: Any, kind: str) -> None:
+  """Raises UserError for a parameter that is not float32."""
+  for keys, leaf in tree_util.tree_leaves_with_path(params):
+    if leaf.dtype != jnp.float32:
+      raise errors.UserError(
+        f'{kind} has parameter {"/".join(path_of(keys))!r} of {leaf.dtype}: what is '
+        'trained is float32; keep what is not trained as state'
+      )
+
+
+def check_state(new: Mapping[str, Any], old: Mapping[str, Any], kind: str) -> None:
+  """Raises UserError if a call changed shapes or types of what it carries on."""
+
+  def describe(tree):
+    return {
+      '/'.join(path_of(keys)): f'{leaf.dtype}{list(jnp.shape(leaf))}'
+      for keys, leaf in tree_util.tree_leaves_with_path(tree)
+    }
+
+  after, before = describe(new), describe(old)
+  for path in sorted(after.keys() | before.keys()):
+    if after.get(path) != before.get(path):
+      raise errors.UserError(
+        f'{kind} begins with {path!r} as {before.get(path, "nothing")} and leaves it '
+        f'as {after.get(path, "nothing")}: a step keeps shapes and types of its state'
+      )
 
 
 def nest(leaves: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:

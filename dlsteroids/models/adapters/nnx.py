@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.nnx import variablelib
 
@@ -18,15 +19,19 @@ def adapt(construct: Callable[[Any], nnx.Module]) -> functional.Functional:
   """The functions of an nnx module.
 
   `nnx.Param` is the collection 'params', `nnx.BatchStat` 'batch_stats', and so on by
-  nnx's names of types. `train` calls the module's `train()` or `eval()`, and is handed
-  to a call that takes it. PRNG streams are keyed anew at every step, each by its place
-  in the module, and are part of no variables.
+  nnx's names of types, or by that of a user's class; arrays that are no variables are
+  'buffers', which are kept. `train` calls the module's `train()` or `eval()`, and is
+  handed to a call that takes it. PRNG streams are keyed anew at every step, each by its
+  place in the module, and are part of no variables.
 
   Args:
     construct: `key -> module`; pure.
   """
   template = nnx.eval_shape(lambda: construct(jax.random.key(0)))
+  if _has_arrays(template):  # nnx takes tracers that are no variables for constants
+    template = construct(jax.random.key(0))
   graph, state = nnx.split(template)
+  state = jax.eval_shape(lambda: state)
   places = {
     path: variable
     for path, variable in nnx.to_flat_state(state)
@@ -38,19 +43,27 @@ def adapt(construct: Callable[[Any], nnx.Module]) -> functional.Functional:
   def collect(module: nnx.Module) -> types.Variables:
     flat = dict(nnx.to_flat_state(nnx.state(module)))
     return functional.nest(
-      {name_of(path, v): flat[path].get_value() for path, v in places.items()}
+      {
+        name_of(path, v): flat[path].get_value()
+        if isinstance(v, nnx.Variable)
+        else _read(module, path)
+        for path, v in places.items()
+      }
     )
 
   def init(key, x, *, train, hyper, **extra):
     del x, train, hyper, extra
-    return draws.by_path(lambda key: collect(construct(key)), key)
+    variables = draws.by_path(lambda key: collect(construct(key)), key)
+    functional.check_trained(variables.get('params', {}), KIND)
+    return variables
 
   def rebuild(variables: Mapping[str, Any], key: Any = None) -> nnx.Module:
     key = jax.random.key(0) if key is None else key
-    flat = {
-      path: v.replace(functional.lookup(variables, name_of(path, v)))
-      for path, v in places.items()
-    }
+    flat: dict[tuple[Any, ...], Any] = {}
+    for path, variable in places.items():
+      value = functional.lookup(variables, name_of(path, variable))
+      is_variable = isinstance(variable, nnx.Variable)
+      flat[path] = variable.replace(value) if is_variable else value
     flat |= {path: v.replace(_restart(path, v, key)) for path, v in streams.items()}
     return nnx.merge(graph, nnx.from_flat_state(flat))
 
@@ -61,28 +74,71 @@ def adapt(construct: Callable[[Any], nnx.Module]) -> functional.Functional:
     extra |= {'train': train, 'hyper': hyper}
     if 'rngs' in takes and key is not None:
       extra['rngs'] = nnx.Rngs(key)
-    output, sown = _call(module, x, functional.by_name(takes, extra))
+    named = functional.by_name(takes, extra)
+    sows = mutable is True or 'intermediates' in (mutable or ())
+    output, sown = _capture(module, x, named) if sows else (_call(module, x, named), {})
     new = collect(module)
-    leaves = {tuple(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(sown)}
-    new['intermediates'] = functional.nest(leaves)
+    functional.check_state(new, variables, KIND)
+    new['intermediates'] = functional.nest(sown)
     return functional.result(output, new, mutable)
 
   return functional.Functional(KIND, takes, init, apply, rebuild)
 
 
-def _call(module: Any, x: Any, extra: Mapping[str, Any]) -> tuple[Any, nnx.State]:
-  """The output, and the intermediates that the call sowed."""
+def _call(module: Any, x: Any, extra: Mapping[str, Any]) -> Any:
+  """The output; what the call sows is dropped.
+
+  `nnx.capture` is not used where nobody looks: what it adds to an `nnx.List` keeps
+  `nnx.scan` from going over it (flax 0.12.8).
+  """
   if hasattr(nnx, 'capture'):  # flax 0.12.0 has not
-    return nnx.capture(module, nnx.Intermediate)(x, **extra)
-  output = module(x, **extra)
-  return output, nnx.pop(module, nnx.Intermediate)
+    parts: list[Any] = [part for _, part in nnx.iter_modules(module)]
+    for part in parts:
+      if not isinstance(part, nnx.List):
+        part.__captures__ = ()
+  return module(x, **extra)
 
 
-def name_of(path: tuple[Any, ...], variable: nnx.Variable) -> tuple[str, ...]:
+def _capture(module: Any, x: Any, extra: Mapping[str, Any]) -> tuple[Any, Any]:
+  """The output, and by path the intermediates that the call sowed."""
+  if hasattr(nnx, 'capture'):
+    output, sown = nnx.capture(module, nnx.Intermediate)(x, **extra)
+  else:
+    output = module(x, **extra)
+    sown = nnx.pop(module, nnx.Intermediate)
+  leaves = {tuple(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(sown)}
+  return output, leaves
+
+
+def _has_arrays(module: nnx.Module) -> bool:
+  """Whether any part of a module has an array that is no variable."""
+  held = (nnx.Variable, nnx.Pytree)
+  return any(
+    isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+    for _, part in nnx.iter_modules(module)
+    for value in vars(part).values()
+    for leaf in jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, held))
+  )
+
+
+def _read(module: nnx.Module, path: tuple[Any, ...]) -> Any:
+  """The array, no variable, at a path of a module: a tracer is in no nnx.State."""
+  node: Any = module
+  for name in path:
+    node = node[name] if isinstance(name, int) else getattr(node, name)
+  return jnp.asarray(node)
+
+
+def name_of(path: tuple[Any, ...], variable: Any) -> tuple[str, ...]:
   """The collection and the names under it, such as ('params', 'hidden', 'kernel')."""
-  parameter = isinstance(variable, nnx.Param)
-  kind = nnx.Param if parameter else type(variable)
-  return (variablelib.variable_name_from_type(kind), *map(str, path))
+  names = tuple(map(str, path))
+  if not isinstance(variable, nnx.Variable):
+    return ('buffers', *names)
+  kind = nnx.Param if isinstance(variable, nnx.Param) else type(variable)
+  try:
+    return (variablelib.variable_name_from_type(kind), *names)
+  except ValueError:  # a user's own type
+    return (kind.__name__, *names)
 
 
 def _restart(path: tuple[Any, ...], variable: nnx.Variable, key: Any) -> Any:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dlsteroids import types
 from dlsteroids.models.adapters import draws, functional
+from dlsteroids.util import errors
 
 KIND = 'a pair (init, apply)'
 
@@ -28,9 +30,18 @@ def adapt(
   def construct(key, x, hyper, extra):
     named = functional.by_name(functional.takes(init_user), {**extra, 'hyper': hyper})
     trees = init_user(key, x, **named)
-    trees = tuple(trees) if stateful else (trees,)
+    if stateful and not (isinstance(trees, tuple) and len(trees) == 2):
+      raise errors.UserError(
+        f'{KIND} whose apply takes state has an init that returns (params, state), not '
+        f'{type(trees).__name__}'
+      )
+    # numbers of Python become arrays
+    trees = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), trees)
+    trees = trees if stateful else (trees,)
     structures[:] = [jax.tree.structure(trees)]
-    return nest(trees)
+    variables = nest(trees)
+    functional.check_trained(variables['params'], KIND)
+    return variables
 
   def nest(trees: tuple[Any, ...]) -> types.Variables:
     return {
@@ -71,7 +82,16 @@ def adapt(
     if not stateful:
       return functional.result(apply_user(*trees, x, **named), variables, mutable)
     params, state = trees
-    output, state = apply_user(params, x, state=state, **named)
-    return functional.result(output, nest((params, state)), mutable)
+    result = apply_user(params, x, state=state, **named)
+    if not (isinstance(result, tuple) and len(result) == 2):
+      raise errors.UserError(
+        f'{KIND} whose apply takes state must return (output, state), not '
+        f'{type(result).__name__}'
+      )
+    output, state = result
+    state = jax.tree.map(jnp.asarray, state)
+    new = nest((params, state))
+    functional.check_state(new['state'], variables['state'], KIND)
+    return functional.result(output, new, mutable)
 
   return functional.Functional(KIND, takes, init, apply)
