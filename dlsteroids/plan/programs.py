@@ -1,7 +1,7 @@
 """Programs: what the arms' configs compile to, each traced once."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dlsteroids import config as config_lib
@@ -31,6 +31,7 @@ class Programs:
     self.facts: dict[str, inspect.Facts] = {}
     self.params = equalise.counter(self.dataset)
     self._code: dict[tuple[str, ...], code_lib.Code] = {}
+    self._ready: dict[str, tuple[member_lib.Member, str | None]] = {}
     self._cache = facts_cache.Cache()
 
   def dataset(self, config: Mapping[str, Any]) -> types.Dataset:
@@ -44,36 +45,58 @@ class Programs:
     """Traces the config's program unless that was done; its facts."""
     program = runs.program_id(config)
     if program not in self.members:
-      dataset = self.dataset(config)
-      member = member_lib.make(config, dataset)
-      check_metric(self.metric, member.task)
-      facts = self._describe(program, config, dataset, member)
+      member, key = self._prepare(program, config)
+      facts = self._cache.read(key) if key else None
+      if facts is None:
+        facts = inspect.describe(config, self.dataset(config), member)
+        if key:
+          self._cache.write(key, facts)
       member.scalars[:] = facts.scalars
       check_batch_norm(config, facts)
       self.members[program], self.facts[program] = member, facts
     return self.facts[program]
 
-  def _describe(
-    self,
-    program: str,
-    config: Mapping[str, Any],
-    dataset: types.Dataset,
-    member: member_lib.Member,
-  ) -> inspect.Facts:
-    """The facts of a program, from the cache or from a trace."""
+  def missing(
+    self, configs: Iterable[Mapping[str, Any]]
+  ) -> dict[str, Mapping[str, Any]]:
+    """By key in the cache a config of every program whose facts it lacks.
+
+    Without those that have no key there, and those at fault, which `add` reports.
+    """
+    lacking: dict[str, Mapping[str, Any]] = {}
+    for config in configs:
+      with contextlib.suppress(Exception):  # whatever a plug-in raises
+        _, key = self._prepare(runs.program_id(config), config)
+        if key and self._cache.read(key) is None:
+          lacking.setdefault(key, config)
+    return lacking
+
+  def resident_bytes(self) -> int:
+    """Of the data sets that were loaded."""
+    arrays = (a for data in self.datasets.values() for a in data.resident.values())
+    return sum(array.nbytes for array in arrays)
+
+  def _prepare(
+    self, program: str, config: Mapping[str, Any]
+  ) -> tuple[member_lib.Member, str | None]:
+    """A program's member, and the key of its facts if they may be kept."""
+    if program not in self._ready:
+      member = member_lib.make(config, self.dataset(config))
+      check_metric(self.metric, member.task)
+      self._ready[program] = member, self._key(program, config, member)
+    return self._ready[program]
+
+  def _key(
+    self, program: str, config: Mapping[str, Any], member: member_lib.Member
+  ) -> str | None:
     try:
       code = self.code(config)
     except errors.UserError:  # code that has no digest; a trace may know more
-      return inspect.describe(config, dataset, member)
+      return None
     if facts_cache.edited(code.modules):
-      return inspect.describe(config, dataset, member)
-    digests = dataset.digest, member.task.digest, code.digest
-    key = self._cache.key(program, config, *digests)
-    facts = self._cache.read(key)
-    if facts is None:
-      facts = inspect.describe(config, dataset, member)
-      self._cache.write(key, facts)
-    return facts
+      return None
+    digests = self.dataset(config).digest, member.task.digest, code.digest
+    return self._cache.key(program, config, *digests)
 
   def code(self, config: Mapping[str, Any]) -> code_lib.Code:
     """The code that a config's runs depend on; as `config.code.read`."""
