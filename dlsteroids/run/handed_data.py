@@ -39,7 +39,9 @@ def stored(
       f"data=… needs a config of data 'arrays', as dlsteroids.base(data='arrays', …) "
       f'makes it; this one is of {tree["data"]["name"]!r}'
     )
-  path, new = stored_columns.write(data, workdir.expanduser().absolute() / FOLDER)
+  folder = workdir.expanduser().absolute() / FOLDER
+  in_time = tree['data']['form'] == 'series'
+  path, new = stored_columns.write(data, folder, in_time=in_time)
   if new:
     say(f'data stored: --config.data.name=arrays --config.data.path={path}')
   try:

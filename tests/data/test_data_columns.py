@@ -128,6 +128,11 @@ def test_a_frame_in_time_is_a_series_and_texts_are_one(tmp_path):
   batch = sees(dataset, 'test')
   assert batch['window'].shape[1:] == (4, 2)
   assert batch['target'].shape[1:] == (2, 1)
+  by_index = frame.set_index('time')
+  _, new = stored_columns.write(by_index, tmp_path, in_time=True)
+  assert not new  # the same columns
+  with pytest.raises(errors.UserError, match=r'^arrays, row 3'):
+    stored(tmp_path, frame[::-1], form='series', target='load', **small)
   dataset = stored(tmp_path, {'text': PROSE}, form='text', window=8, eval_window=8)
   symbols = ''.join(dataset.classes[code] for code in dataset.arrays['text'])
   assert symbols == '\n'.join(PROSE)

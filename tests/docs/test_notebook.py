@@ -35,13 +35,13 @@ def run_cell(source, names):
 
 @pytest.fixture
 def install(monkeypatch):
-  """`install(installed, gpu)`: runs the first cell; the commands that it started."""
+  """`install(installed, gpu, source)`: runs the first cell; what it started."""
   commands = []
   monkeypatch.setattr(
     subprocess, 'run', lambda words, check: commands.append((words, check))
   )
 
-  def run(installed=False, gpu=False):
+  def run(installed=False, gpu=False, source=''):
     def version(name):
       if not installed:
         raise importlib.metadata.PackageNotFoundError(name)
@@ -49,7 +49,9 @@ def install(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, 'version', version)
     monkeypatch.setattr(shutil, 'which', lambda name: name if gpu else None)
-    run_cell(read_cells()[0], {})
+    cell = read_cells()[0]
+    assert cell.count("SOURCE = ''\n") == 1
+    run_cell(cell.replace("SOURCE = ''\n", f'SOURCE = {source!r}\n'), {})
     return commands
 
   return run
@@ -65,6 +67,23 @@ def test_the_first_cell_installs_the_clone_around_it(install, monkeypatch, gpu, 
   assert check
 
 
+def test_the_first_cell_installs_an_address_an_upload_or_a_clone_below(
+  install, monkeypatch, tmp_path
+):
+  """Oracle: PEP 508 wants an address; a path is one as file://."""
+  monkeypatch.chdir(tmp_path)
+  install(source='git+https://lab.org/dlsteroids')
+  install(source='main.zip')
+  (tmp_path / 'main' / 'dlsteroids').mkdir(parents=True)
+  (tmp_path / 'main' / 'dlsteroids' / 'api.py').touch()
+  commands = install()
+  assert [words[5] for words, _ in commands] == [
+    'dlsteroids @ git+https://lab.org/dlsteroids',
+    f'dlsteroids @ {(tmp_path / "main.zip").as_uri()}',
+    f'dlsteroids @ {(tmp_path / "main").as_uri()}',
+  ]
+
+
 def test_the_first_cell_installs_nothing_that_is_there(install):
   assert install(installed=True) == []
 
@@ -77,7 +96,9 @@ def test_the_first_cell_says_what_it_needs_elsewhere(install, monkeypatch, tmp_p
     ((words, _),) = install()
     assert words[5] == f'dlsteroids @ git+{address}'
     return
-  with pytest.raises(SystemExit, match=r'set SOURCE .*, or open .* in a clone of it$'):
+  with pytest.raises(
+    SystemExit, match=r'set SOURCE .*, or upload an archive .* its path$'
+  ):
     install()
 
 

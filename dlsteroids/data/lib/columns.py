@@ -122,7 +122,10 @@ def _make_series(name: str, part: Part, config: Mapping[str, Any]) -> types.Data
       writer.writerow(names)
       columns = [list(part.read(column)) for column in names]
       writer.writerows(zip(*columns, strict=True))
-    content = table.read(path, config['date'])
+    try:
+      content = table.read(path, config['date'])
+    except errors.UserError as error:  # of the columns, not of a file that is gone
+      raise errors.UserError(str(error).replace(repr(str(path)), name)) from error
   parts = series.Parts(
     name=name,
     values=content.values,

@@ -50,12 +50,15 @@ def _part(stored: Mapping[str, np.ndarray]) -> columns.Part:
   return columns.Part(names, values)
 
 
-def write(data: Any, folder: pathlib.Path) -> tuple[pathlib.Path, bool]:
+def write(
+  data: Any, folder: pathlib.Path, *, in_time: bool = False
+) -> tuple[pathlib.Path, bool]:
   """Stores what a caller handed over, under a name of its contents.
 
   Args:
     data: as `ACCEPTED` says.
     folder: for the file.
+    in_time: whether rows are points in time, which a frame's index may tell.
 
   Returns:
     the file, and whether it is new.
@@ -64,7 +67,7 @@ def write(data: Any, folder: pathlib.Path) -> tuple[pathlib.Path, bool]:
     UserError: something else, columns of unequal length, or missing values.
   """
   arrays: dict[str, np.ndarray] = {}
-  for key, part in _by_split(data).items():
+  for key, part in _by_split(data, in_time).items():
     lengths = {name: len(values) for name, values in part.items()}
     if not any(lengths.values()):
       raise errors.UserError(f'data=…: {key} has no rows')
@@ -82,16 +85,17 @@ def write(data: Any, folder: pathlib.Path) -> tuple[pathlib.Path, bool]:
   return path, True
 
 
-def _by_split(data: Any) -> dict[str, dict[str, Any]]:
+def _by_split(data: Any, in_time: bool) -> dict[str, dict[str, Any]]:
   if isinstance(data, Mapping) and data:
     names = {columns.SPLITS.get(str(key), str(key)): part for key, part in data.items()}
     if names.keys() <= set(split.SPLITS):
-      return {key: _by_column(part) for key, part in names.items()}
-  return {'train': _by_column(data)}
+      return {key: _by_column(part, in_time) for key, part in names.items()}
+  return {'train': _by_column(data, in_time)}
 
 
-def _by_column(data: Any) -> dict[str, Any]:
+def _by_column(data: Any, in_time: bool) -> dict[str, Any]:
   if isinstance(data, pd.DataFrame):
+    data = _with_times(data) if in_time else data
     twice = data.columns[data.columns.duplicated()]
     if len(twice):
       raise errors.UserError(f'data=…: the frame has column {str(twice[0])!r} twice')
@@ -111,6 +115,17 @@ def _by_column(data: Any) -> dict[str, Any]:
   if not part:
     raise errors.UserError(f'data=… is empty; give {ACCEPTED}')
   return part
+
+
+def _with_times(frame: pd.DataFrame) -> pd.DataFrame:
+  """A frame whose index is times has them as its first column."""
+  index = frame.index
+  if isinstance(index, pd.PeriodIndex):
+    index = index.to_timestamp()
+  name = index.name or 'date'
+  if not isinstance(index, pd.DatetimeIndex) or name in frame.columns:
+    return frame
+  return frame.set_axis(index.rename(name)).reset_index()
 
 
 def _stored(name: str, values: Any) -> dict[str, np.ndarray]:
