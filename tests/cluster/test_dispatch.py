@@ -122,6 +122,7 @@ class Here:
 def ready(tmp_path, monkeypatch):
   """What is asked, its workdir, the programs; no figures are drawn."""
   disk.spare_figures(monkeypatch)
+  disk.share_programs(monkeypatch)
   config = disk.write(tmp_path, factors=disk.FACTORS + MODELS)
   asked, work = files.read(str(config)), tmp_path / 'work'
   made = launch.plan_of(asked, work)

@@ -28,6 +28,7 @@ def work(tmp_path_factory):
   held = [leases.take(work, name, 60.0).__enter__() for name in (second, third)]
   with pytest.MonkeyPatch.context() as patch:
     disk.spare_figures(patch)
+    disk.share_programs(patch)
     patch.setattr('dlsteroids.run.sharing.Worker.wait', lambda worker: 1 / 0)
     with pytest.raises(ZeroDivisionError):
       launch.train(asked, work)

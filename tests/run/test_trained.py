@@ -26,6 +26,7 @@ def study(tmp_path_factory):
   config = disk.write(folder, factors=FACTORS, settings=settings)
   with pytest.MonkeyPatch.context() as patch:
     disk.spare_figures(patch)
+    disk.share_programs(patch)
     answer = dlsteroids.run(config, folder / 'work', say=print)
   return answer
 
