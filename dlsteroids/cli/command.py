@@ -1,6 +1,7 @@
 """The command line: `python -m dlsteroids`; one line for every mistake."""
 
 import contextlib
+import contextvars
 import gc
 import json
 import os
@@ -8,8 +9,8 @@ import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TextIO
 
 from absl import flags as absl_flags
 
@@ -24,6 +25,10 @@ NAME = 'python -m dlsteroids'
 # Tracing makes millions of small objects; looking for cycles among them as often as
 # Python does by default is a fifth of its time.
 COLLECT_AFTER = (50_000, 10, 10)
+# Where the answers of --json go while everything else goes to stderr.
+_ANSWERS: contextvars.ContextVar[TextIO | None] = contextvars.ContextVar(
+  'answers', default=None
+)
 
 
 class Command(NamedTuple):
@@ -87,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
       if _inform(argv[1:]):
         return 0
       command = parse(argv)
-      with _together(command.flags):
+      with _together(command.flags), _answers_alone(command.flags.json):
         return _act(command)
     except errors.UserError as error:
       print(f'dlsteroids: {error}', file=sys.stderr)
@@ -113,6 +118,20 @@ def main(argv: Sequence[str]) -> int:
         file=sys.stderr,
       )
       return interrupt.code()
+
+
+@contextlib.contextmanager
+def _answers_alone(json_only: bool) -> Iterator[None]:
+  """With --json what configs, models and libraries print goes to stderr."""
+  if not json_only:
+    yield
+    return
+  token = _ANSWERS.set(sys.stdout)
+  try:
+    with contextlib.redirect_stdout(sys.stderr):
+      yield
+  finally:
+    _ANSWERS.reset(token)
 
 
 def _quiet_libraries() -> None:
@@ -317,7 +336,8 @@ def _say(command: Command) -> Callable[[str], None]:
 
 
 def _print_json(tree: Mapping[str, Any]) -> None:
-  print(json.dumps(tree, ensure_ascii=False, indent=1))
+  text = json.dumps(tree, ensure_ascii=False, indent=1)
+  print(text, file=_ANSWERS.get() or sys.stdout)
 
 
 def _print_answer(command: Command, answer: Any) -> None:

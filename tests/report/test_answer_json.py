@@ -19,6 +19,7 @@ import dlsteroids
 
 
 def get_config():
+  print('a config that prints')
   config = dlsteroids.base(model='mlp', data='digits')
   config.study.name, config.study.seeds = 'tiny', 6
   config.train.steps, config.train.evaluations = 20, 2
