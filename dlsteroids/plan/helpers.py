@@ -6,8 +6,8 @@ is not traced again. A helper that cannot do its part is missed by nobody.
 """
 
 import contextlib
+import json
 import os
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -25,7 +25,7 @@ COMMAND = 'from dlsteroids.plan import helpers; helpers.main()'
 
 
 class Request(NamedTuple):
-  """What a helper reads from its standard input, pickled.
+  """What a helper reads from its standard input, as JSON.
 
   Attributes:
     path: where this process looks for modules.
@@ -83,7 +83,7 @@ def start(request: Request) -> subprocess.Popen[bytes]:
   if platforms:
     environ['JAX_PLATFORMS'] = platforms
   with tempfile.TemporaryFile() as stream:  # a pipe would fill up
-    pickle.dump(request, stream)
+    stream.write(to_json(request))
     stream.seek(0)
     return subprocess.Popen(
       [sys.executable, '-P', '-c', COMMAND],
@@ -96,10 +96,27 @@ def start(request: Request) -> subprocess.Popen[bytes]:
 
 def main() -> None:
   """The helper's process."""
-  request: Request = pickle.load(sys.stdin.buffer)
+  request = from_json(sys.stdin.buffer.read())
   sys.path[:] = request.path
   environment.prepare()
   trace(request)
+
+
+def to_json(request: Request) -> bytes:
+  """A request as a helper reads it."""
+  return json.dumps(request._asdict()).encode()
+
+
+def from_json(text: bytes) -> Request:
+  """What `to_json` wrote."""
+  return Request(**_with_tuples(json.loads(text)))
+
+
+def _with_tuples(value: Any) -> Any:
+  """What JSON reads, with the tuples of a resolved config in place of its lists."""
+  if isinstance(value, dict):
+    return {key: _with_tuples(one) for key, one in value.items()}
+  return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def trace(request: Request) -> None:

@@ -74,6 +74,14 @@ def test_helpers_end_with_the_plan(configs, monkeypatch):
   assert all(process.poll() for process in started)
 
 
+def test_a_request_survives_its_journey(configs):
+  for request in helpers.divide(configs, programs_lib.Programs('accuracy')):
+    again = helpers.from_json(helpers.to_json(request))
+    assert again.configs == tuple(request.configs)  # hidden layers are tuples again
+    assert again.key == request.key
+    assert again.key in programs_lib.Programs('accuracy').missing(again.configs)
+
+
 def test_a_helper_reads_its_request(configs, monkeypatch):
   code = "import sys; sys.exit(b'optimizer' not in sys.stdin.buffer.read())"
   monkeypatch.setattr(helpers, 'COMMAND', code)
