@@ -4,8 +4,10 @@ Data: ETTh1 (download, or $DLSTEROIDS_DATA/ett), the usual 12/4/4 months; from t
 336 hours to the next 96 of all seven series, standardised. The paper's repository has a
 mean squared error of .374 for its DLinear and .865 for Informer. Here the linear layer
 reads every series by itself, as theirs does, and what it forecasts is the difference to
-the last value. Expected: the linear arm near .38. Takes about half an hour on 2 CPU
-cores, seconds as configs/forecast_linear.py:smoke (sunspots, embedded).
+the last value. The learning rate is tuned for each arm: in 500 steps the linear layer
+comes to .52 with a rate of .001, to .39 with .01. Expected: the linear arm near .38.
+Takes about an hour on 2 CPU cores, nearly all of it the transformer's; seconds as
+configs/forecast_linear.py:smoke (sunspots, embedded).
 """
 
 from dlsteroids import config as config_lib
@@ -23,6 +25,8 @@ def get_config(mode: str = ''):
   config.study.question = 'Is a linear layer better than a transformer at forecasting?'
   config.study.metric = 'mse'
   config.study.seeds = 8
+  config.study.tune = 'optimizer.learning_rate=0.001,0.003,0.01,0.03'
+  config.study.tune_seeds = 1
   config.task.anchor = 'last'
   config.task.channels = 'apart'
   config.model.hidden = ()
@@ -45,6 +49,7 @@ def smoke(config):
   config.study.name = 'forecast_linear_smoke'
   config.study.seeds = 2
   config.study.only = 'anchor'
+  config.study.tune = 'optimizer.learning_rate=0.001,0.01'
   config.data.lookback = 12
   config.data.horizon = 3
   config.train.steps = 10
