@@ -8,13 +8,13 @@ train, the last 10 % test, every scored character after at least 32 others.
 FLOPs, the learning rate tuned for each. `:baby` is nanoGPT's network for CPUs (4 layers
 of 4 heads, 128 wide, windows of 64, 2,000 steps of 12) on tiny Shakespeare, of which
 all but the last tenth trains, but for 1 %. Expected: 1.66 nats on the last tenth, below
-nanoGPT's 1.88, which a run passes after some 800 steps; a run alone takes under three
-minutes on 2 CPU cores, four at once eight. `:long` is the same network with dropout and
-windows of 128, for six passes over the text, every scored character after at least 64
-others: 1.54 nats in some twenty minutes. One run of the intact network alone:
-`dlsteroids configs/attention_text.py:long --action=replay --arm=baseline --seed=0`,
-four: `dlsteroids plan configs/attention_text.py:baby --pilot=4`. Seconds as
-configs/attention_text.py:smoke.
+nanoGPT's 1.88, which a run passes on validation after some 800 steps; alone it trains
+in under three minutes on 2 CPU cores, four at once in eight. `:long` is the same
+network with dropout and windows of 128, for six passes over the text, every scored
+character after at least 64 others: 1.54 nats in some twenty minutes. One run of the
+intact network alone: `dlsteroids configs/attention_text.py:long --action=replay
+--arm=baseline --seed=0`, four: `dlsteroids plan configs/attention_text.py:baby
+--pilot=4`. Seconds as configs/attention_text.py:smoke.
 """
 
 from dlsteroids import config as config_lib

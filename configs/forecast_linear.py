@@ -6,7 +6,7 @@ mean squared error of .374 for its DLinear and .865 for Informer. Here the linea
 reads every series by itself, as theirs does, and what it forecasts is the difference to
 the last value. The learning rate is tuned for each arm: in 500 steps the linear layer
 comes to .52 with a rate of .001, to .39 with .01. Expected: the linear arm near .38.
-Takes about an hour on 2 CPU cores, nearly all of it the transformer's; seconds as
+Takes about two hours on 2 CPU cores, nearly all of it the transformer's; seconds as
 configs/forecast_linear.py:smoke (sunspots, embedded).
 """
 

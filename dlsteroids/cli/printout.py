@@ -60,11 +60,6 @@ class _Work(NamedTuple):
     ]
 
   @property
-  def compilations(self) -> int:
-    """A program is compiled once for every layout of its batches."""
-    return len({(batch.program, batch.layout) for batch in self.batches})
-
-  @property
   def flops(self) -> float:
     """Nominal, of the training that is missing."""
     facts = self.plan.facts
@@ -115,7 +110,7 @@ def describe(plan: study_plan.Plan, workdir: pathlib.Path) -> dict[str, Any]:
       'stored': len(work.runs) - len(work.missing),
       'missing': len(work.missing),
     },
-    'programs': work.compilations,
+    'programs': _compilations(work.batches),
     'steps': launch.steps_of(work.missing),
     'flops': work.flops,
     'reach': answer_json.describe_reach(design),
@@ -133,7 +128,7 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
   study = plan.config['study']
   work = _gather(plan, workdir)
   plan, index, search, claims, runs, missing = work
-  programs = work.programs
+  programs, batches = work.programs, work.batches
   return [
     f'study {study["name"]}: {_data(plan)}',
     *designs.explain(plan.design, _costs(plan)),
@@ -144,8 +139,8 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     *(f'damaged: {path.name}: {text}' for path, text in index.damaged.items()),
     *launch.changed(plan, manifest.read_study(workdir), runs, index),
     *launch.stale(plan, runs, index),
-    f'programs to compile: {work.compilations}' + _layouts(plan, programs),
-    *_padded(plan, work.batches),
+    f'programs to compile: {_compilations(batches)}' + _layouts(plan, programs),
+    *_padded(plan, batches),
     *_idle(plan),
     *_memory(plan, programs),
     *launch.memory_lines(plan, runs, index),
@@ -155,6 +150,11 @@ def lines(plan: study_plan.Plan, workdir: pathlib.Path) -> list[str]:
     *_power(plan, workdir, index),
     *_until(plan, workdir, index),
   ]
+
+
+def _compilations(batches: Iterable[runs_lib.Batch]) -> int:
+  """How often XLA compiles: a program once for every layout of its batches."""
+  return len({(batch.program, batch.layout) for batch in batches})
 
 
 def _runs(

@@ -30,17 +30,19 @@ def modules(file: pathlib.Path) -> tuple[str, ...]:
   """The user's modules that an executed file imports and that may change."""
   from dlsteroids.config import code  # which most commands do without
 
-  seen: dict[str, bool] = {}
+  changing: dict[str, bool] = {}
   todo = [file]
   while todo:
     for name in _names(todo.pop()):
       module = sys.modules.get(name)
       path = getattr(module, '__file__', None) or ''
-      users = path.endswith('.py') and name not in seen and code.is_first_party(name)
+      users = (
+        path.endswith('.py') and name not in changing and code.is_first_party(name)
+      )
       if users and not name.startswith('dlsteroids'):
         todo.append(pathlib.Path(path))
-        seen[name] = bool(_names(todo[-1]) & CHANGING)
-  return tuple(name for name, changes in seen.items() if changes)
+        changing[name] = bool(_names(todo[-1]) & CHANGING)
+  return tuple(name for name, changes in changing.items() if changes)
 
 
 def _names(file: pathlib.Path) -> set[str]:

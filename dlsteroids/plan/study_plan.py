@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from dlsteroids import config as config_lib
 from dlsteroids import types
 from dlsteroids.config import code as code_lib
-from dlsteroids.plan import equalise, helpers, memory, tuning
+from dlsteroids.plan import equalise, memory, parallel_tracing, tuning
 from dlsteroids.plan import layouts as layouts_lib
 from dlsteroids.plan import programs as programs_lib
 from dlsteroids.plan import runs as runs_lib
@@ -176,7 +176,7 @@ def make(
   tuning.check_goal(settings)
   check_tuning(design, grid)
   traced = programs_lib.Programs(settings['metric'])
-  with helpers.tracing(list(configs.values()), traced):
+  with parallel_tracing.run(list(configs.values()), traced):
     programs_lib.check_different(configs, traced)
   bare = conditions_lib.make_bare(config, conditions)
   at = adjust(config, configs, conditions, traced)

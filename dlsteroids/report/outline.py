@@ -47,11 +47,11 @@ def make(
   study, result = source.study, source.tables.compute or analyses.Analyses()
   worth, answer = result.doublings, _answer(source, findings, result)
   tree: list[Section | None] = [answer]
-  if worth:
-    tree.append(doublings.section(study, worth))
   has_frontiers = worth is not None and not worth.refusal
-  if has_frontiers:  # ideas available come before ideas mandatory
-    tree = [tree[1], _at_one_budget(source, answer)]
+  if worth and has_frontiers:  # ideas available come before ideas mandatory
+    tree = [doublings.section(study, worth), _at_one_budget(source, answer)]
+  elif worth:
+    tree.append(doublings.section(study, worth))
   if result.attribution:
     tree.append(attribution.section(study, result.attribution))
   if result.regimes:

@@ -178,17 +178,18 @@ def bottom_line(findings: Findings, noun: str = 'part') -> str:
   matter = [name for name, one in verdicts.items() if one & {'helps', 'hurts'}]
   count = len(verdicts) + len(lost)
   is_settled = all(kinds == {'equivalent'} for kinds in verdicts.values())
-  one, none = f'was not shown to {verb}', f'was shown to {verb}'
+  of_one, of_none = f'was not shown to {verb}', f'was shown to {verb}'
   if is_settled:
-    one, none = 'makes no difference that matters', 'makes a difference that matters'
+    of_one = 'makes no difference that matters'
+    of_none = 'makes a difference that matters'
   texts = []
   if verdicts and count == 1:
-    texts.append(f'{next(iter(verdicts))} {verbs if matter else one}')
+    texts.append(f'{next(iter(verdicts))} {verbs if matter else of_one}')
   elif matter:
     does = verbs if len(matter) == 1 else verb
     texts.append(f'{len(matter)} of {count} {noun}s {does}: {formats.listing(matter)}')
   elif verdicts:
-    texts.append(f'None of the {count} {noun}s {none}')
+    texts.append(f'None of the {count} {noun}s {of_none}')
   if lost:
     texts.append(f'no verdict on {formats.listing(lost)}, as most runs diverged')
   line = f'{"; ".join(texts)}.'

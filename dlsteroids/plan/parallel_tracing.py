@@ -21,7 +21,7 @@ from dlsteroids.util import environment
 
 SHARE = 32  # programs per helper: to start one takes as long as tracing ten
 MOST_BYTES = 1 << 28  # of data sets, which each helper loads again
-COMMAND = 'from dlsteroids.plan import helpers; helpers.main()'
+COMMAND = 'from dlsteroids.plan import parallel_tracing; parallel_tracing.main()'
 
 
 class Request(NamedTuple):
@@ -41,7 +41,7 @@ class Request(NamedTuple):
 
 
 @contextlib.contextmanager
-def tracing(
+def run(
   configs: Sequence[Mapping[str, Any]], programs: programs_lib.Programs
 ) -> Iterator[None]:
   """Within, helpers trace programs of `configs`, if there are enough for the cores."""

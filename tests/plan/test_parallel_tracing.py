@@ -3,7 +3,7 @@
 import pytest
 
 from dlsteroids import config as config_lib
-from dlsteroids.plan import helpers
+from dlsteroids.plan import parallel_tracing
 from dlsteroids.plan import programs as programs_lib
 from dlsteroids.train import inspect
 from dlsteroids.train import member as member_lib
@@ -20,21 +20,21 @@ def make(hidden, **changes):
 def configs(monkeypatch, tmp_path):
   """Three configs, two of them of one program; each is enough for a helper."""
   monkeypatch.setenv('DLSTEROIDS_CACHE', str(tmp_path))
-  monkeypatch.setattr(helpers, 'SHARE', 1)
+  monkeypatch.setattr(parallel_tracing, 'SHARE', 1)
   monkeypatch.setattr(environment, 'cores', lambda: 3)
   return [make((4,)), make((4,), **{'optimizer.learning_rate': 0.5}), make((5,))]
 
 
 def test_what_a_helper_traced_is_not_traced_again(configs, monkeypatch):
   programs = programs_lib.Programs('accuracy')
-  requests = helpers.divide(configs, programs)
+  requests = parallel_tracing.divide(configs, programs)
   # Shares begin with the last program; a program is traced by one helper.
   assert [request.configs for request in requests] == [[configs[2]], [configs[0]]]
-  helpers.trace(requests[0]._replace(key='of another machine'))
+  parallel_tracing.trace(requests[0]._replace(key='of another machine'))
   assert len(programs.missing(configs)) == 2
   for request in requests:
-    helpers.trace(request)
-  assert not helpers.divide(configs, programs)
+    parallel_tracing.trace(request)
+  assert not parallel_tracing.divide(configs, programs)
   expected = [
     inspect.describe(c, programs.dataset(c), member_lib.make(c, programs.dataset(c)))
     for c in configs[1:]
@@ -44,13 +44,13 @@ def test_what_a_helper_traced_is_not_traced_again(configs, monkeypatch):
 
 
 def test_a_few_programs_one_core_or_an_accelerator_have_no_helper(configs, monkeypatch):
-  divide = lambda: helpers.divide(configs, programs_lib.Programs('accuracy'))
+  divide = lambda: parallel_tracing.divide(configs, programs_lib.Programs('accuracy'))
   assert len(divide()) == 2
   for place, name, value in (
-    (helpers, 'SHARE', 3),
-    (helpers, 'MOST_BYTES', 100),
+    (parallel_tracing, 'SHARE', 3),
+    (parallel_tracing, 'MOST_BYTES', 100),
     (environment, 'cores', lambda: 1),
-    (helpers.jax, 'default_backend', lambda: 'gpu'),
+    (parallel_tracing.jax, 'default_backend', lambda: 'gpu'),
   ):
     with monkeypatch.context() as patch:
       patch.setattr(place, name, value)
@@ -64,19 +64,18 @@ def test_mistakes_are_left_to_who_names_the_arm(configs):
 
 def test_helpers_end_with_the_plan(configs, monkeypatch):
   started = []
-  monkeypatch.setattr(helpers, 'COMMAND', 'import time; time.sleep(99)')
-  start = helpers.start
-  monkeypatch.setattr(
-    helpers, 'start', lambda request: started.append(start(request)) or started[-1]
-  )
-  with helpers.tracing(configs, programs_lib.Programs('accuracy')):
+  monkeypatch.setattr(parallel_tracing, 'COMMAND', 'import time; time.sleep(99)')
+  start = parallel_tracing.start
+  keep = lambda request: started.append(start(request)) or started[-1]
+  monkeypatch.setattr(parallel_tracing, 'start', keep)
+  with parallel_tracing.run(configs, programs_lib.Programs('accuracy')):
     assert [process.poll() for process in started] == [None, None]
   assert all(process.poll() for process in started)
 
 
 def test_a_request_survives_its_journey(configs):
-  for request in helpers.divide(configs, programs_lib.Programs('accuracy')):
-    again = helpers.from_json(helpers.to_json(request))
+  for request in parallel_tracing.divide(configs, programs_lib.Programs('accuracy')):
+    again = parallel_tracing.from_json(parallel_tracing.to_json(request))
     assert again.configs == tuple(request.configs)  # hidden layers are tuples again
     assert again.key == request.key
     assert again.key in programs_lib.Programs('accuracy').missing(again.configs)
@@ -84,6 +83,6 @@ def test_a_request_survives_its_journey(configs):
 
 def test_a_helper_reads_its_request(configs, monkeypatch):
   code = "import sys; sys.exit(b'optimizer' not in sys.stdin.buffer.read())"
-  monkeypatch.setattr(helpers, 'COMMAND', code)
-  (request,) = helpers.divide(configs[:1], programs_lib.Programs('accuracy'))
-  assert helpers.start(request).wait() == 0
+  monkeypatch.setattr(parallel_tracing, 'COMMAND', code)
+  (request,) = parallel_tracing.divide(configs[:1], programs_lib.Programs('accuracy'))
+  assert parallel_tracing.start(request).wait() == 0
