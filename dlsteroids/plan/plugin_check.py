@@ -243,6 +243,33 @@ def check_call(
   elif out.dtype != jnp.float32:
     yield f'{name}: logits are {out.dtype}; return float32 so that the loss is exact'
   yield from _check_params(name, variables.get('params', {}))
+  yield from _check_draws(name, model, x, hyper)
+
+
+def _check_draws(
+  name: str, model: functional.Functional, x: Any, hyper: Mapping[str, Any]
+) -> Iterator[str]:
+  """Initial values must follow from the key, and from nothing else."""
+
+  def draw():  # traced anew by each call
+    init = lambda key: model.init(key, x, train=False, hyper=hyper)['params']
+    return jax.jit(jax.vmap(init))(jax.vmap(rng.root)(jnp.arange(2)))
+
+  leaves, again = (jax.tree.leaves(draw()) for _ in range(2))
+  if not all(map(np.array_equal, leaves, again)):
+    yield (
+      f'{name}: initial values differ from one construction to the next, as those of '
+      "NumPy's generators do: draw them by jax.random from the key or rngs at hand, or "
+      'a run could not be repeated'
+    )
+    return
+  # what was drawn has as many values as it has elements; what was set has one
+  drawn = [leaf for leaf in leaves if len(np.unique(leaf[0])) > leaf[0].size // 2 > 0]
+  if drawn and all(np.array_equal(*leaf) for leaf in drawn):
+    yield (
+      f'{name}: initial values are the same for every seed: draw them by jax.random '
+      'from the key or rngs at hand'
+    )
 
 
 def _check_params(name: str, params: Any) -> Iterator[str]:

@@ -259,6 +259,8 @@ MISTAKES = [
   ({'x': [1, 2], 'y': [0, 1]}, {'target': 'w'}, r"data\.target: no column 'w'"),
   ({'x': [1, 2], 'y': [0, 1]}, {'flip': True}, r'data\.flip changes images of bytes'),
   ({'test': {'x': [1], 'y': [0]}}, {}, 'no split called train'),
+  ((np.zeros((4, 3, 9, 8), 'u1'), [0, 1, 0, 1]), {}, r'expected \[9, 8, 3\]: np\.move'),
+  ((np.zeros((4, 1, 9, 9)), [0, 1, 0, 1]), {}, 'have their channels first'),
   ({'a': ['t'], 'b': [1]}, {'form': 'text'}, 'no column called text, content'),
 ]
 

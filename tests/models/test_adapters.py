@@ -241,6 +241,32 @@ def test_nnx_scans_over_a_list_of_layers():
   np.testing.assert_allclose(output, x, rtol=1e-6)
 
 
+def test_a_linen_module_within_an_nnx_module_has_values_when_it_was_shown_an_example():
+  from flax import linen, nnx
+
+  class Net(nnx.Module):
+    def __init__(self, shown, rngs):
+      self.body = nnx.bridge.ToNNX(linen.Dense(3), rngs=rngs)
+      if shown:
+        self.body.lazy_init(jnp.ones((1, 2)))
+
+    def __call__(self, x, *, train):
+      return self.body(x)
+
+  model, _ = kinds.adapt(
+    lambda config, *, rngs: Net(config['shown'], rngs), {'shown': True}, 'net'
+  )
+  x = jnp.ones((4, 2))
+  variables = model.init(rng.root(0), x, train=False, hyper={})
+  kernel = variables['params']['body']['kernel']
+  for mutable in (False, ['intermediates']):
+    output = model.apply(variables, x, train=False, hyper={}, mutable=mutable)
+    output = output[0] if mutable else output
+    np.testing.assert_allclose(output, x @ kernel, rtol=1e-6)
+  with pytest.raises(errors.UserError, match=r'no values yet, body: .*\.lazy_init'):
+    kinds.adapt(lambda config, *, rngs: Net(False, rngs), {}, 'net')
+
+
 def test_numbers_of_python_are_parameters_of_a_pair():
   model, _ = kinds.adapt(
     lambda config: (
@@ -369,6 +395,7 @@ def test_a_study_of_three_kinds_trains_alike_and_resumes(lab, tmp_path, monkeypa
 
 def test_check_says_which_kind(lab, monkeypatch):
   monkeypatch.setitem(lab.OPTIONS, 'kind', 'pair')
+  monkeypatch.setitem(lab.OPTIONS, 'fixed', False)
   assert plugin_check.check('kindslab.nets') == [
     'note: kindslab.nets: build returns a pair (init, apply)'
   ]

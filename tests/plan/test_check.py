@@ -29,6 +29,12 @@ SYMBOLS = """
     return nn.Dense(self.outputs, name='output')(x)
 """
 AHEAD = SYMBOLS.replace('jnp.cumsum(x, 1)', 'x + x.mean(1, keepdims=True)')
+NUMPY = """
+    import numpy as np
+    draw = lambda key, shape, dtype: np.random.default_rng(SEED).normal(size=shape)
+    kernel = self.param('kernel', lambda *a: draw(*a).astype('float32'), (64, 10), 'f')
+    return x.reshape(x.shape[0], -1) @ kernel
+"""
 ONCE = SYMBOLS.replace('jnp.cumsum(x, 1)', 'x.mean(1)')
 
 
@@ -64,6 +70,8 @@ def test_a_causal_model_of_symbols_is_right(problems):
     pytest.param(
       (IMAGES, TAIL.replace('outputs', 'classes')), 'KeyError: classes', id='config'
     ),
+    pytest.param(NUMPY.replace('SEED', '0'), 'same for every seed', id='fixed'),
+    pytest.param(NUMPY.replace('SEED', ''), 'differ from one construct', id='numpy'),
   ],
   indirect=['problems'],
 )

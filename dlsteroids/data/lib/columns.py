@@ -161,6 +161,7 @@ def _make_examples(
       f'{name}: {len(inputs):,} inputs ({", ".join(columns)}) for {sum(sizes):,} '
       f'values of {target!r}'
     )
+  _check_channels(name, inputs)
   pixels = _pixels(name, inputs, config)
   if pixels is not None:
     return images.make(images.Parts(name, pixels, labels, sizes, classes), config)
@@ -299,6 +300,20 @@ def _rows(
         f'data.input; there are {", ".join(part.names)}'
       )
   return list(np.stack([np.asarray(value, np.float64) for value in values], -1))
+
+
+def _check_channels(name: str, inputs: list[Any]) -> None:
+  """Raises UserError for images whose channels come first, as torch keeps them."""
+  shape = np.shape(inputs[0])
+  channels = (1, 3, 4)
+  if len(shape) != 3 or shape[0] not in channels or shape[2] in channels:
+    return
+  if shape[1] == shape[2] or getattr(inputs[0], 'dtype', None) == np.uint8:
+    height, width = shape[1:]
+    raise errors.UserError(
+      f'{name}: images of shape {list(shape)} have their channels first; expected '
+      f'[{height}, {width}, {shape[0]}]: np.moveaxis(images, 1, -1) brings them there'
+    )
 
 
 def _pixels(

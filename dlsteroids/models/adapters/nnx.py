@@ -1,6 +1,6 @@
 """`flax.nnx` modules: a static graph, and variables by type."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from flax.nnx import variablelib
 
 from dlsteroids import rng, types
 from dlsteroids.models.adapters import draws, functional
+from dlsteroids.util import errors
 
 KIND = 'an nnx module'
 
@@ -26,10 +27,14 @@ def adapt(construct: Callable[[Any], nnx.Module]) -> functional.Functional:
 
   Args:
     construct: `key -> module`; pure.
+
+  Raises:
+    UserError: a linen module within that has no values yet.
   """
   template = nnx.eval_shape(lambda: construct(jax.random.key(0)))
   if _has_arrays(template):  # nnx takes tracers that are no variables for constants
     template = construct(jax.random.key(0))
+  _check_wrapped(template)
   graph, state = nnx.split(template)
   state = jax.eval_shape(lambda: state)
   places = {
@@ -89,18 +94,24 @@ def _call(module: Any, x: Any, extra: Mapping[str, Any]) -> Any:
   """The output; what the call sows is dropped.
 
   `nnx.capture` is not used where nobody looks: what it adds to an `nnx.List` keeps
-  `nnx.scan` from going over it (flax 0.12.8).
+  `nnx.scan` from going over it, and a linen module takes it for a variable of its own
+  (flax 0.12.8).
   """
   if hasattr(nnx, 'capture'):  # flax 0.12.0 has not
     parts: list[Any] = [part for _, part in nnx.iter_modules(module)]
     for part in parts:
-      if not isinstance(part, nnx.List):
+      if not isinstance(part, nnx.List | nnx.bridge.ToNNX):
         part.__captures__ = ()
   return module(x, **extra)
 
 
 def _capture(module: Any, x: Any, extra: Mapping[str, Any]) -> tuple[Any, Any]:
-  """The output, and by path the intermediates that the call sowed."""
+  """The output, and by path the intermediates that the call sowed.
+
+  Nothing is seen of a module that holds linen modules: see `_call`.
+  """
+  if any(_wrapped(module)):
+    return _call(module, x, extra), {}
   if hasattr(nnx, 'capture'):
     output, sown = nnx.capture(module, nnx.Intermediate)(x, **extra)
   else:
@@ -108,6 +119,24 @@ def _capture(module: Any, x: Any, extra: Mapping[str, Any]) -> tuple[Any, Any]:
     sown = nnx.pop(module, nnx.Intermediate)
   leaves = {tuple(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(sown)}
   return output, leaves
+
+
+def _wrapped(module: nnx.Module) -> Iterator[tuple[str, nnx.Module]]:
+  """The linen modules within an nnx module, by path."""
+  for path, part in nnx.iter_modules(module):
+    if isinstance(part, nnx.bridge.ToNNX):
+      yield '.'.join(map(str, path)) or 'the module itself', part
+
+
+def _check_wrapped(module: nnx.Module) -> None:
+  """Raises UserError for a linen module that has not been shown an example."""
+  for path, part in _wrapped(module):
+    own = ('to_nnx__', '_pytree__')  # not of the linen module
+    if all(name.startswith(own) for name in vars(part)):
+      raise errors.UserError(
+        f'{KIND} wraps a linen module that has no values yet, {path}: build calls '
+        '.lazy_init(x, ...) on what nnx.bridge.ToNNX(...) gives; x is an example'
+      )
 
 
 def _has_arrays(module: nnx.Module) -> bool:
