@@ -215,7 +215,7 @@ def test_arms_with_the_names_of_paths_stay_in_their_folder(tmp_path, arm):
 def test_a_report_keeps_so_many_arrays_and_no_more():
   asked = []
 
-  def arrays(arm, seed):
+  def arrays(arm, seed, tuned=0):
     asked.append(seed)
     return {'x': np.zeros(10, np.uint8)} if seed else None
 

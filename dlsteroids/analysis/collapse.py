@@ -50,8 +50,8 @@ def find(
 
   Args:
     curves: rows of `arm, seed, step, split, metric, value`.
-    runs: rows of `arm, seed, tuned, status, best_step`; of a diverged run that is the
-      step at which it diverged.
+    runs: rows of `arm, seed, status, best_step`; of a diverged run that is the step at
+      which it diverged.
     split: whose curves are read.
     classes: how many real images show; 0 leaves classes out of account.
   """
@@ -68,7 +68,7 @@ def find(
       step = int(table.index[first])
       ends = is_low[-1], False not in is_low
       faults.append(Fault(arm, seed, step, *low[first], *ends))
-  diverged = runs[(runs['status'] == 'diverged') & (runs['tuned'] == 0)]
+  diverged = runs[runs['status'] == 'diverged']
   for row in diverged.to_dict('records'):
     step = int(row['best_step'])
     faults.append(Fault(str(row['arm']), int(row['seed']), step, diverged=True))

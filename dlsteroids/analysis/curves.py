@@ -45,7 +45,7 @@ def learning(
   in steps, so their evaluations are matched by number.
 
   Args:
-    source: the study; untuned runs are read.
+    source: the study; its curves are of one tuning state.
     sides: names of the arms that are averaged, side by side.
     x: 'step' or 'flops' (nominal training FLOPs so far).
 
@@ -93,7 +93,7 @@ def horizon(source: summary.Source, column: str) -> dict[str, Curve]:
   """By arm, the intact one first: a metric at every step of the forecast's horizon.
 
   Args:
-    source: the study; the arrays of untuned runs are read.
+    source: the study; arrays are read in the tuning state that is shown.
     column: name of an array [H], such as 'test/mse_by_step'.
 
   Returns:
@@ -102,7 +102,8 @@ def horizon(source: summary.Source, column: str) -> dict[str, Curve]:
   curves = {}
   for arm in summary.arms_intact_first(source.study):
     stored = [
-      (source.arrays(arm, seed) or {}).get(column) for seed in source.study.seeds
+      (source.arrays(arm, seed, source.tables.shown) or {}).get(column)
+      for seed in source.study.seeds
     ]
     rows = [np.ravel(row).astype(float) for row in stored if row is not None]
     rows = [row for row in rows if np.isfinite(row).all()]

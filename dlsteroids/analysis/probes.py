@@ -1,4 +1,4 @@
-"""Arrays that probes stored of trained networks: of the first seed's untuned runs."""
+"""Arrays that probes stored of trained networks, of the first seed's runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +9,28 @@ from dlsteroids.analysis import summary
 SMALL = 0.01  # share of the largest gradient norm below which memory has faded
 
 
+def state(source: summary.Source) -> int:
+  """The tuning state of the runs that are looked into: the deciding one if it can be.
+
+  Older versions stored nothing of what probes see in tuned runs.
+  """
+  arrays = _of(source, summary.intact_arm(source.study), source.tables.shown)
+  probed = any(name.startswith('probe/') for name in arrays)
+  return source.tables.shown if probed else 0
+
+
 def of(source: summary.Source, arm: str) -> Mapping[str, np.ndarray]:
   """The arrays of the first seed that `arm` has stored any of; empty without."""
-  stored = (source.arrays(arm, int(seed)) for seed in source.study.seeds)
+  return _of(source, arm, state(source))
+
+
+def name_runs(source: summary.Source) -> str:
+  """'first seed, tuned' or 'first seed, as configured': whose arrays `of` gives."""
+  return f'first seed, {"tuned" if state(source) else "as configured"}'
+
+
+def _of(source: summary.Source, arm: str, tuned: int) -> Mapping[str, np.ndarray]:
+  stored = (source.arrays(arm, int(seed), tuned) for seed in source.study.seeds)
   return next((arrays for arrays in stored if arrays is not None), {})
 
 

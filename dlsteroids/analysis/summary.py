@@ -15,6 +15,7 @@ from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
 Arrays = Callable[..., Mapping[str, np.ndarray] | None]  # of (arm, seed, tuned=0)
+RUNS = ('runs as configured', 'tuned runs')  # by tuning state
 
 
 class Tables(NamedTuple):
@@ -22,11 +23,12 @@ class Tables(NamedTuple):
 
   Attributes:
     runs: one row a run.
-    curves: one row an evaluation and metric.
+    curves: one row an evaluation and metric, of runs in the tuning state `shown`.
     effects: one row a contrast and metric.
     interactions, anova: for factorial designs only.
     compute: what was measured over all conditions, `compute.Analyses`.
     every: the runs of all conditions.
+    shown: 1 if curves and predictions are those of tuned runs, else 0.
   """
 
   runs: pd.DataFrame
@@ -36,6 +38,7 @@ class Tables(NamedTuple):
   anova: pd.DataFrame | None = None
   compute: Any = None
   every: pd.DataFrame | None = None
+  shown: int = 0
 
 
 class Source(NamedTuple):
@@ -234,7 +237,7 @@ def confusion_of(source: Source) -> tuple[np.ndarray, int] | None:
   size = len(source.study.data.classes)
   labels = []
   for seed in source.study.seeds:
-    arrays = source.arrays(arm, seed)
+    arrays = source.arrays(arm, seed, source.tables.shown)
     if arrays is None or 'test/prediction' not in arrays:
       continue
     pair = np.stack([arrays['test/label'], arrays['test/prediction']]).astype(np.int64)

@@ -123,9 +123,10 @@ class Records(NamedTuple):
   Attributes:
     every: one row per run of all conditions, as in runs.csv.
     runs: those of the declared condition.
-    curves: their metrics over training.
+    curves: their metrics over training, in the tuning state `shown`.
     arrays: of an arm and seed, its stored arrays by name, or None.
     searches: one row per run of the searches for tuned numbers, as in searches.csv.
+    shown: 1 if the curves are those of tuned runs, else 0.
   """
 
   every: pd.DataFrame
@@ -133,6 +134,7 @@ class Records(NamedTuple):
   curves: pd.DataFrame
   arrays: summary.Arrays
   searches: pd.DataFrame = pd.DataFrame()
+  shown: int = 0
 
 
 @memoise.scoped
@@ -154,7 +156,7 @@ def write(
   """
   runs, curves = records.runs, records.curves
   differences = effects.measure(study, runs)
-  shown = summary.Tables(runs, curves, differences)
+  shown = summary.Tables(runs, curves, differences, shown=records.shown)
   verdicts = sentences.gather(summary.Source(study, shown, records.arrays)).findings
   entries = looks.log(study, runs, environment.now(), verdicts)
   study = dataclasses.replace(study, looks=tuple(entries))

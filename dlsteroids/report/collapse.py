@@ -19,6 +19,7 @@ class Account(NamedTuple):
 def tell(source: summary.Source) -> Account | None:
   """The account of a study; None where no diversity and no classes were measured."""
   study, curves, runs = source.study, source.tables.curves, source.tables.runs
+  runs = runs[runs['tuned'] == source.tables.shown]
   split = collapse.measured_split(curves)
   if not split:
     return None
@@ -34,9 +35,9 @@ def tell(source: summary.Source) -> Account | None:
       ]
       if texts:
         lines.append(f'{kind}: {arm.name}, {"; ".join(texts)}.')
-  count = int(((runs['tuned'] == 0) & (runs['status'] != 'failed')).sum())
-  before = ' These are the runs before tuning.' if study.tuned else ''
-  return Account(_count(faults, count) + before, tuple(lines), _rule(split, classes))
+  count = int((runs['status'] != 'failed').sum())
+  whose = f' These are the {summary.RUNS[source.tables.shown]}.' if study.tuned else ''
+  return Account(_count(faults, count) + whose, tuple(lines), _rule(split, classes))
 
 
 def describe(fault: collapse.Fault, classes: int) -> str:

@@ -36,15 +36,25 @@ _COUNTED = {'> ': 'more than ', '≥ ': 'at least ', '≤ ': 'at most '}
 
 
 def section(
-  study: study_lib.Study, result: gains_lib.Gains, anytime: gains_lib.Gains | None
+  study: study_lib.Study,
+  result: gains_lib.Gains,
+  anytime: gains_lib.Gains | None,
+  whose: str,
 ) -> blocks.Section:
-  """Sentences, tables and notes on the gains of separate runs and of single curves."""
+  """Sentences, tables and notes on the gains of separate runs and of single curves.
+
+  Args:
+    study: the study.
+    result: of separate runs.
+    anytime: of single curves, or None.
+    whose: the runs whose curves they are, such as 'tuned runs'.
+  """
   parts: list[Any] = [blocks.Prose(text) for text in sentences(study, result)]
   listed = [_table('Compute-equivalent gain', result)]
   texts = notes(study, result)
   if anytime:
     texts += [f'Anytime: {text}' for text in notes(study, anytime)]
-    title = 'Anytime gain, read off single validation curves of runs as configured'
+    title = f'Anytime gain, read off single validation curves of {whose}'
     listed += [] if anytime.refusal else [_table(title, anytime)]
   parts += [table for table in listed if table.rows]
   parts += [blocks.Bullets(tuple(texts))] if texts else []

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dlsteroids.analysis import analyses, effects, looks, reach, summary
+from dlsteroids.analysis import analyses, effects, looks, probes, reach, summary
 from dlsteroids.report import (
   attribution,
   blocks,
@@ -57,7 +57,8 @@ def make(
   if result.regimes:
     tree.append(regimes.section(study, result.regimes))
   if result.gains:
-    tree.append(gains.section(study, result.gains, result.anytime))
+    whose = summary.RUNS[source.tables.shown]
+    tree.append(gains.section(study, result.gains, result.anytime, whose))
   if result.claims is not None:
     alpha = looks.state(study, source.tables.runs).alpha
     tree.append(claims.section(claims.table(study, result.claims, alpha)))
@@ -288,7 +289,8 @@ def _compute(source: summary.Source) -> Section:
 def _texts(source: summary.Source) -> Section:
   written = samples.gather(source, _LETTERS)
   text = (
-    'Texts of the first seed’s untuned runs; the prompt, which was given, is marked.'
+    f'Texts by the runs ({probes.name_runs(source)}); the prompt, which was given, is '
+    'marked.'
   )
   return Section('What they write', (Prose(text), *written) if written else (), 'texts')
 

@@ -33,7 +33,7 @@ def write(
     workdir: the study's folder.
     study: the study.
     tables: its runs, curves and effects, and the factorial tables if there are any.
-    arrays: `(arm, seed)` -> stored arrays of an untuned run, or None.
+    arrays: `(arm, seed, tuned=0)` -> stored arrays of a run, or None.
 
   Returns:
     the path of `report.html`.

@@ -365,6 +365,7 @@ def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> answer.
       'run it first (--action=run)'
     )
   every = tables.runs(study, planned, index, study.failures)
+  shown = tables.shown_state(study, declared, index)
   return answer.write(
     workdir,
     study,
@@ -373,9 +374,10 @@ def export(workdir: pathlib.Path, say: Callable[[str], None] = print) -> answer.
       every
       if len(declared) == len(planned)
       else tables.runs(study, declared, index, study.failures),
-      tables.curves(declared, index),
+      tables.curves(declared, index, shown),
       tables.arrays_of(declared, index),
       tables.searches(study, index),
+      shown,
     ),
     lambda logged: manifest.write_looks(workdir, logged),
   )

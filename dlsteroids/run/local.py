@@ -346,7 +346,7 @@ def run_arrays(
     indices = arrays['test/index'] = dataset.split(run.seed)['test']
     if 'label' in dataset.arrays:
       arrays['test/label'] = dataset.arrays['label'][indices]
-  if run.seed == plan.config['study']['first_seed'] and run.tuned == runs_lib.UNTUNED:
+  if run.seed == plan.config['study']['first_seed']:
     probe = probes.make(plan.members[run.program], dataset, slot)
     if probe:
       variables = jax.tree.map(lambda x: x[at], result.variables)

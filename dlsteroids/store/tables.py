@@ -80,14 +80,24 @@ def searches(study: study_lib.Study, index: results.Index) -> pd.DataFrame:
   return pd.DataFrame(rows)
 
 
+def shown_state(
+  study: study_lib.Study,
+  planned: Sequence[study_lib.PlannedRun],
+  index: results.Index,
+) -> int:
+  """Which runs curves show, 1 for tuned: those that decide, once all arms have some."""
+  ended = {run.arm for run in planned if run.tuned and run.fingerprint in index.records}
+  return study.tuned if all(arm.name in ended for arm in study.arms) else 0
+
+
 def curves(
-  planned: Sequence[study_lib.PlannedRun], index: results.Index
+  planned: Sequence[study_lib.PlannedRun], index: results.Index, tuned: int = 0
 ) -> pd.DataFrame:
-  """Learning curves of the untuned runs: one row per evaluation and metric."""
+  """Learning curves in one tuning state: one row per evaluation and metric."""
   rows = [
     (run, index.records[run.fingerprint].run)
     for run in planned
-    if not run.tuned and run.fingerprint in index.records
+    if run.tuned == tuned and run.fingerprint in index.records
   ]
   rows = [(run, facts) for run, facts in rows if 'curves' in facts]
   if not rows:

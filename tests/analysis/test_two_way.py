@@ -149,7 +149,7 @@ def test_scores_are_bounded_by_the_fallback_as_effects_are():
       stored[arm, seed] = {'test/index': np.arange(N), 'test/nats_rows': rows}
       of_arm.append(rows.mean())
   runs = studies.make_runs(study, scores, 'test/nats')
-  arrays = lambda arm, seed: stored[arm, seed]
+  arrays = lambda arm, seed, tuned=0: stored[arm, seed]
   row = effects.measure(study, runs).iloc[0]
   assert row['n_bounded_arm'] == 2
   span = two_way.two_way(study, runs, arrays, study.contrasts[0], metric='test/nats')

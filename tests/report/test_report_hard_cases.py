@@ -170,7 +170,7 @@ def test_stale_figures_do_not_stay(tmp_path):
   case = report_fixture.digits(6, tuned=False)
   report_reader.write(case, tmp_path)
   assert (tmp_path / 'figures' / 'filters.png').exists()
-  bare = report_fixture.Case(case.study, case.tables, lambda arm, seed: None)
+  bare = report_fixture.Case(case.study, case.tables, lambda arm, seed, tuned=0: None)
   text, _ = report_reader.write(bare, tmp_path)
   assert not (tmp_path / 'figures' / 'filters.png').exists()
   assert 'black box' not in text
@@ -213,7 +213,7 @@ def test_values_that_are_not_numbers_do_not_break_the_page(tmp_path):
   runs = case.tables.runs.copy()
   runs.loc[4, 'wall_s'] = np.nan
 
-  def arrays(arm, seed):
+  def arrays(arm, seed, tuned=0):
     found = dict(case.arrays(arm, seed))
     if 'probe/filters' in found:
       found['probe/filters'] = np.full_like(found['probe/filters'], np.nan)
@@ -251,7 +251,7 @@ def test_colour_filters_and_other_shapes(tmp_path):
   case.study['data']['classes'] = [f'class number {i}' for i in range(40)]
   rng = np.random.default_rng(0)
 
-  def arrays(arm, seed):
+  def arrays(arm, seed, tuned=0):
     found = dict(case.arrays(arm, seed))
     if 'probe/filters' in found:
       found['probe/filters'] = rng.normal(size=(11, 11, 3, 96)).astype(np.float32)

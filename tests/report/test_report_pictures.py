@@ -368,7 +368,7 @@ def test_collapse_is_found_as_by_a_plain_loop(classes):
   curves = pd.DataFrame(rows, columns=names).iloc[shuffled]
   runs = pd.DataFrame({'arm': 'b', 'seed': [3, 4], 'tuned': [0, 1], 'best_step': 25})
   runs['status'] = 'diverged'
-  found = collapse.find(curves, runs, 'validation', classes)
+  found = collapse.find(curves, runs[runs['tuned'] == 0], 'validation', classes)
   assert found[-1] == collapse.Fault('b', 3, 25, diverged=True)
   seen = {(f.arm, f.seed): (f.step, f.lasting) for f in found[:-1]}
   assert len(seen) == len(found) - 1
@@ -404,7 +404,7 @@ def test_report_names_collapsed_and_diverged_runs(gan, painted):
   assert 'before tuning' not in read_page
   told = gan.study | {'tune': {'grid': {'lr': [1.0]}}}
   source = report_reader.source_of(gan)._replace(study=told)
-  assert collapse_words.tell(source).head.endswith('These are the runs before tuning.')
+  assert collapse_words.tell(source).head.endswith('These are the runs as configured.')
   for words in ('diversity is below 0.2 of', 'at most 5 of 10 classes'):
     assert words in read_page
     assert words in read_text
@@ -554,7 +554,7 @@ def test_names_from_outside_are_escaped(cyclegan, tmp_path):
   curves = pd.concat([curves, low])
   runs = case.tables.runs.replace({'identity=off': name})
   tables = case.tables._replace(curves=curves, runs=runs, effects=pd.DataFrame())
-  inner = lambda arm, seed: cyclegan.arrays(
+  inner = lambda arm, seed, tuned=0: cyclegan.arrays(
     'identity=off' if arm == name else arm, seed
   )
   page, text = report_reader.write(case._replace(tables=tables, arrays=inner), tmp_path)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -158,6 +159,29 @@ def test_tables_are_exports_of_the_store(tmp_path):
   arrays = tables.arrays_of(planned, index)
   assert arrays('base', 0)['a'].tolist() == [1, 1]
   assert arrays('base', 2) is None
+
+
+def test_curves_are_of_tuned_runs_once_all_arms_have_some(tmp_path):
+  names = ('plain', 'tuned')
+  fixed = {'status': 'ok', 'steps': 4, 'params': 9, 'flops': 8.0, 'wall_s': 0.5}
+  fixed |= {'best_step': 4, 'identity': 'i', 'seed': 0, 'values': {'x': 1.0}}
+  runs = [
+    {**fixed, 'fingerprint': name, 'curves': [[4, 'test', 'x', value]]}
+    for name, value in zip(names, (0.5, 0.25))
+  ]
+  batch = {'program': 'p', 'provenance': {}, 'sources': {}}
+  results.write_batch(tmp_path, batch, runs, {})
+  index = results.read(tmp_path)
+  planned = [study_lib.PlannedRun('base', 0, state, names[state]) for state in (0, 1)]
+  planned.append(study_lib.PlannedRun('base', 1, 1, 'missing'))
+  shown = lambda planned, tuned: tables.shown_state(
+    SimpleNamespace(arms=[SimpleNamespace(name='base')], tuned=tuned), planned, index
+  )
+  assert shown(planned, 1) == 1
+  assert shown(planned[:1], 1) == shown(planned[:1] + planned[2:], 1) == 0
+  assert shown(planned, 0) == 0
+  assert tables.curves(planned, index)['value'].tolist() == [0.5]
+  assert tables.curves(planned, index, 1)['value'].tolist() == [0.25]
 
 
 def test_tables_are_the_csv_that_pandas_writes(tmp_path):

@@ -26,7 +26,7 @@ def draw_curves(source: summary.Source, x: str) -> blocks.Drawing | None:
   """Curves of the deciding metric over seeds; None if none were stored.
 
   Args:
-    source: the study; untuned runs are drawn.
+    source: the study; its curves are of one tuning state.
     x: 'step' or 'flops' (nominal training FLOPs so far).
   """
   study, split = source.study, curves_lib.shown_split(source)
@@ -61,7 +61,8 @@ def draw_curves(source: summary.Source, x: str) -> blocks.Drawing | None:
     reference = names.pop() if len(names) == 1 else 'its reference'
     keys = [panels.Key('the arm', canvas.BLUE), panels.Key(reference, canvas.GREY)]
     panels.write_legend(fig, keys)
-  caption = 'Line: mean over seeds; band: 10th to 90th percentile of the seeds.'
+  whose = f' of the {summary.RUNS[source.tables.shown]}' if study.tuned else ''
+  caption = f'Line: mean over seeds{whose}; band: 10th to 90th percentile of the seeds.'
   if any(panel.note.endswith('diverged') for panel in items):
     caption += (
       ' Diverged runs end where they diverged; an arm most of whose runs diverged has '
@@ -92,7 +93,8 @@ def _make_panels(source: summary.Source, x: str) -> list[_Panel]:
   ]
   sides = sides or [(arm.name, (arm.name,), ()) for arm in study.arms]
   cells = {side for _, *pair in sides for side in pair}
-  counts = {side: summary.diverged_runs(source, side, 0) for side in cells}
+  tuned = source.tables.shown
+  counts = {side: summary.diverged_runs(source, side, tuned) for side in cells}
   silent = {side for side in cells if summary.is_mostly_diverged(*counts[side])}
   curves = curves_lib.learning(source, cells - silent, x)
   items = []

@@ -55,8 +55,8 @@ def draw_forecasts(source: summary.Source) -> blocks.Drawing | None:
   what = f'{dims} {"target" if dims == 1 else "targets"}'
   what = f'{len(targets)} of {what}' if len(targets) < dims else what
   caption = (
-    f'{what} on the original scale in {count} test window{"s" * (count > 1)} of the '
-    'first seed; steps from the start of the forecast.'
+    f'{what} on the original scale in {count} test window{"s" * (count > 1)} '
+    f'({probes.name_runs(source)}); steps from the start of the forecast.'
   )
   if shown < past.shape[1]:
     caption += f' Of the past, the last {shown:,} of {past.shape[1]:,} steps are shown.'

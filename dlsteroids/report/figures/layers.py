@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dlsteroids.analysis import summary
+from dlsteroids.analysis import probes, summary
 from dlsteroids.report import blocks, formats
 from dlsteroids.report.figures import canvas, tiles
 
@@ -34,8 +34,7 @@ def probed_arms(source: summary.Source) -> dict[str, Arrays]:
         by_kind.setdefault(kind[0].lower(), arm.name)
   probed = {}
   for name in (intact, *by_kind.values()):
-    stored = (source.arrays(name, int(s)) for s in sorted(source.study.seeds))
-    arrays = next((arrays for arrays in stored if arrays is not None), {})
+    arrays = probes.of(source, name)
     if _filters(arrays) is not None:
       probed[name] = arrays
   return probed if intact in probed else {}

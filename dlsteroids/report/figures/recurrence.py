@@ -55,8 +55,8 @@ def draw_lag(source: summary.Source) -> blocks.Drawing | None:
   intact = next(iter(norms))
   caption = (
     'Norm of the gradient of the last step’s loss by the input that many steps '
-    'earlier, mean over a few test sequences of the first seed; logarithmic scale. In '
-    'words: up to which lag it reaches 1 % of its largest value'
+    f'earlier, mean over a few test sequences ({probes.name_runs(source)}); '
+    'logarithmic scale. In words: up to which lag it reaches 1 % of its largest value'
   )
   caption += f' (in {intact}: {notes[intact]}).' if len(norms) > 1 else '.'
   if cut:
@@ -118,7 +118,7 @@ def draw_gates(source: summary.Source) -> blocks.Drawing | None:
   _write_steps(fig, symbols[:shown], shown, top - _GAP, words=words)
   rows = max(len(strip.values) for strip in strips)
   caption = (
-    f'{arm} (first seed) over a test sequence: a row is one of the '
+    f'{arm} ({probes.name_runs(source)}) over a test sequence: a row is one of the '
     f'{f"first {rows} units" if rows > 1 else "first unit"}, a column a step'
     f'{" and the symbol read there" if symbols else ""}.'
   )

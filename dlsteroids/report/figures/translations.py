@@ -77,8 +77,8 @@ def draw_translations(source: summary.Source) -> blocks.Drawing | None:
   kinds = {kind for block in blocks for kind in block.kinds}
   back = ', and those translated back' * ('again' in kinds)
   caption = (
-    f'Test images, what each arm’s networks translate them to{back} (first seed, as '
-    'configured).'
+    f'Test images, what each arm’s networks translate them to{back} '
+    f'({probes.name_runs(source)}).'
   )
   if 'truth' in kinds:
     caption += ' Truth: the image that the translation should be, unseen in training.'
