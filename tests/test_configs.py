@@ -137,7 +137,7 @@ def test_a_frontier_smokes(name, tmp_path, monkeypatch, capsys, every_case):
   monkeypatch.setattr(report, 'write', lambda work, *rest: work / 'report.html')
   monkeypatch.setattr(probes, 'make', lambda *member: None)
   argv = ['launch', f'--config=configs/{name}:frontier_smoke', f'--workdir={tmp_path}']
-  if name != 'steroids_lstm.py' and not every_case:
+  if name != 'steroids_cnn.py' and not every_case:
     assert command.main([*argv, '--action=plan']) == 0, capsys.readouterr().err
     assert 'search: 2 points x ' in capsys.readouterr().out
     return
