@@ -16,7 +16,7 @@ import pytest
 
 from dlsteroids.cli import command
 from dlsteroids.data.lib import decode, table, wav
-from dlsteroids.report import report
+from dlsteroids.store import tables
 from dlsteroids.store.trackers import tracker
 from dlsteroids.tasks.lib import classifier, features
 from dlsteroids.util import errors, npz
@@ -219,7 +219,7 @@ def test_a_report_keeps_so_many_arrays_and_no_more():
     asked.append(seed)
     return {'x': np.zeros(10, np.uint8)} if seed else None
 
-  read = report._cached(arrays, 35)
+  read = tables.kept(arrays, 35)
   for seed in (0, 1, 2, 3, 1, 4, 1, 2):
     found = read('a', seed)
     assert (found is None) == (seed == 0)

@@ -7,7 +7,7 @@ constant key `KEY`.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -137,10 +137,34 @@ def sign_flip(values: Numbers) -> float:
   if len(deltas) <= EXACT_SEEDS:
     # flips <= -observed mirror those >= observed: both sides are twice one side
     return min(1.0, 2 * one_sided(deltas * math.copysign(1, total)))
-  sums, _ = _subsets(deltas)
+  return _two_sided(_subsets(deltas)[0], deltas)
+
+
+def _two_sided(sums: np.ndarray, deltas: np.ndarray) -> float:
+  """p of `sign_flip` by the sums of sampled subsets; the deltas' sum is not 0."""
   rest = _snap(deltas.sum() - sums, deltas)
-  beyond = (sums <= 0) | (rest <= 0) if total > 0 else (sums >= 0) | (rest >= 0)
+  up = deltas.sum() > 0
+  beyond = (sums <= 0) | (rest <= 0) if up else (sums >= 0) | (rest >= 0)
   return (np.count_nonzero(beyond) + 1) / (FLIPS + 1)
+
+
+def _without_each(deltas: np.ndarray) -> Iterator[float]:
+  """p of `sign_flip` without each of the deltas in turn.
+
+  Where flips are sampled, those of all deltas serve, so that each p costs one
+  subtraction: a delta's sign is taken out of every subset that it is in.
+  """
+  if len(deltas) <= EXACT_SEEDS + 1:
+    yield from (sign_flip(np.delete(deltas, i)) for i in range(len(deltas)))
+    return
+  sums, (codes, _) = _subsets(deltas)[0], _flips(len(deltas))
+  for i, delta in enumerate(deltas):
+    rest = np.delete(deltas, i)
+    if _snap(rest.sum(keepdims=True), rest)[0] == 0:
+      yield 1.0
+      continue
+    bits = codes[i // 8] >> (i % 8) & 1
+    yield _two_sided(_snap(sums - delta * bits, rest), rest)
 
 
 def one_sided(values: Numbers) -> float:
@@ -345,8 +369,8 @@ def pivotal(family: Sequence[Numbers], alpha: float) -> list[tuple[int, ...]]:
     others[i] = smallest_p(len(deltas) - 1)
     hanging: list[int] = []
     if adjusted[i] <= alpha and holm(others)[i] <= alpha:
-      for index in range(len(deltas)):
-        others[i] = sign_flip(np.delete(deltas, index))
+      for index, fewer in enumerate(_without_each(deltas)):
+        others[i] = fewer
         if holm(others)[i] > alpha:
           hanging.append(index)
     result.append(tuple(hanging))

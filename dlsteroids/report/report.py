@@ -1,11 +1,6 @@
 """The report of a study: a page, a text for a pull request, and the figures."""
 
-import collections
 import pathlib
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
 
 from dlsteroids.analysis import summary
 from dlsteroids.report import markdown, outline, page, sentences
@@ -14,7 +9,6 @@ from dlsteroids.study import study as study_lib
 from dlsteroids.util import files, memoise
 
 Tables = summary.Tables
-MEMORY = 1 << 30  # bytes of runs' arrays that are cached
 
 
 @memoise.scoped
@@ -39,7 +33,7 @@ def write(
     the path of `report.html`.
   """
   workdir = pathlib.Path(workdir)
-  source = summary.Source(study, tables, _cached(arrays))
+  source = summary.Source(study, tables, arrays)
   findings = sentences.gather(source)
   if findings.refusal:
     effects = sentences.silence(tables.effects)
@@ -57,27 +51,3 @@ def write(
   files.write(workdir / 'report.md', text)
   files.write(workdir / 'report.html', html)
   return workdir / 'report.html'
-
-
-def _cached(arrays: summary.Arrays, room: int = MEMORY) -> summary.Arrays:
-  """Reads a run's arrays once, as long as the latest fit into `room` bytes."""
-  cache: collections.OrderedDict[Any, Mapping[str, np.ndarray] | None]
-  cache = collections.OrderedDict()
-  size = 0
-
-  def read(*run: Any) -> Mapping[str, np.ndarray] | None:
-    nonlocal size
-    if run in cache:
-      cache.move_to_end(run)
-      return cache[run]
-    cache[run] = arrays(*run)
-    size += _size(cache[run])
-    while size > room and len(cache) > 1:
-      size -= _size(cache.popitem(last=False)[1])
-    return cache[run]
-
-  return read
-
-
-def _size(stored: Mapping[str, np.ndarray] | None) -> int:
-  return sum(value.nbytes for value in (stored or {}).values())

@@ -1,9 +1,10 @@
 """The tables of a study: exports of the store, joined with the study's arms."""
 
+import collections
 import itertools
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from dlsteroids.util import files
 _WHOLE = ('seed', 'tuned', 'point', 'steps', 'params', 'best_step', 'step')
 _STATE = ('tuned', 'regime', 'budget', 'size')
 QUOTE = '"'
+MEMORY = 1 << 30  # bytes of runs' arrays that are kept
 _ROWS = 100_000  # of a table that are formatted at a time
+Arrays = Callable[..., Mapping[str, np.ndarray] | None]  # of (arm, seed, tuned=0)
 _CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
 
 
@@ -166,12 +169,37 @@ def _quote(value: Any) -> str:
   return f'"{text.replace(QUOTE, 2 * QUOTE)}"' if quotes else text
 
 
-def arrays_of(planned: Sequence[study_lib.PlannedRun], index: results.Index) -> Any:
-  """`(arm, seed, tuned=0) -> {name: array} or None`."""
+def arrays_of(planned: Sequence[study_lib.PlannedRun], index: results.Index) -> Arrays:
+  """`(arm, seed, tuned=0) -> {name: array} or None`; what was read is kept a while."""
   names = {(run.arm, run.seed, run.tuned): run.fingerprint for run in planned}
 
   def arrays(arm: str, seed: int, tuned: int = 0) -> Mapping[str, np.ndarray] | None:
     record = index.records.get(names.get((arm, seed, tuned), ''))
     return results.read_arrays(record) if record else None
 
-  return arrays
+  return kept(arrays)
+
+
+def kept(arrays: Arrays, room: int = MEMORY) -> Arrays:
+  """Reads a run's arrays once, as long as the latest fit into `room` bytes."""
+  cache: collections.OrderedDict[Any, Mapping[str, np.ndarray] | None]
+  cache = collections.OrderedDict()
+  size = 0
+
+  def read(arm: str, seed: int, tuned: int = 0) -> Mapping[str, np.ndarray] | None:
+    nonlocal size
+    run = arm, seed, tuned
+    if run in cache:
+      cache.move_to_end(run)
+      return cache[run]
+    cache[run] = arrays(*run)
+    size += _size(cache[run])
+    while size > room and len(cache) > 1:
+      size -= _size(cache.popitem(last=False)[1])
+    return cache[run]
+
+  return read
+
+
+def _size(stored: Mapping[str, np.ndarray] | None) -> int:
+  return sum(value.nbytes for value in (stored or {}).values())

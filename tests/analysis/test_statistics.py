@@ -272,6 +272,20 @@ def test_skewness_flags_what_normal_deltas_rarely_show():
   assert not statistics.skewness([0.1, 0.2])[1]
 
 
+@pytest.mark.parametrize('n', [5, 17, 18, 40])
+def test_without_each_is_the_test_of_the_others(n):
+  deltas = np.random.default_rng(n).normal(0.5, 1, n)
+  deltas[1] = deltas[2]  # a tie
+  found = list(statistics._without_each(deltas))
+  expected = [statistics.sign_flip(np.delete(deltas, i)) for i in range(n)]
+  if n <= 17:  # all flips of the others are visited
+    assert found == expected
+  np.testing.assert_allclose(
+    found, expected, atol=6 * np.sqrt(0.25 / statistics.FLIPS), rtol=0
+  )
+  assert list(statistics._without_each(np.array([1.0, -1.0] * 10 + [3.0])))[-1] == 1.0
+
+
 def test_what_a_verdict_hangs_on():
   # of nine signs one is against: significant, unless a further one is lost
   deltas = np.array([1, 2, 3, 4, 5, 6, 7, 8, -0.5])
