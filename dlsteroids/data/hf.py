@@ -24,6 +24,7 @@ OPTIONS = {
   'download': options.Option(False, 'fetch a data set that is not in the cache'),
   **columns.OPTIONS,
 }
+TABLES = ('.csv', '.tsv', '.json', '.jsonl', '.parquet', '.txt')
 SAVED = ('dataset_info.json', 'state.json', 'dataset_dict.json')  # by save_to_disk
 
 
@@ -78,7 +79,13 @@ def _read(library: Any, folder: pathlib.Path | None, config: Mapping[str, Any]) 
   if folder.is_file():
     raise errors.UserError(f'data.path: {str(folder)!r} is a file; give its folder')
   if any((folder / name).exists() for name in SAVED):
-    return library.load_from_disk(str(folder))
+    try:
+      return library.load_from_disk(str(folder))
+    except IndexError as error:  # datasets 5.2 on one that was saved empty
+      raise errors.UserError(f'data.path: {str(folder)!r} has no rows') from error
+  for path in sorted(folder.rglob('*')):
+    if path.is_file() and not path.stat().st_size and path.suffix in TABLES:
+      raise errors.UserError(f'data.path: {str(path)!r} is empty')
   cache = files.cache_folder() / 'hf'
   with _offline(library):
     return library.load_dataset(str(folder), subset, cache_dir=str(cache))
@@ -106,7 +113,8 @@ def _part(library: Any, data: Any, config: Mapping[str, Any]) -> columns.Part:
     if isinstance(values, np.ndarray) and values.dtype.kind in 'biuf':
       return values
     return [
-      each if isinstance(each, str) else np.asarray(each) for each in data[name][:]
+      each if each is None or isinstance(each, str) else np.asarray(each)
+      for each in data[name][:]
     ]
 
   def classes(name: str) -> tuple[str, ...]:

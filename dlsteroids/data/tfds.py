@@ -51,7 +51,7 @@ def load(config: Mapping[str, Any]) -> types.Dataset:
     raise
   except Exception as error:  # of many libraries below
     text = errors.describe(error)
-    cure = ''
+    cure = f'; what was prepared has name, version and splits in {INFO}'
     if 'tensorflow' in text.lower() or 'random access' in text.lower():
       cure = (
         "; without TensorFlow only data sets prepared with file_format='array_record' "

@@ -35,14 +35,17 @@ CONTRACT = (
 
 
 def check(module: str) -> list[str]:
-  """Problems of a model, data set, task or metric module, a line each; [] if none.
+  """What to know of a model, data set, task or metric module, a line each.
+
+  A line is a problem unless it begins with 'warning: ' or 'note: '; [] of a linen
+  module in order.
 
   A model is `build(config)`: config holds its own options and `outputs`, `shape`
   [H, W, C] for images, `symbols` and `every` for text. A linen module is called
   `module(x, *, train, hyper)`: x float32 [B, H, W, C] (NHWC) or int32 [B, T], `hyper`
   float32 by config path ('model.dropout'), and returns logits, float32 [B, outputs] or
-  [B, T, outputs]. Lines that begin with 'warning: ' concern some studies only; one that
-  begins with 'note: ' says that the model is not a linen module, but of which kind.
+  [B, T, outputs]. A warning concerns some studies only; a note says that the model is
+  not a linen module, but of which kind.
 
   Args:
     module: dotted name, as a config would name it.
@@ -59,6 +62,9 @@ def check(module: str) -> list[str]:
 
 def problems(name: str) -> Iterator[str]:
   """Imports the module, tells its kind by what it defines, and tries it out."""
+  if name.endswith('.py'):
+    yield f'{name}: name the module without .py: {name.removesuffix(".py")!r}'
+    return
   if not code_lib.module_of(name, undotted=True):
     yield f'{name}: there is no such module on the import path'
     return

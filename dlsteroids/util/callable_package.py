@@ -19,6 +19,10 @@ class _Package(types.ModuleType):
     return self._function()(*args, **options)
 
   @property
+  def __doc__(self) -> str | None:  # type: ignore[override]
+    return self._function().__doc__
+
+  @property
   def __signature__(self) -> inspect.Signature:
     return inspect.signature(self._function())
 

@@ -181,6 +181,20 @@ def test_hf_reads_folders_of_files(library, tmp_path):
     load(hf, tmp_path / 'data', target='topic', input='text')
 
 
+def test_hf_says_what_is_missing(library, tmp_path):
+  rows = {'a': [1.0, 2.0] * 5, 'label': ['x', None] * 5}
+  library.Dataset.from_dict(rows).save_to_disk(tmp_path / 'gaps')
+  with pytest.raises(errors.UserError, match=r"row 1 of column 'label' is missing"):
+    load(hf, tmp_path / 'gaps')
+  library.Dataset.from_dict({'a': [], 'label': []}).save_to_disk(tmp_path / 'none')
+  with pytest.raises(errors.UserError, match='has no rows'):
+    load(hf, tmp_path / 'none')
+  (tmp_path / 'data').mkdir()
+  (tmp_path / 'data' / 'train.csv').touch()
+  with pytest.raises(errors.UserError, match=r"train\.csv' is empty"):
+    load(hf, tmp_path / 'data')
+
+
 def test_hf_fetches_nothing_unless_asked(library, monkeypatch):
   import socket
 
@@ -250,7 +264,7 @@ MISTAKES = [
   ({'a/b': [1, 2], 'y': [0, 1]}, {}, "column 'a/b' has a slash in its name"),
   ((np.ma.masked_equal([1, 2], 2), [0, 1]), {}, "row 1 of column 'x' is missing"),
   (GAP, {}, "row 1 of column 'x' is missing"),
-  ({'x': [{}], 'y': [1]}, {}, "column 'x' holds neither numbers nor texts"),
+  ({'x': [{}], 'y': [1]}, {}, "row 0 of column 'x' is neither a number nor a text"),
   ({'x': [1, 2], 'z': [1, 2]}, {}, r'name it by data\.target; there are x, z'),
   ({'x': [1, 2], 'y': [1, 1]}, {}, "column 'y' has one class only"),
   ({'x': [1, 2], 'y': [1, 0.5]}, {}, r'0\.5|1\.0.* which is not a class'),
@@ -261,6 +275,28 @@ MISTAKES = [
   ({'test': {'x': [1], 'y': [0]}}, {}, 'no split called train'),
   ((np.zeros((4, 3, 9, 8), 'u1'), [0, 1, 0, 1]), {}, r'expected \[9, 8, 3\]: np\.move'),
   ((np.zeros((4, 1, 9, 9)), [0, 1, 0, 1]), {}, 'have their channels first'),
+  ({'x': [1, 2], 'y': [0, 1]}, {'input': 'x,y'}, "'y' is what the model is to tell"),
+  (
+    {
+      'train': (np.zeros((2, 8, 8, 1), 'u1'), [0, 1]),
+      'test': (np.zeros((2, 8, 8, 1), 'f4'), [0, 1]),
+    },
+    {},
+    'inputs are uint8 in split train, float32 in test',
+  ),
+  (
+    {'x': [1, 2], 'y': [0, np.nan]},
+    {},
+    "row 1 of column 'y' is missing in split train",
+  ),
+  (({'x': [[1.0], [2.0]], 'y': [[1, 0], [0, 1]]}), {}, r'np\.argmax'),
+  ({'x': [1, 1e300], 'y': [0, 1]}, {}, r'row 1: 1e\+300 is beyond .* float32'),
+  ({'x': [[1.0], None], 'y': [0, 1]}, {}, "row 1 of column 'x' is neither"),
+  (
+    {'x': [np.zeros((2, 2)), np.zeros((4, 3))], 'y': [0, 1]},
+    {},
+    r"row 1 of column 'x' has shape \[4, 3\]",
+  ),
   ({'a': ['t'], 'b': [1]}, {'form': 'text'}, 'no column called text, content'),
 ]
 

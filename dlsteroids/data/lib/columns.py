@@ -145,15 +145,22 @@ def _make_examples(
   first = used['train']
   target = _one(first.names, config['target'], TARGETS, 'target', name)
   columns = _inputs(first, config['input'], target)
+  if target in columns:
+    raise errors.UserError(
+      f'{name}: column {target!r} is what the model is to tell, so it cannot be an '
+      'input: leave it out of data.input, or name another data.target'
+    )
   for key, part in used.items():
     for column in (*columns, target):
       if column not in part.names:
         raise errors.UserError(f'{name}: split {key} has no column {column!r}')
   labels, classes = _labels(name, used, target)
-  inputs = [
-    value for part in used.values() for value in _rows(name, part, columns, config)
-  ]
+  rows = {key: _rows(name, part, columns, config) for key, part in used.items()}
+  inputs = [value for part in rows.values() for value in part]
   lengths = {key: len(part.read(target)) for key, part in used.items()}
+  empty = [key for key, length in lengths.items() if not length]
+  if empty:
+    raise errors.UserError(f'{name}: split {empty[0]} has no rows')
   train, validation, test = (lengths.get(key, 0) for key in split.SPLITS)
   sizes = (train, validation, test)
   if len(inputs) != sum(sizes):
@@ -161,6 +168,7 @@ def _make_examples(
       f'{name}: {len(inputs):,} inputs ({", ".join(columns)}) for {sum(sizes):,} '
       f'values of {target!r}'
     )
+  _check_kinds(name, rows)
   _check_channels(name, inputs)
   pixels = _pixels(name, inputs, config)
   if pixels is not None:
@@ -223,8 +231,15 @@ def _stacked(
 ) -> tuple[np.ndarray, np.ndarray | None]:
   """Inputs as float32 [N, ...], and their lengths int32 [N] if they are unequal."""
   arrays = [np.asarray(row) for row in inputs]
+  largest = np.finfo(np.float32).max
   for number, row in enumerate(arrays):
-    if row.dtype.kind not in 'biuf' or not np.isfinite(row).all():
+    finite = row.dtype.kind in 'biuf' and np.isfinite(row).all()
+    if finite and row.dtype.kind == 'f' and (np.abs(row) > largest).any():
+      raise errors.UserError(
+        f'{name}, row {number}: {np.abs(row).max():.3g} is beyond the numbers of '
+        f'float32, which end at {largest:.3g}; scale the inputs'
+      )
+    if not finite:
       raise errors.UserError(
         f'{name}, row {number}: {str(row.ravel()[:4].tolist())[:60]} are not all '
         'finite numbers'
@@ -302,6 +317,18 @@ def _rows(
   return list(np.stack([np.asarray(value, np.float64) for value in values], -1))
 
 
+def _check_kinds(name: str, rows: Mapping[str, Sequence[Any]]) -> None:
+  """Raises UserError for bytes in one split and numbers in another: 255 is not 1.0."""
+  kinds = {key: getattr(part[0], 'dtype', None) for key, part in rows.items()}
+  first, *others = kinds
+  for key in others:
+    if (kinds[key] == np.uint8) != (kinds[first] == np.uint8) and np.ndim(rows[key][0]):
+      raise errors.UserError(
+        f'{name}: inputs are {kinds[first]} in split {first}, {kinds[key]} in {key}; '
+        'bring both to one kind'
+      )
+
+
 def _check_channels(name: str, inputs: list[Any]) -> None:
   """Raises UserError for images whose channels come first, as torch keeps them."""
   shape = np.shape(inputs[0])
@@ -338,19 +365,33 @@ def _pixels(
   return np.stack(pixels)
 
 
+def _is_missing(value: Any) -> bool:
+  return value is None or (isinstance(value, float | np.floating) and value != value)
+
+
 def _labels(
   name: str, parts: Mapping[str, Part], target: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
   """int32 [N] of all splits in order, and the names of the classes."""
+  for key, part in parts.items():
+    missing = [row for row, each in enumerate(part.read(target)) if _is_missing(each)]
+    if missing:
+      raise errors.UserError(
+        f'{name}: row {missing[0]} of column {target!r} is missing in split {key}; '
+        'fill the gaps or drop the rows'
+      )
   values = np.concatenate([np.asarray(part.read(target)) for part in parts.values()])
   classes = parts['train'].classes(target)
   whole = values.dtype.kind in 'biu' or (
     values.dtype.kind == 'f' and bool((values == np.round(values)).all())
   )
   if values.ndim != 1 or not (whole or values.dtype.kind in 'UT'):
+    held = str(values[:1].tolist())[1:-1][:40]
+    cure = 'for rows in time set data.form=series'
+    if values.ndim > 1:
+      cure = 'expected one number or word a row; np.argmax(y, 1) of one-hot rows is it'
     raise errors.UserError(
-      f'{name}: column {target!r} holds {str(values[:1].tolist())[1:-1][:40]}, which '
-      'is not a class; for rows in time set data.form=series'
+      f'{name}: column {target!r} holds {held}, which is not a class; {cure}'
     )
   if classes:
     wrong = np.flatnonzero((values < 0) | (values >= len(classes)))

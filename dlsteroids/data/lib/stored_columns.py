@@ -161,12 +161,17 @@ def _stored(name: str, values: Any) -> dict[str, np.ndarray]:
   if array.dtype.kind in 'biufU':
     return {name: array}
   rows = [np.asarray(row) for row in values]
-  kinds = {row.dtype.kind for row in rows}
-  if not kinds <= set('biuf') or len({row.shape[1:] for row in rows}) != 1:
-    text = ' '.join(str(values[0]).split())[:40]
-    raise errors.UserError(
-      f'data=…: column {column!r} holds neither numbers nor texts nor '
-      f'sequences of numbers, but {text!r}'
-    )
+  for number, row in enumerate(rows):
+    if row.dtype.kind not in 'biuf' or not row.ndim:
+      text = ' '.join(str(values[number]).split())[:40]
+      raise errors.UserError(
+        f'data=…: row {number} of column {column!r} is neither a number nor a text nor '
+        f'a sequence of numbers, but {text!r}'
+      )
+    if row.shape[1:] != rows[0].shape[1:]:
+      raise errors.UserError(
+        f'data=…: row {number} of column {column!r} has shape {list(row.shape)}, row 0 '
+        f'{list(rows[0].shape)}; only sequences may differ, in their length'
+      )
   lengths = np.array([len(row) for row in rows])
   return {name: np.concatenate(rows), name + LENGTHS: lengths}

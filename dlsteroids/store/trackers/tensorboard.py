@@ -1,6 +1,7 @@
 """TensorBoard files in tensorboard/ of the workdir, flushed at each evaluation."""
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from types import ModuleType
@@ -30,6 +31,8 @@ def begin(tensorboardX: ModuleType, run: tracker.Run) -> Handle:
   folder = run.workdir / 'tensorboard' / name
   # Files are named by the second: a run that continues must not overwrite its first.
   number = len(list(folder.glob('events*')))
+  # It warns of every number that is not finite: a metric that could not be measured.
+  logging.getLogger('tensorboardX.x2num').setLevel(logging.ERROR)
   writer = tensorboardX.SummaryWriter(str(folder), filename_suffix=f'.{number}')
   writer.add_text('config', json.dumps(dict(run.config), default=str, indent=1))
   return Handle(writer)

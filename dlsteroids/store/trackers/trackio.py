@@ -1,5 +1,6 @@
 """Trackio: local by default; a project for each study, arms as groups."""
 
+import atexit
 import contextlib
 import sys
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ class Handle:
 def begin(trackio: ModuleType, run: tracker.Run) -> Handle:
   """Begins a run, or continues it: its name ends in the fingerprint."""
   with contextlib.redirect_stdout(sys.stderr):  # stdout is for answers
-    return Handle(
+    handle = Handle(
       trackio.init(
         project=run.study,
         name=f'{run.name}-{run.id[:8]}',
@@ -36,3 +37,12 @@ def begin(trackio: ModuleType, run: tracker.Run) -> Handle:
         embed=False,
       )
     )
+  # It takes leave when the process ends. What is registered last runs first.
+  atexit.unregister(_give_up_stdout)
+  atexit.register(_give_up_stdout)
+  return handle
+
+
+def _give_up_stdout() -> None:
+  sys.stdout.flush()
+  sys.stdout = sys.stderr
