@@ -122,15 +122,16 @@ def _differences(
 ) -> np.ndarray | None:
   """The contrast's difference in score [n, N] by seed and example; None without any."""
   table = pairs.tabulate(study, runs, metric, tuned)
-  guesses, lacking = table.diverged | table.bounded, table.value.isna()
+  cells = [*dict.fromkeys((*contrast.arm_cells, *contrast.reference_cells))]
+  guesses = (table.diverged[cells] | table.bounded[cells]).to_dict()  # by arm and seed
+  lacking = table.value[cells].isna().to_dict()
   state = (1,) if tuned else ()
   differences, indices = [], []
   for seed in study.seeds:
     stored = {
-      arm: (bool(guesses.at[seed, arm]), arrays(arm, seed, *state))
-      for side in (contrast.arm_cells, contrast.reference_cells)
-      for arm in side
-      if not lacking.at[seed, arm]
+      arm: (bool(guesses[arm][seed]), arrays(arm, seed, *state))
+      for arm in cells
+      if not lacking[arm][seed]
     }
     pair = _difference(study, stored, contrast, seed, metric)
     if pair is not None:
