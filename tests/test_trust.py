@@ -219,7 +219,7 @@ def test_a_report_keeps_so_many_arrays_and_no_more():
     asked.append(seed)
     return {'x': np.zeros(10, np.uint8)} if seed else None
 
-  read = tables.kept(arrays, 35)
+  read = tables.cached(arrays, 35)
   for seed in (0, 1, 2, 3, 1, 4, 1, 2):
     found = read('a', seed)
     assert (found is None) == (seed == 0)

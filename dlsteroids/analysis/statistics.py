@@ -369,8 +369,8 @@ def pivotal(family: Sequence[Numbers], alpha: float) -> list[tuple[int, ...]]:
     others[i] = smallest_p(len(deltas) - 1)
     hanging: list[int] = []
     if adjusted[i] <= alpha and holm(others)[i] <= alpha:
-      for index, fewer in enumerate(_without_each(deltas)):
-        others[i] = fewer
+      for index, p_without in enumerate(_without_each(deltas)):
+        others[i] = p_without
         if holm(others)[i] > alpha:
           hanging.append(index)
     result.append(tuple(hanging))

@@ -18,7 +18,7 @@ from dlsteroids.util import files
 _WHOLE = ('seed', 'tuned', 'point', 'steps', 'params', 'best_step', 'step')
 _STATE = ('tuned', 'regime', 'budget', 'size')
 QUOTE = '"'
-MEMORY = 1 << 30  # bytes of runs' arrays that are kept
+MEMORY = 1 << 30  # bytes of runs' arrays that are cached
 _ROWS = 100_000  # of a table that are formatted at a time
 Arrays = Callable[..., Mapping[str, np.ndarray] | None]  # of (arm, seed, tuned=0)
 _CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
@@ -170,17 +170,17 @@ def _quote(value: Any) -> str:
 
 
 def arrays_of(planned: Sequence[study_lib.PlannedRun], index: results.Index) -> Arrays:
-  """`(arm, seed, tuned=0) -> {name: array} or None`; what was read is kept a while."""
+  """`(arm, seed, tuned=0) -> {name: array} or None`; cached."""
   names = {(run.arm, run.seed, run.tuned): run.fingerprint for run in planned}
 
   def arrays(arm: str, seed: int, tuned: int = 0) -> Mapping[str, np.ndarray] | None:
     record = index.records.get(names.get((arm, seed, tuned), ''))
     return results.read_arrays(record) if record else None
 
-  return kept(arrays)
+  return cached(arrays)
 
 
-def kept(arrays: Arrays, room: int = MEMORY) -> Arrays:
+def cached(arrays: Arrays, room: int = MEMORY) -> Arrays:
   """Reads a run's arrays once, as long as the latest fit into `room` bytes."""
   cache: collections.OrderedDict[Any, Mapping[str, np.ndarray] | None]
   cache = collections.OrderedDict()

@@ -275,7 +275,7 @@ MISTAKES = [
   ({'test': {'x': [1], 'y': [0]}}, {}, 'no split called train'),
   ((np.zeros((4, 3, 9, 8), 'u1'), [0, 1, 0, 1]), {}, r'expected \[9, 8, 3\]: np\.move'),
   ((np.zeros((4, 1, 9, 9)), [0, 1, 0, 1]), {}, 'have their channels first'),
-  ({'x': [1, 2], 'y': [0, 1]}, {'input': 'x,y'}, "'y' is what the model is to tell"),
+  ({'x': [1, 2], 'y': [0, 1]}, {'input': 'x,y'}, "'y' is the target, so it cannot"),
   (
     {
       'train': (np.zeros((2, 8, 8, 1), 'u1'), [0, 1]),

@@ -147,20 +147,20 @@ def _make_examples(
   columns = _inputs(first, config['input'], target)
   if target in columns:
     raise errors.UserError(
-      f'{name}: column {target!r} is what the model is to tell, so it cannot be an '
-      'input: leave it out of data.input, or name another data.target'
+      f'{name}: column {target!r} is the target, so it cannot be an input: '
+      'leave it out of data.input, or name another data.target'
     )
   for key, part in used.items():
     for column in (*columns, target):
       if column not in part.names:
         raise errors.UserError(f'{name}: split {key} has no column {column!r}')
-  labels, classes = _labels(name, used, target)
-  rows = {key: _rows(name, part, columns, config) for key, part in used.items()}
-  inputs = [value for part in rows.values() for value in part]
   lengths = {key: len(part.read(target)) for key, part in used.items()}
   empty = [key for key, length in lengths.items() if not length]
   if empty:
     raise errors.UserError(f'{name}: split {empty[0]} has no rows')
+  labels, classes = _labels(name, used, target)
+  rows = {key: _rows(name, part, columns, config) for key, part in used.items()}
+  inputs = [value for part in rows.values() for value in part]
   train, validation, test = (lengths.get(key, 0) for key in split.SPLITS)
   sizes = (train, validation, test)
   if len(inputs) != sum(sizes):
