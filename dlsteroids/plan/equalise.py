@@ -147,12 +147,13 @@ def replace(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
   Raises:
     UserError: for a value outside the range of its option.
   """
-  options_by_path = config_lib.declared(config) if values else {}
+  sections = {path.partition('.')[0] for path in values}
+  declared = config_lib.declared({name: config[name] for name in sections})
   result = dict(config)
   for path, value in values.items():
     section, _, name = path.partition('.')
     value = config_lib.coerce(path, result[section][name], value)
-    options.check(path, options_by_path[path], value)
+    options.check(path, declared[path], value)
     result[section] = {**result[section], name: value}
   return result
 

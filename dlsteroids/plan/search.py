@@ -32,11 +32,7 @@ def extend(
   if plan.final:
     return plan
   if plan.tune_by == 'neighbours':
-    while True:
-      extended = _Neighbours(plan, index, failed).extend()
-      if extended.final or extended.trials == plan.trials:
-        return extended
-      plan = extended  # what it tries may be stored
+    return _Neighbours(plan, index, failed).extend()
   declared = tuning.parse_grid(plan.config['study']['tune'], plan.config)
   goal = study_plan.tuning_goal(plan)
   while not plan.final:
@@ -120,6 +116,9 @@ def with_state(plan: study_plan.Plan, state: State) -> study_plan.Plan:
   return study_plan.with_trials(plan, {**plan.trials, **points})
 
 
+_Rating = tuple[float, ...]  # more is better; see `tuning.Goal.rate`
+
+
 class _Neighbours:
   """The searches among neighbours, from the smallest budget to the largest.
 
@@ -136,9 +135,14 @@ class _Neighbours:
     self.axes = neighbours.make_axes(declared, plan.config)
     self.goal = study_plan.tuning_goal(plan)
     self.chosen: dict[str, neighbours.Place] = {}  # at the budget before, by arm
+    self.rated: dict[tuple[study_plan.Key, neighbours.Place], _Rating] = {}
+    self.configs: dict[tuple[study_plan.Key, neighbours.Place], Mapping[str, Any]] = {}
 
   def extend(self) -> study_plan.Plan:
-    """The plan with the points of the first budget that is not searched to its end."""
+    """The plan with the points of the first budget that is not searched to its end.
+
+    What those points need may be stored; then the search goes on at once.
+    """
     budgets = sorted({condition.budget for _, condition in self.plan.at})
     for budget in budgets:
       keys = [key for key in self.plan.at if key[1].budget == budget]
@@ -150,7 +154,8 @@ class _Neighbours:
     """Adds points to the searches at one budget; returns whether they have ended."""
     settings = self.plan.config['study']
     count = settings['tune_trials']
-    for _ in range(settings['tune_extend'] + 1):
+    most = count + 2 * len(self.axes) * settings['tune_extend']
+    while True:
       ratings = {key: self.ratings(key) for key in keys}
       if any(rated is None for rated in ratings.values()):
         return False
@@ -158,11 +163,12 @@ class _Neighbours:
       added = {key: self.propose(key, rated[key], count) for key in keys}
       if any(added.values()):
         self.add(added)
-        return False
-      if not any(
+        continue
+      is_open = any(
         one and neighbours.is_open(one, functools.partial(self.is_admissible, key))
         for key, one in rated.items()
-      ):
+      )
+      if count == most or not is_open:
         break
       count += 2 * len(self.axes)
     for key, one in rated.items():
@@ -170,34 +176,38 @@ class _Neighbours:
         self.chosen[key[0]] = neighbours.best_place(one)
     return True
 
-  def ratings(
-    self, key: study_plan.Key
-  ) -> dict[neighbours.Place, tuple[float, ...]] | None:
-    """Mean ratings of what a search tried; None while runs are missing.
+  def ratings(self, key: study_plan.Key) -> dict[neighbours.Place, _Rating] | None:
+    """Mean ratings of what a search tried; None while runs are missing."""
+    rated = {}
+    for point in self.plan.trials[key]:
+      place = neighbours.find(self.axes, point)
+      if (key, place) not in self.rated:
+        rating = self.rate(key, point)
+        if rating is None:
+          return None
+        self.rated[key, place] = rating
+      rated[place] = self.rated[key, place]
+    return rated
+
+  def rate(self, key: study_plan.Key, point: tuning.Numbers) -> _Rating | None:
+    """The mean rating of a point; None while runs are missing.
 
     A point whose run failed is no candidate, but counts as tried.
     """
-    rated = {}
+    arm, condition = key
     seeds = range(self.plan.config['study']['tune_seeds'])
-    for point in self.plan.trials[key]:
-      runs = self.plan.runs(
-        key[0], [runs_lib.TUNE_SEED + i for i in seeds], runs_lib.SEARCH, point, key[1]
-      )
-      records = [self.index.records.get(run.fingerprint) for run in runs]
-      ratings = [self.goal.rate(record.run) for record in records if record]
-      if len(ratings) < len(runs):
-        if not {run.fingerprint for run in runs} & self.failed:
-          return None
-        ratings = [(-float('inf'),) * 2]
-      place = neighbours.find(self.axes, point)
-      rated[place] = tuple(sum(part) / len(ratings) for part in zip(*ratings))
-    return rated
+    tuning_seeds = [runs_lib.TUNE_SEED + i for i in seeds]
+    runs = self.plan.runs(arm, tuning_seeds, runs_lib.SEARCH, point, condition)
+    records = [self.index.records.get(run.fingerprint) for run in runs]
+    ratings = [self.goal.rate(record.run) for record in records if record]
+    if len(ratings) < len(runs):
+      if not {run.fingerprint for run in runs} & self.failed:
+        return None
+      ratings = [(-float('inf'),) * 2]
+    return tuple(sum(part) / len(ratings) for part in zip(*ratings))
 
   def propose(
-    self,
-    key: study_plan.Key,
-    rated: Mapping[neighbours.Place, tuple[float, ...]],
-    count: int,
+    self, key: study_plan.Key, rated: Mapping[neighbours.Place, _Rating], count: int
   ) -> list[neighbours.Place]:
     """The places that a search tries next."""
     start = self.chosen.get(key[0])
@@ -244,14 +254,20 @@ class _Neighbours:
         return False
       structured = {**self.plan.structured, (key, structure): adjusted}
       self.plan = self.plan._replace(structured=structured)
-    others = (p for p in self.plan.trials[key] if p != point)
-    own = self.config_of(key, point)
-    return all(self.config_of(key, other) != own for other in others)
+    others = (neighbours.find(self.axes, p) for p in self.plan.trials[key])
+    own = self.config_of(key, place)
+    return all(self.config_of(key, other) != own for other in others if other != place)
 
-  def config_of(self, key: study_plan.Key, point: tuning.Numbers) -> Mapping[str, Any]:
-    """An arm's config under a condition with the numbers of a point."""
-    config = self.plan.adjusted(key, point).config
-    return equalise.replace(config, tuning.traced(point, config))
+  def config_of(
+    self, key: study_plan.Key, place: neighbours.Place
+  ) -> Mapping[str, Any]:
+    """An arm's config under a condition with the numbers of a place."""
+    if (key, place) not in self.configs:
+      point = neighbours.point(self.axes, place)
+      config = self.plan.adjusted(key, point).config
+      traced = equalise.replace(config, tuning.traced(point, config))
+      self.configs[key, place] = traced
+    return self.configs[key, place]
 
   def add(self, places: Mapping[study_plan.Key, list[neighbours.Place]]) -> None:
     """Enters points to try in the plan."""
