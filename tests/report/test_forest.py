@@ -137,3 +137,18 @@ def test_values_that_are_not_finite_are_no_part_of_a_curve(diverged):
     )
   assert drawing.alt == wanted.alt
   assert 'inf' not in drawing.svg
+
+
+def test_of_many_curves_those_are_drawn_that_end_farthest_apart(diverged, monkeypatch):
+  wide = diverged.tables.curves.copy()
+  wide.loc[wide['arm'] == 'dropout=0.0', 'value'] = 0.0
+  source = diverged._replace(tables=diverged.tables._replace(curves=wide))
+  with canvas.style():
+    every = curves.draw_curves(source, 'step')
+    monkeypatch.setattr(curves, 'MOST', 1)
+    one = curves.draw_curves(source, 'step')
+  assert every.alt.count(' ends at ') == len(diverged.study.contrasts) - 1
+  assert 'Shown are' not in every.caption
+  assert f'Shown are 1 of {len(diverged.study.contrasts)}, those' in one.caption
+  assert 'dropout=0.0 ends at' in one.alt
+  assert one.alt.count(' ends at ') == 1

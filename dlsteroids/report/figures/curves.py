@@ -12,6 +12,8 @@ from dlsteroids.analysis import summary
 from dlsteroids.report import blocks, formats
 from dlsteroids.report.figures import canvas, panels, scales
 
+MOST = 32  # panels; more are not read, and take a second each to draw
+
 
 class _Panel(NamedTuple):
   """A panel's title, its arm's curve and (unless alone) its reference's, and a note."""
@@ -30,7 +32,8 @@ def draw_curves(source: summary.Source, x: str) -> blocks.Drawing | None:
     x: 'step' or 'flops' (nominal training FLOPs so far).
   """
   study, split = source.study, curves_lib.shown_split(source)
-  items = _make_panels(source, x)
+  made = _make_panels(source, x)
+  items = _pick(made)
   curves = [c for p in items for c in (p.arm, p.reference) if c is not None]
   if not curves:
     return None
@@ -70,6 +73,11 @@ def draw_curves(source: summary.Source, x: str) -> blocks.Drawing | None:
     )
   if scale.note:
     caption += f' Vertical axis: {scale.note}.'
+  if len(items) < len(made):
+    caption += (
+      f' Shown are {len(items)} of {len(made)}, those that end farthest from their '
+      'references; curves.csv has all.'
+    )
   ends = [
     f'{p.title} ends at {formats.value(study.metric.name, float(p.arm.mean[-1]))}'
     for p in items
@@ -104,6 +112,19 @@ def _make_panels(source: summary.Source, x: str) -> list[_Panel]:
     note = note or ('' if arm in curves else 'no runs yet')
     items.append(_Panel(title, curves.get(arm), curves.get(reference), note))
   return items
+
+
+def _pick(items: Sequence[_Panel]) -> list[_Panel]:
+  """At most `MOST` panels: those whose curves end farthest from their references'."""
+
+  def distance(panel: _Panel) -> float:
+    if panel.arm is None or panel.reference is None:
+      return 0.0
+    gap = abs(float(panel.arm.mean[-1] - panel.reference.mean[-1]))
+    return gap if math.isfinite(gap) else 0.0
+
+  chosen = sorted(range(len(items)), key=lambda i: -distance(items[i]))[:MOST]
+  return [items[i] for i in sorted(chosen)]
 
 
 def place(curve: curves_lib.Curve, scale: scales.Scale) -> curves_lib.Curve:
