@@ -12,8 +12,10 @@ on 2 CPU cores, `:mnist` about fifteen, seconds as configs/steroids_cnn.py:smoke
 
 `:frontier` measures what each idea is worth in doublings of compute on MNIST: at every
 budget width, batch size and learning rate are searched for every set of ideas at equal
-FLOPs, budgets four times apart, the bare model up to 16 times beyond the others; hours
-on 2 CPU cores, resumable. Depth and dropout are left out there for want of hours.
+FLOPs, five budgets four times apart, the bare model four times beyond the others; some
+four hours on 2 CPU cores, resumable. Depth, dropout and batch norm are left out there
+for want of hours; `--config.model.norm=batch
+--config.study.only=convolution,activation,normalisation` adds batch norm.
 `:frontier_cifar` is a ladder of history on `cifar10-jpeg`: convolution (1989), ReLU
 (2011), dropout and augmentation (2012), batch norm and residual connections with twice
 the depth (2015), as all sets of six ideas would be 64 arms; so there are no Shapley
@@ -89,18 +91,18 @@ def frontier(config, mode):
   """Compute-optimal training of every set of ideas at every budget."""
   study = config.study
   study.ratio = 0.0
-  study.only = 'convolution,activation,normalisation'
-  study.budgets = '0.0625,0.25,4,16'
-  study.budgets_bare = '64,256'
+  study.only = 'convolution,activation'
+  study.budgets, study.budgets_bare = '0.015625,0.0625,0.25,4', '16'
   study.seeds, study.first_seed = 12, 0
   study.tune_by = 'neighbours'
   study.tune = (
     'optimizer.learning_rate=0.001,0.002,0.004,0.008,0.016;'
     'train.batch_size=16,32,64,128;size=0.5,1,2'
   )
-  study.tune_trials, study.tune_seeds = 9, 3
+  study.tune_trials, study.tune_seeds = 9, 2
   config.data.validation = 0.1
   config.model.widths, config.model.dropout = (8, 16), 0.0
+  config.model.norm = 'none'
   config.train.evaluations = 1
   config.train.batch_size = 64
   config.train.eval_batch = 1000
@@ -110,11 +112,9 @@ def frontier(config, mode):
   if mode == 'frontier_cifar':
     frontier_cifar(config)
     return
-  study.only = 'convolution,activation'
   study.budgets, study.budgets_bare = '0.25,4', '16,64'
-  study.tune_trials = 7
+  study.tune_trials, study.tune_seeds = 7, 3
   config.model.widths, config.model.hidden = (4, 8), (32,)
-  config.model.norm = 'none'
   config.train.eval_batch = 360
   config.train.steps = 200
   if mode == 'frontier_smoke':
@@ -130,10 +130,13 @@ def frontier_cifar(config):
   study = config.study
   study.design = 'ladder'
   study.only = 'convolution,activation,dropout,augmentation,normalisation,residual'
+  study.budgets, study.budgets_bare = '0.0625,0.25,4,16', '64,256'
+  study.tune_seeds = 3
   config.data.path, config.data.size = 'cifar10-jpeg', 32
   config.data.crop, config.data.flip = 2, True
   config.model.widths, config.model.depth = (8, 16, 32), 2
   config.model.residual, config.model.dropout = True, 0.1
+  config.model.norm = 'batch'
   config.train.steps = 300  # of the declared budget, 3.0e11 FLOPs a run
 
 

@@ -135,9 +135,12 @@ def verdict(families: Sequence[Family]) -> str:
   """How much the ideas save in each family at the hardest targets."""
   worths = [hardest(family).together for family in families]
   save = sum(words.is_certain(worth) and worth.low > 0 for worth in worths)
-  none = all(max(worth.high, worth.ci_high) <= 0 for worth in worths)
-  start = {len(worths): 'Not only', 0: 'Not decided'}.get(save, 'It depends')
-  start = 'At this scale, yes' if none else start
+  none = sum(max(worth.high, worth.ci_high) <= 0 for worth in worths)
+  if save:
+    start = 'It depends' if none else 'Not only'
+    start += ', where it is decided' if save + none < len(worths) else ''
+  else:
+    start = 'At this scale, yes' if none == len(worths) else 'Not decided'
   parts = [f'{_who(family)} {saved(family)}' for family in families]
   studies = {len(worths): 'every study', 0: 'no study'}
   where = studies.get(save, f'{save} of {len(worths)} studies')

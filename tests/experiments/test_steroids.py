@@ -53,8 +53,11 @@ OPEN = (0.2, 0.2, -0.3, math.inf, 0.9)
   [
     ([SAVES, SAVES], 'Not only: where most is asked of both kinds of net, it is '
      'certain in every study'),
-    ([SAVES, OPEN], 'It depends: where most is asked of both kinds of net, it is '
+    ([SAVES, OPEN], 'Not only, where it is decided: where most is asked of both kinds '
+     'of net, it is certain in 1 of 2 studies'),
+    ([SAVES, COSTS], 'It depends: where most is asked of both kinds of net, it is '
      'certain in 1 of 2 studies'),
+    ([SAVES, COSTS, OPEN], 'It depends, where it is decided: '),
     ([OPEN, COSTS], 'Not decided: '),
     ([OPEN], 'Not decided: where most is asked of both kinds of net, it is certain in '
      'no study'),
