@@ -12,15 +12,16 @@ on 2 CPU cores, `:mnist` about fifteen, seconds as configs/steroids_cnn.py:smoke
 
 `:frontier` measures what each idea is worth in doublings of compute on MNIST: at every
 budget width, batch size and learning rate are searched for every set of ideas at equal
-FLOPs, five budgets four times apart, the bare model four times beyond the others; some
-four hours on 2 CPU cores, resumable. Depth, dropout and batch norm are left out there
-for want of hours; `--config.model.norm=batch
+FLOPs, five budgets four times apart, the bare model four times beyond the others. The
+first four, 2.9e13 FLOPs with their searches, took two hours on 2 CPU cores; all are a
+day's work, resumable: begin with `--config.study.budgets=0.015625,0.0625,0.25
+--config.study.budgets_bare=4`, and a longer frontier trains what is new. Depth, dropout
+and batch norm are left out for want of hours; `--config.model.norm=batch
 --config.study.only=convolution,activation,normalisation` adds batch norm.
 `:frontier_cifar` is a ladder of history on `cifar10-jpeg`: convolution (1989), ReLU
 (2011), dropout and augmentation (2012), batch norm and residual connections with twice
 the depth (2015), as all sets of six ideas would be 64 arms; so there are no Shapley
-values. 5.5e15 FLOPs in all, 42 to 210 hours at 73 GFLOP/s of matrix products (2
-CPU cores), where the MNIST study, 1.5e15, takes 11 to 56: meant for a GPU.
+values. 5.5e15 FLOPs in all, meant for a GPU: weeks of 2 CPU cores.
 `:frontier_digits` is the same on the embedded scans with two ideas and three budgets,
 in about half an hour, most of it compilation of the hundred programs that its search
 tries; 1,258 training images are too few to show what ideas are worth beyond a few

@@ -46,11 +46,12 @@ LOG_ERROR = {
   'steroids_gan_mnist': ('GAN', 'MNIST'),
 }
 INTRODUCTION = (
-  'A bare model of the sixties is given more and more training compute, and so is the '
-  'model with all that was invented since. At every budget width, batch size and '
-  'learning rate are searched for each set of ideas, at equal FLOPs and with equally '
-  'many candidates. What an idea is worth is then how many times the compute may be '
-  'halved, with the idea, on the way to the same test error: its worth in doublings.',
+  'A bare model, such as the perceptron with one hidden layer of 1986, is given more '
+  'and more training compute, and so is a model with ideas that came later. At every '
+  'budget width, batch size and learning rate are searched for each set of ideas, at '
+  'equal FLOPs and with equally many candidates. What an idea is worth is then how '
+  'many times the compute may be halved, with the idea, on the way to the same test '
+  'error: its worth in doublings.',
 )
 LIMITS = (
   'Scale: nets of thousands of parameters, minutes of one processor a run. What an '
