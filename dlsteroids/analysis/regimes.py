@@ -5,6 +5,7 @@ the same rule, each with a Holm family of its own, but no claim rests on them: t
 readings are descriptive.
 """
 
+import collections
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -297,9 +298,14 @@ def check_equality(study: study_lib.Study) -> list[Deviation]:
 
   In every condition with equal FLOPs or parameters, each arm is held against those it
   is compared with (the intact arm if there are none); listed are deviations above
-  `CLOSE` and arms whose costs are not known.
+  `CLOSE` and arms whose costs are not known. What is not trained under a condition,
+  such as all but the bare model at its own budgets, is not compared there.
   """
   costs = _costs(study)
+  trained: dict[conditions_lib.Condition, set[str]] = collections.defaultdict(set)
+  for run in study.runs:
+    at = conditions_lib.Condition(run.regime, run.budget, run.size)
+    trained[at].add(run.arm)
   deviations = [
     Deviation(
       condition,
@@ -311,6 +317,7 @@ def check_equality(study: study_lib.Study) -> list[Deviation]:
     for condition in study.conditions
     if condition.regime in EQUALISED
     for arm, reference in _compared(study)
+    if condition not in trained or {arm, reference} <= trained[condition]
   ]
   return [deviation for deviation in deviations if not _close(*deviation.amounts)]
 

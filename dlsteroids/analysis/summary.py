@@ -187,6 +187,9 @@ def list_problems(source: Source) -> list[dict[str, Any]]:
 def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
   """An arm's size and cost, one row an arm.
 
+  Where tuning chose another width or batch than the config's, of what it chose; what
+  the compiler says of a program is then not known.
+
   Returns:
     rows of `arm, params, steps, nominal, executed` (FLOPs a step), `run` (nominal FLOPs
     a run), `all` (of all its runs, both tuning states), `wall` (median seconds a run),
@@ -205,21 +208,25 @@ def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
     median = lambda name, rows=in_state: (
       float(rows[name].median()) if name in rows and len(rows) else float('nan')
     )
-    rows.append(
-      {
-        'arm': arm.name,
-        'params': arm.params,
-        'steps': arm.steps,
-        'nominal': arm.flops_per_step,
-        'executed': arm.executed_flops_per_step,
-        'run': arm.flops_per_step * arm.steps,
-        'all': float(of_arm['flops'].sum()) if len(of_arm) else float('nan'),
-        'wall': median('wall_s'),
-        'stall': median('stall_s'),
-        'activations': arm.activation_bytes,
-        'state': arm.state_bytes,
-      }
-    )
+    row = {
+      'arm': arm.name,
+      'params': arm.params,
+      'steps': arm.steps,
+      'nominal': arm.flops_per_step,
+      'executed': arm.executed_flops_per_step,
+      'run': arm.flops_per_step * arm.steps,
+      'all': float(of_arm['flops'].sum()) if len(of_arm) else float('nan'),
+      'wall': median('wall_s'),
+      'stall': median('stall_s'),
+      'activations': arm.activation_bytes,
+      'state': arm.state_bytes,
+    }
+    chosen = {'params': median('params'), 'steps': median('steps')}
+    if any(value == value and value != row[name] for name, value in chosen.items()):
+      run = median('flops')
+      row |= {**chosen, 'run': run, 'nominal': run / chosen['steps']}
+      row |= dict.fromkeys(('executed', 'activations', 'state'), float('nan'))
+    rows.append(row)
   base = next((row['run'] for row in rows if row['arm'] == intact), float('nan'))
   for row in rows:
     row['ratio'] = row['run'] / base if base else float('nan')

@@ -441,6 +441,21 @@ def test_equality_is_checked_in_every_condition_and_for_arms_without_a_contrast(
   )
 
 
+def test_what_is_not_trained_under_a_condition_is_not_compared_there():
+  """As at the budgets of the bare model alone."""
+  study = make('ab', kinds=('flops',))
+  study['conditions'].append(condition('flops', 4.0))
+  study['arms'][2]['at'].append(costs('flops', flops=4000.0, budget=4.0))
+  planned = lambda arm, budget: [arm, 0, 1, '', 'flops', budget]
+  intact, _, bare = (arm['name'] for arm in study['arms'])
+  study['runs'] = [planned(arm['name'], 1.0) for arm in study['arms']]
+  study['runs'].append(planned(bare, 4.0))
+  assert not regime_words.deviations(study)
+  study['runs'].append(planned(intact, 4.0))
+  (line,) = regime_words.deviations(study)
+  assert 'the costs of baseline are not known' in line
+
+
 def draw(study, found):
   with canvas.style():
     return forest.draw_regimes(study, found)

@@ -152,3 +152,23 @@ def test_of_many_curves_those_are_drawn_that_end_farthest_apart(diverged, monkey
   assert f'Shown are 1 of {len(diverged.study.contrasts)}, those' in one.caption
   assert 'dropout=0.0 ends at' in one.alt
   assert one.alt.count(' ends at ') == 1
+
+
+def test_main_effects_are_told_from_those_in_the_intact_model():
+  source = report_reader.source_of(report_fixture.factorial())
+  with canvas.style():
+    drawing = forest.draw_effects(source)
+  names = re.findall(r'>([a-z_]+)( \(main effect\))?</text>', drawing.svg)
+  mains = {name for name, main in names if main}
+  assert mains == {contrast.factor for contrast in source.study.contrasts if contrast}
+  for name in mains:
+    assert (name, '') in names
+    assert f'{name} (main effect)' in drawing.alt
+  assert 'Main effects are means' in drawing.caption
+
+
+def test_one_evaluation_a_run_is_no_curve(diverged):
+  last = diverged.tables.curves.groupby(['arm', 'seed', 'metric', 'split']).tail(1)
+  tables = diverged.tables._replace(curves=last)
+  with canvas.style():
+    assert curves.draw_curves(diverged._replace(tables=tables), 'step') is None

@@ -7,6 +7,7 @@ sums done here by hand.
 import hashlib
 import re
 
+import numpy as np
 import PIL.Image
 import pytest
 
@@ -79,6 +80,23 @@ def test_compute_is_what_the_runs_cost(digits, written):
   assert rows['convolution=dense']['ratio'] == pytest.approx(5.2)
   assert '24.9\u202fGFLOP' in written[1]
   assert '498\u202fGFLOP' in written[2]
+
+
+def test_compute_is_of_the_width_and_batch_that_tuning_chose(digits):
+  runs = digits.tables.runs.copy()
+  own = (runs['arm'] == 'baseline') & (runs['tuned'] == 1)
+  runs.loc[own, ['params', 'steps', 'flops']] = [77, 1200, 2.4e10]
+  case = digits._replace(tables=digits.tables._replace(runs=runs))
+  source = report_reader.source_of(case)
+  tuned, as_configured = (
+    next(r for r in summary.compute_of(source, state) if r['arm'] == 'baseline')
+    for state in (1, 0)
+  )
+  assert as_configured['steps'] == 600
+  assert as_configured['nominal'] == 41_472_000
+  wanted = {'params': 77, 'steps': 1200, 'run': 2.4e10, 'nominal': 2e7, 'ratio': 1}
+  assert {name: tuned[name] for name in wanted} == wanted
+  assert np.isnan([tuned[name] for name in ('executed', 'activations', 'state')]).all()
 
 
 def test_figures_are_pictures_with_something_in_them(written):

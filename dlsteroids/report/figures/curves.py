@@ -25,7 +25,7 @@ class _Panel(NamedTuple):
 
 
 def draw_curves(source: summary.Source, x: str) -> blocks.Drawing | None:
-  """Curves of the deciding metric over seeds; None if none were stored.
+  """Curves of the deciding metric over seeds; None if none has two evaluations.
 
   Args:
     source: the study; its curves are of one tuning state.
@@ -35,7 +35,7 @@ def draw_curves(source: summary.Source, x: str) -> blocks.Drawing | None:
   made = _make_panels(source, x)
   items = _pick(made)
   curves = [c for p in items for c in (p.arm, p.reference) if c is not None]
-  if not curves:
+  if all(len(curve.x) < 2 for curve in curves):
     return None
   grid = panels.Grid(len(items), left=0.55)
   fig = canvas.make_figure(0.57 + grid.pitch * grid.rows)

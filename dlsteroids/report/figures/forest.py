@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import axes, figure
 
 from dlsteroids.analysis import data_sets as data_sets_lib
+from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.analysis import regimes as regimes_lib
 from dlsteroids.analysis import summary
 from dlsteroids.report import blocks, facts, formats
@@ -128,8 +129,9 @@ def draw_effects(source: summary.Source) -> blocks.Drawing | None:
   claims = any(estimate.verdict for row in rows for estimate in row.estimates)
   if claims and any(contrast.kind == 'remove' for contrast in study.contrasts):
     caption.append('A removed component helps where the arm is worse without it.')
-  parts = [f'{row.arm} {row.estimates[-1].describe(column)}' for row in rows]
-  alt = f'Effects on {formats.name(column)} with intervals: {"; ".join(parts)}.'
+  if any(e['effect'] == effects_lib.MAIN for group in groups for e in group):
+    caption.append('Main effects are means over the levels of the other factors.')
+  alt = f'Effects on {formats.name(column)} with intervals: {_tell(rows, column)}.'
   texts = (title, left, right)
   return _finish(study, rows, texts, (), ('effects', 'Effects', caption, alt))
 
@@ -228,8 +230,8 @@ def draw_data_sets(result: data_sets_lib.DataSets) -> blocks.Drawing | None:
     'Mean paired difference over seeds with its interval on each data set, filled by '
     'the study’s own verdict; diamonds: the random-effects mean over data sets.'
   ]
-  parts = [f'{row.arm} {row.estimates[-1].describe(column)}' for row in rows]
-  alt = f'Effects on {formats.name(column)} over data sets, means: {"; ".join(parts)}.'
+  told = _tell(rows, column)
+  alt = f'Effects on {formats.name(column)} over data sets, means: {told}.'
   texts = (f'{facts.words(study, column)}: arm − reference', left, right)
   words = ('data_sets', 'Effects over data sets', caption, alt)
   return _finish(study, rows, texts, keys, words)
@@ -260,7 +262,20 @@ def _make_row(
   contrast = facts.find_contrast(study, first)
   kind = _KINDS.get(contrast.kind, '') if contrast else ''
   name = str(first['factor'] or first['arm'])
+  if first.get('effect') == effects_lib.MAIN:
+    name += ' (main effect)'
   return Row(first['arm'], name, kind + facts.name_change(study, first), estimates)
+
+
+def _tell(rows: Sequence[Row], column: str) -> str:
+  """Every row's last estimate, by its arm, or by its factor where arms recur."""
+  arms = [row.arm for row in rows]
+  recur = len(set(arms)) < len(arms)
+  parts = [
+    f'{row.name if recur else row.arm} {row.estimates[-1].describe(column)}'
+    for row in rows
+  ]
+  return '; '.join(parts)
 
 
 def _estimate(
