@@ -18,16 +18,13 @@ from dlsteroids.train import chunks, processes, spread
 from dlsteroids.train import member as member_lib
 from dlsteroids.train import reduction as reduction_lib
 from dlsteroids.train import step as step_lib
+from dlsteroids.util import xla_options
 
 P = jax.sharding.PartitionSpec
 AXIS = 'member'
 COMPILER_OPTIONS: Mapping[str, Any] = {}  # of training and evaluation
 # Initialisation runs once: less optimisation, so that it compiles fast.
 INIT_COMPILER_OPTIONS: Mapping[str, Any] = {'xla_backend_optimization_level': 0}
-# Equal bits from run to run, by platform: no atomics, no autotuned kernels.
-DETERMINISM_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-  'gpu': {'xla_gpu_deterministic_ops': True}
-}
 
 
 class Layout(NamedTuple):
@@ -407,9 +404,8 @@ def compile_all(program: Program, slots: Any, data: Any) -> Program:
 def compiler_options(
   mesh: Any, chosen: Mapping[str, Any] = COMPILER_OPTIONS
 ) -> dict[str, Any]:
-  """The chosen options, and those that keep bits equal on the mesh's platform."""
-  platform = mesh.devices.flat[0].platform
-  return {**chosen, **DETERMINISM_OPTIONS.get(platform, {})}
+  """The chosen options, and those of every program on the mesh's platform."""
+  return {**chosen, **xla_options.of(mesh.devices.flat[0].platform)}
 
 
 def _compile_reduce(program: Program, values: Any, live: Any) -> Any:

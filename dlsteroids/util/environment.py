@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from dlsteroids.util import errors, files
+from dlsteroids.util import errors, files, xla_options
 
 LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 FLAGS = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS')
@@ -142,11 +142,11 @@ def provenance() -> dict[str, Any]:
   facts['platform'] = device.platform
   facts['device'] = processor() if device.platform == 'cpu' else device.device_kind
   facts['cores'] = cores()
-  facts['settings'] = settings()
+  facts['settings'] = settings(device.platform)
   return facts
 
 
-def settings() -> str:
+def settings(platform: str) -> str:
   """The settings of JAX and XLA that change results and are not the defaults."""
   import jax
 
@@ -161,6 +161,7 @@ def settings() -> str:
   for name, default in SETTINGS.items():
     value = getattr(jax.config, name, default)
     words += [f'{name}={value}'] if value != default else []
+  words += [f'{name}={value}' for name, value in xla_options.of(platform).items()]
   return ', '.join(words)
 
 

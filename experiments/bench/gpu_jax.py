@@ -15,6 +15,7 @@ from dlsteroids.models.ops import convolution
 from dlsteroids.plan import study_plan
 from dlsteroids.study import factors
 from dlsteroids.train import program as program_lib
+from dlsteroids.util import xla_options
 from experiments.bench import cases, engine, gan
 from experiments.bench.worker import Offer, Sample
 
@@ -84,7 +85,7 @@ def gpu_bits(
   Under `options` of the compiler in place of those that keep bits equal on GPUs.
   """
   engine.start(1)
-  program_lib.DETERMINISM_OPTIONS = {'gpu': dict(options)}
+  xla_options.DETERMINISM = {'gpu': dict(options)}
   plan = make_plan(case, count, {'study.seeds': seeds})
   ready = engine.make_ready(
     plan, engine.baseline(plan), program_lib.Layout('vmap', seeds, 1)

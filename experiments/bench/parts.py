@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dlsteroids.util import xla_options
 from experiments.bench import cases, common, conv, devices, members, study
 from experiments.bench import worker as worker_lib
 from experiments.bench.common import Settings
@@ -168,12 +169,42 @@ def overhead(settings: Settings) -> list[Row]:
   return rows
 
 
+def onednn(settings: Settings) -> list[Row]:
+  """Studies as they run, with oneDNN's products, against themselves without."""
+  part = 'oneDNN’s convolutions and matrix products against XLA’s own'
+  (name,) = xla_options.ONEDNN
+  rows = []
+  for python in settings.jax:
+    for case in settings.cases('text256', 'small8', 'lenet', 'cifar', 'mlp'):
+      spec = {'kind': 'engine', 'case': case, 'count': settings.count}
+      with (
+        Worker(python, spec, **common.CPU) as usual,
+        Worker(python, spec, **common.CPU, XLA_FLAGS=f'--{name}=false') as plain,
+      ):
+        pair = [
+          Contender(label, [worker.ready()], worker.facts['layouts'][0])
+          for label, worker in (('with', usual), ('without', plain))
+        ]
+        known = {**cases.CASES, **cases.TEXTS}[case]
+        what = f'{known.about}, {known.seeds} seeds, {common.version(usual)}'
+        if name not in usual.facts['settings']:
+          rows.append(Row(part, what, note='this version of JAX is used without'))
+          continue
+        rates = worker_lib.interleave(pair, settings.seconds, settings.repeats)
+        ratios = common.divide(rates['with'], rates['without'])
+        rows.append(
+          Row(part, what, rates['with'], 'seed-steps/s', ratios, 'without', 1.0)
+        )
+  return rows
+
+
 PARTS: Mapping[str, Any] = {
   'torch': against_torch,
   'small': small,
   'recurrent': recurrent,
   'convolutions': conv.convolutions,
   'overhead': overhead,
+  'onednn': onednn,
   'compile': study.compilation,
   'structure': study.structure,
   'study': study.default_study,

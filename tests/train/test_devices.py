@@ -23,8 +23,9 @@ def found():
   return found
 
 
-def test_members_are_equal_to_the_bit_on_one_device_and_eight(found):
-  one, eight = found['members'].values()
+@pytest.mark.parametrize('size', ['members', 'wide'])
+def test_members_are_equal_to_the_bit_on_one_device_and_eight(found, size):
+  one, eight = found[size].values()
   assert len(set(one)) == 5
   assert eight == one
 

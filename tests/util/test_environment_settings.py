@@ -1,12 +1,13 @@
-"""Settings of JAX that it cannot read, and caches that cannot be written."""
+"""Settings of JAX and XLA, and caches that cannot be written."""
 
 import os
 import types
 
+import jax
 import pytest
 
 from dlsteroids.cli import command
-from dlsteroids.util import environment
+from dlsteroids.util import environment, xla_options
 
 
 def raised_by(path, text):
@@ -44,3 +45,30 @@ def test_a_level_of_logging_that_does_not_exist_is_one_line(monkeypatch, capsys)
   assert capsys.readouterr().err == (
     'dlsteroids: DLSTEROIDS_LOG=maybe: use debug, info, warning, error or fatal\n'
   )
+
+
+def test_settings_that_change_results_are_provenance(monkeypatch):
+  environment.provenance()  # XLA reads its flags now, once
+  monkeypatch.setattr(jax, '__version_info__', (0, 10, 2))
+  monkeypatch.delenv('LIBTPU_INIT_ARGS', raising=False)
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=2')
+  assert environment.settings('cpu') == ''
+  monkeypatch.setenv('XLA_FLAGS', '--xla_b=1 --xla_a=2 --xla_dump_to=/tmp')
+  assert environment.settings('cpu') == 'XLA_FLAGS=--xla_a=2 --xla_b=1'
+  monkeypatch.setenv('LIBTPU_INIT_ARGS', '--fast')
+  assert environment.settings('cpu').endswith(', LIBTPU_INIT_ARGS=--fast')
+  assert environment.provenance()['settings'] == environment.settings('cpu')
+
+
+def test_options_of_the_compiler_are_provenance(monkeypatch):
+  (onednn,) = xla_options.ONEDNN
+  monkeypatch.delenv('XLA_FLAGS', raising=False)
+  monkeypatch.setattr(jax, '__version_info__', (0, 12, 1))
+  assert environment.settings('cpu') == f'{onednn}=True'
+  assert onednn not in environment.settings('gpu')
+  assert environment.settings('gpu') == 'xla_gpu_deterministic_ops=True'
+  monkeypatch.setenv('XLA_FLAGS', f'--{onednn}=false')
+  assert environment.settings('cpu') == f'XLA_FLAGS=--{onednn}=false'
+  monkeypatch.setattr(jax, '__version_info__', (0, 11, 2))
+  monkeypatch.delenv('XLA_FLAGS')
+  assert environment.settings('cpu') == ''

@@ -82,18 +82,6 @@ def test_cores_without_affinity(monkeypatch):
   assert environment.cores() == os.cpu_count()
 
 
-def test_settings_that_change_results_are_provenance(monkeypatch):
-  environment.provenance()  # XLA reads its flags now, once
-  monkeypatch.delenv('LIBTPU_INIT_ARGS', raising=False)
-  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=2')
-  assert environment.settings() == ''
-  monkeypatch.setenv('XLA_FLAGS', '--xla_b=1 --xla_a=2 --xla_dump_to=/tmp')
-  assert environment.settings() == 'XLA_FLAGS=--xla_a=2 --xla_b=1'
-  monkeypatch.setenv('LIBTPU_INIT_ARGS', '--fast')
-  assert environment.settings().endswith(', LIBTPU_INIT_ARGS=--fast')
-  assert environment.provenance()['settings'] == environment.settings()
-
-
 def unspecified(tree):
   """Lines of a syntax tree that read or write text in the locale's encoding."""
   for node in ast.walk(tree):
