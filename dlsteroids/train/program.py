@@ -405,7 +405,8 @@ def compiler_options(
   mesh: Any, chosen: Mapping[str, Any] = COMPILER_OPTIONS
 ) -> dict[str, Any]:
   """The chosen options, and those of every program on the mesh's platform."""
-  return {**chosen, **xla_options.of(mesh.devices.flat[0].platform)}
+  platform = mesh.devices.flat[0].platform
+  return {**chosen, **xla_options.of(platform, jax.__version_info__)}
 
 
 def _compile_reduce(program: Program, values: Any, live: Any) -> Any:
