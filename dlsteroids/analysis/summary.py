@@ -208,7 +208,7 @@ def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
     median = lambda name, rows=in_state: (
       float(rows[name].median()) if name in rows and len(rows) else float('nan')
     )
-    row = {
+    row: dict[str, Any] = {
       'arm': arm.name,
       'params': arm.params,
       'steps': arm.steps,
