@@ -4,6 +4,7 @@ Only descriptive figures are computed here; tests, intervals and verdicts come r
 the effects.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -222,7 +223,7 @@ def compute_of(source: Source, tuned: int) -> list[dict[str, Any]]:
       'state': arm.state_bytes,
     }
     chosen = {'params': median('params'), 'steps': median('steps')}
-    if any(value == value and value != row[name] for name, value in chosen.items()):
+    if any(v != row[name] for name, v in chosen.items() if not math.isnan(v)):
       run = median('flops')
       row |= {**chosen, 'run': run, 'nominal': run / chosen['steps']}
       row |= dict.fromkeys(('executed', 'activations', 'state'), float('nan'))

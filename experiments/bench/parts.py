@@ -185,8 +185,8 @@ def onednn(settings: Settings) -> list[Row]:
           Contender(label, [worker.ready()], worker.facts['layouts'][0])
           for label, worker in (('with', usual), ('without', plain))
         ]
-        known = {**cases.CASES, **cases.TEXTS}[case]
-        what = f'{known.about}, {known.seeds} seeds, {common.version(usual)}'
+        net = {**cases.CASES, **cases.TEXTS}[case]
+        what = f'{net.about}, {net.seeds} seeds, {common.version(usual)}'
         if name not in usual.facts['settings']:
           rows.append(Row(part, what, note='this version of JAX is used without'))
           continue

@@ -32,8 +32,8 @@ def draw_curves(source: summary.Source, x: str) -> blocks.Drawing | None:
     x: 'step' or 'flops' (nominal training FLOPs so far).
   """
   study, split = source.study, curves_lib.shown_split(source)
-  made = _make_panels(source, x)
-  items = _pick(made)
+  contrasted = _make_panels(source, x)
+  items = _pick(contrasted)
   curves = [c for p in items for c in (p.arm, p.reference) if c is not None]
   if all(len(curve.x) < 2 for curve in curves):
     return None
@@ -73,10 +73,10 @@ def draw_curves(source: summary.Source, x: str) -> blocks.Drawing | None:
     )
   if scale.note:
     caption += f' Vertical axis: {scale.note}.'
-  if len(items) < len(made):
+  if len(items) < len(contrasted):
     caption += (
-      f' Shown are {len(items)} of {len(made)}, those that end farthest from their '
-      'references; curves.csv has all.'
+      f' Shown are {len(items)} of {len(contrasted)}, those that end farthest from '
+      'their references; curves.csv has all.'
     )
   ends = [
     f'{p.title} ends at {formats.value(study.metric.name, float(p.arm.mean[-1]))}'
