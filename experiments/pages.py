@@ -1,4 +1,7 @@
-"""Published pages, or workdirs, read back: a study and its tables."""
+"""Published pages, or workdirs, read back: a study, its runs and what they show.
+
+Effects are measured anew: those of effects.csv are as the code of its day had them.
+"""
 
 import pathlib
 from typing import NamedTuple
@@ -6,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 from absl import flags
 
+from dlsteroids.analysis import effects as effects_lib
 from dlsteroids.store import results
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
@@ -16,10 +20,7 @@ OUT = flags.DEFINE_string(
   'out', None, 'folder to write, by default the one that is committed'
 )
 MISFITS = (OSError, KeyError, TypeError, ValueError, AttributeError)
-NEEDED = {  # of a table, the columns that no study lacks
-  'runs.csv': ('arm', 'seed', 'status', 'tuned'),
-  'effects.csv': ('arm', 'factor', 'reference', 'metric', 'delta', 'p', 'verdict'),
-}
+RUNS_COLUMNS = ('arm', 'seed', 'status', 'tuned')  # which no study lacks
 
 
 class Page(NamedTuple):
@@ -29,7 +30,7 @@ class Page(NamedTuple):
     folder: where it lies.
     study: what was compared.
     runs: those of the declared condition, as in runs.csv.
-    effects: as in effects.csv.
+    effects: of these runs, by `analysis.effects.measure`.
     gains: as in gains.csv; None if there is no such file.
   """
 
@@ -41,13 +42,13 @@ class Page(NamedTuple):
 
 
 def read(folder: pathlib.Path) -> Page:
-  """The study of a folder that holds study.json, runs.csv and effects.csv.
+  """The study of a folder that holds study.json and runs.csv.
 
   Raises:
     UserError: a file is missing or damaged.
   """
   study = read_study(folder)
-  runs, effects = (_read_table(folder / name) for name in NEEDED)
+  runs = _read_runs(folder / 'runs.csv')
   declared = study.conditions[0]._asdict()
   for name in ('regime', 'budget', 'size'):
     if name in runs:
@@ -56,9 +57,14 @@ def read(folder: pathlib.Path) -> Page:
     raise errors.UserError(
       f'{folder / "runs.csv"} lacks the metric of study.json, {study.metric.column}'
     )
+  runs = runs.reset_index(drop=True)
+  try:
+    effects = effects_lib.measure(study, runs)
+  except ValueError as error:
+    raise errors.UserError(f'{folder / "runs.csv"}: {error}') from error
   has_gains = (folder / 'gains.csv').is_file()
   gains = pd.read_csv(folder / 'gains.csv') if has_gains else None
-  return Page(folder, study, runs.reset_index(drop=True), effects, gains)
+  return Page(folder, study, runs, effects, gains)
 
 
 def read_study(folder: pathlib.Path) -> study_lib.Study:
@@ -85,7 +91,7 @@ def list_folders(home: pathlib.Path) -> list[pathlib.Path]:
   return folders
 
 
-def _read_table(path: pathlib.Path) -> pd.DataFrame:
+def _read_runs(path: pathlib.Path) -> pd.DataFrame:
   try:
     table = pd.read_csv(path)
   except FileNotFoundError as error:
@@ -96,7 +102,7 @@ def _read_table(path: pathlib.Path) -> pd.DataFrame:
     raise errors.UserError(
       f'{path} is not a table ({errors.describe(error)})'
     ) from error
-  missing = [name for name in NEEDED[path.name] if name not in table]
+  missing = [name for name in RUNS_COLUMNS if name not in table]
   if missing:
     raise errors.UserError(f'{path} lacks the columns {", ".join(missing)}')
   return table

@@ -48,7 +48,8 @@ READING = (
   'multiple of the published one, with its interval; it is compared wherever both are '
   'in the same unit, and decides nothing, since data, nets and training time are not '
   'those of the paper. *Unverified*: the number or the statement was quoted or '
-  'remembered, not read in its source. '
+  'remembered, not read in its source. Ours is computed anew from the runs of a study, '
+  'and can differ from the page of an old one. '
   '[Definitions](../../docs/statistics.md#published-claims).'
 )
 

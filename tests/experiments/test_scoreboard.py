@@ -34,6 +34,10 @@ def rows(*outcomes, size=''):
   return board
 
 
+def repeat_a_run(table):
+  table.write_text(table.read_text() + table.read_text().splitlines()[1])
+
+
 def test_the_committed_scoreboard_is_what_the_tables_give(declared):
   """After a page or a claim has changed: python -m experiments.scoreboard."""
   text, table = scoreboard.make(declared, RESULTS, HOME / 'scoreboard')
@@ -99,6 +103,17 @@ def test_undecided_claims_say_how_many_seeds_would_decide(declared):
   assert text.count(f'about {row["seeds_needed"]:.0f} seeds would tell') == 1
 
 
+def test_results_are_computed_anew_from_the_runs(declared):
+  """effects.csv of this page has -4.49: it predates that the fallback bounds scores."""
+  page = pages.read(RESULTS / 'lstm_odyssey')
+  board = scoreboard.collect([page], declared)
+  row = board[board['claim'] == 'the output activation is critical'].iloc[0]
+  runs = page.runs[page.runs['tuned'] == 1].set_index(['arm', 'seed'])['test/nats']
+  bounded = runs['output_activation=identity'].clip(upper=page.study.metric.fallback)
+  assert row['value'] == pytest.approx((runs['baseline'] - bounded).mean())
+  assert row['value'] == pytest.approx(-1.68, abs=0.005)
+
+
 def test_claims_without_results_wait(declared):
   waiting = scoreboard.collect([], {'mnist_dropout': declared['mnist_dropout']})
   assert waiting['outcome'].tolist() == ['not run yet']
@@ -132,6 +147,7 @@ def test_a_claim_declared_after_the_run_says_so(declared, page):
     (lambda page: (page / 'runs.csv').unlink(), 'runs.csv is missing: finish the'),
     (lambda page: (page / 'runs.csv').write_text(''), 'runs.csv is not a table'),
     (lambda page: (page / 'runs.csv').write_text('arm,seed\n'), 'lacks the columns'),
+    (lambda page: repeat_a_run(page / 'runs.csv'), 'two runs of arm'),
     (lambda page: (page / 'study.json').write_text('{}'), 'study.json is damaged'),
     (
       lambda page: (page / 'study.json').write_text(json.dumps({'a': 1})),
@@ -142,7 +158,7 @@ def test_a_claim_declared_after_the_run_says_so(declared, page):
 def test_damaged_pages_are_a_clear_line(tmp_path, break_it, message):
   page = tmp_path / 'mnist_dropout'
   page.mkdir()
-  for name in ('study.json', 'runs.csv', 'effects.csv'):
+  for name in ('study.json', 'runs.csv'):
     shutil.copy(RESULTS / 'mnist_dropout' / name, page)
   break_it(page)
   with pytest.raises(errors.UserError) as caught:
