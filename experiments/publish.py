@@ -9,6 +9,7 @@ workdirs or their published pages: python -m experiments.publish --summary
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ TABLES = (
   *('attribution_interactions.csv', 'gains.csv', 'regimes.csv', 'claims.csv'),
   *('searches.csv', 'frontier.csv', 'worth.csv'),
 )
+_FILES = re.compile(r'^Beside this page: (.*)\.$', re.M)  # as reports list them
+_FILE = re.compile(r'\[([^\]]+)\]\(\1\) \([^)]*\)')
 
 WORKDIRS = flags.DEFINE_list(
   'workdir', None, 'a finished study; with --summary several', required=True
@@ -43,7 +46,8 @@ def publish(workdir: pathlib.Path, page: pathlib.Path) -> None:
 
   What a person adds, such as how the result compares with published ones, stands in
   notes.md beside it and follows the report. Paths of this machine's workdir become
-  those of the reader's; study.json and plan.json are sealed again.
+  those of the reader's; study.json and plan.json are sealed again. Of the files that
+  the report lists the page lists those that are copied.
   """
   page.mkdir(parents=True, exist_ok=True)
   text = (workdir / 'report.md').read_text(encoding='utf-8')
@@ -52,7 +56,6 @@ def publish(workdir: pathlib.Path, page: pathlib.Path) -> None:
     text = f'{text.rstrip()}\n\n{notes.read_text(encoding="utf-8")}'
   home = f'studies/{page.name}'  # where the command puts it for a reader
   rename = lambda text: text.replace(str(workdir), home)
-  (page / 'README.md').write_text(rename(text), encoding='utf-8')
   shutil.rmtree(page / 'figures', ignore_errors=True)
   pictures = shutil.ignore_patterns('*.svg', '*.pdf')  # pages show the PNG
   shutil.copytree(workdir / 'figures', page / 'figures', ignore=pictures)
@@ -64,6 +67,18 @@ def publish(workdir: pathlib.Path, page: pathlib.Path) -> None:
   for name in SEALED:
     tree = results.read_json(workdir / name)
     results.write_json(page / name, json.loads(rename(json.dumps(tree))))
+  text = _list_files(rename(text), page)
+  (page / 'README.md').write_text(text, encoding='utf-8')
+
+
+def _list_files(text: str, page: pathlib.Path) -> str:
+  """The text with those of the files that its report lists that the page holds."""
+
+  def keep(line: re.Match[str]) -> str:
+    present = [m[0] for m in _FILE.finditer(line[1]) if (page / m[1]).is_file()]
+    return f'Beside this page: {", ".join(present)}.' if present else ''
+
+  return _FILES.sub(keep, text)
 
 
 def compare(folders: Sequence[pathlib.Path]) -> data_sets_lib.DataSets:

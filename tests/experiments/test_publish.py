@@ -9,11 +9,15 @@ import re
 import pandas as pd
 import pytest
 
+from dlsteroids.report import blocks, markdown, outline
 from dlsteroids.store import results
 from dlsteroids.util import errors
 from experiments import publish
 
 RESULTS = pathlib.Path(__file__).parents[2] / 'experiments' / 'results'
+ROOT = RESULTS.parents[1]
+COMMITTED = sorted(RESULTS.parent.rglob('*.md'))
+LINK = re.compile(r'\]\(([^)#\s]+)(?:#[^)]*)?\)')
 SEALED = sorted(p for name in publish.SEALED for p in RESULTS.glob(f'*/{name}'))
 
 
@@ -37,6 +41,43 @@ def test_a_page_from_another_workdir_passes_its_checksums(tmp_path):
   assert (page / 'README.md').read_text() == 'The command: --workdir=studies/my_study\n'
   assert (page / 'figures' / 'effects.png').is_file()
   assert not (page / 'gains.csv').exists()
+
+
+def dead_links(page):
+  """The relative links of a Markdown file that lead nowhere."""
+  targets = LINK.findall(page.read_text('utf-8'))
+  local = [target for target in targets if not target.startswith('http')]
+  return [target for target in local if not (page.parent / target).exists()]
+
+
+@pytest.mark.parametrize('page', COMMITTED, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_of_a_committed_page_lead_somewhere(page):
+  assert not dead_links(page)
+
+
+def test_a_page_lists_the_files_that_are_copied(tmp_path):
+  workdir, page = tmp_path / 'work', tmp_path / 'my_study'
+  (workdir / 'figures').mkdir(parents=True)
+  files = blocks.Links((*outline.FILES, ('curves.csv', 'curves')))
+  report = blocks.Report(
+    'Why?', 'my_study', (), (blocks.Section('Run it again', (files,)),)
+  )
+  (workdir / 'report.md').write_text(markdown.render(report))
+  for name, _ in files.items:
+    (workdir / name).write_text('{}')
+  for name in publish.SEALED:
+    results.write_json(workdir / name, {})
+  publish.publish(workdir, page)
+  assert not dead_links(page / 'README.md')
+  assert (
+    (page / 'README.md')
+    .read_text()
+    .endswith(
+      'Beside this page: [runs.csv](runs.csv) (every run, its scores and costs), '
+      '[effects.csv](effects.csv) (every contrast), '
+      '[study.json](study.json) (the study as it was planned).\n'
+    )
+  )
 
 
 CNN = [RESULTS / name for name in ('digits_cnn', 'mnist_cnn', 'cifar10_jpeg_cnn')]
