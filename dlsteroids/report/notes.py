@@ -158,9 +158,9 @@ def list_notes(source: summary.Source) -> list[str]:
     f'Differences are paired by seed and tested by {flips}; intervals invert the same '
     'test. Both are exact for symmetric differences. Simulated with one strongly '
     'skewed arm (exponential, lognormal) a family of five such errs in .08 to .14 of '
-    'studies, and in .13 to .32 if the reference hardly varies, instead of .05 '
-    '(experiments/results/coverage); intervals cover .88 to .94 instead of .95 at 6 to '
-    '10 seeds: skewed differences are marked.': study.paired,
+    'studies, and in .13 to .32 if the reference hardly varies, instead of .05; '
+    'intervals of 6 to 10 seeds cover .91 to .95, and .84 to .93, instead of .95 '
+    '(experiments/results/coverage): skewed differences are marked.': study.paired,
     table_of_runs.describe_test(study): not study.paired,
     f'Scores worse than the fallback ({formats.value(column, study.metric.fallback)}, '
     'what a diverged run scores) count as it in the deciding comparison; runs.csv has '
