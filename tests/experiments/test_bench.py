@@ -197,6 +197,16 @@ def test_a_gpu_page_whose_minutes_are_spent_names_what_it_left_out(tmp_path):
   assert len(rows) == len(planned) + 1
 
 
+def test_the_command_of_a_committed_page_makes_that_page():
+  folder = worker_lib.ROOT / 'experiments' / 'results' / 'bench'
+  pages = sorted(folder.glob('*.json'))
+  assert pages
+  for page in pages:
+    command = json.loads(page.read_text())['about']['command']
+    assert f'--page={page.stem}' in command.split(), page.name
+    assert f'- command: {command}\n' in page.with_suffix('.md').read_text()
+
+
 def test_an_unknown_part_is_one_line(tmp_path):
   done = subprocess.run(
     [sys.executable, '-m', 'experiments.bench', '--only=gpus'],

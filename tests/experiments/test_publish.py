@@ -3,6 +3,7 @@
 Pages over several studies are what the pages of these give.
 """
 
+import importlib.util
 import pathlib
 import re
 
@@ -53,6 +54,12 @@ def dead_links(page):
 @pytest.mark.parametrize('page', COMMITTED, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_of_a_committed_page_lead_somewhere(page):
   assert not dead_links(page)
+
+
+@pytest.mark.parametrize('page', COMMITTED, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_of_a_committed_page_exist(page):
+  for name in re.findall(r'python -m ([\w.]*\w)', page.read_text('utf-8')):
+    assert importlib.util.find_spec(name), name
 
 
 def test_a_page_lists_the_files_that_are_copied(tmp_path):
