@@ -11,7 +11,7 @@ from matplotlib import axes, figure
 from dlsteroids.analysis import curves as curves_lib
 from dlsteroids.analysis import gains as gains_lib
 from dlsteroids.analysis import looks
-from dlsteroids.report import blocks, facts, formats
+from dlsteroids.report import blocks, facts, formats, regimes
 from dlsteroids.report import gains as gain_words
 from dlsteroids.report.figures import canvas, panels, scales
 from dlsteroids.study import study as study_lib
@@ -24,7 +24,6 @@ _TITLE = 0.34  # inches above a group of panels for its title
 _ARROW = 10  # points
 _UPWARDS = (gains_lib.NEVER, gains_lib.INTACT_AT_ONCE)  # the gain is more than shown
 _DOWNWARDS = (gains_lib.ABLATED_AT_ONCE,)  # it is less
-_REGIMES = {'steps': 'steps', 'flops': 'FLOPs', 'params': 'parameters'}
 _AXES = {
   'budget': ('longer runs', canvas.BLUE),
   'size': ('wider models', canvas.ORANGE),
@@ -103,10 +102,10 @@ def draw_ladders(
   for (axis, items), grid in zip(groups.items(), grids):
     if titled:
       what = 'Longer runs' if axis == 'budget' else 'Wider models'
-      equal = _REGIMES[study.regime if axis == 'budget' else 'steps']
+      equal = regimes.WORDS[study.regime if axis == 'budget' else 'steps']
       place = grid.top - _NAME - _NOTE - titled + 0.16
       look: dict[str, Any] = {'fontsize': 8.5, 'color': canvas.INK}
-      canvas.write(fig, 0.02, place, f'{what}, equal {equal}', **look)
+      canvas.write(fig, 0.02, place, f'{what}, {equal}', **look)
     _draw_ladder_panels(fig, study, items, error_scale, grid)
   panel_rows = [panel.row for items in groups.values() for panel in items]
   parts = [
