@@ -49,13 +49,16 @@ INTRODUCTION = (
   'A bare model, such as the perceptron with one hidden layer of 1986, is given more '
   'and more training compute, and so is a model with ideas that came later. At every '
   'budget width, batch size and learning rate are searched for each set of ideas, at '
-  'equal FLOPs and with equally many candidates. What an idea is worth is then how '
-  'many times the compute may be halved, with the idea, on the way to the same test '
-  'error: its worth in doublings.',
+  'equal FLOPs. What an idea is worth is then how many times the compute may be '
+  'halved, with the idea, on the way to the same test error: its worth in doublings. '
+  'Intervals are of 95 %.',
 )
 LIMITS = (
-  'Scale: nets of thousands of parameters, minutes of one processor a run. What an '
-  'idea is worth can grow or fall with scale, and some ideas exist for its sake alone.',
+  'Scale: nets of thousands of parameters, seconds to minutes of one processor a run. '
+  'What an idea is worth can grow or fall with scale, and some ideas exist for its '
+  'sake alone.',
+  'Ideas: those named with each study. Others, such as depth, dropout and batch norm '
+  'on MNIST, were left out for want of hours, of the full model as of the bare one.',
   'Data: small and clean sets. Convolution, dropout and augmentation answer to larger '
   'images and to harder ones.',
   'The ends: worth depends on what is called bare and what is called full; nothing is '
@@ -69,9 +72,9 @@ SECOND_READING = (
   'Before frontiers there were studies of one width and few budgets, all combinations '
   'of ideas at equal FLOPs, the learning rate alone tuned. They divide the fall of the '
   'logarithm of the error between compute and ideas by Shapley values. There the ideas '
-  'are mandatory even where they hurt, and the answer depends on the ends that were '
-  'chosen; percentages stand only where both orders, compute first and ideas first, '
-  'lie between 0 and 100 % and agree.'
+  'are mandatory even where they hurt: a small budget is too short for nets that cost '
+  'more a step, so that ideas first may bring less than nothing. The answer depends on '
+  'the ends that were chosen, and decides nothing above.'
 )
 
 
@@ -127,39 +130,51 @@ def hardest(family: Family) -> frontier.TargetWorth:
   return words.pick_targets(family.result)[-1]
 
 
+def is_decided(family: Family) -> bool:
+  """Whether it is certain there that the ideas save compute, or that they cost it."""
+  return words.is_certain(hardest(family).together)
+
+
 def answer(families: Sequence[Family]) -> tuple[str, ...]:
-  """The title's question in three sentences: worth, growth, and compute's share."""
-  return verdict(families), growth(families), shares(families)
+  """The title's question in three sentences: worth, growth, and compute beside it."""
+  texts = (verdict(families), growth(families), ways(families))
+  return tuple(text for text in texts if text)
 
 
 def verdict(families: Sequence[Family]) -> str:
   """How much the ideas save in each family at the hardest targets."""
   worths = [hardest(family).together for family in families]
-  save = sum(words.is_certain(worth) and worth.low > 0 for worth in worths)
+  save = sum(words.is_certain(w) and max(w.low, w.ci_low) > 0 for w in worths)
   none = sum(max(worth.high, worth.ci_high) <= 0 for worth in worths)
   if save:
-    start = 'It depends' if none else 'Not only'
-    start += ', where it is decided' if save + none < len(worths) else ''
+    start = 'It depends.' if none else 'Not only.'
   else:
-    start = 'At this scale, yes' if none == len(worths) else 'Not decided'
-  parts = [f'{_who(family)} {saved(family)}' for family in families]
-  studies = {len(worths): 'every study', 0: 'no study'}
-  where = studies.get(save, f'{save} of {len(worths)} studies')
-  return (
-    f'{start}: where most is asked of both kinds of net, it is certain in {where} that '
-    f'the ideas save compute ({"; ".join(parts)}).'
-  )
+    start = 'At this scale, yes.' if none == len(worths) else 'Not decided.'
+  parts = [saved(family) for family in families if is_decided(family)]
+  open_ = [_who(family) for family in families if not is_decided(family)]
+  if open_:
+    parts.append(f'Not decided: {formats.listing(open_)}.')
+  return ' '.join([start, *parts])
 
 
 def saved(family: Family) -> str:
-  """What all ideas are worth at the hardest target, and at the full model's best."""
-  best = [t for t in family.result.targets if t.moving and words.is_certain(t.together)]
-  texts = [
-    f'{words.describe(target.together)} at '
-    f'{words.name_target(family.study, family.result, target)}'
-    for target in dict.fromkeys([hardest(family), *best])
-  ]
-  return ', and '.join(texts) + (', the full model’s best' if best else '')
+  """What all ideas save at the hardest target, in factors and in doublings."""
+  target, result = hardest(family), family.result
+  worth, goal = target.together, words.name_target(family.study, result, target)
+  ideas = words.call_all(result)
+  verb = ('cut', 'cost') if len(result.ideas) > 1 else ('cuts', 'costs')
+  if max(worth.high, worth.ci_high) <= 0:
+    return (
+      f'{_who(family)}: {ideas} {verb[1]} compute on the way to {goal} '
+      f'({words.describe(worth)}).'
+    )
+  at_least = worth.kind != frontier.MEASURED
+  factor = 2.0 ** (worth.low if at_least else worth.value)
+  return (
+    f'{_who(family)}: {ideas} {verb[0]} the training compute on the way to {goal} '
+    f'{"more than " if at_least else ""}{factor:.{0 if factor >= 10 else 1}f}-fold '
+    f'({words.describe(worth)}).'
+  )
 
 
 def _who(family: Family) -> str:
@@ -167,72 +182,66 @@ def _who(family: Family) -> str:
 
 
 def growth(families: Sequence[Family]) -> str:
-  """Whether ideas pay more where more is asked."""
-  groups: dict[str, list[str]] = {'more': [], 'less': [], 'unknown': []}
+  """Whether ideas pay more where more is asked; '' where nothing is decided."""
+  parts = []
   for family in families:
     result = family.result.growth
     slope = None if result is None else result.per_doubling
-    if slope is None or not math.isfinite(slope.ci_low):
-      groups['unknown'].append(_who(family))
-    elif slope.ci_low > 0 or slope.ci_high < 0:
-      group = 'more' if slope.ci_low > 0 else 'less'
-      value, low, high = map(words.signed, slope)
-      groups[group].append(f'{_who(family)}, {value} [{low}, {high}]')
-    else:
-      groups['unknown'].append(_who(family))
-  parts = []
-  for group, listed in groups.items():
-    if not listed:
+    if not is_decided(family) or slope is None or not math.isfinite(slope.ci_low):
       continue
-    names = '; '.join(listed)
+    value, low, high = map(words.signed, slope)
+    says = 'more' if slope.ci_low > 0 else 'less' if slope.ci_high < 0 else ''
+    begin = f'they pay {says} where more is asked'
+    begin = (
+      begin if says else 'whether they pay more where more is asked is not certain'
+    )
+    single = words.singly(family.study, family.result).rstrip('.')
+    single = single[:1].lower() + single[1:]
     parts.append(
-      f'it is not certain whether they grow ({names})'
-      if group == 'unknown'
-      else f'they pay {group} at scale ({names})'
+      f'{_who(family)}: {begin}, {value} doublings of worth [{low}, {high}] for every '
+      f'doubling of the full model’s compute{", " if single else ""}{single}'
     )
-  unit = 'In doublings of worth for every doubling of the full model’s compute, '
-  return f'{unit}{formats.listing(parts)}.'
+  return f'How that grows. {". ".join(parts)}.' if parts else ''
 
 
-def shares(families: Sequence[Family]) -> str:
-  """What part of the way from bare to full the ideas are, where that can be said."""
-  listed, refused = [], []
+def ways(families: Sequence[Family]) -> str:
+  """How far it is from the bare model's least budget, without ideas and with them."""
+  parts = []
   for family in families:
-    ends = family.result.ends
-    if ends is None or ends.reason or ends.ideas_share is None:
-      refused.append(_who(family))
+    way = words.find_way(family.result)
+    if way is None or not is_decided(family):
       continue
-    share = ends.ideas_share
-    value, low, high = map(words.percent, (share.value, share.ci_low, share.ci_high))
-    listed.append(f'{_who(family)} {value} [{low}, {high}]')
-  text = ''
-  if listed:
-    text = (
-      'Of all doublings from the bare model at the smallest common budget to the full '
-      f'one at the largest, the ideas are a part: {"; ".join(listed)}, compute is the '
-      'rest'
+    goal = words.name_target(family.study, family.result, way.target)
+    parts.append(
+      f'{_who(family)}: to {goal} it takes {words.number(way.bare)} doublings of '
+      'compute alone from the bare model’s least budget on, and '
+      f'{words.number(way.full)} with the ideas'
     )
-  if refused:
-    names = formats.listing(refused)
-    no = f'no honest share can be printed of {names}, for the reasons below'
-    text = f'{text}; {no}' if text else f'N{no[1:]}'
-  return f'{text}.'
+  if not parts:
+    return ''
+  return (
+    f'Compute does the rest. {". ".join(parts)}. As a share in percent this would '
+    'depend on the ends and on which of the two comes first.'
+  )
 
 
 def table(families: Sequence[Family]) -> blocks.Table:
-  """Every family's ideas at its two targets."""
+  """The ideas of every family that is decided at its two targets, of others at one."""
   head = ('Study', 'Target', 'Full model', 'Bare model', 'Worth of all ideas', 'Most')
   rows = []
   for family in families:
-    for target in words.pick_targets(family.result):
+    decided = is_decided(family)
+    picked = words.pick_targets(family.result)
+    for target in picked if decided else picked[-1:]:
+      worth = words.cell(target.together)
       rows.append(
         (
           _who(family),
           words.name_target(family.study, family.result, target),
           words.describe_cost(target.full),
           words.describe_cost(target.bare),
-          words.cell(target.together),
-          largest(family, target),
+          worth if decided else f'not decided: {worth}',
+          largest(family, target) if decided else '',
         )
       )
   return blocks.Table('', head, (False, False, True, True, True, False), tuple(rows))
@@ -241,18 +250,21 @@ def table(families: Sequence[Family]) -> blocks.Table:
 def largest(family: Family, target: frontier.TargetWorth) -> str:
   """The idea that is worth most there, of those that were measured."""
   single = words.single_worths(family.result, target)
-  worths = {idea.name: worth for idea, worth in zip(family.result.ideas, single)}
-  measured = {i: w for i, w in worths.items() if w.kind == frontier.MEASURED}
-  if not measured:
+  worths = {
+    words.call_idea(idea): worth
+    for idea, worth in zip(family.result.ideas, single)
+    if worth.kind == frontier.MEASURED
+  }
+  if not worths:
     return 'undetermined'
-  idea = max(measured, key=lambda one: measured[one].value)
-  return f'{idea.replace("_", " ")} {words.cell(measured[idea])}'
+  idea = max(worths, key=lambda one: worths[one].value)
+  return f'{idea} {words.cell(worths[idea])}'
 
 
 def section(family: Family, drawings: Sequence[blocks.Drawing]) -> blocks.Section:
   """One family: the frontier's figure, what ideas are worth, what it took."""
   part = words.section(family.study, family.result)
-  parts: list[Any] = [blocks.Prose(setting(family))]
+  parts: list[Any] = [blocks.Prose(setting(family)), blocks.Prose(ends(family))]
   parts += drawings
   parts += [*part.parts, blocks.Bullets(tuple(edges(family)))]
   title = f'{family.name}: {family.data}'
@@ -263,6 +275,17 @@ def section(family: Family, drawings: Sequence[blocks.Drawing]) -> blocks.Sectio
 def edges(family: Family) -> list[str]:
   """Which searches ended at an end of what they may try."""
   return report_notes.edges(family.study.tuning)
+
+
+def undecided(family: Family) -> list[str]:
+  """A family of which nothing is certain, in a paragraph."""
+  target = hardest(family)
+  sizes = family.study.data.sizes
+  return [
+    f'{setting(family)} {words.together(family.study, family.result, target)} '
+    f'{words.reached(family.study, family.result)} The test split has '
+    f'{sizes["test"]:,} examples, the training split {sizes["train"]:,}.'
+  ]
 
 
 def setting(family: Family) -> str:
@@ -276,8 +299,22 @@ def setting(family: Family) -> str:
   low, high = (formats.flops(full.flops * end) for end in (budgets[0], budgets[-1]))
   return (
     f'Ideas: {ideas}. {len(study.arms)} sets of them at budgets from {low} to {high} a '
-    f'run, {len(study.seeds)} seeds of the claim; {len(every):,} runs with those of '
-    f'the searches, {formats.flops(sum(every))}, {hours:.1f} hours of training.'
+    f'run, {len(study.seeds)} seeds that the search did not see; {len(every):,} runs '
+    f'with those of the searches, {formats.flops(sum(every))}, {hours:.1f} hours of '
+    'training.'
+  )
+
+
+def ends(family: Family) -> str:
+  """What is called bare and full: options, parameters; and the data's sizes."""
+  study, frontiers = family.study, family.result.frontiers
+  assert frontiers is not None
+  bare, full = (study.arm(frontiers.cells[end]) for end in (0, frontiers.full))
+  options = ', '.join(f'{path}={value}' for path, value in bare.overrides)
+  sizes = ', '.join(f'{count:,} {split}' for split, count in study.data.sizes.items())
+  return (
+    f'At width ×1 the full model has {full.params:,} parameters, the bare one '
+    f'({options}) {bare.params:,}. Examples: {sizes}.'
   )
 
 
@@ -293,6 +330,12 @@ def provenance(family: Family) -> str:
       *(f'{name} {study.provenance[name]}' for name in ('jax', 'flax', 'python')),
     ]
   )
+
+
+def source(family: Family) -> list[str]:
+  """Where a family's numbers come from, and the command that trains them."""
+  link = f'[the whole report](../results/{family.page}/README.md)'
+  return [f'{provenance(family)}; {link}.', f'```sh\n{family.study.command}\n```']
 
 
 def draw(family: Family) -> list[blocks.Drawing]:
@@ -320,12 +363,7 @@ def second_reading(folder: pathlib.Path) -> list[str]:
       raise errors.UserError(f'{folder / page}: {why}')
     links.append(f'[{name} on {data}](../results/{page}/README.md)')
     orders = attribution.at_headline(result, result.orders)
-    cells = [
-      attribution_words.tell_amount(
-        study, result.scale, row['phi'], attribution_words.width_of(row)
-      )
-      for row in orders
-    ]
+    cells = [attribution_words.tell_row(study, result.scale, row) for row in orders]
     what = attribution_words.name_scale(study, result.scale)
     rows.append((f'{name} on {data}, {what}', *cells))
   listed = blocks.Table('', head, (False, True, True, True, True), tuple(rows))
@@ -359,7 +397,8 @@ def write(
   for old in folder.glob('*.png'):
     old.unlink()
   sections = []
-  for family in families:
+  decided = [family for family in families if is_decided(family)]
+  for family in decided:
     drawings = draw(family)
     for drawing in drawings:
       files.write(folder / f'{drawing.name}.png', drawing.png)
@@ -371,12 +410,13 @@ def write(
   title = 'Is deep learning just neural networks on steroids?'
   text = markdown.render(blocks.Report(title, 'steroids', head, ()))
   parts = [text.rstrip(), markdown.render_table(table(families))]
-  for family, one in zip(families, sections):
+  for family, one in zip(decided, sections):
     whole = markdown.render(blocks.Report('', '', (), (one,)))
-    parts.append(whole.removeprefix('# ').strip())
-    link = f'[the whole report](../results/{family.page}/README.md)'
-    parts.append(f'{provenance(family)}; {link}.')
-    parts.append(f'```sh\n{family.study.command}\n```')
+    parts += [whole.removeprefix('# ').strip(), *source(family)]
+  if open_ := [family for family in families if not is_decided(family)]:
+    parts.append('## Not decided')
+  for family in open_:
+    parts += [f'### {family.name}: {family.data}', *undecided(family), *source(family)]
   notes = out / 'notes.md'
   if notes.is_file():  # what a person adds
     parts.append(notes.read_text(encoding='utf-8').strip())

@@ -297,7 +297,10 @@ def _tabulate_worths(result: Doublings) -> pd.DataFrame:
   rows: list[dict[str, Any]] = []
   for target in result.targets:
     value = float(result.frontiers.scale.value(target.error))
-    listed = [(TOGETHER, 'together', target.together)]
+    listed = [
+      (TOGETHER, 'together', target.together),
+      (TOGETHER, 'mandatory', target.mandatory),
+    ]
     for idea in target.ideas:
       listed += [(idea.idea, 'in order', idea.in_order)] * result.in_order
       if result.is_game:

@@ -98,6 +98,8 @@ class Frontiers(NamedTuple):
     ideas: their names.
     cells: as in `Evidence`.
     curves: by toolbox.
+    mandatory: what the arm with all ideas does by itself, even where a subset would do
+      better.
     scale: of the errors.
     n: the claim's seeds at which every run has a score.
     planned: the claim's seeds.
@@ -106,6 +108,7 @@ class Frontiers(NamedTuple):
   ideas: tuple[str, ...]
   cells: Mapping[int, str]
   curves: Mapping[int, Curve]
+  mandatory: Curve
   scale: gains.Scale
   n: int
   planned: int
@@ -175,6 +178,7 @@ class TargetWorth(NamedTuple):
       with the resampled seeds.
     bare, full: log2 FLOPs at which these toolboxes reach it.
     together: worth of all ideas, in doublings.
+    mandatory: the same where none may be left out; it may be negative.
     ideas: of each one; the Shapley values add up to `together`.
   """
 
@@ -183,6 +187,7 @@ class TargetWorth(NamedTuple):
   bare: Worth
   full: Worth
   together: Worth
+  mandatory: Worth
   ideas: tuple[IdeaWorth, ...]
 
 
@@ -290,7 +295,10 @@ def trace(
       arms = [own for mask, own in evidence.cells.items() if mask | toolbox == toolbox]
       by_arm[arm] = _cover(scores, arm, list(dict.fromkeys([arm, *arms])), claim, scale)
     curves[toolbox] = by_arm[arm]
-  return Frontiers(evidence.ideas, dict(evidence.cells), curves, scale, n, planned)
+  every = evidence.cells[2 ** len(evidence.ideas) - 1]
+  mandatory = _cover(scores, every, [every], claim, scale)
+  cells = dict(evidence.cells)
+  return Frontiers(evidence.ideas, cells, curves, mandatory, scale, n, planned)
 
 
 def _check(evidence: Evidence) -> tuple[int, np.ndarray]:
@@ -603,12 +611,15 @@ def worth_at(
     for i, name in enumerate(frontiers.ideas)
   )
   least = float(frontiers.curves[full].errors[0, -1])
+  own = _cost(frontiers.mandatory, place)
+  mandatory = _Span(costs[0].low - own.high, costs[0].high - own.low)
   return TargetWorth(
     least if error is None else float(error),
     error is None,
     interval(costs[0]),
     interval(costs[full]),
     interval(_difference(costs[0], costs[full])),
+    interval(mandatory),
     ideas,
   )
 

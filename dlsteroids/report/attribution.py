@@ -114,7 +114,7 @@ def tell_orders(study: study_lib.Study, result: attribution.Attribution) -> list
   if not rows or why in _UNDIVIDED:
     return []
   if why:
-    texts = [_tell_row(study, RAW, row) for row in rows]
+    texts = [tell_row(study, RAW, row) for row in rows]
     return [
       f'Compute alone, given to the bare model, improves {name_scale(study, RAW)} by '
       f'{texts[0]}, the ideas then by {texts[1]}. The ideas alone, without more '
@@ -179,7 +179,7 @@ def tell_amount(
   return text.replace('-', formats.MINUS)
 
 
-def _tell_row(study: study_lib.Study, scale: str, row: Row) -> str:
+def tell_row(study: study_lib.Study, scale: str, row: Row) -> str:
   """A row's contribution with its interval."""
   amount = tell_amount(study, scale, row['phi'], width_of(row))
   return f'{amount} {_interval(study, scale, row)}'
@@ -203,7 +203,7 @@ def _tell_shares(
   if why in _UNDIVIDED:
     return (
       f'The improvement of {what} from bare to full model, '
-      f'{_tell_row(study, scale, total)}, is not divided: {NO_SHARES[why]}.'
+      f'{tell_row(study, scale, total)}, is not divided: {NO_SHARES[why]}.'
     )
   ideas = [row for name, row in by_player.items() if name not in attribution.RESERVED]
   ideas.sort(key=lambda row: row['phi'] / total['phi'], reverse=True)
@@ -216,7 +216,7 @@ def _tell_shares(
     if scale != RAW:
       return f'{text}.'
     parts = [
-      f'{name_player(result, row["player"])} {_tell_row(study, scale, row)}'
+      f'{name_player(result, row["player"])} {tell_row(study, scale, row)}'
       for row in (*shown, total)
     ]
     return f'{text}. Improvements: {", ".join(parts)}.'

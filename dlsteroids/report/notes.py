@@ -19,7 +19,7 @@ from dlsteroids.report import facts, formats, regimes, sentences, table_of_runs
 from dlsteroids.study import conditions
 from dlsteroids.study import study as study_lib
 
-_MOST = 4  # runs that are named
+_MOST = 4  # runs or arms that are named
 
 
 def question(study: study_lib.Study) -> str:
@@ -342,7 +342,7 @@ def _tuning(study: study_lib.Study) -> list[str]:
 
 
 def edges(tuning: study_lib.Tuning | None) -> list[str]:
-  """How many arms chose an end of the grid, where beyond it may be better."""
+  """Which arms chose an end of what was tried, where beyond it may be better."""
   if tuning is None:
     return []
   by_condition: dict[str, list[study_lib.Choice]] = {}
@@ -356,15 +356,20 @@ def edges(tuning: study_lib.Tuning | None) -> list[str]:
       ends = []
       at_ends = [choice for choice in choices if tuning.is_end(choice, path)]
       for word, end in (('largest', max), ('smallest', min)):
-        count = sum(
-          choice.numbers[path] == end(tuning.tried(choice, path)) for choice in at_ends
-        )
-        ends += [f'{count} the {word}'] if count else []
+        arms = [
+          choice.arm
+          for choice in at_ends
+          if choice.numbers[path] == end(tuning.tried(choice, path))
+        ]
+        names = formats.listing(arms)
+        if len(arms) > _MOST:
+          names = f'{len(arms)} of {len(choices)} arms'
+        ends += [f'the {word} by {names}'] if arms else []
       if ends:
-        arms = formats.plural(len(choices), 'arm')
-        parts.append(f'{condition}, of {arms} {formats.listing(ends)}')
+        parts.append(f'{condition}, {formats.listing(ends)}')
     if parts:
       notes.append(
-        f'At an end of the grid, beyond which {path} may be better: {"; ".join(parts)}.'
+        f'Another {path}, beyond those tried, may be better where an end of them was '
+        f'chosen: {"; ".join(parts)}.'
       )
   return notes

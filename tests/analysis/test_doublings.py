@@ -104,7 +104,7 @@ def test_sentences_say_the_numbers(measured, result):
   texts = words.sentences(study, result)
   first = result.targets[0]
   assert words.number(first.together.value) in texts[0]
-  assert 'all ideas together are worth' in texts[0]
+  assert 'activation is worth' in texts[0]
   assert any('doublings of compute are bought' in text for text in texts)
   section = words.section(study, result)
   assert section.anchor == 'doublings'
@@ -253,8 +253,8 @@ def test_a_ladder_has_the_worth_of_every_rung(ladder):
       assert 0 < nothing.high <= target.together.value
       assert relu.low <= relu.high == pytest.approx(target.together.value)
   worths = result.worths
-  assert set(worths['what']) == {'together', 'in order'}
-  assert len(worths) == 3 * len(result.targets)
+  assert set(worths['what']) == {'together', 'mandatory', 'in order'}
+  assert len(worths) == 4 * len(result.targets)
 
 
 def test_a_ladder_in_words(ladder):
@@ -263,9 +263,9 @@ def test_a_ladder_in_words(ladder):
   assert 'In the order of history, each over what came before, at ' in texts
   assert 'dropout (2012) 0.0 doublings [' in texts
   assert 'activation (2011) 2.' in texts or 'activation (2011) 1.9' in texts
-  # 2 doublings of 6 months each
-  assert 'doubled about every 6 months (Sevilla et al. 2022)' in texts
-  assert ' is 1.0 years of growth.' in texts
+  # 2 doublings of 6 months each, or of 20
+  assert '1.0 years at the pace of 6 months a doubling' in texts
+  assert '3.3 years at the pace of 20 months a doubling' in texts
   table = words.section(study, result).parts[len(words.sentences(study, result))]
   assert table.head == ('Target', 'Idea', 'over the rung before')
   assert not any(

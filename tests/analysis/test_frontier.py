@@ -55,6 +55,7 @@ def test_power_laws_have_their_exact_worth():
 def test_ideas_that_hurt_are_not_used_and_a_dummy_is_worth_nothing():
   row = frontier.worth_at(trace(multiply(8, 0.25), everywhere(4)), 0.05)
   assert row.together.value == pytest.approx(3)
+  assert row.mandatory.value == pytest.approx(1)  # 8 * 0.25 = 2
   assert by_idea(row)['b'].shapley.value == pytest.approx(0, abs=1e-9)
   assert by_idea(row)['b'].from_full.value == pytest.approx(0, abs=1e-9)
 

@@ -36,9 +36,9 @@ def test_the_answer_says_what_the_ideas_save(pages, tmp_path):
   path = steroids.write(families, pages, tmp_path)
   text = path.read_text(encoding='utf-8')
   first = text.split('\n\n')[1]
-  assert first.startswith('**Not only: where most is asked of both kinds of net')
   # the fixture's power laws are 2 doublings apart
-  assert 'CNN on scanned digits 2.0 doublings' in first
+  assert first.startswith('**Not only. CNN on scanned digits: activation cuts')
+  assert '4.0-fold (2.0 doublings' in first
   assert (tmp_path / 'figures' / 'steroids_cnn_frontier_digits_frontier.png').is_file()
   for image in [line for line in text.splitlines() if line.startswith('![')]:
     assert (tmp_path / image.rpartition('(')[2].rstrip(')')).is_file()
@@ -49,27 +49,35 @@ OPEN = (0.2, 0.2, -0.3, math.inf, 0.9)
 
 
 @pytest.mark.parametrize(
-  ('worths', 'start'),
+  ('worths', 'text'),
   [
-    ([SAVES, SAVES], 'Not only: where most is asked of both kinds of net, it is '
-     'certain in every study'),
-    ([SAVES, OPEN], 'Not only, where it is decided: where most is asked of both kinds '
-     'of net, it is certain in 1 of 2 studies'),
-    ([SAVES, COSTS], 'It depends: where most is asked of both kinds of net, it is '
-     'certain in 1 of 2 studies'),
-    ([SAVES, COSTS, OPEN], 'It depends, where it is decided: '),
-    ([OPEN, COSTS], 'Not decided: '),
-    ([OPEN], 'Not decided: where most is asked of both kinds of net, it is certain in '
-     'no study'),
-    ([COSTS], 'At this scale, yes: '),
+    ([SAVES, SAVES], 'Not only. a saves. b saves.'),
+    ([SAVES, OPEN], 'Not only. a saves. Not decided: b.'),
+    ([SAVES, COSTS], 'It depends. a saves. b saves.'),
+    ([OPEN, COSTS], 'Not decided. b saves. Not decided: a.'),
+    ([OPEN], 'Not decided. Not decided: a.'),
+    ([COSTS, COSTS], 'At this scale, yes. a saves. b saves.'),
   ],
-)  # fmt: skip
-def test_the_verdict_says_no_more_than_intervals_do(monkeypatch, worths, start):
-  families = [types.SimpleNamespace(together=frontier.Worth(*one)) for one in worths]
+)
+def test_the_verdict_says_no_more_than_intervals_do(monkeypatch, worths, text):
+  families = [
+    types.SimpleNamespace(name=name, together=frontier.Worth(*one))
+    for name, one in zip('ab', worths)
+  ]
   monkeypatch.setattr(steroids, 'hardest', lambda family: family)
-  monkeypatch.setattr(steroids, 'saved', lambda family: '')
-  monkeypatch.setattr(steroids, '_who', lambda family: '')
-  assert steroids.verdict(families).startswith(start)
+  monkeypatch.setattr(steroids, 'saved', lambda family: f'{family.name} saves.')
+  monkeypatch.setattr(steroids, '_who', lambda family: family.name)
+  assert steroids.verdict(families) == text
+
+
+def test_undecided_studies_have_no_figures_and_no_growth(pages, tmp_path, monkeypatch):
+  monkeypatch.setattr(steroids, 'is_decided', lambda family: False)
+  families = steroids.read(pages)
+  text = steroids.write(families, pages, tmp_path).read_text(encoding='utf-8')
+  assert '## Not decided' in text
+  assert '![' not in text
+  assert 'where more is asked' not in text
+  assert not list((tmp_path / 'figures').glob('*.png'))
 
 
 def test_without_published_studies_there_is_one_line(tmp_path):

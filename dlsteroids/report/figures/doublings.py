@@ -9,7 +9,7 @@ from matplotlib import axes
 
 from dlsteroids.analysis import doublings as doublings_lib
 from dlsteroids.analysis import frontier
-from dlsteroids.report import blocks, facts, formats
+from dlsteroids.report import blocks, formats
 from dlsteroids.report import doublings as words
 from dlsteroids.report.figures import canvas, gains, panels, scales
 from dlsteroids.study import study as study_lib
@@ -47,7 +47,7 @@ def draw_frontiers(
   ax = canvas.add_axes(fig, 0.66, _TOP, _WIDTH, _HEIGHT)
   flops = np.exp(np.concatenate([curve.log_flops for curve in curves]))
   targets = [t.error for t in result.targets if t.together.kind == frontier.MEASURED]
-  bands = {toolbox: _band(frontiers.curves[toolbox]) for toolbox in shown}
+  bands = {toolbox: _band(frontiers, toolbox) for toolbox in shown}
   errors = np.concatenate([*(np.ravel(b) for b in bands.values()), targets])
   keys = [
     panels.Key(name_curve(study, result, toolbox), colours[toolbox])
@@ -68,11 +68,17 @@ def draw_frontiers(
   canvas.write(fig, 0.02, 0.14, what, fontsize=8)
   _write_legend(ax, keys)
   caption = (
-    'Each line: the least error at every budget, with width, batch size and learning '
-    'rate chosen there and the best subset of the ideas; bands: intervals over seeds. '
-    'Between the lines at a target: doublings of compute that all ideas save'
+    'Points: mean errors at every budget, with width, batch size and learning rate '
+    'chosen there and the best subset of the ideas; lines: their fit that does not '
+    'rise; bands: 95 % intervals over seeds.'
   )
-  caption += ', and each rung of them.' if result.in_order else '.'
+  if any(words.is_certain(t.together) for t in result.targets):
+    caption += (
+      ' Between the lines at a target: doublings of compute that all ideas save'
+    )
+    caption += ', below them those of each.' if result.in_order else '.'
+  if result.in_order and len(result.ideas) > 1:
+    caption += ' “+”: added to the ideas above.'
   parts = [
     f'{words.describe(t.together)} at {words.name_target(study, result, t)}'
     for t in result.targets
@@ -184,10 +190,13 @@ def _write_legend(ax: axes.Axes, keys: Sequence[panels.Key]) -> None:
     )
 
 
-def _band(curve: frontier.Curve) -> np.ndarray:
-  """Errors [3, R]: the estimate, and the middle 95 % of the replicates."""
-  low, high = np.quantile(curve.errors[1:], [0.025, 0.975], axis=0)
-  return np.stack([curve.errors[0], low, high])
+def _band(frontiers: frontier.Frontiers, toolbox: int) -> np.ndarray:
+  """Errors [3, R]: the estimate, and the ends of its interval."""
+  curve = frontiers.curves[toolbox]
+  ends = [
+    frontier.error_interval(frontiers, curve, at) for at in range(len(curve.log_flops))
+  ]
+  return np.array(ends).T
 
 
 def _plot(
@@ -200,9 +209,10 @@ def _plot(
   curve = frontiers.curves[toolbox]
   x = curve.log_flops / math.log(10)
   middle, low, high = (frontiers.scale.place(errors) for errors in band)
+  means = frontiers.scale.place(curve.means[0])
   ax.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
   ax.plot(x, middle, color=colour, linewidth=1.5)
-  ax.plot(x, middle, 'o', color=colour, markersize=3.4)
+  ax.plot(x, means, 'o', color=colour, markersize=3.4)
 
 
 def _mark(
@@ -217,7 +227,7 @@ def _mark(
   """
   frontiers, whole = result.frontiers, target.together
   assert frontiers is not None
-  if whole.kind != frontier.MEASURED or whole.value < 0.05:
+  if whole.kind != frontier.MEASURED or not words.is_certain(whole):
     return
   y = float(frontiers.scale.place(target.error))
   ends = [cost.value * math.log10(2) for cost in (target.full, target.bare)]
@@ -229,7 +239,22 @@ def _mark(
     _write_steps(ax, y, stops.tolist(), worths)
   ax.plot(ends, [y, y], color=canvas.INK, linewidth=0.9, zorder=4)
   ax.plot(ends, [y, y], '|', color=canvas.INK, markersize=7, zorder=4)
-  _write_on_line(ax, sum(ends) / 2, y, f'{words.number(whole.value)} doublings', 3)
+  _write_before(ax, min(ends), y, f'{words.number(whole.value)} doublings')
+
+
+def _write_before(ax: axes.Axes, x: float, y: float, text: str) -> None:
+  """A text to the left of a place: frontiers fall to the right, so none lies there."""
+  ax.annotate(
+    text,
+    (x, y),
+    (-6, 0),
+    textcoords='offset points',
+    ha='right',
+    va='center',
+    fontsize=7,
+    color=canvas.INK,
+    zorder=5,
+  )
 
 
 def _write_steps(
@@ -240,18 +265,18 @@ def _write_steps(
   ax.plot(stops, [y] * len(stops), '|', color=canvas.INK, markersize=5, zorder=4)
   for one, two, worth in zip(stops, stops[1:], worths):
     if one - two >= _NARROW * (high - low) / _WIDTH:
-      _write_on_line(ax, (one + two) / 2, y, words.number(worth), -3)
+      _write_below(ax, (one + two) / 2, y, words.number(worth))
 
 
-def _write_on_line(ax: axes.Axes, x: float, y: float, text: str, above: float) -> None:
-  """A text so many points above a place, or below it where that is negative."""
+def _write_below(ax: axes.Axes, x: float, y: float, text: str) -> None:
+  """A text under a place of a line."""
   ax.annotate(
     text,
     (x, y),
-    (0, above),
+    (0, -3),
     textcoords='offset points',
     ha='center',
-    va='bottom' if above > 0 else 'top',
+    va='top',
     fontsize=7,
     color=canvas.INK,
     bbox={'facecolor': canvas.PAPER, 'edgecolor': 'none', 'pad': 0.8, 'alpha': 0.8},
@@ -305,11 +330,27 @@ def draw_worth(
     for row, worth in zip(rows, worths)
   )
   caption = (
-    'What each idea is worth in doublings of compute on the way to a target of '
-    f'{facts.words(study, study.metric.column)}, with intervals over seeds; an '
-    'arrowhead: at least so much; pale: between two bounds.'
+    'What each idea is worth in doublings of compute on the way to a target, with 95 % '
+    f'intervals over seeds{_explain([w for worths in listed for w in worths])}.'
   )
   return canvas.finish(fig, 'worth', 'Worth of each idea', caption, f'Worth: {alt}.')
+
+
+def _explain(worths: Sequence[frontier.Worth]) -> str:
+  """What marks beside bars and intervals mean, of those that are drawn."""
+  kinds = {worth.kind for worth in worths}
+  texts = {
+    'a coloured arrowhead: at least, or at most, so much': (
+      kinds & {frontier.AT_LEAST, frontier.AT_MOST}
+    ),
+    'pale: between two bounds': frontier.BETWEEN in kinds,
+    'a black arrowhead: an interval without an end': any(
+      w.kind == frontier.MEASURED and math.isinf(end)
+      for w in worths
+      for end in (w.ci_low, w.ci_high)
+    ),
+  }
+  return ''.join(f'; {text}' for text in formats.those_that_hold(texts))
 
 
 def pick_measured(result: doublings_lib.Doublings) -> list[frontier.TargetWorth]:
@@ -349,10 +390,12 @@ def _bar(
   if worth.kind == frontier.AT_MOST:
     ax.plot(at, y, '<', color=colour, markersize=5, clip_on=False)
     return
+  if math.isnan(worth.ci_low):
+    return
   low, high = ax.get_xlim()
-  ends = [
-    worth.ci_low if math.isfinite(worth.ci_low) else low,
-    worth.ci_high if math.isfinite(worth.ci_high) else high,
-  ]
-  if not math.isnan(worth.ci_low):
-    ax.plot(ends, [y, y], color=canvas.INK, linewidth=1)
+  ends = [max(worth.ci_low, low), min(worth.ci_high, high)]
+  ax.plot(ends, [y, y], color=canvas.INK, linewidth=1)
+  look: dict[str, Any] = {'color': canvas.INK, 'markersize': 4, 'clip_on': False}
+  for end, mark in ((worth.ci_low, '<'), (worth.ci_high, '>')):
+    if math.isinf(end):
+      ax.plot(low if end < 0 else high, y, mark, **look)
