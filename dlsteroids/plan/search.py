@@ -153,8 +153,10 @@ class _Neighbours:
   def search(self, keys: list[study_plan.Key]) -> bool:
     """Adds points to the searches at one budget; returns whether they have ended."""
     settings = self.plan.config['study']
-    count = settings['tune_trials']
-    most = count + 2 * len(self.axes) * settings['tune_extend']
+    count, more = settings['tune_trials'], 2 * len(self.axes)
+    most = count + more * settings['tune_extend']
+    while count < max(len(self.plan.trials[key]) for key in keys):
+      count += more  # where the search stood when it was left
     while True:
       ratings = {key: self.ratings(key) for key in keys}
       if any(rated is None for rated in ratings.values()):
@@ -170,7 +172,7 @@ class _Neighbours:
       )
       if count == most or not is_open:
         break
-      count += 2 * len(self.axes)
+      count += more
     for key, one in rated.items():
       if one:
         self.chosen[key[0]] = neighbours.best_place(one)

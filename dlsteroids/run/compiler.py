@@ -34,7 +34,7 @@ class Compiler:
   On a CPU each program is some thousand mappings of memory, of which Linux gives a
   process 65,530: without more, LLVM ends the process. So those that were used longest
   ago are dropped while `memory.mappings_are_scarce`, and compiled again if a later
-  search asks for them.
+  search asks for them; then one program at most is compiled ahead.
 
   Args:
     plan: the plan.
@@ -113,7 +113,8 @@ class Compiler:
   def _submit(self) -> None:
     """Has the pool compile the next programs of the queue, `ahead` at most."""
     waiting = sum(key not in self.taken for key in self.futures)
-    for key in list(self.queue)[: max(0, self.ahead - waiting)]:
+    ahead = 1 if memory.mappings_are_scarce() else self.ahead
+    for key in list(self.queue)[: max(0, ahead - waiting)]:
       self.taken.discard(key)  # dropped, and asked for again
       batch = self.queue.pop(key)
       self.futures[key] = self.pool.submit(self._compile_if_needed, batch)

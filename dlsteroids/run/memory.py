@@ -56,7 +56,7 @@ def check(compiled: program_lib.Program, config: Mapping[str, Any]) -> None:
     )
 
 
-def mappings_are_scarce(share: float = 0.5) -> bool:
+def mappings_are_scarce(share: float = 0.4) -> bool:
   """Whether this process has more than `share` of the memory mappings it may have.
 
   Linux limits them (vm.max_map_count); elsewhere nothing is known, and False.

@@ -1,5 +1,6 @@
 """Searches that change programs. Oracle: a store whose scores are a known function."""
 
+import hashlib
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from dlsteroids.plan import manifest, search, tuning, units
 from dlsteroids.plan import runs as runs_lib
 from dlsteroids.study import study as study_lib
 from dlsteroids.util import errors
+from tests.fixtures import searched_studies
 from tests.fixtures.searched_studies import BATCH, RATE, finish, make_plan
 
 
@@ -87,6 +89,22 @@ def test_another_launch_goes_on_where_the_store_is(finished):
   for key, points in plan.trials.items():
     assert longer.trials[key] == (points if key[1].budget <= 1 else ())
   assert not longer.final
+
+
+@pytest.mark.parametrize('landscape', range(6))
+def test_searches_left_anywhere_end_like_searches_never_left(landscape, monkeypatch):
+  # on rough ground one arm goes on long after the others have nothing left to try
+  def rate(run):
+    words = (landscape, run.config['model'], run.config['train']['batch_size'])
+    words = (*words, run.config['optimizer']['learning_rate'], run.condition.budget)
+    return int.from_bytes(hashlib.sha256(repr(words).encode()).digest()[:4]) / 2**33
+
+  monkeypatch.setattr(searched_studies, 'rate_point', rate)
+  start = make_plan()
+  plan, index, _ = finish(start)
+  again = search.extend(start, index)
+  assert again.final
+  assert again.trials == plan.trials
 
 
 def test_a_study_written_and_read_has_the_same_searches(finished):
