@@ -161,20 +161,32 @@ def saved(family: Family) -> str:
   """What all ideas save at the hardest target, in factors and in doublings."""
   target, result = hardest(family), family.result
   worth, goal = target.together, words.name_target(family.study, result, target)
-  ideas = words.call_all(result)
+  ideas, start = words.call_all(result), formats.sentence_case(_who(family))
   verb = ('cut', 'cost') if len(result.ideas) > 1 else ('cuts', 'costs')
   if max(worth.high, worth.ci_high) <= 0:
     return (
-      f'{_who(family)}: {ideas} {verb[1]} compute on the way to {goal} '
+      f'{start}: {ideas} {verb[1]} compute on the way to {goal} '
       f'({words.describe(worth)}).'
     )
   at_least = worth.kind != frontier.MEASURED
   factor = 2.0 ** (worth.low if at_least else worth.value)
   return (
-    f'{_who(family)}: {ideas} {verb[0]} the training compute on the way to {goal} '
+    f'{start}: {ideas} {verb[0]} the training compute on the way to {goal} '
     f'{"more than " if at_least else ""}{factor:.{0 if factor >= 10 else 1}f}-fold '
-    f'({words.describe(worth)}).'
+    f'({words.describe(worth)}{singles(family, target)}).'
   )
+
+
+def singles(family: Family, target: frontier.TargetWorth) -> str:
+  """'; recurrence 3.1, gates 0.0', what every idea is worth; '' of one idea."""
+  worths = words.single_worths(family.result, target)
+  if len(worths) < 2 or any(worth.kind != frontier.MEASURED for worth in worths):
+    return ''
+  listed = [
+    f'{words.call_idea(idea)} {words.number(worth.value)}'
+    for idea, worth in zip(family.result.ideas, worths)
+  ]
+  return f'; {", ".join(listed)}'
 
 
 def _who(family: Family) -> str:
@@ -190,38 +202,37 @@ def growth(families: Sequence[Family]) -> str:
     if not is_decided(family) or slope is None or not math.isfinite(slope.ci_low):
       continue
     value, low, high = map(words.signed, slope)
-    says = 'more' if slope.ci_low > 0 else 'less' if slope.ci_high < 0 else ''
-    begin = f'they pay {says} where more is asked'
-    begin = (
-      begin if says else 'whether they pay more where more is asked is not certain'
-    )
-    single = words.singly(family.study, family.result).rstrip('.')
-    single = single[:1].lower() + single[1:]
+    says = 'more' if slope.ci_low > 0 else 'less' if slope.ci_high < 0 else 'uncertain'
+    single = words.singly(family.study, family.result)
     parts.append(
-      f'{_who(family)}: {begin}, {value} doublings of worth [{low}, {high}] for every '
-      f'doubling of the full model’s compute{", " if single else ""}{single}'
-    )
-  return f'How that grows. {". ".join(parts)}.' if parts else ''
-
-
-def ways(families: Sequence[Family]) -> str:
-  """How far it is from the bare model's least budget, without ideas and with them."""
-  parts = []
-  for family in families:
-    way = words.find_way(family.result)
-    if way is None or not is_decided(family):
-      continue
-    goal = words.name_target(family.study, family.result, way.target)
-    parts.append(
-      f'{_who(family)}: to {goal} it takes {words.number(way.bare)} doublings of '
-      'compute alone from the bare model’s least budget on, and '
-      f'{words.number(way.full)} with the ideas'
+      f'{_who(family)} {says}, {value} [{low}, {high}]'
+      f'{f" ({single})" if single else ""}'
     )
   if not parts:
     return ''
   return (
-    f'Compute does the rest. {". ".join(parts)}. As a share in percent this would '
-    'depend on the ends and on which of the two comes first.'
+    'Whether they are worth more where more is asked, in doublings for every doubling '
+    f'of the full model’s compute: {"; ".join(parts)}.'
+  )
+
+
+def ways(families: Sequence[Family]) -> str:
+  """How far it is from the bare model's least budget, without ideas and with them."""
+  parts: list[str] = []
+  for family in families:
+    way = words.find_way(family.result)
+    if way is not None and is_decided(family):
+      alone, aided = words.number(way.bare), words.number(way.full)
+      amounts = f'{aided} and {alone}'
+      if not parts:
+        amounts = f'{aided} doublings of it with the ideas and {alone} without'
+      parts.append(f'{amounts} ({_who(family)})')
+  if not parts:
+    return ''
+  return (
+    'Compute does the rest: from the bare model’s least budget on, those targets take '
+    f'{formats.listing(parts)}. What share of the way that is depends on the ends, and '
+    'on which of the two comes first.'
   )
 
 
@@ -236,7 +247,7 @@ def table(families: Sequence[Family]) -> blocks.Table:
       worth = words.cell(target.together)
       rows.append(
         (
-          _who(family),
+          formats.sentence_case(_who(family)),
           words.name_target(family.study, family.result, target),
           words.describe_cost(target.full),
           words.describe_cost(target.bare),
@@ -267,7 +278,7 @@ def section(family: Family, drawings: Sequence[blocks.Drawing]) -> blocks.Sectio
   parts: list[Any] = [blocks.Prose(setting(family)), blocks.Prose(ends(family))]
   parts += drawings
   parts += [*part.parts, blocks.Bullets(tuple(edges(family)))]
-  title = f'{family.name}: {family.data}'
+  title = f'{formats.sentence_case(family.name)}: {family.data}'
   kept = tuple(p for p in parts if not isinstance(p, blocks.Bullets) or p.items)
   return blocks.Section(title, kept, family.page)
 

@@ -1,6 +1,7 @@
 """The section on the worth of ideas in doublings of compute."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ def section(study: study_lib.Study, result: doublings_lib.Doublings) -> blocks.S
 def sentences(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
   """The answer in doublings: at two targets, how it grows, and the two orders.
 
-  E.g. 'To reach 1.50 % test error, convolution and ReLU together are worth 4.1
+  E.g. 'To reach 1.5 % test error, convolution and ReLU together are worth 4.1
   doublings of compute [3.6, 4.7]: the full model needs 77 GFLOP a run, the bare one
   1.3 TFLOP.'
   """
@@ -83,7 +84,7 @@ def together(
 def headline(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
   """Whether the ideas save compute, at the hardest target; or why it is not known.
 
-  E.g. 'The ideas save compute: to reach 1.50 % test error, all together are worth 4.1
+  E.g. 'The ideas save compute: to reach 1.5 % test error, all together are worth 4.1
   doublings [3.6, 4.7].'
   """
   if result.refusal:
@@ -239,11 +240,12 @@ def grown(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
   costs = [t.full.value for t in growth.targets if math.isfinite(t.full.value)]
   span = ' and '.join(formats.flops(2.0**cost) for cost in (min(costs), max(costs)))
   text = f'{text} [{low}, {high}] between {span}: {says}.'
-  return [f'{text} {part}' if (part := singly(study, result)) else text]
+  part = formats.sentence_case(singly(study, result))
+  return [f'{text} {part}.' if part else text]
 
 
 def singly(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
-  """'From 5.50 % to 2.30 % test error: convolution from 0.4 to 1.8, ...'; '' of one."""
+  """'from 5.5 % to 2.3 % test error convolution 0.4 to 1.8, ReLU ...'; '' of one."""
   whole = [
     (target, single_worths(result, target))
     for target in result.targets
@@ -254,11 +256,12 @@ def singly(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
     return ''
   (easy, before), (hard, after) = whole[0], whole[-1]
   parts = [
-    f'{call_idea(idea)} from {number(one.value)} to {number(two.value)}'
+    f'{call_idea(idea)} {number(one.value)} to {number(two.value)}'
     for idea, one, two in zip(result.ideas, before, after)
   ]
-  goals = [name_target(study, result, target) for target in (easy, hard)]
-  return f'From {goals[0]} to {goals[1]}: {", ".join(parts)}.'
+  first = _tell_error(study, result, easy.error)
+  goal = name_target(study, result, hard)
+  return f'from {first} to {goal} {", ".join(parts)}'
 
 
 def on_the_way(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
@@ -441,7 +444,7 @@ def name_target(
   result: doublings_lib.Doublings,
   target: frontier.TargetWorth,
 ) -> str:
-  """'1.50 % test error', '1.62 test nats per character'."""
+  """'1.5 % test error', '1.62 test nats per character'."""
   return name_error(study, result, target.error)
 
 
@@ -451,11 +454,23 @@ def name_error(
   """An error as the metric is read."""
   assert result.frontiers is not None
   column = study.metric.column
+  text = _tell_error(study, result, error)
   if formats.is_share(column) and result.frontiers.scale.higher:
-    split = column.split('/')[0]
-    return f'{formats.value("error_rate", error)} {split} error'
-  value = float(result.frontiers.scale.value(error))
-  return f'{formats.value(column, value)} {facts.words(study, column)}'
+    return f'{text} {column.split("/")[0]} error'
+  return f'{text} {facts.words(study, column)}'
+
+
+def _tell_error(
+  study: study_lib.Study, result: doublings_lib.Doublings, error: float
+) -> str:
+  """'2.3 %', '1.62': an error's number, without noughts that round nothing."""
+  assert result.frontiers is not None
+  column = study.metric.column
+  if formats.is_share(column) and result.frontiers.scale.higher:
+    text = formats.value('error_rate', error)
+  else:
+    text = formats.value(column, float(result.frontiers.scale.value(error)))
+  return re.sub(r'\.0+(?!\d)|(?<=\.)(\d*?)0+(?!\d)', r'\1', text)
 
 
 def describe(worth: frontier.Worth) -> str:

@@ -406,7 +406,7 @@ def compiler_options(
 ) -> dict[str, Any]:
   """The chosen options, and those of every program on the mesh's platform."""
   platform = mesh.devices.flat[0].platform
-  return {**chosen, **xla_options.of(platform, jax.__version_info__)}
+  return {**chosen, **xla_options.of(platform)}
 
 
 def _compile_reduce(program: Program, values: Any, live: Any) -> Any:

@@ -161,7 +161,7 @@ def settings(platform: str) -> str:
   for name, default in SETTINGS.items():
     value = getattr(jax.config, name, default)
     words += [f'{name}={value}'] if value != default else []
-  options = xla_options.of(platform, jax.__version_info__)
+  options = xla_options.of(platform)
   words += [f'{name}={value}' for name, value in options.items()]
   return ', '.join(words)
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlsteroids.util import xla_options
 from experiments.bench import cases, common, conv, devices, members, study
 from experiments.bench import worker as worker_lib
 from experiments.bench.common import Settings
@@ -169,27 +168,26 @@ def overhead(settings: Settings) -> list[Row]:
   return rows
 
 
+ONEDNN = 'xla_cpu_experimental_onednn_custom_call'  # before jax 0.12 it does nothing
+
+
 def onednn(settings: Settings) -> list[Row]:
-  """Studies as they run, with oneDNN's products, against themselves without."""
+  """Studies with oneDNN's products, which XLA_FLAGS asks for, against without."""
   part = 'oneDNN’s convolutions and matrix products against XLA’s own'
-  (name,) = xla_options.ONEDNN
   rows = []
   for python in settings.jax:
     for case in settings.cases('text256', 'small8', 'lenet', 'cifar', 'mlp'):
       spec = {'kind': 'engine', 'case': case, 'count': settings.count}
       with (
+        Worker(python, spec, **common.CPU, XLA_FLAGS=f'--{ONEDNN}=true') as chosen,
         Worker(python, spec, **common.CPU) as usual,
-        Worker(python, spec, **common.CPU, XLA_FLAGS=f'--{name}=false') as plain,
       ):
         pair = [
           Contender(label, [worker.ready()], worker.facts['layouts'][0])
-          for label, worker in (('with', usual), ('without', plain))
+          for label, worker in (('with', chosen), ('without', usual))
         ]
         net = {**cases.CASES, **cases.TEXTS}[case]
         what = f'{net.about}, {net.seeds} seeds, {common.version(usual)}'
-        if name not in usual.facts['settings']:
-          rows.append(Row(part, what, note='this version of JAX is used without'))
-          continue
         rates = worker_lib.interleave(pair, settings.seconds, settings.repeats)
         ratios = common.divide(rates['with'], rates['without'])
         rows.append(

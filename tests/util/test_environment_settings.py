@@ -61,14 +61,9 @@ def test_settings_that_change_results_are_provenance(monkeypatch):
 
 
 def test_options_of_the_compiler_are_provenance(monkeypatch):
-  (onednn,) = xla_options.ONEDNN
   monkeypatch.delenv('XLA_FLAGS', raising=False)
-  monkeypatch.setattr(jax, '__version_info__', (0, 12, 1))
-  assert environment.settings('cpu') == f'{onednn}=True'
-  assert onednn not in environment.settings('gpu')
-  assert environment.settings('gpu') == 'xla_gpu_deterministic_ops=True'
-  monkeypatch.setenv('XLA_FLAGS', f'--{onednn}=false')
-  assert environment.settings('cpu') == f'XLA_FLAGS=--{onednn}=false'
-  monkeypatch.setattr(jax, '__version_info__', (0, 11, 2))
-  monkeypatch.delenv('XLA_FLAGS')
+  (name,) = xla_options.DETERMINISM['gpu']
   assert environment.settings('cpu') == ''
+  assert environment.settings('gpu') == f'{name}=True'
+  monkeypatch.setenv('XLA_FLAGS', f'--{name}=false')
+  assert environment.settings('gpu') == f'XLA_FLAGS=--{name}=false'

@@ -57,8 +57,9 @@ def draw_frontiers(
   y = gains.error_axis(frontiers.scale, errors, _HEIGHT)
   scales.apply(ax, x, _make_room(x, y, curves, keys))
   ax.grid(True, axis='both')
-  for toolbox in shown:
-    _plot(ax, frontiers, toolbox, bands[toolbox], colours[toolbox])
+  for at, toolbox in enumerate(shown):
+    same = sum(_coincide(curves[at], other) for other in curves[at + 1 :])
+    _plot(ax, frontiers, toolbox, bands[toolbox], colours[toolbox], same)
   stepped = words.target_of_steps(result)
   for target in _pick_apart(result, stepped, ax):
     _mark(ax, result, target, steps=target is stepped)
@@ -205,14 +206,24 @@ def _plot(
   toolbox: int,
   band: np.ndarray,
   colour: str,
+  same: int,
 ) -> None:
-  curve = frontiers.curves[toolbox]
+  """A frontier; the `same` ones drawn later must leave its edges to be seen."""
+  curve, wider = frontiers.curves[toolbox], 2.4 * same
   x = curve.log_flops / math.log(10)
   middle, low, high = (frontiers.scale.place(errors) for errors in band)
   means = frontiers.scale.place(curve.means[0])
   ax.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
-  ax.plot(x, middle, color=colour, linewidth=1.5)
-  ax.plot(x, means, 'o', color=colour, markersize=3.4)
+  ax.plot(x, middle, color=colour, linewidth=1.5 + wider)
+  ax.plot(x, means, 'o', color=colour, markersize=3.4 + wider)
+
+
+def _coincide(one: frontier.Curve, other: frontier.Curve) -> bool:
+  """Whether two frontiers are one line, as where an idea is not used."""
+  return len(one.log_flops) == len(other.log_flops) and bool(
+    np.allclose(one.log_flops, other.log_flops)
+    and np.allclose(one.places[0], other.places[0])
+  )
 
 
 def _mark(
