@@ -15,11 +15,12 @@ a run, seconds as configs/steroids_gan.py:smoke.
 dense minimax game of 2014 on: convolution, batch norm, LeakyReLU and the non-saturating
 loss, all sets of them. At every budget width, batch size and learning rate are searched
 at equal FLOPs, budgets four times apart, the bare game up to 16 times beyond the
-others: 1.2e15 FLOPs in all, 9 to 44 hours at 73 GFLOP/s of matrix products (2 CPU
-cores), besides 16,000 images to compare in each of 3,200 runs; resumable. Transposed
-convolution is left out for want of hours. `:frontier_digits` has batch norm, the loss
-and three budgets on the embedded scans, in minutes; on 8x8 pixels convolution has
-nothing to show. `:frontier_smoke` takes seconds.
+others: 1.2e15 FLOPs in all, 50 to 200 hours of 2 CPU cores at the 2 to 8 % of their
+matrix products that published games reach, besides 16,000 images to compare in each of
+3,200 runs; resumable. Transposed convolution is left out for want of hours.
+`:frontier_digits` has batch norm, the loss and three budgets on the embedded scans,
+1e13 FLOPs, in about an hour; on 8x8 pixels convolution has nothing to show.
+`:frontier_smoke` takes seconds.
 """
 
 from dlsteroids import config as config_lib

@@ -75,13 +75,14 @@ def most_different(
 
 
 def mistakes(counts: np.ndarray, most: int) -> Sequence[tuple[int, int, float]]:
-  """The most frequent confusions: (true class, predicted class, share of the class).
+  """Confusions, the largest share first: (true class, predicted, share of the class).
 
   Args:
     counts: confusion matrix [true, predicted].
     most: how many at most.
   """
   wrong = counts * ~np.eye(len(counts), dtype=bool)
-  order = np.argsort(-wrong, axis=None, kind='stable')[:most]
+  shares = wrong / np.maximum(1, counts.sum(axis=1, keepdims=True))
+  order = np.argsort(-shares, axis=None, kind='stable')[:most]
   cells = [divmod(int(flat), len(counts)) for flat in order]
-  return [(i, j, float(wrong[i, j] / counts[i].sum())) for i, j in cells if wrong[i, j]]
+  return [(i, j, float(shares[i, j])) for i, j in cells if wrong[i, j]]
