@@ -254,14 +254,14 @@ def _mark(
 
 
 def _write_before(ax: axes.Axes, x: float, y: float, text: str) -> None:
-  """A text to the left of a place: frontiers fall to the right, so none lies there."""
+  """A text below and left of a place: as frontiers fall, none lies there."""
   ax.annotate(
     text,
     (x, y),
-    (-6, 0),
+    (-2, -4),
     textcoords='offset points',
     ha='right',
-    va='center',
+    va='top',
     fontsize=7,
     color=canvas.INK,
     zorder=5,
