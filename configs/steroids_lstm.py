@@ -15,11 +15,13 @@ of compute: a feed-forward window (1987), recurrence (1990), LSTM's gates as one
 (1997), a second layer (2013), attention (2017). It is a ladder, since attention stands
 in recurrence's place, so that there are no Shapley values. At every budget width, batch
 size and learning rate are searched at equal FLOPs, budgets four times apart, the window
-up to 16 times beyond the others: 3.0e15 FLOPs in all, 23 to 115 hours at 73 GFLOP/s of
-matrix products (2 CPU cores), resumable. Gates one by one are left out for want of
-hours. `--config.study.budgets=0.0625,0.25,4,16,64` with
-`--config.study.budgets_bare=256,1024` goes on to four times the compute and trains only
-what is new. `:frontier_docs` has the window, the LSTM, attention and three budgets on
+up to 16 times beyond the others: 3.0e15 FLOPs in all, resumable. Four rungs and budgets
+up to 4, 2.7e14 FLOPs with their searches, took an hour of 2 CPU cores, with oneDNN:
+`--config.study.only=history=recurrence,history=gates,history
+--config.study.tune_seeds=2 --config.study.budgets=0.0625,0.25,4
+--config.study.budgets_bare=`. At that rate all take some 12 hours, without oneDNN a
+tenth more. A longer frontier trains only what is new. Gates one by one are left out for
+want of hours. `:frontier_docs` has the window, the LSTM, attention and three budgets on
 the embedded text, 1.1e13 FLOPs, in minutes: 200,000 characters and nets of 32 units are
 too little to show what attention is worth. `:frontier_smoke` takes seconds.
 """
