@@ -238,7 +238,7 @@ def test_nnx_scans_over_a_list_of_layers():
   layer = variables['params']['layers']['layers']['0']
   for kernel, bias in zip(layer['kernel'], layer['bias']):
     x = jnp.tanh(x @ kernel + bias)
-  np.testing.assert_allclose(output, x, rtol=1e-6)
+  np.testing.assert_allclose(output, x, rtol=1e-6, atol=1e-6)
 
 
 def test_a_linen_module_within_an_nnx_module_has_values_when_it_was_shown_an_example():
@@ -262,7 +262,7 @@ def test_a_linen_module_within_an_nnx_module_has_values_when_it_was_shown_an_exa
   for mutable in (False, ['intermediates']):
     output = model.apply(variables, x, train=False, hyper={}, mutable=mutable)
     output = output[0] if mutable else output
-    np.testing.assert_allclose(output, x @ kernel, rtol=1e-6)
+    np.testing.assert_allclose(output, x @ kernel, rtol=1e-6, atol=1e-6)
   with pytest.raises(errors.UserError, match=r'no values yet, body: .*\.lazy_init'):
     kinds.adapt(lambda config, *, rngs: Net(False, rngs), {}, 'net')
 
