@@ -6,6 +6,7 @@ and study.json of the pages, every figure drawn from them. Studies that divide t
 in log-error, at one width and few budgets, stand below as a second reading.
 """
 
+import itertools
 import math
 import pathlib
 import sys
@@ -18,7 +19,7 @@ from absl import app, logging
 from dlsteroids.analysis import attribution, frontier
 from dlsteroids.analysis import doublings as doublings_lib
 from dlsteroids.report import attribution as attribution_words
-from dlsteroids.report import blocks, formats, markdown
+from dlsteroids.report import blocks, facts, formats, markdown
 from dlsteroids.report import doublings as words
 from dlsteroids.report import notes as report_notes
 from dlsteroids.report.figures import canvas
@@ -278,9 +279,65 @@ def section(family: Family, drawings: Sequence[blocks.Drawing]) -> blocks.Sectio
   parts: list[Any] = [blocks.Prose(setting(family)), blocks.Prose(ends(family))]
   parts += drawings
   parts += [*part.parts, blocks.Bullets(tuple(edges(family)))]
+  parts += [blocks.Prose(text) for text in crossings(family)]
+  parts.append(alone(family))
   title = f'{formats.sentence_case(family.name)}: {family.data}'
   kept = tuple(p for p in parts if not isinstance(p, blocks.Bullets) or p.items)
   return blocks.Section(title, kept, family.page)
+
+
+def means_alone(family: Family) -> pd.DataFrame:
+  """Mean errors by FLOPs (rows) and what an arm has (columns), bare first.
+
+  Every arm stands for itself: ideas are mandatory, and what a subset does is not used.
+  """
+  study, ideas = family.study, family.result.ideas
+  runs = family.runs[(family.runs['tuned'] == 1) & (family.runs['status'] == 'ok')]
+  means = runs.groupby(['budget', 'arm'])[study.metric.column].mean().unstack()
+  names = {}
+  for toolbox, arm in sorted(doublings_lib.arms_of_toolboxes(study).items()):
+    own = [words.call_idea(idea) for i, idea in enumerate(ideas) if toolbox >> i & 1]
+    if not family.result.is_game:  # a rung takes the place of the one before
+      own = own[-1:]
+    names[arm] = ' + '.join(own) or 'bare'
+  work = study.arm('baseline').at[0].flops
+  means.index = pd.Index([work * budget for budget in means.index], name='flops')
+  return means[list(names)].rename(columns=names)
+
+
+def alone(family: Family) -> blocks.Table:
+  """What every arm reaches by itself at every budget."""
+  means, column = means_alone(family), family.study.metric.column
+  rows = tuple(
+    (
+      formats.flops(float(flops)),
+      *('' if math.isnan(v) else formats.value(column, v) for v in row),
+    )
+    for flops, row in zip(means.index, means.to_numpy())
+  )
+  head = ('Compute a run', *map(str, means.columns))
+  title = f'{formats.sentence_case(facts.words(family.study, column))} of every arm'
+  return blocks.Table(title, head, (True,) * len(head), rows)
+
+
+def crossings(family: Family) -> list[str]:
+  """At which budgets each rung of a ladder is better than the one before it."""
+  if family.result.is_game:
+    return []
+  means, parts = means_alone(family), []
+  for before, idea in itertools.pairwise(means.columns):
+    gain = family.study.metric.sign * (means[idea] - means[before]).dropna()
+    better, worse = (
+      [formats.flops(float(flops)) for flops in gain[chosen].index]
+      for chosen in (gain > 0, gain <= 0)
+    )
+    at = f'better at {formats.listing(better)}, worse at {formats.listing(worse)}'
+    at = 'worse at every budget' if not better else at
+    parts.append(f'{idea} {at if worse else "better at every budget"}')
+  return [
+    'Each arm by itself against the one before it, in means over seeds: '
+    f'{"; ".join(parts)}.'
+  ]
 
 
 def edges(family: Family) -> list[str]:

@@ -480,6 +480,8 @@ def describe(worth: frontier.Worth) -> str:
       text = f'{number(worth.value)} doublings'
       return f'{text} {interval(worth)}'.rstrip()
     case frontier.AT_LEAST:
+      if number(worth.low) == '0.0':  # bounds of a difference that say nothing
+        return 'an undetermined number of doublings'
       return f'more than {number(worth.low)} doublings {_bound(worth)}'.rstrip()
     case frontier.AT_MOST:
       return f'less than {number(worth.high)} doublings'
@@ -494,6 +496,8 @@ def cell(worth: frontier.Worth) -> str:
     case frontier.MEASURED:
       return f'{number(worth.value)} {interval(worth)}'.rstrip()
     case frontier.AT_LEAST:
+      if number(worth.low) == '0.0':
+        return 'undetermined'
       return f'> {number(worth.low)} {_bound(worth)}'.rstrip()
     case frontier.AT_MOST:
       return f'< {number(worth.high)}'

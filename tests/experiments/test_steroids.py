@@ -3,6 +3,7 @@
 import math
 import types
 
+import pandas as pd
 import pytest
 
 from dlsteroids.analysis import frontier
@@ -83,3 +84,33 @@ def test_undecided_studies_have_no_figures_and_no_growth(pages, tmp_path, monkey
 def test_without_published_studies_there_is_one_line(tmp_path):
   with pytest.raises(errors.UserError, match='no published study of frontiers'):
     steroids.read(tmp_path)
+
+
+def test_every_arm_by_itself_is_a_mean_over_its_tuned_runs(pages):
+  (family,) = steroids.read(pages)
+  means = steroids.means_alone(family)
+  assert list(means.columns) == ['bare', 'activation']
+  runs = family.runs[(family.runs['tuned'] == 1) & (family.runs['budget'] == 0.25)]
+  for name, level in (('bare', 'sigmoid'), ('activation', 'relu')):
+    own = runs.loc[runs['activation'] == level, 'test/accuracy']
+    assert means[name].iloc[0] == pytest.approx(own.mean())
+  assert math.isnan(means['activation'].iloc[-1])  # the bare arm alone goes so far
+  table = steroids.alone(family)
+  assert table.head == ('Compute a run', 'bare', 'activation')
+  assert table.rows[-1][2] == ''
+
+
+def test_a_ladder_says_where_a_rung_begins_to_pay(monkeypatch):
+  means = pd.DataFrame(
+    {'bare': [3.0, 2.5], 'gates': [3.1, 2.0], 'attention': [3.2, 2.1]},
+    index=[1e9, 4e9],
+  )
+  monkeypatch.setattr(steroids, 'means_alone', lambda family: means)
+  family = types.SimpleNamespace(
+    result=types.SimpleNamespace(is_game=False),
+    study=types.SimpleNamespace(metric=types.SimpleNamespace(sign=-1)),
+  )
+  (text,) = steroids.crossings(family)
+  assert text.replace('\u202f', ' ').endswith(
+    'gates better at 4.00 GFLOP, worse at 1.00 GFLOP; attention worse at every budget.'
+  )
