@@ -7,7 +7,7 @@ constant key `KEY`.
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -148,23 +148,47 @@ def _two_sided(sums: np.ndarray, deltas: np.ndarray) -> float:
   return (np.count_nonzero(beyond) + 1) / (FLIPS + 1)
 
 
-def _without_each(deltas: np.ndarray) -> Iterator[float]:
+def _without_each(
+  deltas: np.ndarray, is_low: Callable[[float], bool] = lambda bound: False
+) -> Iterator[float]:
   """p of `sign_flip` without each of the deltas in turn.
 
   Where flips are sampled, those of all deltas serve, so that each p costs one
-  subtraction: a delta's sign is taken out of every subset that it is in.
+  subtraction: a delta's sign is taken out of every subset that it is in. Where an upper
+  bound of a p `is_low` already, it is yielded in its place.
   """
   if len(deltas) <= EXACT_SEEDS + 1:
     yield from (sign_flip(np.delete(deltas, i)) for i in range(len(deltas)))
     return
   sums, (codes, _) = _subsets(deltas)[0], _flips(len(deltas))
+  bounds = _bounds_without_each(deltas, sums)
   for i, delta in enumerate(deltas):
+    if is_low(bounds[i]):
+      yield bounds[i]
+      continue
     rest = np.delete(deltas, i)
     if _snap(rest.sum(keepdims=True), rest)[0] == 0:
       yield 1.0
       continue
     bits = codes[i // 8] >> (i % 8) & 1
     yield _two_sided(_snap(sums - delta * bits, rest), rest)
+
+
+def _bounds_without_each(deltas: np.ndarray, sums: np.ndarray) -> list[float]:
+  """Upper bounds of the p of `_without_each`, from the sums of sampled subsets.
+
+  Without one delta a sum, and the rest of the total, moves by no more than the delta's
+  size: flips that lie further from the observed total cannot come to it. A delta that
+  could turn the total's sign has the bound 1.
+  """
+  total = float(deltas.sum())
+  ties = TIE * np.abs(deltas).sum()
+  near = math.copysign(1, total) * sums
+  least = np.sort(np.minimum(near, abs(total) - near))
+  reach = np.abs(deltas) + ties
+  counts = np.searchsorted(least, reach, side='right')
+  bounds = np.where(reach < abs(total), (counts + 1) / (FLIPS + 1), 1.0)
+  return np.minimum(bounds, 1.0).tolist()
 
 
 def one_sided(values: Numbers) -> float:
@@ -368,10 +392,14 @@ def pivotal(family: Sequence[Numbers], alpha: float) -> list[tuple[int, ...]]:
     others = p.copy()
     others[i] = smallest_p(len(deltas) - 1)
     hanging: list[int] = []
-    if adjusted[i] <= alpha and holm(others)[i] <= alpha:
-      for index, p_without in enumerate(_without_each(deltas)):
-        others[i] = p_without
-        if holm(others)[i] > alpha:
+
+    def holds(p_without: float, i: int = i, others: np.ndarray = others) -> bool:
+      others[i] = p_without
+      return bool(holm(others)[i] <= alpha)
+
+    if adjusted[i] <= alpha and holds(others[i]):
+      for index, p_without in enumerate(_without_each(deltas, holds)):
+        if not holds(p_without):
           hanging.append(index)
     result.append(tuple(hanging))
   return result

@@ -138,13 +138,24 @@ def key_of(row: Mapping[str, Any]) -> tuple[str, ...]:
   return tuple(str(row[name]) for name in ('arm', 'factor', 'level', 'reference'))
 
 
-@memoise.memoised
 def intervals_with_examples(
   source: summary.Source, column: str, state: int
 ) -> Mapping[tuple[str, ...], tuple[float, float]]:
   """Two-way intervals of the contrasts, where the scores of examples are stored."""
   study, runs = source.study, source.tables.runs
   alpha = looks.state(study, runs).alpha
+  # A study differs from itself before this look was entered in its looks alone.
+  parts = (study.contrasts, study.metrics, study.data, runs, source.arrays)
+  return memoise.once(
+    (intervals_with_examples, *parts, alpha, column, state),
+    lambda: _measure_with_examples(source, alpha, column, state),
+  )
+
+
+def _measure_with_examples(
+  source: summary.Source, alpha: float, column: str, state: int
+) -> dict[tuple[str, ...], tuple[float, float]]:
+  study, runs = source.study, source.tables.runs
   intervals = {}
   for contrast in dict.fromkeys((*summary.family(study), *study.contrasts)):
     try:

@@ -56,16 +56,25 @@ def memoised(function: Callable[P, R]) -> Callable[P, R]:
 
   @functools.wraps(function)
   def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-    if _scope is None:
-      return function(*args, **kwargs)
-    values = (*args, *kwargs.values())
-    key = function, tuple(kwargs), *map(_identify, values)
-    if key not in _scope:
-      # Arguments are kept, so that no other object gets their identity.
-      _scope[key] = values, function(*args, **kwargs)
-    return _scope[key][1]
+    values = (function, *kwargs, *args, *kwargs.values())
+    return once(values, lambda: function(*args, **kwargs))
 
   return wrapper
+
+
+def once(values: tuple[Any, ...], compute: Callable[[], R]) -> R:
+  """What `compute` returns, computed once in a `scope` for the same values.
+
+  For a function that depends on parts of its arguments only; the first value tells it
+  from other functions.
+  """
+  if _scope is None:
+    return compute()
+  key = tuple(map(_identify, values))
+  if key not in _scope:
+    # The values are kept, so that no other object gets their identity.
+    _scope[key] = values, compute()
+  return _scope[key][1]
 
 
 def _identify(value: Any) -> Any:

@@ -46,7 +46,7 @@ def long_studies(settings: Any) -> list[Row]:
         note='all bytes compared with their checksums'),
     Row(part, 'resume: all that comes before the report', [scan['resume']], 's',
         goal=60.0, below=True, note='nothing is left to train'),
-    Row(part, 'report', [report['report']], 's', goal=600.0, below=True,
+    Row(part, 'report', [report['report']], 's', goal=60.0, below=True,
         note='scan, tables, statistics, figures'),
     *(
       Row(part, f'peak memory, {name}', [found['peak']], 'MB', goal=4096.0, below=True)

@@ -286,6 +286,22 @@ def test_without_each_is_the_test_of_the_others(n):
   assert list(statistics._without_each(np.array([1.0, -1.0] * 10 + [3.0])))[-1] == 1.0
 
 
+@pytest.mark.parametrize('n', [18, 30, 70])
+def test_bounds_without_each_lie_above_and_decide_alike(n, monkeypatch):
+  rng = np.random.default_rng(n)
+  family = []
+  for shift in (0.1, -0.35, 0.5, 0.8, 3.0):
+    deltas = rng.normal(shift, 1, n)
+    deltas[0] = 4 * shift  # on which much hangs
+    family.append(deltas)
+    exact = np.array(list(statistics._without_each(deltas)))
+    bounds = statistics._bounds_without_each(deltas, statistics._subsets(deltas)[0])
+    assert (exact <= np.array(bounds) + 1e-15).all()
+  found = statistics.pivotal(family, 0.05)
+  monkeypatch.setattr(statistics, '_bounds_without_each', lambda d, sums: [1.0] * n)
+  assert statistics.pivotal(family, 0.05) == found
+
+
 def test_what_a_verdict_hangs_on():
   # of nine signs one is against: significant, unless a further one is lost
   deltas = np.array([1, 2, 3, 4, 5, 6, 7, 8, -0.5])
