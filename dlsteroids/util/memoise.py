@@ -56,7 +56,7 @@ def memoised(function: Callable[P, R]) -> Callable[P, R]:
 
   @functools.wraps(function)
   def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-    values = (function, *kwargs, *args, *kwargs.values())
+    values = (function, ' '.join(kwargs), *args, *kwargs.values())
     return once(values, lambda: function(*args, **kwargs))
 
   return wrapper

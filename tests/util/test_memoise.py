@@ -63,3 +63,29 @@ def test_objects_that_are_gone_are_not_mistaken(counted):
     for i in range(50):
       function([i], 'a')
   assert len(calls) == 50
+
+
+def test_a_keyword_is_not_a_word_of_the_same_letters():
+  calls = []
+
+  @memoise.memoised
+  def pair(one, two=0):
+    calls.append((one, two))
+    return one, two
+
+  with memoise.scope():
+    assert pair('two', 1) == ('two', 1)
+    assert pair(one='two', two=1) == ('two', 1)
+    assert pair('one', 'two') == ('one', 'two')
+    assert pair(one='two') == ('two', 0)  # not `pair('one', 'two')`
+  assert len(calls) == 4
+
+
+def test_once_depends_on_the_values_alone():
+  calls = []
+  compute = lambda: calls.append(1) or len(calls)
+  parts = object()
+  with memoise.scope():
+    assert [memoise.once((parts, 1), compute) for _ in range(2)] == [1, 1]
+    assert memoise.once((parts, 2), compute) == 2
+  assert memoise.once((parts, 1), compute) == 3  # outside nothing is kept
