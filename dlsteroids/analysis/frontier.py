@@ -32,6 +32,7 @@ CENSORED, OUTSIDE, DISAGREE = 'censored', 'outside 0 to 1', 'orders disagree'
 NO_GAIN, BEYOND = 'no gain', 'beyond the budgets'
 _GROWTH = 5  # targets of a slope
 _INSIDE = (0.25, 0.5, 0.75)  # of the errors that the bare and the full toolbox share
+_MOVED = 0.05  # of the errors that both share, by which a target is rounded at most
 _NEARLY = 0.9  # of the way to the least error that every toolbox reaches
 _CLOSE = 1e-6  # relative, between budgets that are one
 _REACHED = 0.9  # of the replicates in which a slope's targets must all be measured
@@ -659,7 +660,7 @@ def default_targets(frontiers: Frontiers) -> tuple[float | None, ...]:
   """Errors that both the bare and the full toolbox reach, then the full one's least.
 
   The former lie a quarter, a half and three quarters of the way on the scale between
-  the worst and the best error that both frontiers pass, rounded to two digits where
+  the worst and the best error that both frontiers pass, rounded to few digits where
   that stays between these; there are none if the frontiers share no error. Another one
   lies nine tenths of the way to the least error that every toolbox reaches, so that
   single ideas can be measured.
@@ -687,11 +688,20 @@ def _shared_places(frontiers: Frontiers) -> tuple[float, float] | None:
 
 
 def _round_within(scale: gains.Scale, place: float, worst: float, best: float) -> float:
-  """The error at a place, to two digits if that lies between two places."""
+  """The error at a place between two others, to the fewest digits that keep it apart.
+
+  Two at least, and so many that it moves by no more than `_MOVED` of the way between
+  the two: of targets near one another each stays one of its own.
+  """
   error = math.exp(place) - scale.shift if scale.logarithmic else place
-  rounded = float(f'{error:.2g}')
-  there = float(scale.place(rounded)) if rounded > 0 or not scale.logarithmic else -1e9
-  return rounded if best < there < worst else error
+  for digits in range(2, 6):
+    rounded = float(f'{error:.{digits}g}')
+    if rounded > 0 or not scale.logarithmic:
+      there = float(scale.place(rounded))
+      near = abs(there - place) <= _MOVED * (worst - best)
+      if near and best < there < worst:
+        return rounded
+  return error
 
 
 # How it grows

@@ -379,3 +379,20 @@ def test_bad_evidence_is_one_clear_line():
   refuses("arm 'other' has no budget", cells={**good.cells, 2: 'other'})
   with pytest.raises(ValueError, match='no place'):
     frontier.worth_at(frontier.trace(good, NATS, 9), -0.5)
+
+
+def test_targets_near_one_another_are_not_rounded_into_one():
+  # 2.3 to 1.9 nats: two digits would leave two of five
+  evidence = cases.evidence(
+    ('a',), lambda toolbox, flops: 1.8 + 0.5 * (2**toolbox * flops / 16) ** -0.2,
+    everywhere(2), seeds=3,
+  )  # fmt: skip
+  front = frontier.trace(evidence, NATS, 19)
+  growth = frontier.growth(front)
+  errors = [target.error for target in growth.targets]
+  assert len(set(errors)) == growth.used == 5
+  logs = np.log(errors)
+  assert np.diff(logs) == pytest.approx(np.diff(logs).mean(), rel=0.5)
+  fixed = [error for error in frontier.default_targets(front) if error is not None]
+  assert len(set(fixed)) == 4
+  assert growth.per_doubling.value == pytest.approx(0, abs=0.02)  # always one doubling
