@@ -54,8 +54,7 @@ def versions(python: str, kind: str) -> dict[str, str]:
       facts = worker.ready().facts
   except worker_lib.Failed as error:
     return {f'without {kind}': str(error)}
-  told = {k: v for k, v in facts.items() if k not in ('backend', 'devices')}
-  words = [f'{name} {value}' for name, value in told.items()]
+  words = [f'{k} {v}' for k, v in facts.items() if k not in ('backend', 'devices')]
   return {f'versions ({words[0]})': ', '.join(words)}
 
 

@@ -161,8 +161,7 @@ def long_store(phase: str, folder: str, runs: int) -> Offer:
 def statistics(folder: str, metrics: int) -> Offer:
   """Effects of a stored study on so many metrics, all but the first drawn."""
   place = pathlib.Path(folder)
-  told = manifest.read_study(place)
-  study = study_lib.from_json(told)
+  study = study_lib.from_json(manifest.read_study(place))
   runs = tables.runs(study, study.runs, results.read(place), {})
   generator = np.random.default_rng(0)
   drawn = {f'drawn{i}': generator.random(len(runs)) for i in range(metrics - 1)}

@@ -141,7 +141,7 @@ def write(
   notes = folder / f'{name}.notes.md'
   more = f'\n{notes.read_text()}' if notes.is_file() else ''
   files.write(folder / f'{name}.md', markdown(rows, about) + more)
-  told = {
+  tree = {
     'about': dict(about),
     'rows': [
       # JSON has no nan
@@ -149,4 +149,4 @@ def write(
       for row in rows
     ],
   }
-  files.write(folder / f'{name}.json', json.dumps(told, indent=1) + '\n')
+  files.write(folder / f'{name}.json', json.dumps(tree, indent=1) + '\n')

@@ -230,8 +230,8 @@ def draw_data_sets(result: data_sets_lib.DataSets) -> blocks.Drawing | None:
     'Mean paired difference over seeds with its interval on each data set, filled by '
     'the study’s own verdict; diamonds: the random-effects mean over data sets.'
   ]
-  told = _tell(rows, column)
-  alt = f'Effects on {formats.name(column)} over data sets, means: {told}.'
+  means = _tell(rows, column)
+  alt = f'Effects on {formats.name(column)} over data sets, means: {means}.'
   texts = (f'{facts.words(study, column)}: arm − reference', left, right)
   words = ('data_sets', 'Effects over data sets', caption, alt)
   return _finish(study, rows, texts, keys, words)
