@@ -162,8 +162,10 @@ def saved(family: Family) -> str:
   """What all ideas save at the hardest target, in factors and in doublings."""
   target, result = hardest(family), family.result
   worth, goal = target.together, words.name_target(family.study, result, target)
-  ideas, start = words.call_all(result), formats.sentence_case(_who(family))
-  verb = ('cut', 'cost') if len(result.ideas) > 1 else ('cuts', 'costs')
+  ideas = words.call_ideas(result, target)
+  start = formats.sentence_case(_who(family))
+  used = words.used_ideas(result, target)
+  verb = ('cut', 'cost') if len(used) > 1 else ('cuts', 'costs')
   if max(worth.high, worth.ci_high) <= 0:
     return (
       f'{start}: {ideas} {verb[1]} compute on the way to {goal} '
@@ -175,19 +177,26 @@ def saved(family: Family) -> str:
     f'{start}: {ideas} {verb[0]} the training compute on the way to {goal} '
     f'{"more than " if at_least else ""}{factor:.{0 if factor >= 10 else 1}f}-fold '
     f'({words.describe(worth)}{singles(family, target)}).'
+    f'{words.say_unused(result, target)}'
   )
 
 
 def singles(family: Family, target: frontier.TargetWorth) -> str:
-  """'; recurrence 3.1, gates 0.0', what every idea is worth; '' of one idea."""
+  """'; convolution 1.8, ReLU 1.2'; where some are not used, what all are worth then.
+
+  '' of one idea.
+  """
   worths = words.single_worths(family.result, target)
   if len(worths) < 2 or any(worth.kind != frontier.MEASURED for worth in worths):
     return ''
   listed = [
     f'{words.call_idea(idea)} {words.number(worth.value)}'
     for idea, worth in zip(family.result.ideas, worths)
+    if not words.is_unused(worth)
   ]
-  return f'; {", ".join(listed)}'
+  if len(listed) == len(worths):
+    return f'; {", ".join(listed)}'
+  return f'; with every idea mandatory {words.cell(target.mandatory)}'
 
 
 def _who(family: Family) -> str:

@@ -30,6 +30,7 @@ _GAME = {
   'to_bare': 'given to the bare model',
 }
 _SHORT = 24  # letters of an idea's name, at most
+_UNUSED = 'not used'
 _FEW = 3  # ideas that a sentence names one by one
 # Months in which published systems' training compute doubled (Sevilla et al. 2022).
 _PACES = ((20, 'before 2010'), (6, 'from 2010 to 2022'))
@@ -72,9 +73,10 @@ def together(
   full, bare = describe_cost(target.full), describe_cost(target.bare)
   beyond = target.bare.kind == frontier.AT_LEAST
   text = (
-    f'To reach {goal}, {call_all(result)} {_be(result)} worth '
+    f'To reach {goal}, {call_ideas(result, target)} {_be(result, target)} worth '
     f'{describe(target.together)} of compute: the full model needs {full} a run, the '
     f'bare one {bare}{", the most that it was given" if beyond else ""}.'
+    f'{say_unused(result, target)}'
   )
   if is_certain(target.together):
     return text
@@ -95,20 +97,46 @@ def headline(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
   if is_certain(worth):
     begin = f'The ideas {"save" if _least(worth) > 0 else "cost"} compute'
   return (
-    f'{begin}: to reach {name_target(study, result, target)}, {call_all(result)} '
-    f'{_be(result)} worth {describe(worth)}.'
+    f'{begin}: to reach {name_target(study, result, target)}, '
+    f'{call_ideas(result, target)} {_be(result, target)} worth {describe(worth)}.'
+    f'{say_unused(result, target)}'
   )
 
 
-def call_all(result: doublings_lib.Doublings) -> str:
-  """'ReLU', 'convolution and ReLU together'; of many 'all ideas together'."""
-  ideas = [call_idea(idea) for idea in result.ideas]
+def call_ideas(result: doublings_lib.Doublings, target: frontier.TargetWorth) -> str:
+  """'ReLU', 'convolution and ReLU together'; of many 'all ideas together'.
+
+  Ideas that are not used on the way to the target are not named.
+  """
+  ideas = used_ideas(result, target)
   together = ' together' if len(ideas) > 1 else ''
   return ('all ideas' if len(ideas) > _FEW else formats.listing(ideas)) + together
 
 
-def _be(result: doublings_lib.Doublings) -> str:
-  return 'are' if len(result.ideas) > 1 else 'is'
+def used_ideas(
+  result: doublings_lib.Doublings, target: frontier.TargetWorth
+) -> list[str]:
+  """What is used on the way to a target; all ideas if nothing is."""
+  ideas = [call_idea(idea) for idea in result.ideas]
+  worths = single_worths(result, target)
+  return [idea for idea, w in zip(ideas, worths) if not is_unused(w)] or ideas
+
+
+def say_unused(result: doublings_lib.Doublings, target: frontier.TargetWorth) -> str:
+  """' Not used: gates and attention.', after a sentence on the others; or ''."""
+  used = used_ideas(result, target)
+  others = [name for idea in result.ideas if (name := call_idea(idea)) not in used]
+  return f' Not used: {formats.listing(others)}.' if others else ''
+
+
+def is_unused(worth: frontier.Worth) -> bool:
+  """Whether in no replicate an idea saves anything: a smaller set does as well."""
+  ends = [end for end in (worth.ci_low, worth.ci_high) if not math.isnan(end)]
+  return worth.low == worth.high == 0 and not any(ends)
+
+
+def _be(result: doublings_lib.Doublings, target: frontier.TargetWorth) -> str:
+  return 'are' if len(used_ideas(result, target)) > 1 else 'is'
 
 
 def reached(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
@@ -179,8 +207,8 @@ def steps(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
   if target is None or len(result.ideas) < 2:
     return []
   first, *others = (
-    f'{name_idea(idea)} {describe(worth.in_order)}'
-    for idea, worth in zip(result.ideas, target.ideas)
+    f'{name_idea(idea)} {_UNUSED if is_unused(worth) else describe(worth)}'
+    for idea, worth in zip(result.ideas, (idea.in_order for idea in target.ideas))
   )
   begin = 'Rung by rung'
   if all(idea.year for idea in result.ideas):
@@ -237,9 +265,13 @@ def grown(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
     says = 'they pay less where more is asked'
   elif slope.ci_low <= 0:
     says = 'whether they pay more where more is asked is not certain'
-  costs = [t.full.value for t in growth.targets if math.isfinite(t.full.value)]
-  span = ' and '.join(formats.flops(2.0**cost) for cost in (min(costs), max(costs)))
-  text = f'{text} [{low}, {high}] between {span}: {says}.'
+  measured = [t for t in growth.targets if t.together.kind == frontier.MEASURED]
+  first = tell_error(study, result, measured[0].error)
+  last = name_target(study, result, measured[-1])
+  text = (
+    f'{text} [{low}, {high}] over {len(measured)} targets from {first} to {last}: '
+    f'{says}.'
+  )
   part = formats.sentence_case(singly(study, result))
   return [f'{text} {part}.' if part else text]
 
@@ -256,10 +288,15 @@ def singly(study: study_lib.Study, result: doublings_lib.Doublings) -> str:
     return ''
   (easy, before), (hard, after) = whole[0], whole[-1]
   parts = [
-    f'{call_idea(idea)} {number(one.value)} to {number(two.value)}'
+    f'{call_idea(idea)} '
+    + (
+      _UNUSED
+      if is_unused(one) and is_unused(two)
+      else f'{number(one.value)} to {number(two.value)}'
+    )
     for idea, one, two in zip(result.ideas, before, after)
   ]
-  first = _tell_error(study, result, easy.error)
+  first = tell_error(study, result, easy.error)
   goal = name_target(study, result, hard)
   return f'from {first} to {goal} {", ".join(parts)}'
 
@@ -372,6 +409,10 @@ def notes(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
     'The design is a ladder: an idea’s worth is what its rung saves over the rungs '
     'before, and these add up. Another order would give other numbers, and there are '
     'no Shapley values.': not result.is_game,
+    'Not used: in no replicate does a set with the idea do better than the one without '
+    'it. By itself it may be worse, which is worth nothing here.': any(
+      is_unused(worth) for t in result.targets for worth in single_worths(result, t)
+    ),
     'In the order of history is what an idea saves over those published before it; '
     'these add up, too.': result.is_game and result.in_order,
     'Intervals are of 95 %: they resample the seeds and choose points and subsets '
@@ -430,7 +471,7 @@ def _table(study: study_lib.Study, result: doublings_lib.Doublings) -> blocks.Ta
     if all(w.kind != frontier.MEASURED for w in single_worths(result, target)):
       continue
     for idea, worth in zip(result.ideas, target.ideas):
-      cells = {name: cell(getattr(worth, name)) for name in heads}
+      cells = {name: idea_cell(getattr(worth, name)) for name in heads}
       rows.append({**goal, 'Idea': name_idea(idea), **_headed(heads, cells)})
   return tables.make('Worth in doublings of compute', rows, ['Target', 'Idea'])
 
@@ -454,13 +495,13 @@ def name_error(
   """An error as the metric is read."""
   assert result.frontiers is not None
   column = study.metric.column
-  text = _tell_error(study, result, error)
+  text = tell_error(study, result, error)
   if formats.is_share(column) and result.frontiers.scale.higher:
     return f'{text} {column.split("/")[0]} error'
   return f'{text} {facts.words(study, column)}'
 
 
-def _tell_error(
+def tell_error(
   study: study_lib.Study, result: doublings_lib.Doublings, error: float
 ) -> str:
   """'2.3 %', '1.62': an error's number, without noughts that round nothing."""
@@ -488,6 +529,11 @@ def describe(worth: frontier.Worth) -> str:
     case frontier.BETWEEN:
       return f'{number(worth.low)} to {number(worth.high)} doublings'
   return 'an undetermined number of doublings'
+
+
+def idea_cell(worth: frontier.Worth) -> str:
+  """The worth of a single idea in a table."""
+  return _UNUSED if is_unused(worth) else cell(worth)
 
 
 def cell(worth: frontier.Worth) -> str:

@@ -351,25 +351,25 @@ def edges(tuning: study_lib.Tuning | None) -> list[str]:
     by_condition.setdefault(regimes.name_condition(where), []).append(choice)
   notes = []
   for path in tuning.grid:
-    parts = []
-    for condition, choices in by_condition.items():
-      ends = []
-      at_ends = [choice for choice in choices if tuning.is_end(choice, path)]
-      for word, end in (('largest', max), ('smallest', min)):
+    for word, further, end in (
+      ('largest', 'larger', max),
+      ('smallest', 'smaller', min),
+    ):
+      parts = []
+      for condition, choices in by_condition.items():
         arms = [
           choice.arm
-          for choice in at_ends
-          if choice.numbers[path] == end(tuning.tried(choice, path))
+          for choice in choices
+          if tuning.is_end(choice, path)
+          and choice.numbers[path] == end(tuning.tried(choice, path))
         ]
         names = formats.listing(arms)
         if len(arms) > _MOST:
           names = f'{len(arms)} of {len(choices)} arms'
-        ends += [f'the {word} by {names}'] if arms else []
-      if ends:
-        parts.append(f'{condition}, {formats.listing(ends)}')
-    if parts:
-      notes.append(
-        f'Another {path}, beyond those tried, may be better where an end of them was '
-        f'chosen: {"; ".join(parts)}.'
-      )
+        parts += [f'by {names} at {condition}'] if arms else []
+      if parts:
+        notes.append(
+          f'The {word} {path} tried was chosen, and a {further} one may be better: '
+          f'{"; ".join(parts)}.'
+        )
   return notes

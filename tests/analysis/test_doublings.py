@@ -261,7 +261,9 @@ def test_a_ladder_in_words(ladder):
   study, result = ladder
   texts = ' '.join(words.sentences(study, result))
   assert 'In the order of history, each over what came before, at ' in texts
-  assert 'dropout (2012) 0.0 doublings [' in texts
+  assert 'dropout (2012) not used' in texts
+  assert 'Not used: dropout.' in texts
+  assert 'activation is worth' in texts
   assert 'activation (2011) 2.' in texts or 'activation (2011) 1.9' in texts
   # 2 doublings of 6 months each, or of 20
   assert '1.0 years at the pace of 6 months a doubling' in texts

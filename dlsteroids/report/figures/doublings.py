@@ -77,7 +77,7 @@ def draw_frontiers(
     caption += (
       ' Between the lines at a target: doublings of compute that all ideas save'
     )
-    caption += ', below them those of each.' if result.in_order else '.'
+    caption += '; at the hardest, below, those of each.' if result.in_order else '.'
   if result.in_order and len(result.ideas) > 1:
     caption += ' “+”: added to the ideas above.'
   parts = [
@@ -329,14 +329,16 @@ def draw_worth(
     for row, worth in enumerate(worths):
       _bar(ax, worth, row - 0.4 + thick * (at + 0.5), 0.8 * thick, colour)
   what = 'Shapley value' if result.is_game else 'over the rungs before'
-  canvas.write(fig, 0.02, 0.14, f'doublings of compute, {what}', fontsize=8)
+  goal = gains.name_error(study, frontiers.scale)
+  title = f'doublings of compute, {what}, on the way to a target of {goal}'
+  canvas.write(fig, 0.02, 0.14, title, fontsize=8)
   keys = [
-    panels.Key(f'at {words.name_target(study, result, t)}', colour)
+    panels.Key(f'at {words.tell_error(study, result, t.error)}', colour)
     for t, colour in zip(picked, (canvas.BLUE, canvas.ORANGE))
   ]
   panels.write_legend(fig, keys, 0.37)
   alt = '; '.join(
-    f'{row}: {words.cell(worth)}'
+    f'{row}: {words.idea_cell(worth)}'
     for worths in listed
     for row, worth in zip(rows, worths)
   )
@@ -386,8 +388,9 @@ def _bar(
   ax: axes.Axes, worth: frontier.Worth, y: float, height: float, colour: str
 ) -> None:
   """A bar with its interval, an arrowhead at a bound, a word where nothing is known."""
-  if worth.kind == frontier.UNDETERMINED:
-    ax.text(0, y, '  undetermined', fontsize=6.5, color=canvas.SOFT, va='center')
+  if worth.kind == frontier.UNDETERMINED or words.is_unused(worth):
+    text = f'  {words.idea_cell(worth)}'
+    ax.text(0, y, text, fontsize=6.5, color=canvas.SOFT, va='center')
     return
   if worth.kind == frontier.BETWEEN:
     span = worth.high - worth.low
