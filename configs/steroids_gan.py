@@ -14,8 +14,9 @@ a run, seconds as configs/steroids_gan.py:smoke.
 `:frontier` measures on MNIST what each idea is worth in doublings of compute, from the
 dense minimax game of 2014 on: the non-saturating loss, convolution and batch norm, all
 sets of them. At every budget width, batch size and learning rate are searched at equal
-FLOPs, budgets four times apart, the bare game up to 4 times beyond the others: resumable.
-LeakyReLU is in every arm, and transposed convolution is left out, for want of hours.
+FLOPs, budgets four times apart, the bare game up to 4 times beyond the others:
+resumable. LeakyReLU is in every arm, and transposed convolution is left out, for want
+of hours.
 `:frontier_digits` has batch norm, the loss and three budgets on the embedded scans,
 1e13 FLOPs; on 8x8 pixels convolution has nothing to show. `:frontier_smoke` takes
 seconds.

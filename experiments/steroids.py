@@ -55,7 +55,8 @@ INTRODUCTION = (
   'Intervals are of 95 %.',
 )
 LIMITS = (
-  'Scale: nets of thousands of parameters, seconds to minutes of one processor a run. '
+  'Scale: nets of thousands to hundreds of thousands of parameters, seconds to '
+  'minutes of one processor a run. '
   'What an idea is worth can grow or fall with scale, and some ideas exist for its '
   'sake alone.',
   'Ideas: those named with each study. Others, such as depth, dropout and batch norm '
@@ -233,16 +234,18 @@ def ways(families: Sequence[Family]) -> str:
     way = words.find_way(family.result)
     if way is not None and is_decided(family):
       alone, aided = words.number(way.bare), words.number(way.full)
-      amounts = f'{aided} and {alone}'
+      amounts = f'{alone} and {aided}'
       if not parts:
-        amounts = f'{aided} doublings of it with the ideas and {alone} without'
+        amounts = (
+          f'{alone} doublings of compute without the ideas and {aided} with them'
+        )
       parts.append(f'{amounts} ({_who(family)})')
   if not parts:
     return ''
   return (
-    'Compute does the rest: from the bare model’s least budget on, those targets take '
-    f'{formats.listing(parts)}. What share of the way that is depends on the ends, and '
-    'on which of the two comes first.'
+    'Compute does the rest: from the bare model’s smallest budget to those targets it '
+    f'takes {"; ".join(parts)}. What share of the way belongs to the ideas depends on '
+    'where it begins and ends, and on which of the two comes first.'
   )
 
 
@@ -285,14 +288,25 @@ def largest(family: Family, target: frontier.TargetWorth) -> str:
 def section(family: Family, drawings: Sequence[blocks.Drawing]) -> blocks.Section:
   """One family: the frontier's figure, what ideas are worth, what it took."""
   part = words.section(family.study, family.result)
-  parts: list[Any] = [blocks.Prose(setting(family)), blocks.Prose(ends(family))]
+  parts: list[Any] = [blocks.Prose(f'{setting(family)} {examples(family)}')]
   parts += drawings
   parts += [*part.parts, blocks.Bullets(tuple(edges(family)))]
   parts += [blocks.Prose(text) for text in crossings(family)]
-  parts.append(alone(family))
+  parts += [alone(family), arms(family)]
   title = f'{formats.sentence_case(family.name)}: {family.data}'
   kept = tuple(p for p in parts if not isinstance(p, blocks.Bullets) or p.items)
   return blocks.Section(title, kept, family.page)
+
+
+def names_of_arms(family: Family) -> dict[str, str]:
+  """What the page calls each arm, bare first: by the ideas that it has."""
+  ideas, names = family.result.ideas, {}
+  for toolbox, arm in sorted(doublings_lib.arms_of_toolboxes(family.study).items()):
+    own = [words.call_idea(idea) for i, idea in enumerate(ideas) if toolbox >> i & 1]
+    if not family.result.is_game:  # a rung takes the place of the one before
+      own = own[-1:]
+    names[arm] = ' + '.join(own) or 'bare'
+  return names
 
 
 def means_alone(family: Family) -> pd.DataFrame:
@@ -300,15 +314,10 @@ def means_alone(family: Family) -> pd.DataFrame:
 
   Every arm stands for itself: ideas are mandatory, and what a subset does is not used.
   """
-  study, ideas = family.study, family.result.ideas
+  study = family.study
   runs = family.runs[(family.runs['tuned'] == 1) & (family.runs['status'] == 'ok')]
   means = runs.groupby(['budget', 'arm'])[study.metric.column].mean().unstack()
-  names = {}
-  for toolbox, arm in sorted(doublings_lib.arms_of_toolboxes(study).items()):
-    own = [words.call_idea(idea) for i, idea in enumerate(ideas) if toolbox >> i & 1]
-    if not family.result.is_game:  # a rung takes the place of the one before
-      own = own[-1:]
-    names[arm] = ' + '.join(own) or 'bare'
+  names = names_of_arms(family)
   work = study.arm('baseline').at[0].flops
   means.index = pd.Index([work * budget for budget in means.index], name='flops')
   return means[list(names)].rename(columns=names)
@@ -377,22 +386,42 @@ def setting(family: Family) -> str:
   return (
     f'Ideas: {ideas}. {len(study.arms)} sets of them at budgets from {low} to {high} a '
     f'run, {len(study.seeds)} seeds that the search did not see; {len(every):,} runs '
-    f'with those of the searches, {formats.flops(sum(every))}, {hours:.1f} hours of '
-    'training.'
+    f'with those of the searches, {formats.flops(sum(every))} in {hours:.1f} hours of '
+    f'training and evaluation, {formats.flops(sum(every) / hours / 3600)} a second.'
   )
 
 
-def ends(family: Family) -> str:
-  """What is called bare and full: options, parameters; and the data's sizes."""
-  study, frontiers = family.study, family.result.frontiers
-  assert frontiers is not None
-  bare, full = (study.arm(frontiers.cells[end]) for end in (0, frontiers.full))
-  options = ', '.join(f'{path}={value}' for path, value in bare.overrides)
-  sizes = ', '.join(f'{count:,} {split}' for split, count in study.data.sizes.items())
-  return (
-    f'At width ×1 the full model has {full.params:,} parameters, the bare one '
-    f'({options}) {bare.params:,}. Examples: {sizes}.'
-  )
+def examples(family: Family) -> str:
+  """The sizes of the data's splits."""
+  sizes = family.study.data.sizes
+  return f'Examples: {", ".join(f"{n:,} {split}" for split, n in sizes.items())}.'
+
+
+def arms(family: Family) -> blocks.Table:
+  """What each arm is at width ×1: options, parameters, the work of a step."""
+  study = family.study
+  own = {
+    name: study.arm(arm).overrides or _options_of_full(study)
+    for arm, name in names_of_arms(family).items()
+  }
+  rows = []
+  for arm, name in names_of_arms(family).items():
+    options = ', '.join(f'{path}={value}' for path, value in own[name])
+    work = formats.flops(study.arm(arm).flops_per_step)
+    rows.append((name, options, f'{study.arm(arm).params:,}', work))
+  head = ('Arm', 'Options', 'Parameters', 'A step')
+  return blocks.Table('What each arm is', head, (False, False, True, True), tuple(rows))
+
+
+def _options_of_full(study: study_lib.Study) -> list[tuple[str, Any]]:
+  """The config's values of every option that another arm sets."""
+  paths = {path: None for arm in study.arms for path, _ in arm.overrides}
+  found = []
+  for path in sorted(paths, key=lambda path: path != 'model.name'):
+    group, _, option = path.partition('.')
+    if option in study.config[group]:
+      found.append((path, study.config[group][option]))
+  return found
 
 
 def provenance(family: Family) -> str:

@@ -367,9 +367,9 @@ def ends(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
   one, two = way.compute_first, way.ideas_first
   texts.append(
     f'No share of the two is printed, as {_REASONS[way.reason]}. In '
-    f'{facts.words(study, study.metric.column)}: compute first brings '
-    f'{change(one.compute)}, then the ideas {change(one.ideas)}; the ideas first bring '
-    f'{change(two.ideas)}, then compute {change(two.compute)}.'
+    f'{facts.words(study, study.metric.column)}: compute first changes it by '
+    f'{change(one.compute)}, then the ideas by {change(one.ideas)}; the ideas first '
+    f'change it by {change(two.ideas)}, then compute by {change(two.compute)}.'
   )
   return texts
 
