@@ -22,6 +22,7 @@ from dlsteroids.run import interrupt
 from dlsteroids.util import environment, errors, lock, terminal
 
 NAME = 'python -m dlsteroids'
+BY_FOLDER = ('status', 'report')  # actions that a study's folder is enough for
 # Tracing makes millions of small objects; looking for cycles among them as often as
 # Python does by default is a fifth of its time.
 COLLECT_AFTER = (50_000, 10, 10)
@@ -217,10 +218,14 @@ def parse(argv: Sequence[str], needs_config: bool = True) -> Command:
     )
   if values.workdir:
     values['workdir'].value = os.path.expanduser(values.workdir)
-  without = values.action == 'status' and values.workdir
+  without = values.action in BY_FOLDER and values.workdir
+  if without and not config and overrides:
+    path = next(iter(overrides))
+    raise errors.UserError(f'--config.{path} goes with a study, not with its folder')
   if needs_config and not config and not without:
+    folder = ' or --workdir=FOLDER' if values.action in BY_FOLDER else ''
     raise errors.UserError(
-      f'which study? dlsteroids {values.action} CONFIG; shipped: '
+      f'which study? dlsteroids {values.action} CONFIG{folder}; shipped: '
       f'{", ".join(files.shipped()) or "none here"}, or a file of your own (--help)'
     )
   return Command(values, config, overrides, list(argv[1:]))
@@ -294,6 +299,9 @@ def _act(command: Command) -> int:
     return 0
   if values.action == 'judge':
     return _judge(command)
+  if values.action == 'report' and not command.config:  # its folder says which study
+    environment.prepare()
+    return _report(command, None, pathlib.Path(values.workdir))
   from dlsteroids.plan import manifest
 
   request = files.read(command.config, command.overrides, command.rerun())
@@ -313,12 +321,14 @@ def _act(command: Command) -> int:
   return _report(command, request, workdir)
 
 
-def _report(command: Command, request: files.Request, workdir: pathlib.Path) -> int:
-  """The actions `run` and `report`: prints the findings; the exit code."""
+def _report(
+  command: Command, request: files.Request | None, workdir: pathlib.Path
+) -> int:
+  """The actions `run` and, with or without a request, `report`; the exit code."""
   from dlsteroids.cli import printout
   from dlsteroids.run import launch
 
-  if command.flags.action == 'report':
+  if request is None or command.flags.action == 'report':
     with lock.hold(workdir) if workdir.exists() else contextlib.nullcontext():
       answer = launch.export(workdir, _say(command))
   else:

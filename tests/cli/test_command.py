@@ -91,7 +91,27 @@ def test_words_come_in_any_order():
   assert parsed('plan', '--config=my.py:fast', *options) == wanted
   assert parsed('--config', 'my.py:fast', '--action', 'plan', *options) == wanted
   assert parsed('my.py') == ('run', 'my.py', {})
-  assert parsed('status', '--workdir=there')[1] == ''
+  for action in command.BY_FOLDER:
+    assert parsed(action, '--workdir=there')[1] == ''
+
+
+def test_a_folder_says_which_study_but_takes_no_options():
+  with pytest.raises(errors.UserError, match=r'report CONFIG or --workdir'):
+    parsed('report')
+  with pytest.raises(errors.UserError, match=r'train\.steps goes with a study'):
+    parsed('report', '--workdir=there', '--config.train.steps=5')
+  with pytest.raises(errors.UserError, match='which study'):
+    parsed('plan', '--workdir=there')
+
+
+def test_a_report_is_remade_from_its_folder_alone(tmp_path, capsys):
+  words = ['dlsteroids', 'configs/digits_cnn.py:smoke', f'--workdir={tmp_path}']
+  assert command.main(words) == 0
+  whole = (tmp_path / 'report.md').read_text(encoding='utf-8')
+  (tmp_path / 'report.md').unlink()
+  assert command.main(['dlsteroids', 'report', f'--workdir={tmp_path}']) == 0
+  assert f'report: {tmp_path}' in capsys.readouterr().out
+  assert (tmp_path / 'report.md').read_text(encoding='utf-8') == whole
 
 
 def test_home_is_expanded(monkeypatch):
