@@ -73,6 +73,9 @@ def draw_frontiers(
     'chosen there and the best subset of the ideas; lines: their fit that does not '
     'rise; bands: 95 % intervals over seeds.'
   )
+  hollow = [toolbox for toolbox in shown if not _all_own(frontiers, toolbox)]
+  if hollow:
+    caption += ' Hollow points: with an idea left out, as that is better there.'
   if any(words.is_certain(t.together) for t in result.targets):
     caption += (
       ' Between the lines at a target: doublings of compute that all ideas save'
@@ -208,14 +211,25 @@ def _plot(
   colour: str,
   same: int,
 ) -> None:
-  """A frontier; the `same` ones drawn later must leave its edges to be seen."""
+  """A frontier, its points hollow where a subset of the toolbox does better.
+
+  The `same` ones drawn later must leave its edges to be seen.
+  """
   curve, wider = frontiers.curves[toolbox], 2.4 * same
   x = curve.log_flops / math.log(10)
   middle, low, high = (frontiers.scale.place(errors) for errors in band)
   means = frontiers.scale.place(curve.means[0])
   ax.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
   ax.plot(x, middle, color=colour, linewidth=1.5 + wider)
-  ax.plot(x, means, 'o', color=colour, markersize=3.4 + wider)
+  own = np.array([arm == frontiers.cells[toolbox] for arm in curve.arms])
+  look: dict[str, Any] = {'color': colour, 'markersize': 3.4 + wider}
+  ax.plot(x[own], means[own], 'o', **look)
+  ax.plot(x[~own], means[~own], 'o', markerfacecolor=canvas.PAPER, **look)
+
+
+def _all_own(frontiers: frontier.Frontiers, toolbox: int) -> bool:
+  """Whether a toolbox uses all that it has at every budget."""
+  return set(frontiers.curves[toolbox].arms) == {frontiers.cells[toolbox]}
 
 
 def _coincide(one: frontier.Curve, other: frontier.Curve) -> bool:
