@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from experiments.bench import worker as worker_lib
 from experiments.bench.worker import Worker
 
+ONEDNN = 'xla_cpu_experimental_onednn_custom_call'  # before jax 0.12 it does nothing
 CPU = {'JAX_PLATFORMS': 'cpu'}  # comparisons on the processor, GPU at hand or not
 MODES = ('eager', 'channels_last', 'compile', 'compile channels_last')  # of torch
 

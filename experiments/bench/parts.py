@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.bench import cases, common, conv, devices, members, study
+from experiments.bench import cases, common, conv, devices, forms, members, study
 from experiments.bench import worker as worker_lib
 from experiments.bench.common import Settings
 from experiments.bench.page import Row
@@ -168,9 +168,6 @@ def overhead(settings: Settings) -> list[Row]:
   return rows
 
 
-ONEDNN = 'xla_cpu_experimental_onednn_custom_call'  # before jax 0.12 it does nothing
-
-
 def onednn(settings: Settings) -> list[Row]:
   """Studies with oneDNN's products, which XLA_FLAGS asks for, against without."""
   part = 'oneDNN’s convolutions and matrix products against XLA’s own'
@@ -179,7 +176,9 @@ def onednn(settings: Settings) -> list[Row]:
     for case in settings.cases('text256', 'small8', 'lenet', 'cifar', 'mlp'):
       spec = {'kind': 'engine', 'case': case, 'count': settings.count}
       with (
-        Worker(python, spec, **common.CPU, XLA_FLAGS=f'--{ONEDNN}=true') as chosen,
+        Worker(
+          python, spec, **common.CPU, XLA_FLAGS=f'--{common.ONEDNN}=true'
+        ) as chosen,
         Worker(python, spec, **common.CPU) as usual,
       ):
         pair = [
@@ -201,6 +200,7 @@ PARTS: Mapping[str, Any] = {
   'small': small,
   'recurrent': recurrent,
   'convolutions': conv.convolutions,
+  'forms': forms.forms,
   'overhead': overhead,
   'onednn': onednn,
   'compile': study.compilation,

@@ -32,6 +32,7 @@ MODULES = {  # where the function lies that makes an offer of this kind
   'overhead': 'engine',
   'overlap': 'start',
   'compile_study': 'start',
+  'conv_forms': 'forms',
   'conv_jax': 'conv',
   'conv_torch': 'conv',
   'rates': 'start',

@@ -141,6 +141,30 @@ def test_a_product_of_patches_is_the_convolution(case):
   test_second_derivatives_in_a_scan_are_the_plain_ones(case)
 
 
+@pytest.mark.parametrize('inputs', [1, 3, 16])
+def test_every_form_is_autodiffs_in_float64(inputs):
+  geometry = convolution.Geometry(
+    (9, 7), (3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1)
+  )
+  draws = np.random.default_rng(0)
+  with jax.enable_x64(True):
+    x = jnp.asarray(draws.normal(size=(16, 9, 7, inputs)))
+    kernel = jnp.asarray(draws.normal(size=(3, 3, inputs, 8)))
+    convolve = functools.partial(
+      jax.lax.conv_general_dilated,
+      window_strides=(1, 1),
+      padding=geometry.padding,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+    y, pull = jax.vjp(lambda kernel: convolve(x, kernel), kernel)
+    dy = jnp.asarray(draws.normal(size=y.shape))
+    for form in convolution.FORMS.values():
+      _close(form(x, kernel, geometry), np.asarray(y), 1e-9)
+    for name, form in convolution.KERNEL_GRADIENTS.items():
+      if name != 'planes' or inputs == 1:
+        _close(form(x, dy, geometry), np.asarray(pull(dy)[0]), 1e-9)
+
+
 @pytest.mark.parametrize('patches', [False, True])
 def test_both_forms_of_a_large_kernel_gradient(patches, monkeypatch):
   """Whichever this version of JAX would take. Oracles: torch, and autodiff."""

@@ -9,7 +9,8 @@ order keep that form. Values and gradients are those of
 """
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -96,7 +97,7 @@ def conv(
       dimension_numbers=_LAYOUT,
       feature_group_count=groups,
     )
-  geometry = _Geometry(size, window, strides, pads, (1, 1), dilation)
+  geometry = Geometry(size, window, strides, pads, (1, 1), dilation)
   if groups == 1:
     return _conv(x, kernel, geometry)
   parts = zip(jnp.split(x, groups, axis=3), jnp.split(kernel, groups, axis=3))
@@ -144,7 +145,7 @@ def local_conv(
   return jnp.einsum('bhwk,hwkf->bhwf', patches, kernel)
 
 
-class _Geometry(NamedTuple):
+class Geometry(NamedTuple):
   """What is static of a convolution; (H, W) each."""
 
   size: sliding.Pair  # of the image
@@ -155,7 +156,11 @@ class _Geometry(NamedTuple):
   dilation: sliding.Pair  # of the kernel
 
 
-def _spans(geometry: _Geometry) -> Any:
+# Of images, and a kernel or slopes: what a form of a convolution or gradient computes.
+Form = Callable[[Any, Any, Geometry], Any]
+
+
+def _spans(geometry: Geometry) -> Any:
   """Per axis: extents of dilated image and kernel, outputs, their dilated extent."""
   for n, m, s, (lo, hi), spread, dilation in zip(*geometry):
     image, kernel = (n - 1) * spread + 1, (m - 1) * dilation + 1
@@ -163,7 +168,7 @@ def _spans(geometry: _Geometry) -> Any:
     yield image, kernel, out, (out - 1) * s + 1, lo
 
 
-def _adjoint(geometry: _Geometry) -> _Geometry:
+def _adjoint(geometry: Geometry) -> Geometry:
   """The convolution, with the turned kernel, that is the gradient by the image."""
   size, padding = [], []
   for image, kernel, out, extent, lo in _spans(geometry):
@@ -179,7 +184,7 @@ def _adjoint(geometry: _Geometry) -> _Geometry:
   )
 
 
-def _enlarges(geometry: _Geometry) -> bool:
+def _enlarges(geometry: Geometry) -> bool:
   """Whether there are more outputs than pixels along an axis.
 
   A convolution is then counted by its pixels, a product of patches by its outputs.
@@ -201,9 +206,22 @@ def _is_zero(tangent: Any) -> bool:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _conv(x: Any, kernel: Any, geometry: _Geometry) -> Any:
-  if _has_few_products(x, kernel, geometry):
-    return _multiply_patches(x, kernel, geometry)
+def _conv(x: Any, kernel: Any, geometry: Geometry) -> Any:
+  return FORMS[choose_form(kernel.shape, geometry)](x, kernel, geometry)
+
+
+def choose_form(kernel: Sequence[int], geometry: Geometry) -> str:
+  """The form, of `FORMS`, of a convolution with a kernel of this shape."""
+  few = (
+    geometry.strides == geometry.spread == (1, 1)
+    and kernel[3] >= 8  # fewer do not fill a vector
+    and math.prod(kernel) <= _FEW_PRODUCTS
+  )
+  return 'patches' if few else 'convolution'
+
+
+def _convolve(x: Any, kernel: Any, geometry: Geometry) -> Any:
+  """`_conv` as JAX's own convolution."""
   return lax.conv_general_dilated(
     x,
     kernel,
@@ -215,15 +233,7 @@ def _conv(x: Any, kernel: Any, geometry: _Geometry) -> Any:
   )
 
 
-def _has_few_products(x: Any, kernel: Any, geometry: _Geometry) -> bool:
-  return (
-    geometry.strides == geometry.spread == (1, 1)
-    and kernel.shape[3] >= 8  # fewer do not fill a vector
-    and kernel.size <= _FEW_PRODUCTS
-  )
-
-
-def _multiply_patches(x: Any, kernel: Any, geometry: _Geometry) -> Any:
+def _multiply_patches(x: Any, kernel: Any, geometry: Geometry) -> Any:
   """`_conv` as one matrix product of patches, plane by plane, and the kernel."""
   size = [out for _, _, out, _, _ in _spans(geometry)]
   padded = sliding.pad(x, geometry.padding)
@@ -237,7 +247,7 @@ def _multiply_patches(x: Any, kernel: Any, geometry: _Geometry) -> Any:
     return lax.dot_general(planes, rows, (((0,), (0,)), ((), ())))
 
 
-def _conv_forward(x: Any, kernel: Any, geometry: _Geometry) -> Any:
+def _conv_forward(x: Any, kernel: Any, geometry: Geometry) -> Any:
   residuals = (
     x.value if kernel.perturbed else None,
     kernel.value if x.perturbed else None,
@@ -245,7 +255,7 @@ def _conv_forward(x: Any, kernel: Any, geometry: _Geometry) -> Any:
   return _conv(x.value, kernel.value, geometry), residuals
 
 
-def _conv_backward(geometry: _Geometry, residuals: Any, dy: Any) -> Any:
+def _conv_backward(geometry: Geometry, residuals: Any, dy: Any) -> Any:
   x, kernel = residuals
   if _is_zero(dy):
     return None, None
@@ -257,51 +267,85 @@ _conv.defvjp(_conv_forward, _conv_backward, symbolic_zeros=True)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _weigh(x: Any, dy: Any, geometry: _Geometry) -> Any:
+def _weigh(x: Any, dy: Any, geometry: Geometry) -> Any:
   """The gradient of `_conv` by its kernel, [kh, kw, Cin, Cout]."""
   weigh = functools.partial(_weigh_share, geometry=geometry)
   return sharding.apart(weigh, (x, dy), (0, 0), None)
 
 
-def _weigh_share(x: Any, dy: Any, geometry: _Geometry) -> Any:
-  inputs, units = x.shape[3], dy.shape[3]
+def _weigh_share(x: Any, dy: Any, geometry: Geometry) -> Any:
+  form = choose_kernel_gradient(x.shape, dy.shape, geometry)
+  return KERNEL_GRADIENTS[form](x, dy, geometry)
+
+
+def choose_kernel_gradient(
+  x: Sequence[int], dy: Sequence[int], geometry: Geometry
+) -> str:
+  """The form, of `KERNEL_GRADIENTS`, for images and slopes of these shapes."""
+  inputs, units = x[3], dy[3]
   taps = geometry.window[0] * geometry.window[1]
-  if geometry.spread == (1, 1) and inputs == 1 and units >= 8:
+  direct = geometry.spread == (1, 1)
+  if direct and inputs == 1 and units >= 8:
     # One channel: the patches are planes, and one matrix product beats the
     # convolution, whose batch is the channels (5x5, 1 to 32: 2.4 against 6.5 ms).
-    planes = jnp.stack([part[..., 0] for part in _parts(x, dy, geometry)])
-    with sliding.other_flops(_enlarges(geometry)):
-      gradient = lax.dot_general(planes, dy, (((1, 2, 3), (0, 1, 2)), ((), ())))
-    return gradient.reshape(*geometry.window, 1, units)
-  if geometry.spread == (1, 1) and inputs == 3 and taps <= 25:
-    # Colours: a product per tap (3x3, 3 to 32: 5.5 against 9 to 14 ms).
-    sums = (((0, 1, 2), (0, 1, 2)), ((), ()))
-    with sliding.other_flops(_enlarges(geometry)):
-      products = [lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)]
-    gradient = jnp.stack(products)
-    return gradient.reshape(*geometry.window, inputs, units)
-  by_patches = _PATCHES and geometry.spread == (1, 1) and taps <= 9
-  size, count = x.shape[0], _CHUNK
-  if by_patches:
-    most = max(1, _ROWS // (dy.shape[1] * dy.shape[2]))
-    count = next(n for n in range(min(most, size), 0, -1) if size % n == 0)
-  if inputs < _MANY or size <= count or size % count:
-    return _correlate(x, dy, geometry)
-  # In pieces of the batch that stay in the cache with their transposed copies: 1.4 to 2
-  # times as fast as the whole batch at once.
+    return 'planes'
+  if direct and inputs == 3 and taps <= 25:
+    return 'taps'  # colours (3x3, 3 to 32: 5.5 against 9 to 14 ms)
+  by_patches = _PATCHES and direct and taps <= 9
+  count = _piece_of_patches(dy) if by_patches else _CHUNK
+  if inputs < _MANY or x[0] <= count or x[0] % count:
+    return 'convolution'
+  return 'patches in pieces' if by_patches else 'convolution in pieces'
+
+
+def _piece_of_patches(dy: Sequence[int]) -> int:
+  """Images of a piece: as many as divide the batch and have `_ROWS` places at most."""
+  most = max(1, _ROWS // (dy[1] * dy[2]))
+  return next(n for n in range(min(most, dy[0]), 0, -1) if dy[0] % n == 0)
+
+
+def _weigh_planes(x: Any, dy: Any, geometry: Geometry) -> Any:
+  """`_weigh` of one channel as one matrix product of planes."""
+  planes = jnp.stack([part[..., 0] for part in _parts(x, dy, geometry)])
+  with sliding.other_flops(_enlarges(geometry)):
+    gradient = lax.dot_general(planes, dy, (((1, 2, 3), (0, 1, 2)), ((), ())))
+  return gradient.reshape(*geometry.window, 1, dy.shape[3])
+
+
+def _weigh_taps(x: Any, dy: Any, geometry: Geometry) -> Any:
+  """`_weigh` as a matrix product per tap."""
+  sums = (((0, 1, 2), (0, 1, 2)), ((), ()))
+  with sliding.other_flops(_enlarges(geometry)):
+    products = [lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)]
+  return jnp.stack(products).reshape(*geometry.window, x.shape[3], dy.shape[3])
+
+
+def _in_pieces(weigh: Form, x: Any, dy: Any, geometry: Geometry, count: int) -> Any:
+  """`_weigh` over pieces of `count` images, added up.
+
+  Pieces stay in the cache with their transposed copies: 1.4 to 2 times as fast as the
+  whole batch at once.
+  """
   pieces = jax.tree.map(lambda a: a.reshape(-1, count, *a.shape[1:]), (x, dy))
   exact = jnp.promote_types(x.dtype, jnp.float32)
-  weigh = _multiply if by_patches else _correlate
 
   def add(total: Any, piece: tuple[Any, Any]) -> tuple[Any, None]:
     images, slopes = piece
     return total + weigh(images, slopes, geometry).astype(exact), None
 
-  start = jnp.zeros((*geometry.window, inputs, units), exact)
+  start = jnp.zeros((*geometry.window, x.shape[3], dy.shape[3]), exact)
   return lax.scan(add, start, pieces)[0].astype(x.dtype)
 
 
-def _multiply(x: Any, dy: Any, geometry: _Geometry) -> Any:
+def _correlate_pieces(x: Any, dy: Any, geometry: Geometry) -> Any:
+  return _in_pieces(_correlate, x, dy, geometry, _CHUNK)
+
+
+def _multiply_pieces(x: Any, dy: Any, geometry: Geometry) -> Any:
+  return _in_pieces(_multiply, x, dy, geometry, _piece_of_patches(dy.shape))
+
+
+def _multiply(x: Any, dy: Any, geometry: Geometry) -> Any:
   """`_weigh` as one matrix product of slopes and patches."""
   inputs, units = x.shape[3], dy.shape[3]
   patches = jnp.concatenate(_parts(x, dy, geometry), 3)  # [B, Ho, Wo, kh * kw * Cin]
@@ -310,7 +354,7 @@ def _multiply(x: Any, dy: Any, geometry: _Geometry) -> Any:
   return gradient.reshape(units, *geometry.window, inputs).transpose(1, 2, 3, 0)
 
 
-def _correlate(x: Any, dy: Any, geometry: _Geometry) -> Any:
+def _correlate(x: Any, dy: Any, geometry: Geometry) -> Any:
   """`_weigh` as one convolution whose batch is the channels."""
   padding = []
   for image, kernel, _, extent, lo in _spans(geometry):
@@ -328,7 +372,7 @@ def _correlate(x: Any, dy: Any, geometry: _Geometry) -> Any:
   return gradient.transpose(1, 2, 0, 3)  # [kh, kw, Cin, Cout]
 
 
-def _parts(x: Any, dy: Any, geometry: _Geometry) -> list[Any]:
+def _parts(x: Any, dy: Any, geometry: Geometry) -> list[Any]:
   padded = sliding.pad(x, geometry.padding)
   count = (dy.shape[1], dy.shape[2])
   return sliding.slices(
@@ -336,12 +380,12 @@ def _parts(x: Any, dy: Any, geometry: _Geometry) -> list[Any]:
   )
 
 
-def _weigh_forward(x: Any, dy: Any, geometry: _Geometry) -> Any:
+def _weigh_forward(x: Any, dy: Any, geometry: Geometry) -> Any:
   residuals = (x.value if dy.perturbed else None, dy.value if x.perturbed else None)
   return _weigh(x.value, dy.value, geometry), residuals
 
 
-def _weigh_backward(geometry: _Geometry, residuals: Any, dkernel: Any) -> Any:
+def _weigh_backward(geometry: Geometry, residuals: Any, dkernel: Any) -> Any:
   x, dy = residuals
   if _is_zero(dkernel):
     return None, None
@@ -350,3 +394,15 @@ def _weigh_backward(geometry: _Geometry, residuals: Any, dkernel: Any) -> Any:
 
 
 _weigh.defvjp(_weigh_forward, _weigh_backward, symbolic_zeros=True)
+
+# What `conv` computes and its kernel's gradient, in every form that it may take; which
+# one, `choose_form` and `choose_kernel_gradient` say. They differ by rounding alone.
+FORMS: Mapping[str, Form] = {'convolution': _convolve, 'patches': _multiply_patches}
+KERNEL_GRADIENTS: Mapping[str, Form] = {
+  'convolution': _correlate,
+  'convolution in pieces': _correlate_pieces,
+  'patches': _multiply,
+  'patches in pieces': _multiply_pieces,
+  'taps': _weigh_taps,
+  'planes': _weigh_planes,
+}
