@@ -11,12 +11,12 @@ Quality is measured on the features of a classifier that comes with the package
 four minutes on 2 CPU cores, `:mnist` about forty, most of them to compare 10,000 images
 a run, seconds as configs/steroids_gan.py:smoke.
 
-`:frontier` measures on MNIST what each idea is worth in doublings of compute, from the
-dense minimax game of 2014 on: the non-saturating loss, convolution and batch norm, all
-sets of them. At every budget width, batch size and learning rate are searched at equal
-FLOPs, budgets four times apart, the bare game up to 4 times beyond the others:
-resumable. LeakyReLU is in every arm, and transposed convolution is left out, for want
-of hours.
+`:frontier` measures on MNIST what each idea is worth in doublings of compute, in the
+order of history: the dense minimax game of 2014, the non-saturating loss, convolution,
+batch norm; `--config.study.design=factorial` trains all sets of them. At every budget
+width, batch size and learning rate are searched at equal FLOPs, budgets four times
+apart, the bare game up to 4 times beyond the others: resumable. LeakyReLU is in every
+arm, and transposed convolution is left out, for want of hours.
 `:frontier_digits` has batch norm, the loss and three budgets on the embedded scans,
 1e13 FLOPs; on 8x8 pixels convolution has nothing to show. `:frontier_smoke` takes
 seconds.
@@ -80,7 +80,7 @@ def frontier(config, mode):
   """Compute-optimal training of every set of ideas at every budget."""
   study = config.study
   study.ratio = 0.0
-  study.only = 'convolution,normalisation,loss'
+  study.design, study.only = 'ladder', 'loss,convolution,normalisation'
   study.budgets = '0.015625,0.0625,0.25'
   study.budgets_bare = '4'
   study.seeds = 12
@@ -91,13 +91,14 @@ def frontier(config, mode):
   )
   study.tune_trials, study.tune_seeds = 9, 2
   config.model.depth = 0
+  config.task.pairs = False
   config.data.validation = 0.1
   config.train.evaluations = 1
   config.train.eval_batch = 1000
   config.train.steps = 1024
   if mode == 'frontier':
     return
-  study.only = 'normalisation,loss'
+  study.design, study.only = 'factorial', 'normalisation,loss'
   study.budgets, study.budgets_bare = '0.25,4', '16,64'
   study.tune_trials = 7
   config.model.depth = 2

@@ -63,22 +63,23 @@ def _first(numbers: Array) -> Array:
   return jnp.zeros(len(numbers), bool).at[order].set(changes)
 
 
-def compare(real: Rows, fake: Rows) -> dict[str, Array]:
+def compare(real: Rows, fake: Rows, pairs: bool = True) -> dict[str, Array]:
   """All distances of two sets; nan if one has a row that is not finite, or one row.
 
   Args:
     real: N rows.
     fake: as many, though fewer of them may count.
+    pairs: whether all pairs of rows are looked at, which takes most of the time.
 
   Returns:
-    scalars: 'frechet', 'kernel' (`distances.kernel_distance`), 'precision' and 'recall'
-    (`distances.covered`), and 'spread', that of `fake` by that of `real`.
+    scalars: 'frechet' and 'spread', that of `fake` by that of `real`; of pairs
+      'kernel' (`distances.kernel_distance`), 'precision' and 'recall'
+      (`distances.covered`).
   """
-  pairs = _of_pairs(real, fake)
   whole = _spread(real)
   scalars = {
     'frechet': frechet(real, fake),
-    **pairs,
+    **(_of_pairs(real, fake) if pairs else {}),
     'spread': _spread(fake) / jnp.where(whole > 0, whole, jnp.nan),
   }
   good = real.finite & fake.finite & (jnp.minimum(real.count, fake.count) > 1)

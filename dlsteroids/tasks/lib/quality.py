@@ -6,6 +6,7 @@ images are compared (`facts` states it); `floor` tells what real images score.
 """
 
 import contextlib
+import functools
 import json
 import math
 import pathlib
@@ -35,6 +36,7 @@ DISTANCES = {
   'recall': 'recall',
   'diversity': 'spread',
 }
+OF_PAIRS = ('classifier_kid', 'precision', 'recall')  # look at all pairs of images
 
 
 def both(out: types.Outputs) -> dict[str, Any]:
@@ -47,15 +49,15 @@ def both(out: types.Outputs) -> dict[str, Any]:
   return features | ({'at': out['at']} if 'at' in out else {})
 
 
-def compare(values: Mapping[str, Any]) -> dict[str, Any]:
-  """All distances between the features of `both`, on the device; names as in `make`."""
+def compare(values: Mapping[str, Any], pairs: bool = True) -> dict[str, Any]:
+  """Distances between the features of `both`, on the device; names as in `make`."""
   numbers = values.get('at', {})
   real, fake = (
     compiled_distances.rows(values[side], numbers.get(side))
     for side in ('real', 'fake')
   )
-  scalars = compiled_distances.compare(real, fake)
-  return {name: scalars[part] for name, part in DISTANCES.items()}
+  scalars = compiled_distances.compare(real, fake, pairs)
+  return {n: scalars[part] for n, part in DISTANCES.items() if part in scalars}
 
 
 def frechet(real: np.ndarray, fake: np.ndarray) -> float:
@@ -93,8 +95,10 @@ def on_host(name: str, real: np.ndarray, fake: np.ndarray) -> float:
   return ON_HOST[name](real, fake) if good else math.nan
 
 
-def make(extractor: features_lib.Extractor) -> dict[str, types.Metric]:
-  """The metrics that an extractor allows.
+def make(
+  extractor: features_lib.Extractor, pairs: bool = True
+) -> dict[str, types.Metric]:
+  """The metrics that an extractor allows, without `pairs` none of `OF_PAIRS`.
 
   They read outputs {'real': {'features', 'logits'}, 'fake': {'features', 'logits'},
   'mask'}, and are nan as soon as one image's features are not finite:
@@ -115,14 +119,16 @@ def make(extractor: features_lib.Extractor) -> dict[str, types.Metric]:
   * confidence: mean probability of the predicted class.
   """
   far = {**FAR, **extractor.worst}
+  measure = functools.partial(compare, pairs=pairs)  # one for all, so it runs once
 
   def metric(name, better, fallback):
     pick = lambda scalars: {'': float(scalars[name])}
-    return types.Metric(both, pick, better, fallback, 'concat', compare)
+    return types.Metric(both, pick, better, fallback, 'concat', measure)
 
   metrics = {
     name: metric(name, 'lower' if name in FAR else 'higher', far.get(name, 0.0))
     for name in DISTANCES
+    if pairs or name not in OF_PAIRS
   }
   if len(extractor.classes) > 1:
     metrics |= make_predicted(len(extractor.classes))
