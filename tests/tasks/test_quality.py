@@ -337,6 +337,16 @@ def test_fallbacks_and_directions():
   assert {metric.measure for metric in plain.values()} == {quality.both}
 
 
+def test_without_pairs_the_other_metrics_stay_as_they_are():
+  draws = np.random.default_rng(3)
+  sides = {side: draws.normal(size=(40, 5)) for side in ('real', 'fake')}
+  found = quality.make(extractor(), pairs=False)
+  assert found.keys() == quality.make(extractor()).keys() - {*quality.OF_PAIRS}
+  for name in ('classifier_fid', 'diversity'):
+    value = found[name].finish(found[name].reduce(sides))['']
+    assert value == pytest.approx(quality.on_host(name, **sides), rel=1e-4)
+
+
 # On real digits
 
 
