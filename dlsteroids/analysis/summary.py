@@ -5,7 +5,7 @@ the effects.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from dlsteroids.analysis import pairs
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
-Arrays = Callable[..., Mapping[str, np.ndarray] | None]  # of (arm, seed, tuned=0)
 RUNS = ('runs as configured', 'tuned runs')  # by tuning state
 
 
@@ -47,7 +46,7 @@ class Source(NamedTuple):
 
   study: study_lib.Study
   tables: Tables
-  arrays: Arrays
+  arrays: study_lib.ArraysOf
 
 
 def intact_arm(study: study_lib.Study) -> str:

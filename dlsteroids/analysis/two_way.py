@@ -1,6 +1,6 @@
 """Intervals over seeds and test examples together, from the score of every example."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,6 @@ from dlsteroids.analysis import pairs, statistics
 from dlsteroids.study import factors as factors_lib
 from dlsteroids.study import study as study_lib
 
-Arrays = Callable[..., Mapping[str, np.ndarray] | None]
 MIN_BLOCKS = 10  # of a series; fewer say little about its spread
 
 
@@ -36,7 +35,7 @@ class TwoWay(NamedTuple):
 def two_way(
   study: study_lib.Study,
   runs: pd.DataFrame,
-  arrays: Arrays,
+  arrays: study_lib.ArraysOf,
   contrast: factors_lib.Contrast,
   alpha: float | None = None,
   metric: str = 'test/accuracy',
@@ -114,7 +113,7 @@ def _by_block(table: np.ndarray, block: int) -> np.ndarray:
 def _differences(
   study: study_lib.Study,
   runs: pd.DataFrame,
-  arrays: Arrays,
+  arrays: study_lib.ArraysOf,
   contrast: factors_lib.Contrast,
   metric: str,
   tuned: int,

@@ -132,7 +132,7 @@ class Records(NamedTuple):
   every: pd.DataFrame
   runs: pd.DataFrame
   curves: pd.DataFrame
-  arrays: summary.Arrays
+  arrays: study_lib.ArraysOf
   searches: pd.DataFrame = pd.DataFrame()
   shown: int = 0
 

@@ -16,7 +16,7 @@ def write(
   workdir: pathlib.Path,
   study: study_lib.Study,
   tables: summary.Tables,
-  arrays: summary.Arrays,
+  arrays: study_lib.ArraysOf,
 ) -> pathlib.Path:
   """Writes `report.html`, `report.md` and `figures/*` (PNG, SVG, PDF) into `workdir`.
 

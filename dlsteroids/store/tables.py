@@ -4,7 +4,7 @@ import collections
 import itertools
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ _STATE = ('tuned', 'regime', 'budget', 'size')
 QUOTE = '"'
 MEMORY = 1 << 30  # bytes of runs' arrays that are cached
 _ROWS = 100_000  # of a table that are formatted at a time
-Arrays = Callable[..., Mapping[str, np.ndarray] | None]  # of (arm, seed, tuned=0)
 _CURVES = ['arm', 'seed', 'step', 'flops', 'split', 'metric', 'value']
 
 
@@ -169,7 +168,9 @@ def _quote(value: Any) -> str:
   return f'"{text.replace(QUOTE, 2 * QUOTE)}"' if quotes else text
 
 
-def arrays_of(planned: Sequence[study_lib.PlannedRun], index: results.Index) -> Arrays:
+def arrays_of(
+  planned: Sequence[study_lib.PlannedRun], index: results.Index
+) -> study_lib.ArraysOf:
   """`(arm, seed, tuned=0) -> {name: array} or None`; cached."""
   names = {(run.arm, run.seed, run.tuned): run.fingerprint for run in planned}
 
@@ -180,7 +181,7 @@ def arrays_of(planned: Sequence[study_lib.PlannedRun], index: results.Index) -> 
   return cached(arrays)
 
 
-def cached(arrays: Arrays, room: int = MEMORY) -> Arrays:
+def cached(arrays: study_lib.ArraysOf, room: int = MEMORY) -> study_lib.ArraysOf:
   """Reads a run's arrays once, as long as the latest fit into `room` bytes."""
   cache: collections.OrderedDict[Any, Mapping[str, np.ndarray] | None]
   cache = collections.OrderedDict()

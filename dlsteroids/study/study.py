@@ -6,13 +6,18 @@ what it leaves for everyone after it is this.
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from dlsteroids import config as config_lib
 from dlsteroids.study import claims as claims_lib
 from dlsteroids.study import conditions as conditions_lib
 from dlsteroids.study import factors as factors_lib
+
+# (arm, seed, tuned=0) -> the arrays that were stored of a run, by name; None: no run.
+ArraysOf = Callable[..., Mapping[str, np.ndarray] | None]
 
 
 class Metric(NamedTuple):
