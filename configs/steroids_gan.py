@@ -15,7 +15,7 @@ a run, seconds as configs/steroids_gan.py:smoke.
 order of history: the dense minimax game of 2014, the non-saturating loss, convolution,
 batch norm; `--config.study.design=factorial` trains all sets of them. At every budget
 width, batch size and learning rate are searched at equal FLOPs, budgets four times
-apart, the bare game up to 4 times beyond the others: resumable. LeakyReLU is in every
+apart, the bare game up to 16 times beyond the others: resumable. LeakyReLU is in every
 arm, and transposed convolution is left out, for want of hours.
 `:frontier_digits` has batch norm, the loss and three budgets on the embedded scans,
 1e13 FLOPs; on 8x8 pixels convolution has nothing to show. `:frontier_smoke` takes
@@ -81,8 +81,7 @@ def frontier(config, mode):
   study = config.study
   study.ratio = 0.0
   study.design, study.only = 'ladder', 'loss,convolution,normalisation'
-  study.budgets = '0.015625,0.0625,0.25'
-  study.budgets_bare = '4'
+  study.budgets, study.budgets_bare = '0.0625,0.25', '4,16'
   study.seeds = 12
   study.tune_by = 'neighbours'
   study.tune = (
@@ -95,7 +94,7 @@ def frontier(config, mode):
   config.data.validation = 0.1
   config.train.evaluations = 1
   config.train.eval_batch = 1000
-  config.train.steps = 1024
+  config.train.steps = 256
   if mode == 'frontier':
     return
   study.design, study.only = 'factorial', 'normalisation,loss'
