@@ -146,7 +146,7 @@ def get_factors(config):
     ),
     factors.levels(
       'normalisation', {'batch': norms, 'none': dict.fromkeys(norms, 'none')},
-      kind='remove', years=(2015, 0),
+      kind='remove', years=(2015, 0), about='batch norm',
     ),
     factors.factor(
       'leaky_relu', 'model.discriminator_activation',
@@ -155,5 +155,8 @@ def get_factors(config):
   )  # fmt: skip
   if config.data.name != 'mnist' and config.study.tune_by != 'neighbours':
     return ideas
-  loss = factors.factor('loss', 'task.loss', task.loss, 'minimax', years=(2014, 2014))
+  loss = factors.factor(
+    'loss', 'task.loss', task.loss, 'minimax', years=(2014, 2014),
+    about='non-saturating loss',
+  )  # fmt: skip
   return (*ideas, loss)
