@@ -527,7 +527,7 @@ def describe(worth: frontier.Worth) -> str:
     case frontier.AT_MOST:
       return f'less than {number(worth.high)} doublings'
     case frontier.BETWEEN:
-      return f'{number(worth.low)} to {number(worth.high)} doublings'
+      return f'{_span_of(worth)} doublings'
   return 'an undetermined number of doublings'
 
 
@@ -548,8 +548,14 @@ def cell(worth: frontier.Worth) -> str:
     case frontier.AT_MOST:
       return f'< {number(worth.high)}'
     case frontier.BETWEEN:
-      return f'{number(worth.low)} to {number(worth.high)}'
+      return _span_of(worth)
   return 'undetermined'
+
+
+def _span_of(worth: frontier.Worth) -> str:
+  """'0.3 to 1.4', or one number where the two bounds read alike."""
+  low, high = number(worth.low), number(worth.high)
+  return low if low == high else f'{low} to {high}'
 
 
 def _bound(worth: frontier.Worth) -> str:

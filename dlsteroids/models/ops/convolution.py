@@ -31,6 +31,9 @@ _LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 _MENDED_GROUPS = 4
 _CHUNK = 8  # images per piece of a kernel's gradient
 _MANY = 16  # input channels from which on pieces are faster
+# Numbers of images and slopes together from which on they are faster with fewer
+# channels, too: 8 MB (3x3, 3 to 32 on 32x32: 60 against 24 GFLOP/s at once).
+_LARGE = 1 << 21
 # From jax 0.12 on, a product of 3x3 patches of some 1,024 places beats the convolution
 # (one core: 122 against 88 GFLOP/s at 32 channels); on 0.10 it is the other way round.
 _PATCHES = jax.__version_info__ >= (0, 12)
@@ -212,10 +215,13 @@ def _conv(x: Any, kernel: Any, geometry: Geometry) -> Any:
 
 def choose_form(kernel: Sequence[int], geometry: Geometry) -> str:
   """The form, of `FORMS`, of a convolution with a kernel of this shape."""
+  most = _FEW_PRODUCTS
+  if not _PATCHES and kernel[2] <= 3 and geometry.window == (3, 3):
+    most *= 2  # colours to 32 channels: 36 against 27 GFLOP/s, 36 against 44 on 0.12
   few = (
     geometry.strides == geometry.spread == (1, 1)
     and kernel[3] >= 8  # fewer do not fill a vector
-    and math.prod(kernel) <= _FEW_PRODUCTS
+    and math.prod(kernel) <= most
   )
   return 'patches' if few else 'convolution'
 
@@ -285,17 +291,17 @@ def choose_kernel_gradient(
   inputs, units = x[3], dy[3]
   taps = geometry.window[0] * geometry.window[1]
   direct = geometry.spread == (1, 1)
+  by_patches = _PATCHES and direct and taps <= 9 and inputs >= _MANY
+  count = _piece_of_patches(dy) if by_patches else _CHUNK
+  is_large = inputs >= _MANY or math.prod(x) + math.prod(dy) > _LARGE
+  if is_large and x[0] > count and x[0] % count == 0:
+    return 'patches in pieces' if by_patches else 'convolution in pieces'
   if direct and inputs == 1 and units >= 8:
     # One channel: the patches are planes, and one matrix product beats the
-    # convolution, whose batch is the channels (5x5, 1 to 32: 2.4 against 6.5 ms).
+    # convolution, whose batch is the channels (3x3, 1 to 16 on 8x8, jax 0.12: 49
+    # against 39 GFLOP/s).
     return 'planes'
-  if direct and inputs == 3 and taps <= 25:
-    return 'taps'  # colours (3x3, 3 to 32: 5.5 against 9 to 14 ms)
-  by_patches = _PATCHES and direct and taps <= 9
-  count = _piece_of_patches(dy) if by_patches else _CHUNK
-  if inputs < _MANY or x[0] <= count or x[0] % count:
-    return 'convolution'
-  return 'patches in pieces' if by_patches else 'convolution in pieces'
+  return 'convolution'
 
 
 def _piece_of_patches(dy: Sequence[int]) -> int:
@@ -310,14 +316,6 @@ def _weigh_planes(x: Any, dy: Any, geometry: Geometry) -> Any:
   with sliding.other_flops(_enlarges(geometry)):
     gradient = lax.dot_general(planes, dy, (((1, 2, 3), (0, 1, 2)), ((), ())))
   return gradient.reshape(*geometry.window, 1, dy.shape[3])
-
-
-def _weigh_taps(x: Any, dy: Any, geometry: Geometry) -> Any:
-  """`_weigh` as a matrix product per tap."""
-  sums = (((0, 1, 2), (0, 1, 2)), ((), ()))
-  with sliding.other_flops(_enlarges(geometry)):
-    products = [lax.dot_general(p, dy, sums) for p in _parts(x, dy, geometry)]
-  return jnp.stack(products).reshape(*geometry.window, x.shape[3], dy.shape[3])
 
 
 def _in_pieces(weigh: Form, x: Any, dy: Any, geometry: Geometry, count: int) -> Any:
@@ -403,6 +401,5 @@ KERNEL_GRADIENTS: Mapping[str, Form] = {
   'convolution in pieces': _correlate_pieces,
   'patches': _multiply,
   'patches in pieces': _multiply_pieces,
-  'taps': _weigh_taps,
   'planes': _weigh_planes,
 }
