@@ -390,8 +390,8 @@ def notes(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
     f'Every arm was searched at every budget at equal FLOPs over {paths}, from the '
     'same number of first points on among the neighbours of the best until none is '
     f'better or the most points are spent: {tried(study, result)}, each of '
-    f'{formats.plural(seeds, "tuning seed")}, chosen on validation. The numbers here are means over {n} other seeds on the '
-    'test split.': True,
+    f'{formats.plural(seeds, "tuning seed")}, chosen on validation. The '
+    f'numbers here are means over {n} other seeds on the test split.': True,
     'Ideas are available, not mandatory: at each budget a set of ideas does what the '
     f'best of its subsets does, chosen on validation. The full model is any of '
     f'{len(study.arms)} arms, the bare one a single arm; “all, none left out” is the '
