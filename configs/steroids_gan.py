@@ -15,8 +15,9 @@ a run, seconds as configs/steroids_gan.py:smoke.
 order of history: the dense minimax game of 2014, the non-saturating loss, convolution,
 batch norm; `--config.study.design=factorial` trains all sets of them. At every budget
 width, batch size and learning rate are searched at equal FLOPs, budgets four times
-apart, the bare game up to 16 times beyond the others: resumable. LeakyReLU is in every
-arm, and transposed convolution is left out, for want of hours.
+apart, the bare game up to 16 times beyond the others: resumable,
+half an hour of 2 CPU cores. LeakyReLU is in every arm, and transposed convolution is
+left out, for want of hours.
 `:frontier_digits` has batch norm, the loss and three budgets on the embedded scans,
 1e13 FLOPs; on 8x8 pixels convolution has nothing to show. `:frontier_smoke` takes
 seconds.

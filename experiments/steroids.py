@@ -65,8 +65,9 @@ LIMITS = (
   'images and to harder ones.',
   'The ends: worth depends on what is called bare and what is called full; nothing is '
   'said beyond the budgets that were trained.',
-  'Today’s training serves the bare model, too: Adam, initial values and the search '
-  'for its numbers are not of its time, and not counted as ideas.',
+  'Today’s training serves the bare model, too: Adam, initial values, GANs’ LeakyReLU '
+  'and averaged weights, and the search for its numbers are not of its time, and not '
+  'counted as ideas.',
   'Compute is the nominal training FLOPs of one run. What the search cost, and what '
   'finding the ideas cost, is not in it.',
 )

@@ -356,9 +356,9 @@ def ends(study: study_lib.Study, result: doublings_lib.Doublings) -> list[str]:
   if not way.reason and way.ideas_share is not None:
     share = way.ideas_share
     texts.append(
-      f'Of all doublings between the two, the ideas are {percent(share.value)} '
+      f'Of the doublings between these two ends, the ideas are {percent(share.value)} '
       f'[{percent(share.ci_low)}, {percent(share.ci_high)}], compute is the rest; '
-      'the two orders agree.'
+      'the two orders agree. Other ends give other shares.'
     )
     return texts
   change = lambda worth: formats.delta(
